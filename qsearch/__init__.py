@@ -1,0 +1,88 @@
+"""qsearch: semantic search that is exact at quantized speed.
+
+Documents are stored as binary and int8 codes for fast candidate retrieval and as float vectors for
+exact rescoring. Start with ``Index.build`` and ``Index.open``.
+
+The names below are imported when they are first used, so that ``import qsearch`` takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from qsearch.version import __version__
+
+if TYPE_CHECKING:
+    from qsearch.documents import Document, Fields
+    from qsearch.encoding import Encoder, EncoderIdentity
+    from qsearch.encoding.sentence import SentenceEncoder
+    from qsearch.errors import (
+        CorpusError,
+        EncoderError,
+        EncoderMismatch,
+        IndexBusy,
+        IndexExists,
+        IndexFormatError,
+        IndexWriteError,
+        QsearchError,
+        QueryError,
+    )
+    from qsearch.index import Index
+    from qsearch.indexing import BuildOptions, BuildReport
+    from qsearch.results import Hit, SearchResult, VectorResult
+    from qsearch.store import VerifyReport, verify_index
+
+__all__ = [
+    "BuildOptions",
+    "BuildReport",
+    "CorpusError",
+    "Document",
+    "Encoder",
+    "EncoderError",
+    "EncoderIdentity",
+    "EncoderMismatch",
+    "Fields",
+    "Hit",
+    "Index",
+    "IndexBusy",
+    "IndexExists",
+    "IndexFormatError",
+    "IndexWriteError",
+    "QsearchError",
+    "QueryError",
+    "SearchResult",
+    "SentenceEncoder",
+    "VectorResult",
+    "VerifyReport",
+    "__version__",
+    "verify_index",
+]
+
+_HOME = {
+    "BuildOptions": "qsearch.indexing",
+    "BuildReport": "qsearch.indexing",
+    "Document": "qsearch.documents",
+    "Encoder": "qsearch.encoding",
+    "EncoderIdentity": "qsearch.encoding",
+    "Fields": "qsearch.documents",
+    "Hit": "qsearch.results",
+    "Index": "qsearch.index",
+    "SearchResult": "qsearch.results",
+    "SentenceEncoder": "qsearch.encoding.sentence",
+    "VectorResult": "qsearch.results",
+    "VerifyReport": "qsearch.store",
+    "verify_index": "qsearch.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'qsearch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME.get(name, "qsearch.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

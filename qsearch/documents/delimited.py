@@ -1,0 +1,139 @@
+"""CSV and TSV: a header, then a record a row, which may hold line ends inside quotes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from qsearch.documents.columns import REPORTED_BYTES, unique_columns
+from qsearch.documents.document import Document, DocumentMapper, InvalidRecord, RejectedRecord
+from qsearch.documents.lines import MAX_RECORD_BYTES, ByteSource
+from qsearch.errors import CorpusError
+
+__all__ = ["read_delimited"]
+
+
+def read_delimited(
+    source: ByteSource, mapper: DocumentMapper, delimiter: str
+) -> Iterator[Document | RejectedRecord]:
+    """Yield every record; raises ``CorpusError`` only for an unusable header."""
+    lines = _RecordLines(source)
+    # Raised and not put back: the limit is the process's, and another reader may be at work.
+    csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD_BYTES))
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    while True:
+        lines.begin()
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if header is None:
+                reason = lines.rejected(error).reason
+                raise CorpusError(reason, path=source.name, line=lines.first) from error
+            yield lines.rejected(error)
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = _header(source.name, row, lines.first)
+            continue
+        try:
+            yield mapper.document(_row_record(header, row), lines.first)
+        except InvalidRecord as error:
+            yield RejectedRecord(lines.first, str(error), lines.raw())
+
+
+class _RecordLines:
+    """Feeds the csv module with lines, and keeps those of the record that it is reading.
+
+    Bytes that are not UTF-8 travel through the csv module as lone surrogates, so that only the
+    record that holds them is rejected and not the rest of the file.
+
+    Attributes:
+        first: number of the record's first line.
+        last: number of the last line handed out.
+    """
+
+    def __init__(self, source: ByteSource) -> None:
+        self._lines = source.lines(keep_ends=True)
+        self._again = io.BytesIO()
+        self._read_twice = 0
+        self._kept = bytearray()
+        self.first = 1
+        self.last = 0
+
+    def __iter__(self) -> _RecordLines:
+        return self
+
+    def __next__(self) -> str:
+        if line := self._again.readline():
+            self.last += 1
+        else:
+            self.last, line, _ = next(self._lines)
+        before = len(self._kept)
+        self._kept += line
+        if before + len(line.rstrip(b"\r\n")) > MAX_RECORD_BYTES:
+            raise _RecordTooLong
+        return line.decode("utf-8", "surrogateescape")
+
+    def begin(self) -> None:
+        """The next line is the first of a record."""
+        self.first = self.last + 1
+        self._kept = bytearray()
+
+    def raw(self) -> bytes:
+        """The lines of the record, without the last line end."""
+        return bytes(self._kept).removesuffix(b"\n").removesuffix(b"\r")
+
+    def rejected(self, error: csv.Error) -> RejectedRecord:
+        """Reject the record, or only its first line if a quote there swallowed the lines after it.
+
+        Those lines are read again, but none a second time: a file of nothing but stray quotes is
+        read in linear time.
+        """
+        # The csv module's own words on this one advise on how to call it.
+        detail = "a carriage return outside quotes" if "new-line" in str(error) else str(error)
+        if self.last == self.first and isinstance(error, _RecordTooLong):
+            reason = detail
+        elif self.last == self.first:
+            reason = f"is not valid delimited text ({detail})"
+        else:
+            reason = f"has a quote that is not closed properly by line {self.last} ({detail})"
+            if self.first > self._read_twice:
+                line, end, rest = self._kept.partition(b"\n")
+                self._again = io.BytesIO(rest)
+                self._read_twice, self.last, self._kept = self.last, self.first, line + end
+            else:
+                reason += "; all these lines are left out"
+        raw = self.raw()
+        return RejectedRecord(
+            self.first, reason, raw if len(raw) <= MAX_RECORD_BYTES else raw[:REPORTED_BYTES]
+        )
+
+
+class _RecordTooLong(csv.Error):
+    def __str__(self) -> str:
+        return f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
+
+
+def _header(name: str, row: list[str], number: int) -> list[str]:
+    names = unique_columns(name, [column.strip() for column in row], number)
+    try:
+        "".join(names).encode("utf-8")
+    except UnicodeEncodeError:
+        raise CorpusError("the header is not UTF-8", path=name, line=number) from None
+    return names
+
+
+def _row_record(header: list[str], row: list[str]) -> dict[str, str | None]:
+    if len(row) > len(header):
+        raise InvalidRecord(f"has {len(row)} columns, the header has {len(header)}")
+    for value in row:
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InvalidRecord("is not UTF-8") from None
+    return {name: row[column] if column < len(row) else None for column, name in enumerate(header)}

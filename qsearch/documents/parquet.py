@@ -1,0 +1,132 @@
+"""Parquet, a batch of rows at a time. Needs the extra ``parquet``."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qsearch.documents.columns import shown, unique_columns
+from qsearch.documents.document import (
+    Document,
+    DocumentMapper,
+    Fields,
+    InvalidRecord,
+    RejectedRecord,
+)
+from qsearch.documents.lines import MAX_RECORD_BYTES
+from qsearch.errors import CorpusError
+
+__all__ = ["ParquetCorpus"]
+
+
+class ParquetCorpus:
+    """A Parquet file as a ``Corpus``."""
+
+    def __init__(self, name: str, fields: Fields, text_required: bool) -> None:
+        self.name = name
+        self.rereadable = True
+        self._fields = fields
+        self._text_required = text_required
+        if name == "-":
+            raise CorpusError("Parquet cannot be read from a stream; give a file", path=name)
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise CorpusError(
+                "Parquet needs pyarrow: pip install 'qsearch[parquet]'", path=name
+            ) from error
+
+    def __iter__(self) -> Iterator[Document | RejectedRecord]:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+
+        mapper = DocumentMapper(self._fields, text_required=self._text_required)
+        number = 0
+        # Opened here, because pyarrow takes a name for an address and would ask a network for it.
+        try:
+            file = open(self.name, "rb")  # noqa: SIM115
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CorpusError(f"cannot be opened ({reason})", path=self.name) from error
+        try:
+            with file, ParquetFile(file) as parquet:
+                names = unique_columns(self.name, parquet.schema_arrow.names, 1)
+                for batch in parquet.iter_batches(batch_size=512):
+                    columns = [_cells(column) for column in batch.columns]
+                    for values in zip(*columns, strict=True):
+                        number += 1
+                        yield _parquet_row(mapper, dict(zip(names, values, strict=True)), number)
+                rows = parquet.metadata.num_rows
+        except (ArrowException, OSError, UnicodeDecodeError) as error:
+            raise CorpusError(
+                f"is not a readable Parquet file ({error})", path=self.name, line=number + 1
+            ) from error
+        if number != rows:
+            raise CorpusError(
+                f"is damaged: it has {number:,} rows and names {rows:,}", path=self.name
+            )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Unreadable:
+    """Stands for a Parquet value that Python has no type for."""
+
+    reason: str
+
+    def __repr__(self) -> str:
+        return "<unreadable>"
+
+
+def _parquet_row(
+    mapper: DocumentMapper, record: Mapping[str, Any], number: int
+) -> Document | RejectedRecord:
+    try:
+        for name, value in record.items():
+            if isinstance(value, _Unreadable):
+                raise InvalidRecord(f"the value of {name!r} cannot be read ({value.reason})")
+        plain = {key: _plain(value) for key, value in record.items()}
+        if sum(len(value) for value in plain.values() if isinstance(value, str)) > MAX_RECORD_BYTES:
+            raise InvalidRecord(f"is longer than {MAX_RECORD_BYTES >> 20} MiB")
+        return mapper.document(plain, number)
+    except InvalidRecord as error:
+        return RejectedRecord(number, str(error), shown(record))
+
+
+def _cells(column: Any) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # one value spoils the column
+        return [_cell(value) for value in column]
+
+
+def _cell(value: Any) -> Any:
+    """One Parquet value; dates that Python cannot hold as text, where Arrow can write them."""
+    from pyarrow import types
+
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError) as error:
+        if types.is_timestamp(value.type) or types.is_time(value.type):
+            text = str(value.cast("string").as_py())
+            if text[:1].isdigit():
+                return text.replace(" ", "T")
+        return _Unreadable(str(error))
+
+
+def _plain(value: Any) -> Any:
+    """Make a Parquet value one that JSON holds: dates as ISO 8601, decimals as strings."""
+    if isinstance(value, datetime.date | datetime.time | datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta | decimal.Decimal):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return value

@@ -1,0 +1,88 @@
+"""The exceptions that qsearch raises on purpose.
+
+::
+
+    QsearchError
+    ├── CorpusError            a document that cannot be read, or is not one (path, line)
+    ├── EncoderError           a model that cannot be found, loaded or run
+    │   └── EncoderMismatch    an encoder that is not the one an index was built with
+    ├── IndexFormatError       an index that is missing, half written, damaged or of another version
+    ├── IndexExists            a build onto an index that is already there
+    ├── IndexBusy              another process is writing the same index
+    ├── IndexWriteError        the disk refused: full, read-only, failing
+    └── QueryError             a query that has no answer (also a ``ValueError``)
+
+A message says what was expected, what was found, where, and what to do. Nothing but exceptions may
+enter this module.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CorpusError",
+    "EncoderError",
+    "EncoderMismatch",
+    "IndexBusy",
+    "IndexExists",
+    "IndexFormatError",
+    "IndexWriteError",
+    "QsearchError",
+    "QueryError",
+]
+
+
+class QsearchError(Exception):
+    """Root of every error that qsearch raises on purpose."""
+
+
+class CorpusError(QsearchError):
+    """A corpus cannot be read, or one of its documents is not valid.
+
+    Attributes:
+        path: the corpus as the user named it (``-`` for standard input), or ``None``.
+        line: the line (or row) number, from 1, or ``None`` when the whole corpus is meant.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
+        """Prefix ``message`` with ``path:line``, as compilers do."""
+        place = "" if path is None else path if line is None else f"{path}:{line}"
+        super().__init__(f"{place}: {message}" if place else message)
+        self.path = path
+        self.line = line
+
+
+class EncoderError(QsearchError):
+    """A model cannot be found, loaded or run, or gives unusable embeddings."""
+
+
+class EncoderMismatch(EncoderError):
+    """The encoder at hand is not the one that the index was built with.
+
+    Attributes:
+        differences: one sentence per difference, the most telling first.
+    """
+
+    def __init__(self, message: str, differences: tuple[str, ...] = ()) -> None:
+        """Keep ``differences`` beside the message."""
+        super().__init__(message)
+        self.differences = differences
+
+
+class IndexFormatError(QsearchError):
+    """An index is missing, half written, damaged, or of a format this version does not read."""
+
+
+class IndexExists(QsearchError):
+    """There is an index at the target already, and replacing it was not asked for."""
+
+
+class IndexBusy(QsearchError):
+    """Another process is building the same index."""
+
+
+class IndexWriteError(QsearchError):
+    """The file system refused a write: the disk is full, read-only or failing."""
+
+
+class QueryError(QsearchError, ValueError):
+    """A query that has no answer: empty, of another dimension, not finite, k below 1."""
