@@ -1,0 +1,129 @@
+"""The definition of every kernel, in plain NumPy, and the oracle of the tests.
+
+Floating point addition is not associative, so a sum is defined only together with its order. Here
+a sum over dimensions always runs over ``LANES`` parallel float64 accumulators (component ``i`` goes
+to lane ``i mod LANES``, in rising order of ``i``), which are then folded in halves: lane ``j`` takes
+lane ``j + 8``, then ``j + 4``, ``j + 2``, ``j + 1``. The product of two float32 numbers is exact in
+float64, so a fused multiply-add gives the same bits as a product and a sum, and every vector width
+up to ``LANES`` doubles can follow this order at full speed. That is why a score depends neither on
+the batch nor on the thread, the kernel or the device.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "BLOCK_ROWS",
+    "LANES",
+    "cosine_gather",
+    "hamming_distances",
+    "hamming_nearest",
+    "lane_dot",
+]
+
+LANES = 16
+"""Parallel float64 accumulators of a sum over dimensions."""
+
+BLOCK_ROWS = 8
+"""Rows in one block of transposed sign bits: eight 64-bit words fill a 512-bit register."""
+
+
+def lane_dot(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Dot products of rows in the defined order.
+
+    Args:
+        left: (..., d) float32 (or float64; then products are rounded).
+        right: (..., d), broadcast against ``left``.
+
+    Returns:
+        (...) float64.
+    """
+    d = left.shape[-1]
+    shape = np.broadcast_shapes(left.shape[:-1], right.shape[:-1])
+    lanes = np.zeros((*shape, LANES), dtype=np.float64)
+    for start in range(0, d, LANES):
+        stop = min(start + LANES, d)
+        lanes[..., : stop - start] += np.multiply(
+            left[..., start:stop], right[..., start:stop], dtype=np.float64
+        )
+    width = LANES
+    while width > 1:
+        width //= 2
+        lanes[..., :width] += lanes[..., width : 2 * width]
+    return lanes[..., 0].copy()
+
+
+def cosine_gather(
+    rows: NDArray[np.float32], queries: NDArray[np.float32], indices: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Exact scores of chosen rows: cosine, accumulated in float64, rounded once to float32.
+
+    ``score = (q · x) / sqrt((q · q)(x · x))``, sums in the defined order, so the score of a vector
+    with itself is exactly 1 and scaling a query by a power of two changes nothing.
+
+    Args:
+        rows: (n, d) float32, not zero.
+        queries: (q, d) float32, not zero.
+        indices: (q, c) int64 row numbers; −1 marks an empty place.
+
+    Returns:
+        (q, c) float32 cosines; −inf at empty places.
+    """
+    count, width = indices.shape
+    scores = np.full((count, width), -np.inf, dtype=np.float32)
+    step = max(1, (1 << 22) // max(1, rows.shape[1]))  # bounds the gathered copy to 16 MiB
+    squared = lane_dot(queries, queries)
+    for i in range(count):
+        places = np.flatnonzero(indices[i] >= 0)
+        for start in range(0, len(places), step):
+            some = places[start : start + step]
+            gathered = rows[indices[i, some]]
+            products = lane_dot(gathered, queries[i])
+            norms = np.sqrt(lane_dot(gathered, gathered) * squared[i])
+            scores[i, some] = (products / norms).astype(np.float32)
+    return scores
+
+
+def hamming_distances(
+    blocks: NDArray[np.uint64], queries: NDArray[np.uint64], n_rows: int
+) -> NDArray[np.int32]:
+    """Hamming distances of sign bits in transposed blocks.
+
+    Args:
+        blocks: (ceil(n_rows / 8), w, 8) uint64: word ``j`` of row ``8 b + r`` is ``[b, j, r]``.
+        queries: (q, w) uint64.
+        n_rows: rows in ``blocks``; the places behind them are padding.
+
+    Returns:
+        (q, n_rows) int32, number of differing bits.
+    """
+    differing = np.bitwise_count(blocks[None] ^ queries[:, None, :, None])
+    distances: NDArray[np.int32] = differing.sum(axis=2, dtype=np.int32)
+    return distances.reshape(len(queries), -1)[:, :n_rows]
+
+
+def hamming_nearest(
+    blocks: NDArray[np.uint64], queries: NDArray[np.uint64], n_rows: int, count: int
+) -> NDArray[np.int64]:
+    """The ``count`` rows of smallest Hamming distance, ties by row number.
+
+    Args:
+        blocks: as in ``hamming_distances``.
+        queries: (q, w) uint64.
+        n_rows: rows in ``blocks``.
+        count: how many rows to return, at most ``n_rows``.
+
+    Returns:
+        (q, count) int64 row numbers, in rising order of (distance, row).
+    """
+    result = np.empty((len(queries), count), dtype=np.int64)
+    rows = np.arange(n_rows, dtype=np.int64)
+    for i in range(len(queries)):
+        distances = hamming_distances(blocks, queries[i : i + 1], n_rows)[0]
+        # (distance, row) packed in one integer: a partition then breaks ties by row.
+        keys = distances.astype(np.int64) * n_rows + rows
+        nearest = keys if count == n_rows else np.partition(keys, count - 1)[:count]
+        result[i] = np.sort(nearest) % n_rows
+    return result
