@@ -1,0 +1,21 @@
+"""The index directory: catalog, segments, staging and publishing, checksums.
+
+What a file is called, how it is laid out and when it counts as written is decided here. Nothing
+here encodes text or ranks rows.
+"""
+
+from qsearch.store.catalog import Catalog, StoredDocument
+from qsearch.store.format import FORMAT_VERSION
+from qsearch.store.segment import Segment
+from qsearch.store.verify import VerifyReport, verify_index
+from qsearch.store.writer import IndexWriter
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Catalog",
+    "IndexWriter",
+    "Segment",
+    "StoredDocument",
+    "VerifyReport",
+    "verify_index",
+]

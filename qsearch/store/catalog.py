@@ -1,0 +1,422 @@
+"""The catalog: one SQLite database that says what an index holds.
+
+A document or a segment exists when its row here is committed, not before. A published catalog is a
+single file in rollback-journal mode, so that it can be read from a read-only disk; while an index is
+being built its catalog runs in WAL mode under an exclusive lock.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from qsearch.errors import IndexFormatError, IndexWriteError
+from qsearch.store.format import APPLICATION_ID, CATALOG, FORMAT_VERSION, staging_path
+
+__all__ = ["Catalog", "FileEntry", "SegmentEntry", "StoredDocument"]
+
+_SCHEMA = """
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL                 -- JSON
+) STRICT, WITHOUT ROWID;
+CREATE TABLE documents (
+    position INTEGER PRIMARY KEY,       -- document order, from 0
+    id TEXT NOT NULL UNIQUE,
+    title TEXT,
+    text TEXT NOT NULL,
+    metadata TEXT,                      -- a JSON object, NULL for {}
+    line INTEGER                        -- where it stood in the corpus, from 1
+) STRICT;
+CREATE TABLE segments (
+    id TEXT PRIMARY KEY,                -- the directory's name: a hash of its arrays
+    first_position INTEGER NOT NULL UNIQUE,
+    rows INTEGER NOT NULL,              -- row r holds the document at first_position + r
+    documents_xxh3 TEXT NOT NULL        -- checksum of the documents' rows in this catalog
+) STRICT, WITHOUT ROWID;
+CREATE TABLE files (
+    segment TEXT NOT NULL REFERENCES segments (id),
+    name TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    xxh3 TEXT NOT NULL,                 -- XXH3, 128 bits, of the whole file
+    PRIMARY KEY (segment, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE canaries (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    text TEXT NOT NULL,
+    document BLOB NOT NULL,             -- unit row, little-endian float32
+    query BLOB NOT NULL
+) STRICT;
+CREATE TABLE chunks (                   -- the steps of the build: what need not be done again
+    number INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL,               -- of the records that went in
+    records INTEGER NOT NULL,
+    documents INTEGER NOT NULL,         -- accepted so far, this chunk included
+    truncated INTEGER NOT NULL          -- in this chunk
+) STRICT;
+CREATE TABLE rejects (
+    chunk INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    raw BLOB NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as the catalog returns it."""
+
+    position: int
+    id: str
+    title: str | None
+    text: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """A row of ``segments``."""
+
+    id: str
+    first_position: int
+    rows: int
+    documents_xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A row of ``files``."""
+
+    name: str
+    bytes: int
+    xxh3: str
+
+
+class Catalog:
+    """A connection to one catalog. Safe to share between threads."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        """Use ``open`` or ``create``."""
+        self.path = path
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, index: Path) -> Catalog:
+        """Open a published catalog for reading.
+
+        Raises:
+            IndexFormatError: it is missing, half written, damaged or of another version.
+        """
+        path = index / CATALOG
+        if not path.is_file():
+            raise IndexFormatError(_absent(index))
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
+        )
+        catalog = cls(path, connection)
+        try:
+            catalog._check_version()
+        except BaseException:
+            catalog.close()
+            raise
+        return catalog
+
+    @classmethod
+    def create(cls, directory: Path) -> Catalog:
+        """Open a staging catalog for writing and lock it, creating it where there is none.
+
+        Raises:
+            IndexWriteError: the file system refuses.
+            sqlite3.OperationalError: another process holds the lock.
+        """
+        path = directory / CATALOG
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -4096")
+            connection.execute("BEGIN IMMEDIATE")
+            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                for statement in _SCHEMA.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        catalog = cls(path, connection)
+        catalog._check_version()
+        return catalog
+
+    def _check_version(self) -> None:
+        with self._reading() as connection:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if application != APPLICATION_ID:
+            raise IndexFormatError(f"{self.path} is not the catalog of a qsearch index")
+        if version != FORMAT_VERSION:
+            advice = (
+                "a newer qsearch wrote it: upgrade with 'pip install --upgrade qsearch'"
+                if version > FORMAT_VERSION
+                else "build it again with 'qsearch build'"
+            )
+            raise IndexFormatError(
+                f"{self.path.parent} has index format {version}, "
+                f"this qsearch reads format {FORMAT_VERSION}; {advice}"
+            )
+
+    def close(self) -> None:
+        """Close the connection; further use is an error."""
+        self._connection.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.DatabaseError as error:
+                raise IndexFormatError(
+                    f"{self.path} cannot be read ({error}); 'qsearch verify' tells more, "
+                    "'qsearch build --force' builds the index again"
+                ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection inside one atomic, durable transaction.
+
+        Raises:
+            IndexWriteError: the file system refuses.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise IndexWriteError(
+                        f"{self.path} cannot be written ({error}); what was committed is safe: free "
+                        "some space or mend the disk and run the same command again"
+                    ) from error
+                raise
+
+    def finish(self) -> None:
+        """Turn a staging catalog into a plain single file, synced; the lock is kept.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            mode = self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise OSError(None, str(error), str(self.path)) from error
+        if mode != "delete":
+            raise OSError(None, f"the catalog stayed in {mode} mode", str(self.path))
+
+    # Settings
+
+    def settings(self) -> dict[str, Any]:
+        """All settings, decoded."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT key, value FROM settings").fetchall()
+        try:
+            return {key: json.loads(value) for key, value in rows}
+        except ValueError as error:
+            raise IndexFormatError(f"{self.path} holds a damaged setting ({error})") from error
+
+    def put_settings(self, settings: dict[str, Any]) -> None:
+        """Store or replace ``settings`` (JSON values)."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO settings VALUES (?, ?)",
+                [(key, json.dumps(value, sort_keys=True)) for key, value in settings.items()],
+            )
+
+    # Documents
+
+    def count(self) -> int:
+        """Number of documents."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM documents").fetchone()[0])
+
+    def documents(self, positions: Iterable[int]) -> dict[int, StoredDocument]:
+        """The documents at ``positions``; a position that holds none is an error.
+
+        Raises:
+            IndexFormatError: a document is not in the catalog.
+        """
+        wanted = list(dict.fromkeys(positions))
+        found: dict[int, StoredDocument] = {}
+        with self._reading() as connection:
+            for start in range(0, len(wanted), 500):
+                some = wanted[start : start + 500]
+                for row in connection.execute(
+                    "SELECT position, id, title, text, metadata FROM documents "  # noqa: S608
+                    f"WHERE position IN ({','.join('?' * len(some))})",
+                    some,
+                ):
+                    position, name, title, text, metadata = row
+                    found[position] = StoredDocument(
+                        position, name, title, text, _metadata(metadata, self.path)
+                    )
+        for position in wanted:
+            if position not in found:
+                raise IndexFormatError(f"{self.path} lacks the document at position {position}")
+        return found
+
+    def lines_of(self, ids: Sequence[str]) -> dict[str, int | None]:
+        """Line numbers of those of ``ids`` that the catalog holds."""
+        found: dict[str, int | None] = {}
+        with self._reading() as connection:
+            for start in range(0, len(ids), 500):
+                some = ids[start : start + 500]
+                found.update(
+                    connection.execute(
+                        "SELECT id, line FROM documents "  # noqa: S608 (only question marks are added)
+                        f"WHERE id IN ({','.join('?' * len(some))})",
+                        some,
+                    )
+                )
+        return found
+
+    def documents_digest(self, first: int, rows: int) -> str:
+        """XXH3 (128 bits) of the documents at ``first`` to ``first + rows - 1``, as hexadecimal."""
+        digest = xxhash.xxh3_128()
+        with self._reading() as connection:
+            for row in connection.execute(
+                "SELECT position, id, title, text, metadata, line FROM documents "
+                "WHERE position >= ? AND position < ? ORDER BY position",
+                (first, first + rows),
+            ):
+                digest.update(json.dumps(row, ensure_ascii=True).encode("ascii"))
+        return digest.hexdigest()
+
+    # The build's own record
+
+    def chunks(self) -> list[tuple[str, int]]:
+        """(digest, documents accepted up to and including it) of every durable chunk."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT digest, documents FROM chunks ORDER BY number"
+            ).fetchall()
+
+    def totals(self) -> dict[str, int]:
+        """Numbers of records read, records rejected and documents truncated."""
+        with self._reading() as connection:
+            records, truncated = connection.execute(
+                "SELECT coalesce(sum(records), 0), coalesce(sum(truncated), 0) FROM chunks"
+            ).fetchone()
+            rejected = connection.execute("SELECT count(*) FROM rejects").fetchone()[0]
+        return {"records": records, "rejected": rejected, "truncated": truncated}
+
+    def rejects(self) -> Iterator[tuple[int, str, bytes]]:
+        """(line, reason, raw) of every record that was not accepted, in order."""
+        with self._reading() as connection:
+            yield from connection.execute("SELECT line, reason, raw FROM rejects ORDER BY rowid")
+
+    # Segments and their files
+
+    def segments(self) -> list[SegmentEntry]:
+        """All segments, in document order."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT id, first_position, rows, documents_xxh3 FROM segments ORDER BY first_position"
+            ).fetchall()
+        return [SegmentEntry(*row) for row in rows]
+
+    def files(self, segment: str) -> dict[str, FileEntry]:
+        """The files of ``segment``, by name."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT name, bytes, xxh3 FROM files WHERE segment = ? ORDER BY name", (segment,)
+            ).fetchall()
+        return {row[0]: FileEntry(*row) for row in rows}
+
+    # Canaries
+
+    def canaries(self) -> list[tuple[str, str, bytes, bytes]]:
+        """(name, text, document vector, query vector) of every canary, in order."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT name, text, document, query FROM canaries ORDER BY number"
+            ).fetchall()
+
+    def put_canaries(self, canaries: Sequence[tuple[str, str, bytes, bytes]]) -> None:
+        """Store all canaries, replacing those there are."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM canaries")
+            connection.executemany(
+                "INSERT INTO canaries VALUES (?, ?, ?, ?, ?)",
+                [(number, *canary) for number, canary in enumerate(canaries)],
+            )
+
+    # The whole
+
+    def digest(self) -> str:
+        """XXH3 (128 bits) of the schema and every table but the documents, as hexadecimal.
+
+        The documents are covered by the checksums of their segments. The setting that holds this
+        digest is left out.
+        """
+        digest = xxhash.xxh3_128()
+        with self._reading() as connection:
+            for query in (
+                "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name",
+                "SELECT key, value FROM settings WHERE key <> 'catalog_xxh3' ORDER BY key",
+                "SELECT id, first_position, rows, documents_xxh3 FROM segments ORDER BY id",
+                "SELECT segment, name, bytes, xxh3 FROM files ORDER BY segment, name",
+                "SELECT number, name, text, hex(document), hex(query) FROM canaries ORDER BY number",
+                "SELECT number, digest, records, documents, truncated FROM chunks ORDER BY number",
+                "SELECT chunk, line, reason, hex(raw) FROM rejects ORDER BY rowid",
+            ):
+                for row in connection.execute(query):
+                    digest.update(json.dumps(row, ensure_ascii=True).encode("ascii"))
+        return digest.hexdigest()
+
+    def structure_problems(self) -> list[str]:
+        """What SQLite's own integrity check complains about; empty when sound."""
+        try:
+            with self._lock:
+                rows = self._connection.execute("PRAGMA integrity_check(5)").fetchall()
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [row[0] for row in rows if row[0] != "ok"]
+
+
+def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
+    if encoded is None:
+        return {}
+    try:
+        decoded = json.loads(encoded)
+    except ValueError as error:
+        raise IndexFormatError(f"{path} holds damaged metadata ({error})") from error
+    return decoded if isinstance(decoded, dict) else {"": decoded}
+
+
+def _absent(index: Path) -> str:
+    if (staging_path(index) / CATALOG).is_file():
+        return (
+            f"{index} is half written: its build was interrupted; run the same 'qsearch build' "
+            "command again to finish it"
+        )
+    if index.is_dir():
+        return f"{index} is not a qsearch index: it has no {CATALOG}"
+    if index.exists():
+        return f"{index} is a file; an index is a directory"
+    return f"there is no index at {index}; make one with 'qsearch build CORPUS -o {index}'"

@@ -1,0 +1,104 @@
+"""Names and versions of the on-disk format; ``docs/format.md`` says it in prose.
+
+Everything that decides how a byte lands on disk is defined here, so that a change of format is a
+change of this file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "APPLICATION_ID",
+    "ARRAYS",
+    "CATALOG",
+    "FORMAT_VERSION",
+    "GRAPH",
+    "HEADER_BYTES",
+    "SEGMENTS",
+    "ArrayFile",
+    "array_bytes",
+    "array_shape",
+    "npy_header",
+    "raw_bytes",
+    "staging_path",
+]
+
+APPLICATION_ID = 0x71737263  # "qsrc"
+"""SQLite's ``application_id`` of a catalog: what tells it from any other database."""
+
+FORMAT_VERSION = 1
+"""SQLite's ``user_version`` of a catalog. Raised by every change that an older reader would misread."""
+
+CATALOG = "catalog.sqlite"
+SEGMENTS = "segments"
+GRAPH = "graph.usearch"
+
+HEADER_BYTES = 128
+"""Every array starts with a ``.npy`` header (version 1.0) of exactly this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFile:
+    """One array of a segment: file name, dtype, and what follows n in its shape."""
+
+    name: str
+    dtype: str
+
+
+ARRAYS = (
+    ArrayFile("vectors.npy", "<f4"),
+    ArrayFile("int8.npy", "|i1"),
+    ArrayFile("scale.npy", "<f4"),
+    ArrayFile("residual.npy", "<f4"),
+    ArrayFile("binary.npy", "<u8"),
+)
+"""The arrays that every segment has, in the order in which they are written."""
+
+
+def array_shape(name: str, rows: int, dimensions: int) -> tuple[int, ...]:
+    """Shape of the array ``name`` in a segment of ``rows`` rows."""
+    if name in ("vectors.npy", "int8.npy"):
+        return (rows, dimensions)
+    if name in ("scale.npy", "residual.npy"):
+        return (rows,)
+    if name == "binary.npy":
+        return (-(-rows // 8), -(-dimensions // 64), 8)
+    raise KeyError(name)
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Build the ``HEADER_BYTES`` long header of a C-ordered ``.npy`` file, version 1.0.
+
+    The size does not depend on the shape, so rows can be appended behind it before their number is
+    known. A reader compares these bytes instead of parsing what a file claims about itself.
+    """
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape!r}, }}"
+    prefix = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    body = text.encode("ascii").ljust(HEADER_BYTES - len(prefix) - 1) + b"\n"
+    if len(prefix) + len(body) != HEADER_BYTES:
+        raise ValueError(f"shape {shape} does not fit the header")
+    return prefix + body
+
+
+def array_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Size of the whole file, header included."""
+    return HEADER_BYTES + np.dtype(dtype).itemsize * math.prod(shape)
+
+
+def raw_bytes(array: NDArray[Any]) -> memoryview:
+    """The bytes of ``array`` in C order, as they go into a file; copied only if not contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def staging_path(target: Path) -> Path:
+    """Where an index is built before it is published as ``target``."""
+    target = Path(os.path.abspath(target))
+    return target.with_name((target.name or "index") + ".building")

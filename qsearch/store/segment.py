@@ -1,0 +1,208 @@
+"""Segments: writing the arrays of one, and opening them, checked before they are mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from qsearch.codes import binary_codes, int8_codes, pack_blocks
+from qsearch.errors import IndexFormatError
+from qsearch.store.catalog import FileEntry, SegmentEntry
+from qsearch.store.format import (
+    ARRAYS,
+    GRAPH,
+    HEADER_BYTES,
+    array_bytes,
+    array_shape,
+    npy_header,
+    raw_bytes,
+)
+
+__all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "write_arrays"]
+
+SEAL_ROWS = 1024
+"""Rows that are coded at a time: a multiple of 8, so that blocks of binary codes join up, and few,
+so that float64 copies stay small and in the cache."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """The arrays of one segment, mapped read-only.
+
+    Attributes:
+        id: name of its directory.
+        first_position: position of the document in row 0.
+        rows: n.
+        vectors: (n, d) float32 unit rows.
+        int8: (n, d) int8 codes.
+        scale: (n,) float32.
+        residual: (n,) float32.
+        binary: (ceil(n / 8), ceil(d / 64), 8) uint64 blocks of sign bits.
+        graph: the HNSW graph over the int8 codes, if there is one.
+    """
+
+    id: str
+    first_position: int
+    rows: int
+    vectors: NDArray[np.float32]
+    int8: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    binary: NDArray[np.uint64]
+    graph: Path | None
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        entry: SegmentEntry,
+        files: Mapping[str, FileEntry],
+        dimensions: int,
+    ) -> Segment:
+        """Check sizes and headers against the catalog, then map.
+
+        A file that is shorter than its map kills the process that touches the missing part, so
+        nothing is mapped before its size is known to be right.
+
+        Raises:
+            IndexFormatError: a file is missing, of another size, or has another header.
+        """
+        arrays: dict[str, NDArray[Any]] = {}
+        for array in ARRAYS:
+            shape = array_shape(array.name, entry.rows, dimensions)
+            path = directory / array.name
+            _check_size(path, files.get(array.name), array_bytes(array.dtype, shape))
+            with open(path, "rb") as file:
+                if file.read(HEADER_BYTES) != npy_header(array.dtype, shape):
+                    raise IndexFormatError(
+                        f"{path} is damaged: its header is not that of {array.dtype} {shape}; "
+                        "'qsearch build --force' builds the index again"
+                    )
+            mapped = np.memmap(path, array.dtype, mode="r", offset=HEADER_BYTES, shape=shape)
+            arrays[array.name.removesuffix(".npy")] = np.asarray(mapped)
+        graph = files.get(GRAPH)
+        if graph is not None:
+            _check_size(directory / GRAPH, graph, graph.bytes)
+        return cls(
+            id=entry.id,
+            first_position=entry.first_position,
+            rows=entry.rows,
+            graph=None if graph is None else directory / GRAPH,
+            **arrays,
+        )
+
+
+def _check_size(path: Path, entry: FileEntry | None, expected: int) -> None:
+    if entry is None or entry.bytes != expected:
+        raise IndexFormatError(f"the catalog's entry for {path} is missing or damaged")
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise IndexFormatError(
+            f"{path} cannot be read ({error.strerror}); restore it from a copy, or build the index "
+            "again with 'qsearch build --force'"
+        ) from error
+    if size != expected:
+        raise IndexFormatError(
+            f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
+            "from a copy, or build the index again with 'qsearch build --force'"
+        )
+
+
+def derived_arrays(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Everything that is stored beside ``rows``, by file name.
+
+    Args:
+        rows: (n, d) float32 unit rows; n a multiple of 8 except at the end of a segment.
+    """
+    int8 = int8_codes(rows)
+    return {
+        "int8.npy": int8.codes,
+        "scale.npy": int8.scale,
+        "residual.npy": int8.residual,
+        "binary.npy": pack_blocks(binary_codes(rows)),
+    }
+
+
+def write_arrays(
+    directory: Path, rows: int, dimensions: int, advance: Callable[[int], None]
+) -> dict[str, FileEntry]:
+    """Complete a segment whose ``vectors.npy`` holds all its rows behind a reserved header.
+
+    Every file is synced when this returns; the directory is not.
+
+    Args:
+        directory: where ``vectors.npy`` is.
+        rows: n.
+        dimensions: d.
+        advance: told how many rows were just done.
+
+    Returns:
+        Size and checksum of every array file.
+    """
+    files: dict[str, BinaryIO] = {}
+    sums = {array.name: xxhash.xxh3_128() for array in ARRAYS}
+    try:
+        for array in ARRAYS:
+            shape = array_shape(array.name, rows, dimensions)
+            file = open(  # noqa: SIM115 (closed below)
+                directory / array.name, "r+b" if array.name == "vectors.npy" else "wb"
+            )
+            files[array.name] = file
+            if array.name == "vectors.npy":
+                file.truncate(array_bytes(array.dtype, shape))
+            header = npy_header(array.dtype, shape)
+            file.write(header)
+            sums[array.name].update(header)
+        vectors = files["vectors.npy"]
+        vectors.flush()
+        for start in range(0, rows, SEAL_ROWS):
+            count = min(SEAL_ROWS, rows - start)
+            block = read_rows(vectors, start, count, dimensions)
+            sums["vectors.npy"].update(raw_bytes(block))
+            for name, derived in derived_arrays(block).items():
+                data = raw_bytes(derived)
+                files[name].write(data)
+                sums[name].update(data)
+            advance(count)
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        for file in files.values():
+            file.close()
+    return {
+        name: FileEntry(name, (directory / name).stat().st_size, sums[name].hexdigest())
+        for name in files
+    }
+
+
+def read_rows(file: BinaryIO, start: int, count: int, dimensions: int) -> NDArray[np.float32]:
+    """Read rows of ``vectors.npy`` into memory, without mapping it.
+
+    Raises:
+        IndexFormatError: the file ends before them.
+    """
+    size = count * dimensions * 4
+    data = os.pread(file.fileno(), size, HEADER_BYTES + start * dimensions * 4)
+    if len(data) != size:
+        raise IndexFormatError(f"{file.name} ends before row {start + count}")
+    return np.frombuffer(data, dtype="<f4").reshape(count, dimensions)
+
+
+def file_checksum(path: Path, advance: Callable[[int], None] | None = None) -> str:
+    """XXH3 (128 bits) of a file, as hexadecimal, read in pieces of 4 MiB."""
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+            if advance is not None:
+                advance(len(piece))
+    return digest.hexdigest()

@@ -1,0 +1,411 @@
+"""Writing an index: staging, resuming, publishing.
+
+What is promised, and where it is kept:
+
+- A chunk is durable when ``append`` returns: its rows are synced before the transaction that says
+  so. What lies behind the last committed chunk is cut off when the build is resumed.
+- A segment is synced and named before the transaction that registers it.
+- The target changes in one step, when everything is complete (``publish``).
+- After a failed sync nothing is retried: the pages count as clean although they were not written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from qsearch.documents import Document, RejectedRecord
+from qsearch.errors import (
+    CorpusError,
+    IndexExists,
+    IndexFormatError,
+)
+from qsearch.store.catalog import Catalog, FileEntry
+from qsearch.store.format import HEADER_BYTES, SEGMENTS, raw_bytes, staging_path
+from qsearch.store.publish import replace_directory, sync_directory
+from qsearch.store.segment import Segment, file_checksum, write_arrays
+from qsearch.store.staging import (
+    check_target,
+    is_replaced_index,
+    lock_staging,
+    published_settings,
+    unusable,
+    writing,
+)
+
+__all__ = ["Chunk", "IndexWriter"]
+
+_PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A finished piece of a build.
+
+    Attributes:
+        digest: of the records that went in; equal digests mean equal records.
+        records: how many went in.
+        documents: those that were accepted, in order.
+        rows: (len(documents), d) float32 unit rows.
+        rejects: the records that were not accepted.
+        truncated: documents longer than the encoder's maximum length.
+    """
+
+    digest: str
+    records: int
+    documents: Sequence[Document]
+    rows: NDArray[np.float32]
+    rejects: Sequence[RejectedRecord]
+    truncated: int
+
+
+class IndexWriter:
+    """Builds one index beside its target, and publishes it. Use as a context manager."""
+
+    def __init__(
+        self, target: Path, staging: Path, catalog: Catalog, segment_rows: int, replace: bool
+    ) -> None:
+        """Use ``open``."""
+        self._target = target
+        self._staging = staging
+        self._catalog = catalog
+        self._segment_rows = segment_rows
+        self._settings = catalog.settings()
+        self._digests: list[str] = []
+        self._published = False
+        self._replace = replace
+        self.documents = 0
+        self.advance_sealing: Callable[[int], None] = lambda rows: None
+
+    # Opening and resuming
+
+    @classmethod
+    def open(
+        cls,
+        target: Path,
+        build: dict[str, Any],
+        *,
+        segment_rows: int,
+        replace: bool = False,
+        restart: bool = False,
+    ) -> IndexWriter:
+        """Start a build of ``target``, or resume the one that was interrupted.
+
+        Args:
+            target: the index directory to be.
+            build: JSON values that decide what the result is; a resumed build must have the same.
+            segment_rows: a segment is closed when it has at least so many rows.
+            replace: whether an index at ``target`` may be replaced.
+            restart: throw an interrupted build away.
+
+        Raises:
+            IndexExists: there is something at ``target`` that may not be replaced.
+            IndexBusy: another process is building it.
+            IndexWriteError: the file system refuses.
+            IndexFormatError: the interrupted build is not usable.
+        """
+        target = Path(
+            os.path.realpath(target)
+        )  # a link stays a link, and what it names is replaced
+        check_target(target, replace=replace)
+        staging = staging_path(target)
+        try:
+            catalog = lock_staging(staging)
+        except IndexFormatError:
+            if not restart:
+                raise
+            shutil.rmtree(staging)
+            catalog = lock_staging(staging)
+        if restart or is_replaced_index(catalog, target):
+            shutil.rmtree(staging)  # under our lock: no other build is using it
+            catalog.close()
+            catalog = lock_staging(staging)
+        try:
+            writer = cls(target, staging, catalog, segment_rows, replace)
+            writer._resume(build)
+        except BaseException:
+            catalog.close()
+            raise
+        return writer
+
+    def _resume(self, build: dict[str, Any]) -> None:
+        earlier = self._settings.get("build")
+        if earlier is None:
+            self.put_settings({"build": build})
+        else:
+            differing = sorted(
+                key for key in earlier.keys() | build.keys() if earlier.get(key) != build.get(key)
+            )
+            if differing:
+                changes = "; ".join(
+                    f"{key} was {json.dumps(earlier.get(key))}, is {json.dumps(build.get(key))}"
+                    for key in differing
+                )
+                raise IndexExists(
+                    f"an interrupted build of {self._target} had other settings ({changes}); run it "
+                    "again with those to finish it, or add --restart to throw it away"
+                )
+        chunks = self._catalog.chunks()
+        self._digests = [digest for digest, _ in chunks]
+        self.documents = chunks[-1][1] if chunks else 0
+        self._restore_pending()
+        self._seal_if_full()
+
+    def _restore_pending(self) -> None:
+        """Bring back a segment that was named but not registered, and cut off what is not committed."""
+        segments = self._staging / SEGMENTS
+        pending = segments / _PENDING
+        registered = {entry.id for entry in self._catalog.segments()}
+        for path in segments.iterdir():
+            if path.name in registered:
+                for file in path.glob("*.unfinished"):
+                    file.unlink()
+            elif path.is_dir() and path.name != _PENDING:
+                if pending.exists():
+                    shutil.rmtree(path)
+                else:
+                    os.rename(path, pending)
+        rows = self.documents - self.sealed_rows()
+        if not rows:
+            if pending.exists():
+                shutil.rmtree(pending)
+            return
+        vectors = pending / "vectors.npy"
+        size = HEADER_BYTES + rows * self._dimensions() * 4
+        if not vectors.is_file() or vectors.stat().st_size < size:
+            raise IndexFormatError(unusable(self._staging, f"{vectors} is missing or too short"))
+        os.truncate(vectors, size)
+
+    # What a build asks and adds
+
+    @property
+    def chunks_done(self) -> int:
+        """Number of durable chunks."""
+        return len(self._digests)
+
+    def check_done(self, number: int, digest: str, corpus: str) -> None:
+        """Check that the records of a durable chunk are those that it was made of.
+
+        Raises:
+            CorpusError: the corpus has changed since.
+        """
+        if self._digests[number] != digest:
+            raise CorpusError(
+                "has changed since the build was interrupted; bring the old one back to finish it, "
+                "or add --restart to build from the beginning",
+                path=corpus,
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """What has been stored so far."""
+        return dict(self._settings)
+
+    def put_settings(self, settings: dict[str, Any]) -> None:
+        """Store JSON values in the catalog, durably."""
+        self._catalog.put_settings(settings)
+        self._settings.update(settings)
+
+    def canaries(self) -> list[tuple[str, str, bytes, bytes]]:
+        """The canaries stored so far."""
+        return self._catalog.canaries()
+
+    def put_canaries(self, canaries: Sequence[tuple[str, str, bytes, bytes]]) -> None:
+        """Store the encoder's canaries."""
+        self._catalog.put_canaries(canaries)
+
+    def lines_of(self, ids: Sequence[str]) -> dict[str, int | None]:
+        """Line numbers of those of ``ids`` that are in the index already."""
+        return self._catalog.lines_of(ids)
+
+    def append(self, chunk: Chunk) -> None:
+        """Add a chunk. When this returns it is durable, and will not be asked for again.
+
+        Raises:
+            IndexWriteError: the file system refuses; the index is as it was before.
+        """
+        pending = self._staging / SEGMENTS / _PENDING
+        row = self.documents - self.sealed_rows()
+        if len(chunk.documents):
+            with writing(pending):
+                _append_rows(pending, row, chunk.rows)
+        first = self.documents
+        with self._catalog.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        first + offset,
+                        document.id,
+                        document.title,
+                        document.text,
+                        json.dumps(dict(document.metadata), ensure_ascii=False)
+                        if document.metadata
+                        else None,
+                        document.line,
+                    )
+                    for offset, document in enumerate(chunk.documents)
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO rejects VALUES (?, ?, ?, ?)",
+                [(self.chunks_done, one.line, one.reason, one.raw) for one in chunk.rejects],
+            )
+            connection.execute(
+                "INSERT INTO chunks VALUES (?, ?, ?, ?, ?)",
+                (
+                    self.chunks_done,
+                    chunk.digest,
+                    chunk.records,
+                    first + len(chunk.documents),
+                    chunk.truncated,
+                ),
+            )
+        self._digests.append(chunk.digest)
+        self.documents += len(chunk.documents)
+        self._seal_if_full()
+
+    def rejects(self) -> Iterator[RejectedRecord]:
+        """Every record that was not accepted, in order."""
+        return (RejectedRecord(*row) for row in self._catalog.rejects())
+
+    def totals(self) -> dict[str, int]:
+        """Numbers of records read, records rejected and documents truncated so far."""
+        return self._catalog.totals()
+
+    # Segments
+
+    def seal(self) -> None:
+        """Close the segment that is being filled, if it has rows."""
+        if self.documents > self.sealed_rows():
+            self._seal()
+
+    def open_segments(self, dimensions: int) -> list[Segment]:
+        """Map every closed segment."""
+        return [
+            Segment.open(
+                self._staging / SEGMENTS / entry.id,
+                entry,
+                self._catalog.files(entry.id),
+                dimensions,
+            )
+            for entry in self._catalog.segments()
+        ]
+
+    def has_file(self, segment: str, name: str) -> bool:
+        """Whether a closed segment has the additional file ``name``."""
+        return name in self._catalog.files(segment)
+
+    def add_file(self, segment: str, name: str, write: Callable[[Path], None]) -> None:
+        """Add a file to a closed segment: ``write`` is given the path to make."""
+        path = self._staging / SEGMENTS / segment / name
+        unfinished = path.with_name(name + ".unfinished")
+        with writing(path):
+            write(unfinished)
+            with open(unfinished, "r+b") as file:
+                os.fsync(file.fileno())
+            os.rename(unfinished, path)
+            sync_directory(path.parent)
+            entry = FileEntry(name, path.stat().st_size, file_checksum(path))
+        with self._catalog.transaction() as connection:
+            connection.execute(
+                "INSERT INTO files VALUES (?, ?, ?, ?)", (segment, name, entry.bytes, entry.xxh3)
+            )
+
+    def _dimensions(self) -> int:
+        return int(self._settings["dimensions"])
+
+    def sealed_rows(self) -> int:
+        """Rows in closed segments."""
+        segments = self._catalog.segments()
+        return segments[-1].first_position + segments[-1].rows if segments else 0
+
+    def _seal_if_full(self) -> None:
+        if self.documents - self.sealed_rows() >= self._segment_rows:
+            self._seal()
+
+    def _seal(self) -> None:
+        segments = self._staging / SEGMENTS
+        first = self.sealed_rows()
+        rows = self.documents - first
+        with writing(segments):
+            files = write_arrays(
+                segments / _PENDING, rows, self._dimensions(), self.advance_sealing
+            )
+            listing = json.dumps(
+                [first, [(one.name, one.bytes, one.xxh3) for one in files.values()]]
+            )
+            # Named by content: one name never means two different segments, not even for a reader
+            # that opened the catalog of an index which is being replaced.
+            segment = xxhash.xxh3_128(listing.encode()).hexdigest()[:16]
+            sync_directory(segments / _PENDING)
+            os.rename(segments / _PENDING, segments / segment)
+            sync_directory(segments)
+        digest = self._catalog.documents_digest(first, rows)
+        with self._catalog.transaction() as connection:
+            connection.execute(
+                "INSERT INTO segments VALUES (?, ?, ?, ?)", (segment, first, rows, digest)
+            )
+            connection.executemany(
+                "INSERT INTO files VALUES (?, ?, ?, ?)",
+                [(segment, one.name, one.bytes, one.xxh3) for one in files.values()],
+            )
+
+    # The end
+
+    def publish(self, settings: dict[str, Any]) -> None:
+        """Put the finished index in its place. The writer is closed afterwards.
+
+        Raises:
+            IndexWriteError: the file system refuses; the target is as it was before.
+        """
+        check_target(self._target, replace=self._replace)  # it may have come to be meanwhile
+        replaced = published_settings(self._target).get("catalog_xxh3")
+        self.put_settings({**settings, "replaces": replaced})
+        self.put_settings({"catalog_xxh3": self._catalog.digest()})
+        with writing(self._target):
+            # The catalog stays locked until the directory has its name: a second builder that came
+            # in between would be given this staging place. (Opening and closing the file here
+            # would drop the lock; SQLite has synced it.)
+            self._catalog.finish()
+            sync_directory(self._staging / SEGMENTS)
+            sync_directory(self._staging)
+            replace_directory(self._staging, self._target)
+        self._published = True
+        self._catalog.close()
+
+    def __enter__(self) -> IndexWriter:
+        """Return self."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the catalog; an unfinished build stays to be resumed, unless nothing was done."""
+        nothing = not self._published and not self._digests
+        if nothing:
+            shutil.rmtree(self._staging, ignore_errors=True)  # under our lock
+        self._catalog.close()
+
+
+def _append_rows(pending: Path, row: int, rows: NDArray[np.float32]) -> None:
+    vectors = pending / "vectors.npy"
+    if not vectors.exists():
+        pending.mkdir(exist_ok=True)
+        with open(vectors, "wb") as file:
+            file.write(b"\0" * HEADER_BYTES)  # the header is known when the segment is closed
+        sync_directory(pending)
+        sync_directory(pending.parent)
+    with open(vectors, "r+b") as file:
+        size = HEADER_BYTES + row * rows.shape[1] * 4
+        file.truncate(size)
+        file.seek(size)
+        file.write(raw_bytes(rows.astype("<f4", copy=False)))
+        file.flush()
+        os.fsync(file.fileno())
