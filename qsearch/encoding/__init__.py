@@ -1,0 +1,21 @@
+"""Text to embeddings: encoders, and the contract that ties an index to one of them.
+
+Heavy packages (torch, sentence_transformers, huggingface_hub) are imported inside the functions
+that use them. Nothing here knows what an index looks like on disk.
+"""
+
+from qsearch.encoding.contract import ContractCheck, EncoderContract, check_contract, make_contract
+from qsearch.encoding.encoder import Encoder, EncoderIdentity, load_encoder
+from qsearch.encoding.models import DEFAULT_MODEL, locate_model
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "ContractCheck",
+    "Encoder",
+    "EncoderContract",
+    "EncoderIdentity",
+    "check_contract",
+    "load_encoder",
+    "locate_model",
+    "make_contract",
+]

@@ -1,0 +1,65 @@
+"""Batches of fixed shape, so that an embedding does not depend on its neighbours.
+
+Matrix products choose their algorithm by shape, and another algorithm rounds otherwise: the same
+text encoded alone and among others differs in the last bits. Here a text's batch always has the
+shape (rows, padded length), and the padded length depends on the text alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["LENGTH_STEP", "Batch", "padded_length", "plan_batches"]
+
+LENGTH_STEP = 16
+"""Lengths are padded to a multiple of this many tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some texts of similar length.
+
+    Attributes:
+        indices: which texts; at most ``rows`` of them.
+        length: tokens that each is padded to.
+        rows: rows of the batch; those behind the texts are filled with a dummy.
+    """
+
+    indices: tuple[int, ...]
+    length: int
+    rows: int
+
+
+def padded_length(tokens: int, max_length: int | None) -> int:
+    """The next multiple of ``LENGTH_STEP``, but not above the maximum length.
+
+    >>> padded_length(17, 256), padded_length(900, 250)
+    (32, 250)
+    """
+    padded = max(1, -(-tokens // LENGTH_STEP)) * LENGTH_STEP
+    return padded if max_length is None else min(padded, max_length)
+
+
+def plan_batches(
+    tokens: Sequence[int], max_length: int | None, rows_for: Callable[[int], int]
+) -> list[Batch]:
+    """Put texts of the same padded length together, the longest first.
+
+    The longest first, because then the largest allocation is the first one and progress speeds up
+    rather than slowing down.
+
+    Args:
+        tokens: number of tokens of each text.
+        max_length: tokens after which a text is cut.
+        rows_for: how many rows a batch of a padded length has.
+    """
+    buckets: dict[int, list[int]] = {}
+    for index, count in enumerate(tokens):
+        buckets.setdefault(padded_length(count, max_length), []).append(index)
+    return [
+        Batch(tuple(members[start : start + rows]), length, rows)
+        for length, members in sorted(buckets.items(), reverse=True)
+        for rows in [rows_for(length)]
+        for start in range(0, len(members), rows)
+    ]

@@ -1,0 +1,368 @@
+"""The sentence-transformers adapter: torch, on CPU or CUDA."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.encoding.batches import Batch, plan_batches
+from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.encoding.models import LocatedModel, locate_model
+from qsearch.errors import EncoderError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["SentenceEncoder"]
+
+_DOCUMENT_ROWS = 16
+_QUERY_ROWS = 4
+"""A query waits for its whole batch: 4 rows cost 1.6 times the time of one, 16 rows 4 times."""
+
+_CUDA_TOKENS = 65_536
+_NO_LIMIT = 1_000_000
+"""Tokenizers without a maximum say a number far above this."""
+
+_VOLATILE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
+"""Keys of a model's configuration that do not change an embedding (precision is kept apart)."""
+
+
+class SentenceEncoder:
+    """Any sentence-transformers model as an ``Encoder``.
+
+    A text is stripped, the prompt is put in front of it, and it is encoded in a batch of fixed
+    shape. Embeddings come out as the model gives them, in float32, not yet normalised by qsearch.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | SentenceTransformer,
+        *,
+        device: str = "auto",
+        revision: str | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        max_length: int | None = None,
+        truncate_dim: int | None = None,
+        precision: str = "float32",
+        strip: bool = True,
+    ) -> None:
+        """Load ``model`` where it is a name or path; take it as it is where it is an object.
+
+        Args:
+            model: see ``locate_model``; or a loaded ``SentenceTransformer``, whose device and
+                precision are kept.
+            device: ``auto`` takes CUDA where there is any.
+            revision: commit, branch or tag on the hub.
+            query_prompt: ``None`` takes the model's prompt named ``query``.
+            document_prompt: ``None`` takes the model's prompt named ``document``, ``passage`` or
+                ``corpus``.
+            max_length: tokens; ``None`` takes the model's own.
+            truncate_dim: keep only so many components of an embedding.
+            precision: dtype of the weights.
+            strip: remove surrounding whitespace. Only to imitate encoders that do not.
+
+        Raises:
+            EncoderError: the model cannot be found or loaded.
+        """
+        if isinstance(model, str | Path):
+            located = locate_model(str(model), revision)
+            self._model = _load(located, device, precision)
+            self._name, self._revision = located.name, located.revision
+        else:
+            self._model = model
+            self._name, self._revision = "<a SentenceTransformer object>", None
+        self._strip = strip
+        self._truncate_dim = truncate_dim or self._model.truncate_dim
+        if max_length is not None:
+            self._model.max_seq_length = max_length
+        limit = self._model.max_seq_length
+        self._max_length = None if limit is None or limit > _NO_LIMIT else int(limit)
+        self._query_prompt = self._prompt(query_prompt, ("query",))
+        self._document_prompt = self._prompt(document_prompt, ("document", "passage", "corpus"))
+        self._tokenizer = self._find_tokenizer()
+        self._identity: EncoderIdentity | None = None
+        self._lock = threading.Lock()  # tokenizers refuse to be used by two threads at once
+
+    # The Encoder protocol
+
+    def encode_documents(
+        self, texts: Sequence[str], advance: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Embed documents: (n, d) float32."""
+        return self._encode(texts, self._document_prompt, "document", advance)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed queries: (n, d) float32."""
+        return self._encode(texts, self._query_prompt, "query", None)
+
+    def truncated(self, texts: Sequence[str]) -> int:
+        """How many of ``texts``, as documents, are longer than the maximum length."""
+        if self._tokenizer is None or self._max_length is None:
+            return 0
+        counts = self._token_counts([self._prepared(text) for text in texts], self._document_prompt)
+        return sum(count > self._max_length for count in counts)
+
+    def identity(self) -> EncoderIdentity:
+        """Describe this encoder; hashes every weight the first time."""
+        if self._identity is None:
+            self._identity = self._describe()
+        return self._identity
+
+    # Encoding
+
+    def _prepared(self, text: str) -> str:
+        return text.strip() if self._strip else text
+
+    def _prompt(self, given: str | None, names: tuple[str, ...]) -> str:
+        if given is not None:
+            return given
+        # As encode_query and encode_document do, the model's default prompt is not for either. Unlike
+        # them, an empty "document" (which the library adds to every model) does not hide "passage".
+        prompts: Mapping[str, str] = self._model.prompts or {}
+        return next((prompts[name] for name in names if prompts.get(name)), "")
+
+    def _encode(
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        task: str,
+        advance: Callable[[int], None] | None,
+    ) -> NDArray[np.float32]:
+        import torch
+
+        with self._lock, torch.inference_mode():
+            return self._encode_batches(
+                [self._prepared(text) for text in texts], prompt, task, advance
+            )
+
+    def _encode_batches(
+        self,
+        prepared: list[str],
+        prompt: str,
+        task: str,
+        advance: Callable[[int], None] | None,
+    ) -> NDArray[np.float32]:
+        embeddings: NDArray[np.float32] | None = None
+        if self._tokenizer is None:
+            batches = [
+                Batch(tuple(range(start, min(start + 256, len(prepared)))), 0, 0)
+                for start in range(0, len(prepared), 256)
+            ]
+        else:
+            counts = self._token_counts(prepared, prompt)
+            rows_for = self._document_rows if task == "document" else self._query_rows
+            batches = plan_batches(counts, self._max_length, rows_for)
+        self._model.eval()
+        for batch in batches:
+            chosen = [prepared[index] for index in batch.indices]
+            values = self._forward(chosen, batch, prompt, task)
+            if embeddings is None:
+                embeddings = np.empty((len(prepared), values.shape[1]), dtype=np.float32)
+            embeddings[list(batch.indices)] = values
+            if advance is not None:
+                advance(len(batch.indices))
+        if embeddings is None:
+            return np.empty((0, self.identity().dimensions), dtype=np.float32)
+        return embeddings
+
+    def _forward(
+        self, texts: list[str], batch: Batch, prompt: str, task: str
+    ) -> NDArray[np.float32]:
+        import torch
+
+        options: dict[str, Any] = {}
+        if batch.length:
+            # The dummy rows repeat the last text: any text will do, rows do not see each other.
+            texts = texts + texts[-1:] * (batch.rows - len(texts))
+            text_options = {"padding": "max_length", "max_length": batch.length}
+            options["processing_kwargs"] = {"text": text_options}
+        try:
+            features = self._model.preprocess(texts, prompt=prompt or None, task=task, **options)
+            features = {
+                key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
+                for key, value in features.items()
+            }
+            output = self._model(features, task=task)["sentence_embedding"]
+        except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
+            raise EncoderError(
+                f"the model {self._name} failed on {len(texts)} texts of {batch.length or 'any'} "
+                f"tokens ({type(error).__name__}: {error})"
+            ) from error
+        values: NDArray[np.float32] = output[: len(batch.indices)].float().cpu().numpy()
+        return values[:, : self._truncate_dim] if self._truncate_dim else values
+
+    # Rows of a batch are a function of the length, the task and the kind of device, nothing else.
+
+    def _document_rows(self, length: int) -> int:
+        if self._model.device.type == "cpu":
+            return _DOCUMENT_ROWS
+        rows = max(_DOCUMENT_ROWS, _CUDA_TOKENS // max(1, length))
+        return int(1 << (rows.bit_length() - 1))
+
+    def _query_rows(self, length: int) -> int:
+        return _QUERY_ROWS
+
+    def _token_counts(self, texts: list[str], prompt: str) -> list[int]:
+        if self._tokenizer is None or not texts:
+            return [0] * len(texts)
+        ids = self._tokenizer(
+            [prompt + text for text in texts],
+            add_special_tokens=True,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return [len(one) for one in ids]
+
+    def _find_tokenizer(self) -> Any:
+        """The tokenizer, where texts are tokenized in the standard way; else ``None``."""
+        first = self._model[0]
+        tokenizer = getattr(first, "tokenizer", None)
+        has_padding = getattr(tokenizer, "pad_token_id", None) is not None
+        return tokenizer if callable(tokenizer) and has_padding else None
+
+    # Describing
+
+    def _describe(self) -> EncoderIdentity:
+        import sentence_transformers
+        import torch
+        import transformers
+
+        model = self._model
+        modules = [(type(module).__name__, _module_config(module)) for module in model]
+        normalizes = bool(modules) and modules[-1][0] == "Normalize"
+        pooling = next(
+            (config["pooling_mode"] for _, config in modules if "pooling_mode" in config), None
+        )
+        core = modules[:-1] if normalizes else modules
+        transformer = getattr(model[0], "auto_model", None)
+        config: dict[str, Any] = getattr(getattr(transformer, "config", None), "to_dict", dict)()
+        settings = {key: value for key, value in config.items() if key not in _VOLATILE}
+        dimensions = self._truncate_dim or model.get_embedding_dimension()
+        if dimensions is None:
+            raise EncoderError(f"the model {self._name} does not say how long its embeddings are")
+        return EncoderIdentity(
+            model=self._name,
+            dimensions=int(dimensions),
+            revision=self._revision,
+            weights=_weights_digest(model),
+            tokenizer=self._tokenizer_digest(),
+            configuration=_digest_json([core, settings]),
+            modules=tuple(name for name, _ in modules),
+            pooling=None if pooling is None else _plain_pooling(pooling),
+            normalizes=normalizes,
+            query_prompt=self._query_prompt,
+            document_prompt=self._document_prompt,
+            max_length=self._max_length,
+            truncate_dim=self._truncate_dim,
+            precision=str(next(iter(model.parameters())).dtype).removeprefix("torch."),
+            backend="torch",
+            strip=self._strip,
+            versions={
+                "sentence-transformers": sentence_transformers.__version__,
+                "transformers": transformers.__version__,
+                "torch": torch.__version__,
+            },
+        )
+
+    def _tokenizer_digest(self) -> str | None:
+        tokenizer: Any = getattr(self._model[0], "tokenizer", None)
+        backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if hasattr(backend, "to_str"):
+            definition = json.loads(backend.to_str())
+            # These two change with every call that pads or cuts; the maximum length is kept apart.
+            definition.pop("truncation", None)
+            definition.pop("padding", None)
+            return _digest_json(definition)
+        if hasattr(tokenizer, "get_vocab"):
+            return _digest_json([type(tokenizer).__name__, tokenizer.get_vocab()])
+        return None
+
+
+def _load(located: LocatedModel, device: str, precision: str) -> SentenceTransformer:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if precision not in dtypes:
+        raise EncoderError(f"unknown precision {precision!r}; known are {', '.join(dtypes)}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise EncoderError(
+            f"there is no CUDA device for --device {device} (or this torch is a CPU build); "
+            "use --device cpu"
+        )
+    try:
+        with _quiet_transformers():
+            # Never trust_remote_code: an index names its model, and nothing that an index says
+            # may run code.
+            return SentenceTransformer(
+                str(located.path),
+                device=device,
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"dtype": dtypes[precision]},
+            )
+    except Exception as error:  # broken files raise nearly anything
+        raise EncoderError(
+            f"the model in {located.path} cannot be loaded ({type(error).__name__}: {error})"
+        ) from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep the library's loading bars and reports off the user's terminal."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _module_config(module: Any) -> dict[str, Any]:
+    getter = getattr(module, "get_config_dict", None)
+    return dict(getter()) if callable(getter) else {}
+
+
+def _plain_pooling(pooling: Any) -> str:
+    return pooling if isinstance(pooling, str) else "+".join(str(one) for one in pooling)
+
+
+def _weights_digest(model: SentenceTransformer) -> str:
+    """SHA-256 over the sorted digests of all parameters.
+
+    Names are left out: they change between library versions while the weights do not.
+    """
+    import torch
+
+    digests = []
+    for parameter in model.parameters():
+        data = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest = hashlib.sha256(f"{parameter.dtype} {tuple(parameter.shape)}".encode())
+        digest.update(memoryview(data))
+        digests.append(digest.digest())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def _digest_json(value: Any) -> str:
+    encoded = json.dumps(value, sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.sha256(encoded.encode("ascii")).hexdigest()
