@@ -1,0 +1,467 @@
+"""The index: build, open, search. A facade that joins the rooms below and computes nothing."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.documents import Document, Embeddings, Fields, open_corpus
+from qsearch.encoding import (
+    DEFAULT_MODEL,
+    ContractCheck,
+    Encoder,
+    EncoderContract,
+    EncoderIdentity,
+    check_contract,
+    load_encoder,
+)
+from qsearch.encoding.contract import contract_from_store
+from qsearch.errors import EncoderError, IndexFormatError, QueryError
+from qsearch.indexing import BuildOptions, Progress, build_index
+from qsearch.results import Hit, SearchResult, VectorResult
+from qsearch.retrieval import (
+    BinaryCandidates,
+    CandidateSource,
+    GraphCandidates,
+    Ranking,
+    check_queries,
+    search_candidates,
+    search_exact,
+)
+from qsearch.store import Catalog, Segment
+from qsearch.store.format import SEGMENTS
+
+__all__ = ["METHODS", "Index"]
+
+METHODS = ("exact", "binary", "graph")
+"""Ways of retrieval: float rows; Hamming candidates; candidates from the HNSW graph."""
+
+_DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100}
+
+
+class Index:
+    """A searchable collection of documents in a directory.
+
+    Open one with ``Index.open``, make one with ``Index.build``. Safe to share between threads. Use it
+    as a context manager, or call ``close``.
+
+    Examples:
+        >>> from qsearch import Index
+        >>> index = Index.build(
+        ...     [
+        ...         {"id": "a", "text": "A kitten is a young cat."},
+        ...         {"id": "b", "text": "The stock market fell sharply."},
+        ...         {"id": "c", "text": "Dogs bark at strangers."},
+        ...     ],
+        ...     tmp / "pets",
+        ... )
+        >>> len(index)
+        3
+        >>> result = index.search("baby feline", k=2)
+        >>> [hit.id for hit in result], result.certified
+        (['a', 'c'], True)
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        catalog: Catalog,
+        segments: list[Segment],
+        settings: dict[str, Any],
+        encoder: Encoder | str | None,
+        device: str,
+    ) -> None:
+        """Use ``Index.open`` or ``Index.build``."""
+        self.path = path
+        self._catalog = catalog
+        self._segments = segments
+        self._settings = settings
+        self._given_encoder = encoder
+        self._device = device
+        self._encoder: Encoder | None = None
+        self._sources: dict[str, list[CandidateSource]] = {}
+        self._lock = threading.RLock()
+
+    # Making and opening
+
+    @classmethod
+    def build(
+        cls,
+        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None,
+        path: str | Path,
+        *,
+        encoder: Encoder | str | None = None,
+        embeddings: str | Path | NDArray[np.floating] | None = None,
+        device: str = "auto",
+        input_format: str | None = None,
+        fields: Fields | None = None,
+        options: BuildOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Build an index, or finish one whose build was interrupted.
+
+        Args:
+            corpus: a file (``.jsonl``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also ``.gz``),
+                ``-`` for standard input, or documents; ``None`` only with ``embeddings``.
+            path: the index directory to make.
+            encoder: a model's name or path, or an ``Encoder``. By default all-MiniLM-L6-v2, or none
+                where ``embeddings`` are given.
+            embeddings: (n, d) floats made elsewhere, one row for each record of the corpus, as an
+                array or a ``.npy`` file.
+            device: where a named model runs: ``auto``, ``cpu``, ``cuda``.
+            input_format: ``jsonl``, ``csv``, ``tsv``, ``text`` or ``parquet``; by default from the
+                file name.
+            fields: which field is which.
+            options: what else can be set.
+            progress: is told what is done.
+
+        Returns:
+            The open index.
+
+        Raises:
+            QsearchError: one of its kinds; the message says what to do. What was durable stays, and
+                the next build of the same index goes on from there.
+
+        Examples:
+            Embeddings of your own, without an encoder, are searched by vector:
+
+            >>> import numpy as np
+            >>> vectors = np.eye(4, dtype=np.float32)
+            >>> index = Index.build(None, tmp / "axes", embeddings=vectors)
+            >>> index.search_vectors(np.array([[0.0, 3.0, 1.0, 0.0]]), k=2).positions
+            array([[1, 2]])
+        """
+        given = None if embeddings is None else Embeddings(embeddings)
+        opened = None
+        if corpus is not None:
+            opened = open_corpus(
+                corpus, format=input_format, fields=fields, text_required=given is None
+            )
+        if isinstance(encoder, str) or (encoder is None and given is None):
+            name = encoder or DEFAULT_MODEL
+            used: list[Encoder] = []
+
+            def load() -> Encoder:
+                used.append(load_encoder(name, device=device))
+                return used[0]
+
+            build_index(
+                opened,
+                Path(path),
+                load_encoder=load,
+                embeddings=given,
+                options=options,
+                progress=progress,
+            )
+            return cls.open(path, encoder=used[0])
+        build_index(
+            opened,
+            Path(path),
+            load_encoder=None if encoder is None else lambda: encoder,
+            embeddings=given,
+            options=options,
+            progress=progress,
+        )
+        return cls.open(path, encoder=encoder)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder | str | None = None,
+        device: str = "auto",
+    ) -> Index:
+        """Open an index for searching.
+
+        Sizes and headers of all files are checked before they are mapped; their contents are not
+        read (``qsearch verify`` does that). The encoder is loaded, and held against the contract of
+        the index, when the first text is searched.
+
+        Args:
+            path: the index directory.
+            encoder: a model's name or path, or an ``Encoder``; by default the one that the index
+                names.
+            device: where a named model runs.
+
+        Raises:
+            IndexFormatError: it is missing, half written, damaged, or of another version.
+        """
+        path = Path(path)
+        catalog = Catalog.open(path)
+        try:
+            settings = catalog.settings()
+            dimensions = settings.get("dimensions")
+            if not isinstance(dimensions, int) or dimensions < 1:
+                raise IndexFormatError(f"{catalog.path} lacks the setting 'dimensions'")
+            segments = [
+                Segment.open(path / SEGMENTS / entry.id, entry, catalog.files(entry.id), dimensions)
+                for entry in catalog.segments()
+            ]
+            if sum(segment.rows for segment in segments) != settings.get("documents"):
+                raise IndexFormatError(f"{catalog.path} lists other segments than it should")
+        except BaseException:
+            catalog.close()
+            raise
+        return cls(path, catalog, segments, settings, encoder, device)
+
+    def close(self) -> None:
+        """Close the catalog and forget the maps; further searches are an error."""
+        self._catalog.close()
+        self._segments = []
+        self._sources = {}
+
+    def __enter__(self) -> Index:
+        """Return self."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close."""
+        self.close()
+
+    # What it holds
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return int(self._settings["documents"])
+
+    @property
+    def dimensions(self) -> int:
+        """Components of a vector."""
+        return int(self._settings["dimensions"])
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether ``method="graph"`` is possible."""
+        return all(segment.graph is not None for segment in self._segments)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the catalog says about the index: JSON values."""
+        return dict(self._settings)
+
+    @cached_property
+    def contract(self) -> EncoderContract | None:
+        """What the index promises about its encoder; ``None`` where it has none."""
+        return contract_from_store(self._settings.get("encoder"), self._catalog.canaries())
+
+    @property
+    def encoder_identity(self) -> EncoderIdentity | None:
+        """The encoder that the index was built with; ``None`` where it has none."""
+        return None if self.contract is None else self.contract.identity
+
+    def ids(self, positions: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Ids of the documents at ``positions``.
+
+        Args:
+            positions: any shape, as in ``VectorResult``; −1 gives ``None``.
+
+        Returns:
+            Strings, in the same shape.
+        """
+        flat = np.asarray(positions).ravel()
+        found = self._catalog.documents(int(one) for one in flat if one >= 0)
+        ids = np.empty(len(flat), dtype=object)
+        ids[:] = [found[int(one)].id if one >= 0 else None for one in flat]
+        return ids.reshape(np.shape(positions))
+
+    # Searching
+
+    def search(
+        self, query: str, k: int = 10, *, method: str = "exact", candidates: int | None = None
+    ) -> SearchResult:
+        """Find the k documents nearest to a text.
+
+        Args:
+            query: the text.
+            k: hits wanted; an index with fewer documents gives them all.
+            method: ``exact`` compares every float row and is certified; ``binary`` and ``graph``
+                choose candidates by their codes and rescore those exactly.
+            candidates: how many, for ``binary`` (default 1,000) and ``graph`` (100); at least k.
+
+        Raises:
+            QueryError: the query is empty, k is below 1, or the method is not known.
+            EncoderMismatch: the encoder is not the one that the index was built with.
+            EncoderError: the encoder cannot be loaded, or there is none.
+        """
+        return self.search_batch([query], k, method=method, candidates=candidates)[0]
+
+    def search_batch(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        method: str = "exact",
+        candidates: int | None = None,
+    ) -> list[SearchResult]:
+        """Search several texts at once; faster than one after the other, with the same results.
+
+        Args:
+            queries: the texts.
+            k: hits wanted for each.
+            method: see ``search``.
+            candidates: see ``search``.
+
+        Returns:
+            One result for each query, in order.
+
+        Raises:
+            QsearchError: as ``search``.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "blue"}, {"id": "b", "text": "red"}], tmp / "c")
+            >>> [[hit.id for hit in result] for result in index.search_batch(["azure", "scarlet"], k=1)]
+            [['a'], ['b']]
+        """
+        if isinstance(queries, str):
+            raise QueryError("search_batch takes a list of texts; use search for one text")
+        k = self._check_search(k, method, candidates)
+        for number, query in enumerate(queries):
+            if not isinstance(query, str):
+                raise QueryError(f"query {number} must be a string, found {type(query).__name__}")
+            if not query.strip():
+                raise QueryError(
+                    "the query is empty" if len(queries) == 1 else f"query {number} is empty"
+                )
+        if not queries:
+            return []
+        encoder = self._checked_encoder()
+        vectors = check_queries(encoder.encode_queries(list(queries)), self.dimensions)
+        ranking = self._rank(vectors, k, method, candidates)
+        stored = self._catalog.documents(int(one) for one in ranking.positions.ravel() if one >= 0)
+        results = []
+        for positions, scores, certified in zip(
+            ranking.positions, ranking.scores, ranking.certified, strict=True
+        ):
+            hits = []
+            for rank, (position, score) in enumerate(zip(positions, scores, strict=True), 1):
+                if position < 0:
+                    break
+                found = stored[int(position)]
+                hits.append(
+                    Hit(rank, float(score), found.id, found.text, found.title, found.metadata)
+                )
+            results.append(SearchResult(tuple(hits), bool(certified), method))
+        return results
+
+    def search_vectors(
+        self,
+        queries: NDArray[np.floating],
+        k: int = 10,
+        *,
+        method: str = "exact",
+        candidates: int | None = None,
+    ) -> VectorResult:
+        """Search by vectors that you already have: arrays in, arrays out.
+
+        Only the dimension can be checked here: that the vectors come from the encoder of the index
+        is for the caller to see to.
+
+        Args:
+            queries: (q, d) numbers, of any length but zero; taken as float32.
+            k: documents wanted for each.
+            method: see ``search``.
+            candidates: see ``search``.
+
+        Raises:
+            QueryError: another shape or dimension, NaN, infinity or a zero vector; k below 1.
+
+        Examples:
+            >>> vectors = np.array([[1, 0], [1, 1], [0, 1]], dtype=np.float32)
+            >>> index = Index.build(None, tmp / "plane", embeddings=vectors)
+            >>> result = index.search_vectors(np.array([[2.0, 0.0], [0.0, 5.0]]), k=2)
+            >>> result.positions
+            array([[0, 1],
+                   [2, 1]])
+            >>> result.scores
+            array([[1.        , 0.70710677],
+                   [1.        , 0.70710677]], dtype=float32)
+            >>> index.ids(result.positions)
+            array([['0', '1'],
+                   ['2', '1']], dtype=object)
+        """
+        k = self._check_search(k, method, candidates)
+        ranking = self._rank(check_queries(queries, self.dimensions), k, method, candidates)
+        return VectorResult(ranking.positions, ranking.scores, ranking.certified)
+
+    def check_encoder(self) -> ContractCheck:
+        """Load the encoder and hold it against the contract, without refusing it.
+
+        Raises:
+            EncoderError: it cannot be loaded, or the index has none.
+        """
+        contract = self.contract
+        if contract is None:
+            raise EncoderError(self._without_encoder())
+        return check_contract(contract, self._load_encoder(contract))
+
+    def _check_search(self, k: int, method: str, candidates: int | None) -> int:
+        try:
+            k = operator.index(k)
+        except TypeError:
+            raise QueryError(f"k must be a whole number, found {k!r}") from None
+        if k < 1:
+            raise QueryError(f"k must be at least 1, found {k}")
+        if method not in METHODS:
+            raise QueryError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
+        if candidates is not None and method == "exact":
+            raise QueryError("an exact search has no candidates; leave them out, or name a method")
+        if candidates is not None and candidates < k:
+            raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
+        return min(k, len(self))
+
+    def _rank(
+        self, queries: NDArray[np.float32], k: int, method: str, candidates: int | None
+    ) -> Ranking:
+        if method == "exact":
+            return search_exact(self._segments, queries, k)
+        count = candidates or max(k, _DEFAULT_CANDIDATES[method])
+        with self._lock:
+            if method not in self._sources:
+                source = BinaryCandidates if method == "binary" else GraphCandidates
+                self._sources[method] = [source(segment) for segment in self._segments]
+        return search_candidates(self._segments, self._sources[method], queries, k, count)
+
+    def _checked_encoder(self) -> Encoder:
+        with self._lock:
+            if self._encoder is None:
+                contract = self.contract
+                if contract is None:
+                    raise EncoderError(self._without_encoder())
+                encoder = self._load_encoder(contract)
+                check_contract(contract, encoder).require(str(self.path))
+                self._encoder = encoder
+            return self._encoder
+
+    def _load_encoder(self, contract: EncoderContract) -> Encoder:
+        given, identity = self._given_encoder, contract.identity
+        if given is not None and not isinstance(given, str):
+            return given
+        if identity.weights is None and given is None:
+            raise EncoderError(
+                f"{self.path} was built with an encoder of your own ({identity.model}); pass it to "
+                "Index.open(path, encoder=...)"
+            )
+        return load_encoder(
+            given or identity.model,
+            device=self._device,
+            revision=None if given else identity.revision,
+            query_prompt=identity.query_prompt,
+            document_prompt=identity.document_prompt,
+            max_length=identity.max_length,
+            truncate_dim=identity.truncate_dim,
+            precision=identity.precision or "float32",
+        )
+
+    def _without_encoder(self) -> str:
+        return (
+            f"{self.path} was built from vectors without an encoder and can only be searched by "
+            "vector (Index.search_vectors); name the model at build with --model to search by text"
+        )

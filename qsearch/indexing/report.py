@@ -1,0 +1,104 @@
+"""What is asked of a build, what it tells on the way, and what it reports at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from qsearch.store import Catalog
+from qsearch.store.format import CATALOG
+
+__all__ = ["BuildOptions", "BuildReport", "Progress", "Silent", "index_sizes"]
+
+
+class Progress(Protocol):
+    """Is told what a build is doing."""
+
+    def begin(self, phase: str, total: int | None, unit: str) -> None:
+        """A phase begins; ``total`` units are to be done, or nobody knows how many."""
+        ...
+
+    def advance(self, count: int, *, resumed: bool = False) -> None:
+        """``count`` more units are done, or were done before an interruption."""
+        ...
+
+    def end(self) -> None:
+        """The phase is over."""
+        ...
+
+
+class Silent:
+    """A ``Progress`` that shows nothing."""
+
+    def begin(self, phase: str, total: int | None, unit: str) -> None:
+        """Do nothing."""
+
+    def advance(self, count: int, *, resumed: bool = False) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How to build.
+
+    Attributes:
+        graph: also build an HNSW graph for each segment.
+        force: replace an index that is there, when the new one is complete.
+        restart: throw an interrupted build away instead of resuming it.
+        skip_invalid: leave invalid records out and count them, instead of stopping at the first.
+        rejects: where to write the records left out; ``None``: ``<index>.rejects.jsonl``.
+        segment_rows: a segment is closed when it has at least so many rows.
+    """
+
+    graph: bool = False
+    force: bool = False
+    restart: bool = False
+    skip_invalid: bool = False
+    rejects: Path | None = None
+    segment_rows: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        path: the index.
+        documents: how many it holds.
+        rejected: records left out.
+        rejects: where they were written; ``None`` if there are none.
+        truncated: documents longer than the encoder's maximum length, whose end was not encoded.
+        max_length: that length in tokens, where there is an encoder.
+        dimensions: of a vector.
+        resumed: documents that an interrupted build had done already.
+        sizes: bytes on disk by file name, summed over segments.
+        seconds: by phase, of this run.
+    """
+
+    path: Path
+    documents: int
+    rejected: int
+    rejects: Path | None
+    truncated: int
+    max_length: int | None
+    dimensions: int
+    resumed: int
+    sizes: dict[str, int]
+    seconds: dict[str, float]
+
+
+def index_sizes(index: Path) -> dict[str, int]:
+    """Bytes on disk by file name, summed over segments, the catalog first."""
+    sizes = {CATALOG: (index / CATALOG).stat().st_size}
+    catalog = Catalog.open(index)
+    try:
+        for entry in catalog.segments():
+            for file in catalog.files(entry.id).values():
+                sizes[file.name] = sizes.get(file.name, 0) + file.bytes
+    finally:
+        catalog.close()
+    return sizes

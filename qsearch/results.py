@@ -1,0 +1,78 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Hit", "SearchResult", "VectorResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document that a search found.
+
+    Attributes:
+        rank: from 1.
+        score: cosine between query and document, -1 to 1, higher is better.
+        id: the document's id.
+        text: its text.
+        title: its title, if it has one.
+        metadata: its other fields.
+    """
+
+    rank: int
+    score: float
+    id: str
+    text: str
+    title: str | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult(Sequence[Hit]):
+    """The hits of one query, best first. A sequence of ``Hit``.
+
+    Attributes:
+        hits: at most k.
+        certified: whether it is proven that these are the hits of an exact search.
+        method: how they were found.
+    """
+
+    hits: tuple[Hit, ...]
+    certified: bool
+    method: str
+
+    def __len__(self) -> int:
+        """Number of hits."""
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        """The hit at ``index``, from 0."""
+        return self.hits[index]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorResult:
+    """The best documents for each of q query vectors, as arrays.
+
+    Attributes:
+        positions: (q, min(k, documents)) int64: places of the documents in the corpus, from 0,
+            best first; −1 where a graph search ended early. ``Index.ids`` gives their ids.
+        scores: of the same shape, float32 cosines; −inf where the position is −1.
+        certified: (q,) bool: whether it is proven that this is the result of an exact search.
+    """
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    certified: NDArray[np.bool_]
