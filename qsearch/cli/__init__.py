@@ -1,0 +1,85 @@
+"""The command line. One command a file; ``output`` is the only place that prints.
+
+Commands are imported when they are called, and what they use is imported inside them, so that
+``qsearch --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from qsearch.cli.output import Console
+from qsearch.errors import QsearchError
+from qsearch.version import __version__
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "build": "Build an index from a corpus.",
+    "query": "Search an index.",
+    "info": "Show what an index holds.",
+    "verify": "Check an index for damage.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists its commands without importing them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"qsearch.cli.{name}"), name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nStart here:\n  qsearch build corpus.jsonl\n  qsearch query 'what you look for'",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="qsearch")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="No progress and no report, only data and errors."
+)
+@click.pass_context
+def cli(context: click.Context, quiet: bool) -> None:
+    """Semantic search that is exact at quantized speed.
+
+    An index is a directory. `build` makes one from a corpus of documents, `query` searches it.
+    Data goes to standard output, everything else to standard error.
+
+    Environment: QSEARCH_INDEX names the index, QSEARCH_MODEL the model, QSEARCH_DEVICE the device;
+    NO_COLOR turns colours off, QSEARCH_DEBUG=1 shows tracebacks.
+    """
+    context.obj = Console(quiet=quiet)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits 1 after an error, 2 after a usage error, 130 after Ctrl-C."""
+    try:
+        result: Any = cli.main(arguments, prog_name="qsearch", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except QsearchError as error:
+        if os.environ.get("QSEARCH_DEBUG"):
+            raise
+        Console().error(str(error))
+        code = 1
+    except click.exceptions.Abort:
+        Console().error("interrupted; run the same command again to go on where it stopped")
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    sys.exit(code)

@@ -1,0 +1,216 @@
+"""``qsearch build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qsearch.cli.output import Console, TerminalProgress, human_bytes
+from qsearch.cli.target import default_target
+
+if TYPE_CHECKING:
+    from qsearch.documents import Fields
+    from qsearch.indexing import BuildReport
+
+__all__ = ["build"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  qsearch build corpus.jsonl
+  qsearch build articles.csv --text-field body --title-field headline -o indexes/articles
+  zcat dump.jsonl.gz | qsearch build - -o indexes/dump
+  qsearch build corpus.jsonl --vectors embeddings.npy --model BAAI/bge-small-en-v1.5
+""",
+)
+@click.argument("corpus", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Index directory to make.  [default: indexes/<name of CORPUS>]",
+)
+@click.option(
+    "-m",
+    "--model",
+    envvar="QSEARCH_MODEL",
+    help="Model: a folder, or a name on the hub.  [default: all-MiniLM-L6-v2]",
+)
+@click.option(
+    "--device",
+    envvar="QSEARCH_DEVICE",
+    default="auto",
+    show_default=True,
+    help="Where the model runs: auto, cpu, cuda, cuda:1, …",
+)
+@click.option("--query-prompt", help="Put in front of queries.  [default: the model's own]")
+@click.option("--document-prompt", help="Put in front of documents.  [default: the model's own]")
+@click.option(
+    "--max-length",
+    type=click.IntRange(min=1),
+    help="Tokens after which a text is cut.  [default: the model's own]",
+)
+@click.option(
+    "--truncate-dim",
+    type=click.IntRange(min=1),
+    help="Keep only the first components of an embedding (Matryoshka models).",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    help="Embeddings you already have: a .npy file with a row for each record of CORPUS (which may "
+    "be left out). With --model, texts can be searched too.",
+)
+@click.option(
+    "--input-format",
+    type=click.Choice(["jsonl", "csv", "tsv", "text", "parquet"]),
+    help="Format of CORPUS.  [default: by its name; jsonl for -]",
+)
+@click.option("--id-field", multiple=True, help="Field with the id.  [default: id, _id]")
+@click.option("--text-field", multiple=True, help="Field with the text.  [default: text]")
+@click.option("--title-field", multiple=True, help="Field with the title.  [default: title]")
+@click.option(
+    "--metadata-field",
+    multiple=True,
+    help="Field to keep as metadata; may be repeated.  [default: all others]",
+)
+@click.option(
+    "--graph", is_flag=True, help="Also build an HNSW graph (usearch) over the int8 codes."
+)
+@click.option(
+    "--force", is_flag=True, help="Replace an index that is there, when this one is complete."
+)
+@click.option(
+    "--restart", is_flag=True, help="Throw an interrupted build away instead of resuming it."
+)
+@click.option("--skip-invalid", is_flag=True, help="Leave invalid records out instead of stopping.")
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path),
+    help="Where to write the records left out.  [default: <INDEX>.rejects.jsonl]",
+)
+@click.option(
+    "--segment-rows",
+    type=click.IntRange(min=1),
+    default=1 << 20,
+    show_default=True,
+    help="Rows after which a segment is closed.",
+)
+@click.pass_obj
+def build(
+    console: Console,
+    corpus: str | None,
+    output: Path | None,
+    model: str | None,
+    device: str,
+    query_prompt: str | None,
+    document_prompt: str | None,
+    max_length: int | None,
+    truncate_dim: int | None,
+    vectors: Path | None,
+    input_format: str | None,
+    id_field: tuple[str, ...],
+    text_field: tuple[str, ...],
+    title_field: tuple[str, ...],
+    metadata_field: tuple[str, ...],
+    graph: bool,
+    force: bool,
+    restart: bool,
+    skip_invalid: bool,
+    rejects: Path | None,
+    segment_rows: int,
+) -> None:
+    """Build an index from CORPUS.
+
+    CORPUS is a file in JSON Lines, CSV, TSV, plain text (a document a line) or Parquet, also
+    compressed with gzip; - is standard input. A record has a text, an id, an optional title, and
+    any other fields, which are kept as metadata.
+
+    An interrupted build goes on where it stopped when the same command is run again.
+    """
+    from qsearch.documents import Embeddings, open_corpus
+    from qsearch.encoding import DEFAULT_MODEL, Encoder, load_encoder
+    from qsearch.indexing import BuildOptions, build_index
+
+    if corpus is None and vectors is None:
+        raise click.UsageError("give a CORPUS, or --vectors, or both")
+    target = output or default_target(corpus or str(vectors))
+    embeddings = None if vectors is None else Embeddings(vectors)
+    opened = None
+    if corpus is not None:
+        opened = open_corpus(
+            corpus,
+            format=input_format,
+            fields=_fields(id_field, text_field, title_field, metadata_field),
+            text_required=vectors is None,
+        )
+    if model is None and vectors is None:
+        model = DEFAULT_MODEL
+
+    def load() -> Encoder:
+        return load_encoder(
+            model or DEFAULT_MODEL,
+            device=device,
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
+            max_length=max_length,
+            truncate_dim=truncate_dim,
+        )
+
+    report = build_index(
+        opened,
+        target,
+        load_encoder=None if model is None else load,
+        embeddings=embeddings,
+        options=BuildOptions(
+            graph=graph,
+            force=force,
+            restart=restart,
+            skip_invalid=skip_invalid,
+            rejects=rejects,
+            segment_rows=segment_rows,
+        ),
+        progress=TerminalProgress(console),
+    )
+    _report(console, report)
+
+
+def _fields(
+    ids: tuple[str, ...],
+    texts: tuple[str, ...],
+    titles: tuple[str, ...],
+    metadata: tuple[str, ...],
+) -> Fields:
+    from qsearch.documents import Fields
+
+    default = Fields()
+    return Fields(
+        id=ids or default.id,
+        text=texts or default.text,
+        title=titles or default.title,
+        metadata=metadata or None,
+    )
+
+
+def _report(console: Console, report: BuildReport) -> None:
+    rows = [("index", str(report.path)), ("documents", f"{report.documents:,}")]
+    if report.resumed:
+        rows.append(("  resumed", f"{report.resumed:,} were done before the interruption"))
+    rejected = f"{report.rejected:,}"
+    if report.rejects is not None:
+        rejected += f" (see {report.rejects})"
+    rows.append(("rejected", rejected))
+    truncated = f"{report.truncated:,}"
+    if report.truncated:
+        truncated += f" are longer than {report.max_length} tokens; what lies behind is not encoded"
+    rows.append(("truncated", truncated))
+    rows.append(("dimensions", f"{report.dimensions:,}"))
+    total = sum(report.sizes.values())
+    rows.append(("on disk", human_bytes(total)))
+    rows += [(f"  {name}", human_bytes(size)) for name, size in report.sizes.items()]
+    rows.append(("seconds", f"{sum(report.seconds.values()):.1f}"))
+    rows += [(f"  {phase}", f"{seconds:.1f}") for phase, seconds in report.seconds.items()]
+    console.table(rows)

@@ -1,0 +1,83 @@
+"""``qsearch info``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qsearch.cli.output import columns, human_bytes, print_data
+from qsearch.cli.target import find_index, index_option
+
+__all__ = ["info"]
+
+
+@click.command()
+@index_option
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="text for people, json for programs.",
+)
+def info(index: Path | None, format: str) -> None:
+    """Show what an index holds: documents, sizes on disk, and the encoder it is tied to."""
+    from qsearch.index import Index
+    from qsearch.indexing import index_sizes
+    from qsearch.store import FORMAT_VERSION
+
+    path = find_index(index)
+    with Index.open(path) as opened:
+        settings = opened.settings
+        identity = opened.encoder_identity
+        facts: dict[str, Any] = {
+            "index": str(path),
+            "format": FORMAT_VERSION,
+            "created": settings.get("created"),
+            "qsearch": settings.get("qsearch"),
+            "corpus": settings.get("corpus"),
+            "documents": len(opened),
+            "rejected": settings.get("rejected"),
+            "truncated": settings.get("truncated"),
+            "dimensions": opened.dimensions,
+            "graph": opened.has_graph,
+            "bytes": index_sizes(path),
+            "encoder": None if identity is None else identity.to_json(),
+        }
+    if format == "json":
+        print_data(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for line in columns(_rows(facts)):
+        print_data(line)
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for label in ("index", "format", "created", "qsearch", "corpus"):
+        rows.append((label, str(facts[label])))
+    for label in ("documents", "rejected", "truncated", "dimensions"):
+        rows.append((label, f"{facts[label]:,}"))
+    sizes = facts["bytes"]
+    rows.append(("on disk", human_bytes(sum(sizes.values()))))
+    rows += [(f"  {name}", human_bytes(size)) for name, size in sizes.items()]
+    encoder = facts["encoder"]
+    if encoder is None:
+        rows.append(("encoder", "none: search by vector only"))
+        return rows
+    rows.append(("encoder", encoder["model"]))
+    for name, value in encoder.items():
+        if name == "versions":
+            value = ", ".join(f"{library} {version}" for library, version in value.items())
+        elif isinstance(value, list | tuple):
+            value = " → ".join(value)
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif name in ("query_prompt", "document_prompt"):
+            value = repr(value)
+        if name not in ("model", "dimensions") and value is not None:
+            rows.append((f"  {name.replace('_', ' ')}", str(value)))
+    return rows

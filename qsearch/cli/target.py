@@ -1,0 +1,73 @@
+"""Which index a command means when it is not named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qsearch.errors import IndexFormatError
+from qsearch.store.format import CATALOG
+
+COMPRESSED = (".gz",)
+SUFFIXES = (
+    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".txt", ".text", ".parquet", ".pq", ".npy",
+)  # fmt: skip
+
+__all__ = ["INDEXES", "default_target", "find_index", "index_option"]
+
+INDEXES = Path("indexes")
+"""Where indexes are kept, below the current directory."""
+
+index_option = click.option(
+    "-i",
+    "--index",
+    "index",
+    type=click.Path(path_type=Path),
+    envvar="QSEARCH_INDEX",
+    help="Index directory. May be left out where indexes/ holds one index.",
+)
+
+
+def find_index(named: Path | None) -> Path:
+    """The named index, or the only one in ``indexes/``.
+
+    A bare name also means the index of that name in ``indexes/``.
+
+    Raises:
+        IndexFormatError: there is none, or more than one.
+    """
+    if named is not None:
+        inside = INDEXES / named
+        bare = len(named.parts) == 1 and not named.exists()
+        return inside if bare and (inside / CATALOG).is_file() else named
+    found = sorted(
+        path.parent
+        for path in INDEXES.glob(f"*/{CATALOG}")
+        if path.parent.suffix not in (".building", ".replaced")
+    )
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(path) for path in found)
+        raise IndexFormatError(f"there are several indexes ({names}); choose one with -i")
+    unfinished = sorted(INDEXES.glob("*.building"))
+    if unfinished:
+        raise IndexFormatError(
+            f"{unfinished[0].with_suffix('')} is half written: its build was interrupted; run the "
+            "same 'qsearch build' command again to finish it"
+        )
+    raise IndexFormatError(
+        "there is no index in indexes/; make one with 'qsearch build CORPUS', or name one with -i"
+    )
+
+
+def default_target(corpus: str) -> Path:
+    """Where the index of ``corpus`` goes: ``indexes/<name without its format>``."""
+    if corpus == "-":
+        return INDEXES / "stdin"
+    name = Path(corpus).name
+    for endings in (COMPRESSED, SUFFIXES):
+        ending = next((one for one in endings if name.lower().endswith(one)), "")
+        name = name[: len(name) - len(ending)] or name
+    return INDEXES / name

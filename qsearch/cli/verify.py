@@ -1,0 +1,47 @@
+"""``qsearch verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qsearch.cli.output import Console, TerminalProgress, human_bytes, print_data
+from qsearch.cli.target import find_index, index_option
+from qsearch.errors import IndexFormatError
+
+__all__ = ["verify"]
+
+
+@click.command()
+@index_option
+@click.option("--deep", is_flag=True, help="Also derive every code from its float row again.")
+@click.pass_obj
+def verify(console: Console, index: Path | None, deep: bool) -> None:
+    """Check every checksum of an index; exits 1 if anything is wrong.
+
+    Reads all files. What is damaged cannot be mended from the index itself: restore it from a copy,
+    or build it again.
+    """
+    from qsearch.indexing import index_sizes
+    from qsearch.store import verify_index
+
+    path = find_index(index)
+    progress = TerminalProgress(console)
+    try:
+        total = sum(size for name, size in index_sizes(path).items() if name != "catalog.sqlite")
+    except (IndexFormatError, OSError):
+        total = 0  # verify_index says what is wrong
+    progress.begin("verify", total, "B")
+    report = verify_index(path, deep=deep, advance=progress.advance)
+    progress.end()
+    for problem in report.problems:
+        print_data(f"damaged: {problem}")
+    if not report.ok:
+        raise IndexFormatError(
+            f"{path} is damaged ({len(report.problems)} of {len(report.checked)} checks failed); "
+            "restore it from a copy, or build it again with 'qsearch build --force'"
+        )
+    print_data(
+        f"{path} is sound: {len(report.checked)} checks, {human_bytes(report.bytes_read)} read"
+    )
