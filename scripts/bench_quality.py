@@ -1,0 +1,119 @@
+"""nDCG@10 on a labelled set in BEIR's form, float and quantized routes side by side.
+
+    python scripts/bench_quality.py FOLDER [FOLDER ...] [--model NAME]
+
+FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv (query, document, relevance; a
+header is skipped). The corpus is built with a graph into a temporary index, every judged query is
+searched by every route, and the mean nDCG@10 is printed with a 95% interval of the paired
+difference to the float route (bootstrap over queries, 2,000 samples).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from qsearch import BuildOptions, Index
+from qsearch.encoding import DEFAULT_MODEL
+from qsearch.evaluation import ndcg_at_k
+
+ROUTES: tuple[tuple[str, int | None], ...] = (
+    ("exact", None),
+    ("binary", 100),
+    ("binary", 1000),
+    ("graph", 100),
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    options = parser.parse_args()
+    for folder in options.folders:
+        evaluate(folder, options.model)
+
+
+def evaluate(folder: Path, model: str) -> None:
+    """Print a line per route."""
+    queries = {
+        str(record["_id"]): record["text"]
+        for record in map(json.loads, read_lines(find(folder, "queries.jsonl")))
+    }
+    judgements = read_qrels(folder / "qrels.tsv")
+    judged = [query for query in queries if query in judgements]
+    with tempfile.TemporaryDirectory() as temporary:
+        started = time.perf_counter()
+        index = Index.build(
+            str(find(folder, "corpus.jsonl")),
+            Path(temporary) / "index",
+            encoder=model,
+            options=BuildOptions(graph=True),
+        )
+        seconds = time.perf_counter() - started
+        print(
+            f"{folder.name}: {len(index):,} documents in {seconds:.0f} s, "
+            f"{index.settings['truncated']:,} truncated, {len(judged)} judged queries, {model}"
+        )
+        reference = None
+        for method, candidates in ROUTES:
+            results = index.search_batch(
+                [queries[query] for query in judged], 10, method=method, candidates=candidates
+            )
+            values = np.array(
+                [
+                    ndcg_at_k([hit.id for hit in result], judgements[query], 10)
+                    for query, result in zip(judged, results, strict=True)
+                ]
+            )
+            reference = values if reference is None else reference
+            low, high = bootstrap(values - reference)
+            name = method if candidates is None else f"{method}, {candidates} candidates"
+            print(
+                f"  {name:<24} nDCG@10 {values.mean():.4f}   difference to exact "
+                f"{(values - reference).mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+            )
+        index.close()
+
+
+def bootstrap(differences: np.ndarray) -> tuple[float, float]:
+    """95% interval of the mean."""
+    generator = np.random.default_rng(0)
+    picks = generator.integers(len(differences), size=(2000, len(differences)))
+    means = differences[picks].mean(axis=1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def find(folder: Path, name: str) -> Path:
+    """The file, or its compressed form."""
+    plain = folder / name
+    return plain if plain.exists() else folder / (name + ".gz")
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """Lines of a file that may be compressed."""
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        return [line for line in file.read().split(b"\n") if line.strip()]
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, float]]:
+    """Relevance by query and document."""
+    judgements: dict[str, dict[str, float]] = defaultdict(dict)
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.reader(file, delimiter="\t"):
+            if len(row) >= 3 and row[2].lstrip("-").isdigit():
+                judgements[row[0]][row[1]] = float(row[2])
+    return dict(judgements)
+
+
+if __name__ == "__main__":
+    main()
