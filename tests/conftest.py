@@ -1,0 +1,49 @@
+"""Fixtures. No test reaches for a network: models come from the wheel or are made here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from tests.encoders import HashedWords, make_tiny_bert
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def doctest_names(doctest_namespace: dict[str, Any], tmp_path: Path) -> None:
+    """Doctests write below ``tmp``."""
+    doctest_namespace["tmp"] = tmp_path
+    doctest_namespace["np"] = np
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("QSEARCH_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def encoder() -> HashedWords:
+    return HashedWords()
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny sentence-transformers model with random weights."""
+    return make_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def sample_texts() -> list[str]:
+    import json
+
+    with open(ROOT / "scripts" / "sample" / "wordnet.jsonl", encoding="utf-8") as file:
+        return [json.loads(line)["text"] for line in file]

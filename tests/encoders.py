@@ -1,0 +1,118 @@
+"""Encoders for tests: a fast one of NumPy only, and tiny real transformers with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.encoding.encoder import EncoderIdentity
+
+
+class HashedWords:
+    """A bag of words: each word is a fixed random vector, a text is their sum.
+
+    Cheap, deterministic on every machine, and near texts have near vectors.
+    """
+
+    def __init__(self, dimensions: int = 24, seed: str = "a", query_prompt: str = "") -> None:
+        self.dimensions = dimensions
+        self.seed = seed
+        self.query_prompt = query_prompt
+        self.encoded: list[str] = []
+
+    def identity(self) -> EncoderIdentity:
+        return EncoderIdentity(model="hashed words", dimensions=self.dimensions, strip=True)
+
+    def encode_documents(
+        self, texts: Sequence[str], advance: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        self.encoded += texts
+        rows = [self._embed(text) for text in texts]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), self.dimensions)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([self._embed(self.query_prompt + text) for text in texts], np.float32)
+
+    def truncated(self, texts: Sequence[str]) -> int:
+        return sum(len(text.split()) > 100 for text in texts)
+
+    def _embed(self, text: str) -> NDArray[np.float64]:
+        if text.strip() == "nothing":
+            return np.zeros(self.dimensions)
+        if text.strip() == "not a number":
+            return np.full(self.dimensions, np.nan)
+        total = np.zeros(self.dimensions)
+        for word in text.split():
+            digest = hashlib.sha256(f"{self.seed} {word}".encode()).digest()
+            generator = np.random.Generator(np.random.PCG64(list(digest[:16])))
+            total += generator.standard_normal(self.dimensions)
+        return total
+
+
+WORDS = (
+    "the a of and to in is that for it as was with be by on not he his but at are this have from or "
+    "had an they which one you were all her she there would their we him been has when who will no "
+    "more if out so up said what its about than into them can only other time new some could these "
+    "two may first then do any like my now over such our man me even most made after also well way "
+    "cat dog bird fish tree house river mountain city street school book water fire light night day "
+    "music film paint stone metal wood glass paper bread milk king queen child woman doctor law war"
+).split()
+_CHARACTERS = [chr(c) for c in range(33, 127)] + list(
+    "äéñøçßžабвгд東京日本語서울한국مكتبة−…“”’🚀👍"
+)
+
+
+def write_tokenizer(folder: Path, max_length: int = 64) -> None:
+    """A WordPiece tokenizer with a small vocabulary that covers every character it meets."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    lowered = sorted(
+        {character.lower() for character in _CHARACTERS if len(character.lower()) == 1}
+    )
+    pieces += [one for one in lowered if one not in pieces]
+    pieces += ["##" + one for one in lowered]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "BertTokenizer",
+                "do_lower_case": True,
+                "model_max_length": max_length,
+            }
+        )
+    )
+
+
+def make_tiny_bert(
+    folder: Path, *, seed: int = 0, pooling: str = "mean", normalize: bool = True
+) -> Path:
+    """Save a two-layer BERT of 32 dimensions with random weights as a sentence-transformers model."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    core = folder / "core"
+    core.mkdir(parents=True)
+    write_tokenizer(core)
+    vocabulary = len((core / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        initializer_range=0.5,
+    )
+    BertModel(config).save_pretrained(core)
+    modules = [Transformer(str(core), max_seq_length=64), Pooling(32, pooling)]
+    if normalize:
+        modules.append(Normalize())
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"))
+    return folder / "model"

@@ -1,0 +1,111 @@
+"""The house stands as docs/architecture.md draws it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import qsearch
+from tests.conftest import ROOT
+
+# Lowest first; a room may import from rooms before it, and from itself.
+ROOMS = (
+    "version",
+    "errors",
+    "documents",
+    "kernels",
+    "codes",
+    "store",
+    "encoding",
+    "retrieval",
+    "evaluation",
+    "indexing",
+    "results",
+    "index",
+    "cli",
+    "__main__",
+)
+HEAVY = {"torch", "sentence_transformers", "transformers", "faiss", "usearch", "huggingface_hub"}
+
+
+def modules() -> list[Path]:
+    return sorted((ROOT / "qsearch").rglob("*.py"))
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    return parts[0] if parts else "__init__"
+
+
+def imports(path: Path, *, top_level_only: bool) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downward(path: Path) -> None:
+    here = room_of(path.relative_to(ROOT / "qsearch").with_suffix("").parts)
+    if here == "__init__":
+        return
+    for name in imports(path, top_level_only=False):
+        if name.startswith("qsearch."):
+            there = room_of(tuple(name.split(".")[1:]))
+            assert ROOMS.index(there) <= ROOMS.index(here), f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_packages_are_imported_where_they_are_used(path: Path) -> None:
+    top = {name.split(".")[0] for name in imports(path, top_level_only=True)}
+    assert not top & HEAVY
+
+
+def test_only_the_output_module_prints() -> None:
+    for path in modules():
+        if path.name == "output.py":
+            continue
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+                assert called not in ("print", "echo", "secho"), f"{path} prints"
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    assert list(qsearch.__all__) == sorted(qsearch.__all__)
+    for name in qsearch.__all__:
+        assert getattr(qsearch, name) is not None
+    assert dir(qsearch) == qsearch.__all__
+
+
+def test_every_module_lists_its_public_names() -> None:
+    for path in modules():
+        if path.name in ("__main__.py", "version.py"):
+            continue
+        names = [
+            node
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign)
+            and any(isinstance(one, ast.Name) and one.id == "__all__" for one in node.targets)
+        ]
+        assert names, f"{path} has no __all__"
+
+
+def test_no_room_for_odds_and_ends() -> None:
+    for path in modules():
+        assert path.stem not in ("utils", "helpers", "common", "misc")
+
+
+def test_arrays_are_never_unpickled() -> None:
+    for path in modules():
+        source = path.read_text(encoding="utf-8")
+        assert "pickle" not in imports(path, top_level_only=False)
+        if "np.load(" in source:
+            assert source.count("np.load(") == source.count("allow_pickle=False")

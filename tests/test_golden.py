@@ -1,0 +1,36 @@
+"""Every index format that was ever released stays readable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qsearch import Index, verify_index
+from qsearch.store import FORMAT_VERSION
+from tests.encoders import HashedWords
+from tests.golden.make import DOCUMENTS
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("format-*"))
+
+
+def test_the_current_format_has_a_golden_index() -> None:
+    assert f"format-{FORMAT_VERSION}" in [path.name for path in GOLDEN]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
+@pytest.mark.parametrize("method", ["exact", "binary", "graph"])
+def test_a_golden_index_answers_as_on_its_first_day(path: Path, method: str) -> None:
+    with Index.open(path, encoder=HashedWords()) as index:
+        assert len(index) == 5
+        for document in DOCUMENTS:
+            title = f"{document['title']} " if "title" in document else ""
+            hit = index.search(f"{title}{document['text']}", 1, method=method)[0]
+            assert (hit.id, hit.text) == (document["id"], document["text"])
+            assert hit.score == 1.0
+        assert index.search("king queen and music")[0].metadata == {"tags": ["a", None]}
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
+def test_a_golden_index_is_sound(path: Path) -> None:
+    assert verify_index(path, deep=True).ok
