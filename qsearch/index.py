@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qsearch.documents import Document, Embeddings, Fields, open_corpus
 from qsearch.encoding import (
     DEFAULT_MODEL,
+    UNNAMED_MODEL,
     ContractCheck,
     Encoder,
     EncoderContract,
@@ -42,6 +43,8 @@ __all__ = ["METHODS", "Index"]
 
 METHODS = ("exact", "binary", "graph")
 """Ways of retrieval: float rows; Hamming candidates; candidates from the HNSW graph."""
+
+_OPEN_ATTEMPTS = 5
 
 _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100}
 
@@ -195,22 +198,16 @@ class Index:
             IndexFormatError: it is missing, half written, damaged, or of another version.
         """
         path = Path(path)
-        catalog = Catalog.open(path)
-        try:
-            settings = catalog.settings()
-            dimensions = settings.get("dimensions")
-            if not isinstance(dimensions, int) or dimensions < 1:
-                raise IndexFormatError(f"{catalog.path} lacks the setting 'dimensions'")
-            segments = [
-                Segment.open(path / SEGMENTS / entry.id, entry, catalog.files(entry.id), dimensions)
-                for entry in catalog.segments()
-            ]
-            if sum(segment.rows for segment in segments) != settings.get("documents"):
-                raise IndexFormatError(f"{catalog.path} lists other segments than it should")
-        except BaseException:
-            catalog.close()
-            raise
-        return cls(path, catalog, segments, settings, encoder, device)
+        for _ in range(_OPEN_ATTEMPTS):
+            catalog = Catalog.open(path)
+            try:
+                return cls(path, catalog, *_open_segments(path, catalog), encoder, device)
+            except BaseException as error:
+                catalog.close()
+                # Another index may have taken the place of this one between two files.
+                if not isinstance(error, IndexFormatError) or not catalog.was_replaced():
+                    raise
+        raise IndexFormatError(f"{path} is being replaced over and over; try again")
 
     def close(self) -> None:
         """Close the catalog and forget the maps; further searches are an error."""
@@ -444,7 +441,7 @@ class Index:
         given, identity = self._given_encoder, contract.identity
         if given is not None and not isinstance(given, str):
             return given
-        if identity.weights is None and given is None:
+        if given is None and (identity.weights is None or identity.model == UNNAMED_MODEL):
             raise EncoderError(
                 f"{self.path} was built with an encoder of your own ({identity.model}); pass it to "
                 "Index.open(path, encoder=...)"
@@ -465,3 +462,18 @@ class Index:
             f"{self.path} was built from vectors without an encoder and can only be searched by "
             "vector (Index.search_vectors); name the model at build with --model to search by text"
         )
+
+
+def _open_segments(path: Path, catalog: Catalog) -> tuple[list[Segment], dict[str, Any]]:
+    """Map what the catalog lists; returns it with the settings."""
+    settings = catalog.settings()
+    dimensions = settings.get("dimensions")
+    if not isinstance(dimensions, int) or dimensions < 1:
+        raise IndexFormatError(f"{catalog.path} lacks the setting 'dimensions'")
+    segments = [
+        Segment.open(path / SEGMENTS / entry.id, entry, catalog.files(entry.id), dimensions)
+        for entry in catalog.segments()
+    ]
+    if sum(segment.rows for segment in segments) != settings.get("documents"):
+        raise IndexFormatError(f"{catalog.path} lists other segments than it should")
+    return segments, settings

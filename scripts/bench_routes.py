@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def compare(vectors_path: Path, queries_path: Path, repeats: int) -> None:
     print(f"{len(vectors):,} rows, {vectors.shape[1]} dimensions, {len(queries)} queries")
 
     def helper(
-        search: Callable[..., tuple[list[list[dict[str, int]]], float]], **settings: object
+        search: Callable[..., tuple[Any, ...]], **settings: object
     ) -> Callable[[np.ndarray], np.ndarray]:
         built: dict[str, object] = {}
 
@@ -67,7 +68,7 @@ def compare(vectors_path: Path, queries_path: Path, repeats: int) -> None:
                 output_index=not built,
             )
             if not built:
-                built["corpus_index"] = results[2]  # type: ignore[misc]
+                built["corpus_index"] = results[2]
             rows = [[hit["corpus_id"] for hit in hits] for hits in results[0]]
             return np.array([row + [-1] * (10 - len(row)) for row in rows])
 

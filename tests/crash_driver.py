@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-import qsearch.indexing.build
+import qsearch.indexing.chunks
 from qsearch import BuildOptions, Index, QsearchError, verify_index
 from tests.encoders import WORDS, HashedWords
 
-qsearch.indexing.build._CHUNK_RECORDS = 16
 OPTIONS = BuildOptions(segment_rows=60, force=True)
 WATCHED = (
     "store/writer.py",
@@ -32,6 +31,7 @@ WATCHED = (
     "store/catalog.py",
     "store/segment.py",
     "indexing/build.py",
+    "indexing/chunks.py",
     "store/staging.py",
 )
 
@@ -128,7 +128,7 @@ def main(folder: Path, kills: int) -> dict[str, int]:
         # Half of the kills anywhere, half among the last lines, where the index is put in place.
         span = lines[with_old] if number % 4 < 2 else 400
         line = int(lines[with_old] - generator.integers(span))
-        for path in folder.glob("index*"):
+        for path in [*folder.glob("index*"), *folder.glob(".index*")]:
             shutil.rmtree(path)
         if with_old:
             shutil.copytree(folder / "old", target)
@@ -164,11 +164,13 @@ def main(folder: Path, kills: int) -> dict[str, int]:
         found["again"] += max(0, again - 2)  # two canaries have five words
         if snapshot(target) != expected["new"]:
             raise RuntimeError(f"another result after a kill at line {line}")
-        left = sorted(path.name for path in folder.glob("index*"))
+        left = sorted(path.name for path in folder.iterdir() if "index" in path.name)
         if left != ["index"]:
             raise RuntimeError(f"left behind after a kill at line {line}: {left}")
     return found
 
 
 if __name__ == "__main__":
+    # Here and not above: pytest imports this module too, to look for doctests.
+    qsearch.indexing.chunks._CHUNK_RECORDS = 16
     print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]))))

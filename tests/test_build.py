@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import qsearch.indexing.build
+import qsearch.indexing.chunks
 from qsearch import (
     BuildOptions,
     CorpusError,
@@ -47,8 +48,8 @@ def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qsearch.indexing.build, "_CHUNK_RECORDS", 16)
-    monkeypatch.setattr(qsearch.indexing.build, "_CHUNK_ROWS", 16)
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_RECORDS", 16)
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ROWS", 16)
 
 
 def contents(index: Path) -> dict[str, Any]:
@@ -233,6 +234,89 @@ def test_a_crash_between_exchange_and_deletion_is_cleaned_up(
     assert len(Index.open(target)) == 40
 
 
+def test_an_old_index_that_was_not_deleted_is_deleted_by_the_next_build(
+    tmp_path: Path, encoder: HashedWords
+) -> None:
+    Index.build(documents(5), tmp_path / "old", encoder=encoder).close()
+    (tmp_path / "old").rename(tmp_path / ".i.abc.replaced")
+    other = tmp_path / ".i.mine.replaced"
+    other.mkdir()
+    (other / "thesis.txt").write_text("a")
+    Index.build(documents(5), tmp_path / "i", encoder=encoder).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".i.mine.replaced", "i"]
+    assert (other / "thesis.txt").read_text() == "a"
+
+
+@pytest.mark.parametrize("name", ["i.building", "i.replaced"])
+def test_names_that_are_kept_for_building_are_refused(
+    tmp_path: Path, encoder: HashedWords, name: str
+) -> None:
+    with pytest.raises(IndexExists, match="cannot be the name of an index"):
+        Index.build(documents(5), tmp_path / name, encoder=encoder)
+
+
+@pytest.mark.parametrize("name", ["i", "i.building"])
+def test_a_directory_with_anything_else_in_it_is_never_deleted(
+    tmp_path: Path, encoder: HashedWords, name: str
+) -> None:
+    Index.build(documents(5), tmp_path / name.removesuffix(".building"), encoder=encoder).close()
+    if name == "i.building":
+        (tmp_path / "i").rename(tmp_path / name)
+    (tmp_path / name / "thesis.txt").write_text("a")
+    with pytest.raises(IndexExists):
+        Index.build(
+            documents(9),
+            tmp_path / "i",
+            encoder=encoder,
+            options=BuildOptions(force=True, restart=True),
+        )
+    assert (tmp_path / name / "thesis.txt").read_text() == "a"
+
+
+def test_a_link_stays_a_link(tmp_path: Path, encoder: HashedWords) -> None:
+    Index.build(documents(5), tmp_path / "disk" / "i", encoder=encoder).close()
+    (tmp_path / "i").symlink_to(tmp_path / "disk" / "i")
+    Index.build(
+        documents(9), tmp_path / "i", encoder=encoder, options=BuildOptions(force=True)
+    ).close()
+    assert (tmp_path / "i").is_symlink()
+    assert len(Index.open(tmp_path / "disk" / "i")) == 9
+
+
+def test_two_segments_of_equal_rows_are_two(tmp_path: Path) -> None:
+    """A segment is named by its content, and that may be there twice."""
+    vectors = np.tile(np.eye(8, dtype=np.float32), (6, 1))
+    options = BuildOptions(segment_rows=16)
+    index = Index.build(None, tmp_path / "i", embeddings=vectors, options=options)
+    found = index.search_vectors(np.eye(8, dtype=np.float32)[:1], k=6).positions
+    assert found.tolist() == [[0, 8, 16, 24, 32, 40]]
+
+
+def test_an_interrupted_build_with_a_graph_may_be_finished_without(
+    tmp_path: Path, encoder: HashedWords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = documents(90)
+    options = BuildOptions(segment_rows=32, graph=True)
+    made = []
+
+    def build_graph(*arguments: Any) -> None:
+        if made:
+            raise Interrupted
+        made.append(real(*arguments))
+
+    real = qsearch.indexing.build.build_graph
+    monkeypatch.setattr(qsearch.indexing.build, "build_graph", build_graph)
+    with pytest.raises(Interrupted):
+        Index.build(records, tmp_path / "i", encoder=encoder, options=options)
+    assert len(list((tmp_path / "i.building").rglob("graph.usearch"))) == 1
+    without = BuildOptions(segment_rows=32)
+    with Index.build(records, tmp_path / "i", encoder=encoder, options=without) as index:
+        assert not index.has_graph
+    assert not list((tmp_path / "i").rglob("graph*"))
+    Index.build(records, tmp_path / "j", encoder=encoder, options=without).close()
+    assert contents(tmp_path / "i") == contents(tmp_path / "j")
+
+
 def test_two_builds_of_one_index_exclude_each_other(tmp_path: Path) -> None:
     def corpus() -> Iterator[dict[str, Any]]:
         yield from documents(20)
@@ -277,13 +361,12 @@ def test_a_duplicate_in_an_earlier_chunk_is_found_and_named(
 ) -> None:
     records = documents(50)
     records.append({"id": "d3", "text": "late"})
-    corpus = write_jsonl(tmp_path / "c.jsonl", records)
     with pytest.raises(CorpusError, match="'d3', first used on line 4") as caught:
-        Index.build(corpus, tmp_path / "i", encoder=encoder)
+        # A stream, which cannot be read through before it is encoded.
+        Index.build(iter(records), tmp_path / "i", encoder=encoder)
     assert caught.value.line == 51
-    write_jsonl(corpus, records[:-1])  # mended: the build goes on, and encodes nothing again
-    again = HashedWords()
-    assert len(Index.build(corpus, tmp_path / "i", encoder=again)) == 50
+    again = HashedWords()  # mended: the build goes on, and encodes nothing again
+    assert len(Index.build(iter(records[:-1]), tmp_path / "i", encoder=again)) == 50
     assert sum(text.startswith("title") for text in again.encoded) <= 2
 
 
@@ -356,7 +439,7 @@ def test_a_build_that_did_nothing_leaves_nothing(tmp_path: Path, encoder: Hashed
 def test_chunks_of_long_texts_are_cut_by_their_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qsearch.indexing.build, "_CHUNK_CHARACTERS", 400)
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_CHARACTERS", 400)
     records = documents(50)
     with pytest.raises(Interrupted):
         Index.build(interrupted_after(records, 40), tmp_path / "i", encoder=HashedWords())
@@ -423,3 +506,35 @@ def test_embeddings_of_another_model_are_refused(tmp_path: Path, encoder: Hashed
         Index.build(records, tmp_path / "foreign", embeddings=foreign, encoder=encoder)
     with pytest.raises(EncoderMismatch, match="dimensions"):
         Index.build(records, tmp_path / "other", embeddings=np.ones((40, 7)), encoder=encoder)
+
+
+def test_a_duplicate_id_is_found_before_anything_is_encoded(
+    tmp_path: Path, encoder: HashedWords
+) -> None:
+    """A mended corpus then need not be encoded from the beginning."""
+    corpus = write_jsonl(tmp_path / "c.jsonl", [*documents(40), documents(8)[7]])
+    with pytest.raises(CorpusError, match=r"c.jsonl:41: duplicate id 'd7', first used on line 8"):
+        Index.build(corpus, tmp_path / "i", encoder=encoder)
+    assert encoder.encoded == []
+
+
+def test_given_vectors_are_compared_where_the_first_texts_are(tmp_path: Path) -> None:
+    encoder = HashedWords()
+    records = [{"id": str(n), "text": "" if n < 40 else f"cat {n}"} for n in range(60)]
+    vectors = encoder.encode_documents([record["text"] + " dog" for record in records])
+    with pytest.raises(
+        EncoderMismatch, match="are not those that hashed words gives: for document '4[0-9]'"
+    ):
+        Index.build(records, tmp_path / "i", encoder=encoder, embeddings=vectors)
+
+
+def test_what_stopped_a_build_is_told_even_if_the_rejects_cannot_be(
+    tmp_path: Path, encoder: HashedWords
+) -> None:
+    records: list[dict[str, Any]] = [*documents(20), {"id": "bad"}, *documents(30)[20:]]
+    (tmp_path / "i.rejects.jsonl").mkdir()
+    options = BuildOptions(skip_invalid=True)
+    with pytest.raises(Interrupted):
+        Index.build(
+            interrupted_after(records, 28), tmp_path / "i", encoder=encoder, options=options
+        )

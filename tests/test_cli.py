@@ -23,6 +23,7 @@ import pytest
 
 from qsearch import QsearchError
 from qsearch.cli import main
+from qsearch.cli.target import default_target
 from tests.conftest import ROOT
 
 RECORDS = [
@@ -139,6 +140,10 @@ def test_queries_come_from_beir_files(place: Path, tmp_path: Path) -> None:
         ["q7", "Q0", "dog"],
         ["q9", "Q0", "piano"],
     ]
+    packed = tmp_path / "queries.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"\xef\xbb\xbf" + queries.read_bytes()))
+    again = run("query", "--queries", packed, "-k", "1", "--format", "trec", cwd=place)
+    assert again.stdout == done.stdout
 
 
 @pytest.mark.parametrize("method", ["binary", "graph"])
@@ -278,10 +283,12 @@ def test_building_again_needs_force(tmp_path: Path, tiny_bert: Path) -> None:
         (["query", "x", "-k", "many"], 2, "not a valid integer"),
         (["query", "x", "--method", "magic"], 2, "'magic' is not one of"),
         (["query", "x", "--queries", "f"], 2, "not both"),
-        (["query", "--queries", "nowhere.jsonl"], 1, "nowhere.jsonl cannot be read"),
+        (["query", "--queries", "nowhere.jsonl"], 1, "nowhere.jsonl: cannot be opened"),
         (["build"], 2, "give a CORPUS, or --vectors"),
         (["build", "nowhere.jsonl", "-o", "x"], 1, "nowhere.jsonl: cannot be opened"),
-        (["build", "pets.xyz", "-o", "x"], 1, "give --input-format"),
+        (["build", "nowhere", "-o", "x"], 1, "nowhere: cannot be opened (there is no such file)"),
+        (["build", "indexes", "-o", "x"], 1, "indexes: is a directory; give a file in it"),
+        (["build", "build.stderr", "-o", "x"], 1, "give --input-format"),
         (["build", "pets.jsonl", "-o", "x", "-m", "./none"], 1, "no model folder at ./none"),
         (["build", "--vectors", "pets.jsonl"], 1, "is not a .npy file"),
         (["info", "-i", "pets.jsonl"], 1, "is a file; an index is a directory"),
@@ -301,10 +308,64 @@ def test_errors_are_one_message_without_a_traceback(
     assert ("Traceback" in debug.stderr) == (code == 1)
 
 
-def test_an_empty_line_among_queries_is_named(place: Path) -> None:
-    done = run("query", "-", cwd=place, stdin="puppies\n\nshares\n")
+def test_blank_lines_among_queries_are_counted_and_left_out(place: Path) -> None:
+    stdin = "\ufeffpuppies\n\n  \nshares\r\n"
+    done = run("query", "-", "--format", "trec", "-k", "1", cwd=place, stdin=stdin)
+    assert [line.split()[:3] for line in done.stdout.splitlines()] == [
+        ["1", "Q0", "dog"],
+        ["4", "Q0", "market"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--vectors", "v.npy", "--query-prompt", "q: "], "--query-prompt needs --model"),
+        (["--vectors", "v.npy", "--max-length", "9"], "--max-length needs --model"),
+        (["--vectors", "v.npy", "--text-field", "body"], "--text-field needs a CORPUS"),
+        (["--vectors", "v.npy", "--input-format", "csv"], "--input-format needs a CORPUS"),
+        (["c.jsonl", "--rejects", "r"], "--rejects needs --skip-invalid"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = run("build", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_rejects_that_cannot_be_written_are_told_before_the_work(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    (tmp_path / "c.jsonl").write_text('{"text": "cat"}\n')
+    done = run(
+        "build", "c.jsonl", "--skip-invalid", "--rejects", "no/r", "-m", tiny_bert, cwd=tmp_path
+    )
     assert done.returncode == 1
-    assert "query 2 is empty" in done.stderr
+    assert "cannot be written to no/r" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["c.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "name"),
+    [
+        ("notes.v2.jsonl.gz", "notes.v2"),
+        ("data.2024", "data.2024"),
+        ("-", "stdin"),
+        ("x.csv.jsonl", "x.csv"),
+        (".jsonl", ".jsonl"),
+    ],
+)
+def test_an_index_is_named_after_its_corpus(corpus: str, name: str) -> None:
+    assert default_target(corpus) == Path("indexes") / name
+
+
+def test_vectors_that_no_text_can_vouch_for_are_told(tmp_path: Path, tiny_bert: Path) -> None:
+    np.save(tmp_path / "v.npy", np.eye(32, dtype=np.float32))
+    done = run("build", "--vectors", "v.npy", "-m", tiny_bert, cwd=tmp_path)
+    assert "not held against the model: no record has a text" in done.stderr
+    assert run("query", "cat", cwd=tmp_path).returncode == 0
 
 
 def test_which_index_is_meant_must_be_clear(tmp_path: Path, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -118,8 +119,8 @@ def test_a_planted_mismatch_is_refused_and_named(
 def test_other_prompts_and_dimensions_are_refused_and_named(
     tiny_bert: Path, then: dict[str, str], now: dict[str, str], name: str
 ) -> None:
-    contract = make_contract(SentenceEncoder(tiny_bert, device="cpu", **then))  # type: ignore[arg-type]
-    check = check_contract(contract, SentenceEncoder(tiny_bert, device="cpu", **now))  # type: ignore[arg-type]
+    contract = make_contract(SentenceEncoder(tiny_bert, device="cpu", **then))  # type: ignore[arg-type] # (options by name)
+    check = check_contract(contract, SentenceEncoder(tiny_bert, device="cpu", **now))  # type: ignore[arg-type] # (options by name)
     assert not check.ok
     assert any(name in difference for difference in check.differences)
 
@@ -195,7 +196,7 @@ class Silent(HashedWords):
         edge = "" if strip or text == text.strip() else " edge"
         return super()._embed(" ".join(word for word in words if word != "_") + edge)
 
-    def encode_queries(self, texts: list[str]) -> np.ndarray:  # type: ignore[override]
+    def encode_queries(self, texts: list[str]) -> np.ndarray:  # type: ignore[override] # (options by name)
         return super().encode_queries([self._habits[2] + text for text in texts])
 
 
@@ -212,7 +213,7 @@ def test_the_likely_cause_is_named_for_encoders_that_say_nothing(
 ) -> None:
     contract = make_contract(Silent())
     assert check_contract(contract, Silent()).ok
-    check = check_contract(contract, Silent(**habits))  # type: ignore[arg-type]
+    check = check_contract(contract, Silent(**habits))  # type: ignore[arg-type] # (options by name)
     assert not check.ok
     assert any(cause in difference for difference in check.differences)
 
@@ -274,3 +275,27 @@ def test_an_encoder_whose_canaries_have_no_direction_is_refused(tmp_path: Path) 
 
     with pytest.raises(EncoderError, match="zero, NaN or infinite document vector"):
         Index.build([{"id": "a", "text": "cat"}], tmp_path / "i", encoder=Zero())
+
+
+def test_no_limit_and_a_limit_are_a_mismatch(tiny_bert: Path) -> None:
+    limited = SentenceEncoder(tiny_bert, device="cpu", max_length=64)
+    contract = make_contract(limited)
+    identity = dataclasses.replace(contract.identity, max_length=0)
+    check = check_contract(dataclasses.replace(contract, identity=identity), limited)
+    assert check.differences == ("maximum length: the index has no limit, this encoder 64",)
+    unlimited = SentenceEncoder(tiny_bert, device="cpu", max_length=0)
+    assert unlimited.identity().max_length == 0
+    assert unlimited.truncated(["cat " * 100]) == 0
+
+
+def test_an_index_with_a_model_given_as_an_object_asks_for_it(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    encoder = SentenceEncoder(SentenceTransformer(str(tiny_bert), device="cpu"))
+    Index.build([{"id": "a", "text": "cat"}], tmp_path / "i", encoder=encoder).close()
+    with Index.open(tmp_path / "i") as index, pytest.raises(EncoderError, match="of your own"):
+        index.search("cat")
+    with Index.open(tmp_path / "i", encoder=str(tiny_bert)) as index:
+        assert len(index.search("cat")) == 1

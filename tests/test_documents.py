@@ -699,7 +699,7 @@ def test_a_file_is_closed_when_its_reader_is_dropped_half_way(files: Files) -> N
     for _ in range(20):
         records = iter(open_corpus(path))
         next(records)
-        records.close()  # type: ignore[attr-defined]
+        records.close()  # type: ignore[attr-defined] # (a generator)
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -857,7 +857,7 @@ def test_two_delimited_files_can_be_read_at_the_same_time(files: Files) -> None:
     first = iter(open_corpus(files.write(f"text\na\n{long}\n".encode(), "1.csv")))
     second = iter(open_corpus(files.write(f"text\nb\n{long}\n".encode(), "2.csv")))
     assert kinds([next(first), next(second)]) == [(2, "a"), (2, "b")]
-    first.close()  # type: ignore[attr-defined]
+    first.close()  # type: ignore[attr-defined] # (a generator)
     assert kinds(second) == [(3, long)]
 
 

@@ -102,3 +102,17 @@ def test_code_in_a_model_folder_is_never_run(tiny_bert: Path, tmp_path: Path) ->
     with pytest.raises(EncoderError, match="cannot be loaded"):
         SentenceEncoder(folder, device="cpu")
     assert not marker.exists()
+
+
+def test_an_index_of_a_cached_model_is_queried_with_the_wheel(cache: Path, tmp_path: Path) -> None:
+    """The index remembers the commit; the wheel has none, and the contract finds it the same."""
+    import qsearch
+
+    wheel = locate_model(DEFAULT_MODEL)
+    snapshot = put_into_cache(cache, DEFAULT_MODEL, wheel.path)
+    with qsearch.Index.build([{"id": "a", "text": "cat"}], tmp_path / "i") as index:
+        assert index.encoder_identity is not None
+        assert index.encoder_identity.revision == COMMIT
+    shutil.rmtree(snapshot.parent.parent)
+    with qsearch.Index.open(tmp_path / "i") as index:
+        assert index.search("kitten")[0].id == "a"

@@ -199,7 +199,7 @@ def test_scaling_a_query_changes_no_ranking(graph_index: Index, queries: np.ndar
 )
 def test_bad_query_vectors_are_refused(graph_index: Index, vectors: object, message: str) -> None:
     with pytest.raises(QueryError, match=message):
-        graph_index.search_vectors(vectors)  # type: ignore[arg-type]
+        graph_index.search_vectors(vectors)  # type: ignore[arg-type] # (what a caller may get wrong)
 
 
 @pytest.mark.parametrize(
@@ -217,4 +217,4 @@ def test_bad_search_options_are_refused(
     graph_index: Index, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(QueryError, match=message):
-        graph_index.search_vectors(np.ones((1, 64)), **options)  # type: ignore[arg-type]
+        graph_index.search_vectors(np.ones((1, 64)), **options)  # type: ignore[arg-type] # (what a caller may get wrong)

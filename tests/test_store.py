@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qsearch import BuildOptions, Index, IndexFormatError, verify_index
+from qsearch.store import Catalog, Segment
 from qsearch.store.format import ARRAYS, HEADER_BYTES, array_shape, npy_header
 from qsearch.store.publish import replace_directory
 from tests.conftest import ROOT
@@ -266,9 +267,9 @@ import resource, signal, sys
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from qsearch import Index, IndexWriteError
-import qsearch.indexing.build
+import qsearch.indexing.chunks
 from tests.encoders import HashedWords
-qsearch.indexing.build._CHUNK_RECORDS = 16
+qsearch.indexing.chunks._CHUNK_RECORDS = 16
 records = [{"id": str(n), "text": f"cat {n} " + "river " * 40} for n in range(2000)]
 limit = int(sys.argv[2])
 if limit:
@@ -329,3 +330,72 @@ def test_an_open_index_maps_its_arrays_read_only(index: Path) -> None:
         for segment in opened._segments:
             assert not segment.vectors.flags.owndata
             assert not segment.vectors.flags.writeable
+
+
+def test_an_open_index_survives_its_replacement_and_a_change_of_directory(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    query = np.ones((1, 24), dtype=np.float32)
+    with Index.open("index", encoder=HashedWords()) as opened:
+        expected = opened.search_vectors(query, 5, method="graph")
+    with Index.open("index", encoder=HashedWords()) as opened:
+        options = BuildOptions(force=True)
+        Index.build([{"id": "new", "text": "cat"}], index, encoder=HashedWords(), options=options)
+        monkeypatch.chdir("/")
+        found = opened.search_vectors(query, 5, method="graph")
+        assert found.positions.tolist() == expected.positions.tolist()
+        assert opened.ids(found.positions)[0, 0].startswith("d")
+        assert len(opened.search("cat", 100)) == 90
+
+
+def test_opening_while_the_index_is_replaced_gives_the_old_or_the_new(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst moment: the catalog is read from the old index, the segments from the new."""
+    new = tmp_path / "new"
+    Index.build([{"id": "new", "text": "cat"}], new, encoder=HashedWords()).close()
+    real = Segment.open
+    opened = []
+
+    def open_segment(*arguments: object) -> Segment:
+        if not opened:
+            replace_directory(new, index)
+        opened.append(arguments)
+        return real(*arguments)  # type: ignore[arg-type] # (as they came)
+
+    monkeypatch.setattr(Segment, "open", open_segment)
+    with Index.open(index) as found:
+        assert len(found) == 1
+    assert len(opened) == 2
+
+
+def test_damage_is_told_as_such_and_not_tried_again(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (segment_of(index) / "int8.npy").unlink()
+    opened = []
+    real = Catalog.open
+
+    def open_catalog(path: Path) -> Catalog:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(Catalog, "open", open_catalog)
+    with pytest.raises(IndexFormatError, match="int8.npy cannot be read"):
+        Index.open(index)
+    assert len(opened) == 1
+
+
+def test_rows_that_are_not_finite_give_no_answer(index: Path) -> None:
+    with open(segment_of(index) / "vectors.npy", "r+b") as file:
+        file.seek(HEADER_BYTES + 4 * 24 * 7)
+        file.write(np.full(24, np.nan, "<f4").tobytes())
+    with Index.open(index) as opened, pytest.raises(IndexFormatError, match="not finite"):
+        opened.search_vectors(np.ones((1, 24)), 3)
+
+
+def test_a_python_with_an_old_sqlite_is_told(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(IndexFormatError, match=r"needs 3\.37 or later"):
+        Index.open(index)

@@ -137,6 +137,7 @@ def build(
 
     if corpus is None and vectors is None:
         raise click.UsageError("give a CORPUS, or --vectors, or both")
+    _refuse_idle_options(click.get_current_context(), corpus, vectors, model, skip_invalid)
     target = output or default_target(corpus or str(vectors))
     embeddings = None if vectors is None else Embeddings(vectors)
     opened = None
@@ -178,6 +179,33 @@ def build(
     _report(console, report)
 
 
+def _refuse_idle_options(
+    context: click.Context,
+    corpus: str | None,
+    vectors: Path | None,
+    model: str | None,
+    skip_invalid: bool,
+) -> None:
+    """An option that would do nothing is a mistake, and is told before it costs a build."""
+    needs: list[tuple[str, bool, tuple[str, ...]]] = [
+        (
+            "a CORPUS",
+            corpus is not None,
+            ("input_format", "id_field", "text_field", "title_field", "metadata_field"),
+        ),
+        (
+            "--model when there are --vectors",
+            vectors is None or model is not None,
+            ("query_prompt", "document_prompt", "max_length", "truncate_dim"),
+        ),
+        ("--skip-invalid", skip_invalid, ("rejects",)),
+    ]
+    for what, there, names in needs:
+        for name in names:
+            if not there and context.params[name] not in (None, ()):
+                raise click.UsageError(f"--{name.replace('_', '-')} needs {what}")
+
+
 def _fields(
     ids: tuple[str, ...],
     texts: tuple[str, ...],
@@ -208,6 +236,11 @@ def _report(console: Console, report: BuildReport) -> None:
         truncated += f" are longer than {report.max_length} tokens; what lies behind is not encoded"
     rows.append(("truncated", truncated))
     rows.append(("dimensions", f"{report.dimensions:,}"))
+    if report.compared is not None:
+        compared = f"{report.compared} held against the model"
+        if not report.compared:
+            compared = "not held against the model: no record has a text"
+        rows.append(("vectors", compared))
     total = sum(report.sizes.values())
     rows.append(("on disk", human_bytes(total)))
     rows += [(f"  {name}", human_bytes(size)) for name, size in report.sizes.items()]

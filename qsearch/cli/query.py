@@ -86,7 +86,8 @@ def query(
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
     The score is the cosine between query and document, from -1 to 1. With several queries the
-    query id in the output is their number, from 1, or the _id from --queries.
+    query id in the output is their number, from 1, or the _id from --queries. Blank lines on
+    standard input are counted and left out.
     """
     from qsearch.index import Index
 
@@ -113,34 +114,43 @@ def query(
 
 def _from_arguments(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if texts == ("-",):
-        for number, line in enumerate(sys.stdin.buffer, 1):
-            yield str(number), _decoded(line, f"standard input, line {number}")
+        for where, number, line in _lines("-"):
+            if line.strip():
+                yield str(number), _decoded(line, where)
     else:
         for number, text in enumerate(texts, 1):
             yield str(number), text
 
 
 def _from_file(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                where = f"{path}:{number}"
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(_decoded(line, where))
-                except ValueError as error:
-                    raise QueryError(f"{where}: is not valid JSON ({error})") from error
-                text = record.get("text") if isinstance(record, dict) else None
-                if not isinstance(text, str):
-                    raise QueryError(f'{where}: must be an object with a "text"')
-                yield str(record.get("_id", record.get("id", number))), text
-    except OSError as error:
-        raise QueryError(f"{path} cannot be read ({error.strerror})") from error
+    for where, number, line in _lines(str(path)):
+        if not line.strip():
+            continue
+        text = _decoded(line, where)
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise QueryError(f"{where}: is not valid JSON ({error})") from error
+        text = record.get("text") if isinstance(record, dict) else None
+        if not isinstance(text, str):
+            raise QueryError(f'{where}: must be an object with a "text"')
+        yield str(record.get("_id", record.get("id", number))), text
+
+
+def _lines(path: str) -> Iterator[tuple[str, int, bytes]]:
+    """(place, number from 1, line) of a file, also of a compressed one, or of standard input."""
+    from qsearch.documents import ByteSource
+
+    with ByteSource(path) as source:
+        for number, line, too_long in source.lines():
+            where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
+            if too_long:
+                raise QueryError(f"{where}: is longer than any query")
+            yield where, number, line
 
 
 def _decoded(line: bytes, where: str) -> str:
     try:
-        return line.decode("utf-8").rstrip("\r\n")
+        return line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise QueryError(f"{where}: is not UTF-8 (at byte {error.start + 1})") from error

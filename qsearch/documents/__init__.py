@@ -5,6 +5,16 @@ Bytes come in, ``Document`` and ``RejectedRecord`` go out. No embedding, no inde
 
 from qsearch.documents.document import Document, Fields, RejectedRecord
 from qsearch.documents.embeddings import Embeddings
+from qsearch.documents.lines import ByteSource
 from qsearch.documents.readers import FORMATS, Corpus, open_corpus
 
-__all__ = ["FORMATS", "Corpus", "Document", "Embeddings", "Fields", "RejectedRecord", "open_corpus"]
+__all__ = [
+    "FORMATS",
+    "ByteSource",
+    "Corpus",
+    "Document",
+    "Embeddings",
+    "Fields",
+    "RejectedRecord",
+    "open_corpus",
+]

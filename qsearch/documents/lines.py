@@ -48,7 +48,7 @@ class ByteSource:
             if self.name == "-":
                 file = _standard_input()
             else:
-                file = self._to_close.enter_context(open(path, "rb"))  # noqa: SIM115
+                file = self._to_close.enter_context(open(path, "rb"))  # noqa: SIM115 (closed with self)
             available = _Available(file)
             magic = available.head(len(_GZIP_MAGIC))
         except (OSError, ValueError) as error:

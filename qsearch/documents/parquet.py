@@ -34,7 +34,7 @@ class ParquetCorpus:
         if name == "-":
             raise CorpusError("Parquet cannot be read from a stream; give a file", path=name)
         try:
-            import pyarrow.parquet  # noqa: F401
+            import pyarrow.parquet  # noqa: F401 (only whether it is there)
         except ImportError as error:
             raise CorpusError(
                 "Parquet needs pyarrow: pip install 'qsearch[parquet]'", path=name
@@ -48,7 +48,7 @@ class ParquetCorpus:
         number = 0
         # Opened here, because pyarrow takes a name for an address and would ask a network for it.
         try:
-            file = open(self.name, "rb")  # noqa: SIM115
+            file = open(self.name, "rb")  # noqa: SIM115 (closed below, where errors of reading are told)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CorpusError(f"cannot be opened ({reason})", path=self.name) from error

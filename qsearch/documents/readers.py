@@ -95,6 +95,10 @@ def _format_of(name: str) -> str:
         suffixes.pop()
     if suffixes and suffixes[-1] in _SUFFIXES:
         return _SUFFIXES[suffixes[-1]]
+    if not os.path.exists(name):
+        raise CorpusError("cannot be opened (there is no such file)", path=name)
+    if os.path.isdir(name):
+        raise CorpusError("is a directory; give a file in it", path=name)
     raise CorpusError(
         f"cannot tell the format from the file name; give --input-format ({', '.join(FORMATS)})",
         path=name,

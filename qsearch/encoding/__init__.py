@@ -5,11 +5,12 @@ that use them. Nothing here knows what an index looks like on disk.
 """
 
 from qsearch.encoding.contract import ContractCheck, EncoderContract, check_contract, make_contract
-from qsearch.encoding.encoder import Encoder, EncoderIdentity, load_encoder
+from qsearch.encoding.encoder import UNNAMED_MODEL, Encoder, EncoderIdentity, load_encoder
 from qsearch.encoding.models import DEFAULT_MODEL, locate_model
 
 __all__ = [
     "DEFAULT_MODEL",
+    "UNNAMED_MODEL",
     "ContractCheck",
     "Encoder",
     "EncoderContract",

@@ -31,18 +31,18 @@ class Batch:
     rows: int
 
 
-def padded_length(tokens: int, max_length: int | None) -> int:
-    """The next multiple of ``LENGTH_STEP``, but not above the maximum length.
+def padded_length(tokens: int, max_length: int) -> int:
+    """The next multiple of ``LENGTH_STEP``, but not above the maximum length (0: there is none).
 
-    >>> padded_length(17, 256), padded_length(900, 250)
-    (32, 250)
+    >>> padded_length(17, 256), padded_length(900, 250), padded_length(900, 0)
+    (32, 250, 912)
     """
     padded = max(1, -(-tokens // LENGTH_STEP)) * LENGTH_STEP
-    return padded if max_length is None else min(padded, max_length)
+    return min(padded, max_length) if max_length else padded
 
 
 def plan_batches(
-    tokens: Sequence[int], max_length: int | None, rows_for: Callable[[int], int]
+    tokens: Sequence[int], max_length: int, rows_for: Callable[[int], int]
 ) -> list[Batch]:
     """Put texts of the same padded length together, the longest first.
 
@@ -51,7 +51,7 @@ def plan_batches(
 
     Args:
         tokens: number of tokens of each text.
-        max_length: tokens after which a text is cut.
+        max_length: tokens after which a text is cut; 0 where none is.
         rows_for: how many rows a batch of a padded length has.
     """
     buckets: dict[int, list[int]] = {}

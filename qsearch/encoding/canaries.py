@@ -58,7 +58,7 @@ _PARAGRAPH = (
 
 
 def canary_texts(max_length: int | None) -> tuple[Canary, ...]:
-    """All canaries for an encoder that cuts texts after ``max_length`` tokens.
+    """All canaries for an encoder that cuts texts after ``max_length`` tokens (0: never).
 
     The last one is longer than that (up to a bound that keeps it cheap), so that an encoder which
     cuts elsewhere gives another vector.

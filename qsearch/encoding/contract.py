@@ -269,10 +269,13 @@ def _differs(name: str, then: EncoderIdentity, now: EncoderIdentity) -> bool:
 def _sentence(name: str, text: str, then: EncoderIdentity, now: EncoderIdentity) -> str:
     if name in _HASHED:
         return text
-    return f"{text}: the index has {_shown(getattr(then, name))}, this encoder {_shown(getattr(now, name))}"
+    first, second = _shown(name, getattr(then, name)), _shown(name, getattr(now, name))
+    return f"{text}: the index has {first}, this encoder {second}"
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name == "max_length" and not value:
+        return "no limit"
     if isinstance(value, tuple):
         return " → ".join(str(one) for one in value)
     return repr(value) if isinstance(value, str) else str(value)

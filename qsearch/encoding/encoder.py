@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from qsearch.encoding.sentence import SentenceEncoder
 
-__all__ = ["Encoder", "EncoderIdentity", "load_encoder"]
+__all__ = ["UNNAMED_MODEL", "Encoder", "EncoderIdentity", "load_encoder"]
+
+UNNAMED_MODEL = "<a SentenceTransformer object>"
+"""Stands for the name of a model that was given as an object: it cannot be loaded by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class EncoderIdentity:
         normalizes: whether the model ends by normalising.
         query_prompt: put in front of a query.
         document_prompt: put in front of a document.
-        max_length: tokens after which a text is cut.
+        max_length: tokens after which a text is cut; 0 where none is.
         truncate_dim: components kept of a longer embedding.
         precision: dtype of the weights.
         backend: what runs the model.
@@ -127,7 +130,7 @@ def load_encoder(
         revision: commit, branch or tag on the hub.
         query_prompt: ``None`` takes the model's own.
         document_prompt: ``None`` takes the model's own.
-        max_length: tokens; ``None`` takes the model's own.
+        max_length: tokens; ``None`` takes the model's own, 0 cuts nothing.
         truncate_dim: keep only so many components.
         precision: dtype of the weights: ``float32``, ``float16`` or ``bfloat16``.
 

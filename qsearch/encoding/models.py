@@ -44,7 +44,8 @@ def locate_model(model: str, revision: str | None = None) -> LocatedModel:
     Args:
         model: a local path or a name on the hub; a name without an owner is one of
             ``sentence-transformers``.
-        revision: commit, branch or tag; not for local paths.
+        revision: commit, branch or tag; not for local paths. The weights of the extra have none and
+            are taken for any: an index knows by its contract whether they are the right ones.
 
     Raises:
         EncoderError: it is nowhere to be found; says where was looked and what to do.
@@ -60,7 +61,7 @@ def locate_model(model: str, revision: str | None = None) -> LocatedModel:
     cached = _from_cache(name, revision)
     if cached is not None:
         return cached
-    if name == DEFAULT_MODEL and revision is None:
+    if name == DEFAULT_MODEL:
         packaged = _from_minilm_extra()
         if packaged is not None:
             return packaged

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.encoding.batches import Batch, plan_batches
-from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.encoding.encoder import UNNAMED_MODEL, EncoderIdentity
 from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.errors import EncoderError
 
@@ -65,7 +65,7 @@ class SentenceEncoder:
             query_prompt: ``None`` takes the model's prompt named ``query``.
             document_prompt: ``None`` takes the model's prompt named ``document``, ``passage`` or
                 ``corpus``.
-            max_length: tokens; ``None`` takes the model's own.
+            max_length: tokens; ``None`` takes the model's own, 0 cuts nothing.
             truncate_dim: keep only so many components of an embedding.
             precision: dtype of the weights.
             strip: remove surrounding whitespace. Only to imitate encoders that do not.
@@ -79,13 +79,14 @@ class SentenceEncoder:
             self._name, self._revision = located.name, located.revision
         else:
             self._model = model
-            self._name, self._revision = "<a SentenceTransformer object>", None
+            self._name, self._revision = UNNAMED_MODEL, None
         self._strip = strip
         self._truncate_dim = truncate_dim or self._model.truncate_dim
-        if max_length is not None:
-            self._model.max_seq_length = max_length
         limit = self._model.max_seq_length
-        self._max_length = None if limit is None or limit > _NO_LIMIT else int(limit)
+        if max_length is not None and max_length != (limit or 0):
+            self._model.max_seq_length = limit = max_length or _NO_LIMIT + 1
+        # 0, and not None, which would mean that nobody knows.
+        self._max_length = 0 if limit is None or limit > _NO_LIMIT else int(limit)
         self._query_prompt = self._prompt(query_prompt, ("query",))
         self._document_prompt = self._prompt(document_prompt, ("document", "passage", "corpus"))
         self._tokenizer = self._find_tokenizer()
@@ -106,7 +107,7 @@ class SentenceEncoder:
 
     def truncated(self, texts: Sequence[str]) -> int:
         """How many of ``texts``, as documents, are longer than the maximum length."""
-        if self._tokenizer is None or self._max_length is None:
+        if self._tokenizer is None or not self._max_length:
             return 0
         counts = self._token_counts([self._prepared(text) for text in texts], self._document_prompt)
         return sum(count > self._max_length for count in counts)

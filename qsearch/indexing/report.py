@@ -75,6 +75,8 @@ class BuildReport:
         max_length: that length in tokens, where there is an encoder.
         dimensions: of a vector.
         resumed: documents that an interrupted build had done already.
+        compared: given embeddings that were held against the encoder; 0 where no record has a
+            text, ``None`` where nothing is to be compared.
         sizes: bytes on disk by file name, summed over segments.
         seconds: by phase, of this run.
     """
@@ -87,6 +89,7 @@ class BuildReport:
     max_length: int | None
     dimensions: int
     resumed: int
+    compared: int | None
     sizes: dict[str, int]
     seconds: dict[str, float]
 

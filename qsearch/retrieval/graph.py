@@ -67,12 +67,16 @@ class GraphCandidates:
                 "search with another method"
             )
         try:
-            graph = Index.restore(str(segment.graph), view=True)
+            graph = Index.restore(segment.graph, view=True)
         except (RuntimeError, ValueError) as error:
-            raise IndexFormatError(f"{segment.graph} cannot be opened ({error})") from error
+            raise IndexFormatError(
+                f"the graph of segment {segment.id} cannot be opened ({error}); 'qsearch verify' "
+                "tells which file is damaged"
+            ) from error
         if graph is None or len(graph) != segment.rows or graph.ndim != segment.vectors.shape[1]:
-            raise IndexFormatError(f"{segment.graph} is not the graph of its segment")
+            raise IndexFormatError(f"segment {segment.id} has the graph of another segment")
         self._graph = graph
+        self._file = segment.graph  # the graph looks into it
         self._rows = segment.rows
 
     def nearest(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:

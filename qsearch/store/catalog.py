@@ -105,9 +105,12 @@ class FileEntry:
 class Catalog:
     """A connection to one catalog. Safe to share between threads."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, file: tuple[int, int] | None = None
+    ) -> None:
         """Use ``open`` or ``create``."""
         self.path = path
+        self._file = file
         self._connection = connection
         self._lock = threading.RLock()
 
@@ -118,13 +121,15 @@ class Catalog:
         Raises:
             IndexFormatError: it is missing, half written, damaged or of another version.
         """
+        _require_sqlite()
         path = index / CATALOG
         if not path.is_file():
             raise IndexFormatError(_absent(index))
+        file = _file_identity(path)  # before it is opened: a replacement in between counts as one
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
         )
-        catalog = cls(path, connection)
+        catalog = cls(path, connection, file)
         try:
             catalog._check_version()
         except BaseException:
@@ -140,12 +145,14 @@ class Catalog:
             IndexWriteError: the file system refuses.
             sqlite3.OperationalError: another process holds the lock.
         """
+        _require_sqlite()
         path = directory / CATALOG
         connection = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
             connection.execute("PRAGMA cache_size = -4096")
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
@@ -177,6 +184,10 @@ class Catalog:
                 f"{self.path.parent} has index format {version}, "
                 f"this qsearch reads format {FORMAT_VERSION}; {advice}"
             )
+
+    def was_replaced(self) -> bool:
+        """Whether there is another file at ``path`` now, or none."""
+        return _file_identity(self.path) != self._file
 
     def close(self) -> None:
         """Close the connection; further use is an error."""
@@ -267,7 +278,7 @@ class Catalog:
             for start in range(0, len(wanted), 500):
                 some = wanted[start : start + 500]
                 for row in connection.execute(
-                    "SELECT position, id, title, text, metadata FROM documents "  # noqa: S608
+                    "SELECT position, id, title, text, metadata FROM documents "  # noqa: S608 (question marks)
                     f"WHERE position IN ({','.join('?' * len(some))})",
                     some,
                 ):
@@ -407,6 +418,22 @@ def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise IndexFormatError(f"{path} holds damaged metadata ({error})") from error
     return decoded if isinstance(decoded, dict) else {"": decoded}
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _require_sqlite() -> None:
+    if sqlite3.sqlite_version_info < (3, 37):
+        raise IndexFormatError(
+            f"this Python has SQLite {sqlite3.sqlite_version}; an index needs 3.37 or later (STRICT "
+            "tables): use a Python from python.org, conda or uv, which bring a newer one"
+        )
 
 
 def _absent(index: Path) -> str:

@@ -10,11 +10,41 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["replace_directory", "sync_directory"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # the module or nothing
+
+__all__ = [
+    "make_directory",
+    "replace_directory",
+    "replaced_directories",
+    "sync_directory",
+    "sync_file",
+]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _RENAME_SWAP = 2  # macOS, sys/stdio.h
+
+
+def sync_file(descriptor: int) -> None:
+    """Make a file durable. On macOS ``fsync`` leaves the data in the drive's own cache."""
+    if sys.platform == "darwin" and fcntl is not None:
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Make ``path`` and what is missing above it, each name durable."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
 
 
 def sync_directory(path: Path) -> None:
@@ -23,7 +53,7 @@ def sync_directory(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync_file(descriptor)
     finally:
         os.close(descriptor)
 
@@ -53,6 +83,15 @@ def replace_directory(new: Path, target: Path) -> None:
         os.rename(new, target)
     sync_directory(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def replaced_directories(target: Path) -> list[Path]:
+    """What an exchange that was cut short left beside ``target``."""
+    return [
+        path
+        for path in target.parent.iterdir()
+        if path.name.startswith(f".{target.name}.") and path.name.endswith(".replaced")
+    ]
 
 
 def _exchange(left: Path, right: Path) -> bool:

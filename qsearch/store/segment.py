@@ -24,6 +24,7 @@ from qsearch.store.format import (
     npy_header,
     raw_bytes,
 )
+from qsearch.store.publish import sync_file
 
 __all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "write_arrays"]
 
@@ -45,7 +46,7 @@ class Segment:
         scale: (n,) float32.
         residual: (n,) float32.
         binary: (ceil(n / 8), ceil(d / 64), 8) uint64 blocks of sign bits.
-        graph: the HNSW graph over the int8 codes, if there is one.
+        graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
     """
 
     id: str
@@ -56,7 +57,7 @@ class Segment:
     scale: NDArray[np.float32]
     residual: NDArray[np.float32]
     binary: NDArray[np.uint64]
-    graph: Path | None
+    graph: NDArray[np.uint8] | None
 
     @classmethod
     def open(
@@ -87,14 +88,18 @@ class Segment:
                     )
             mapped = np.memmap(path, array.dtype, mode="r", offset=HEADER_BYTES, shape=shape)
             arrays[array.name.removesuffix(".npy")] = np.asarray(mapped)
-        graph = files.get(GRAPH)
-        if graph is not None:
-            _check_size(directory / GRAPH, graph, graph.bytes)
+        # The graph is mapped here and not when it is first used: by then another index may have
+        # taken the place of this one.
+        graph = None
+        entry_of_graph = files.get(GRAPH)
+        if entry_of_graph is not None:
+            _check_size(directory / GRAPH, entry_of_graph, entry_of_graph.bytes)
+            graph = np.asarray(np.memmap(directory / GRAPH, np.uint8, mode="r"))
         return cls(
             id=entry.id,
             first_position=entry.first_position,
             rows=entry.rows,
-            graph=None if graph is None else directory / GRAPH,
+            graph=graph,
             **arrays,
         )
 
@@ -174,7 +179,7 @@ def write_arrays(
             advance(count)
         for file in files.values():
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
     finally:
         for file in files.values():
             file.close()

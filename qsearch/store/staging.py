@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,20 +19,32 @@ from qsearch.errors import (
 )
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import APPLICATION_ID, CATALOG, SEGMENTS, staging_path
+from qsearch.store.publish import make_directory, replaced_directories
 
 __all__ = [
     "check_target",
     "is_replaced_index",
     "lock_staging",
     "published_settings",
+    "real_target",
     "refused",
+    "remove_leftovers",
     "unusable",
     "writing",
 ]
 
 
+def real_target(target: Path) -> Path:
+    """The directory that ``target`` names: a link stays a link, and what it names is replaced."""
+    return Path(os.path.realpath(target))
+
+
 def check_target(target: Path, *, replace: bool) -> None:
     """Refuse a target that may not be replaced, before any work is done.
+
+    Args:
+        target: as ``real_target`` returns it.
+        replace: whether an index may be replaced.
 
     Raises:
         IndexExists: there is an index and ``replace`` is false, or something that is no index.
@@ -89,7 +102,7 @@ def lock_staging(staging: Path) -> Catalog:
         IndexFormatError: what is there is no usable catalog.
     """
     try:
-        (staging / SEGMENTS).mkdir(parents=True, exist_ok=True)
+        make_directory(staging / SEGMENTS)
         return Catalog.create(staging)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
@@ -123,6 +136,13 @@ def is_replaced_index(staging: Catalog, target: Path) -> bool:
     """Whether a crash between exchanging and deleting left the old index under the staging name."""
     complete = staging.settings().get("catalog_xxh3")
     return complete is not None and published_settings(target).get("replaces") == complete
+
+
+def remove_leftovers(target: Path) -> None:
+    """Delete old indexes that a crash in the middle of an exchange left beside ``target``."""
+    for path in replaced_directories(target):
+        if _holds_only_an_index(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -31,13 +31,15 @@ from qsearch.errors import (
 )
 from qsearch.store.catalog import Catalog, FileEntry
 from qsearch.store.format import HEADER_BYTES, SEGMENTS, raw_bytes, staging_path
-from qsearch.store.publish import replace_directory, sync_directory
+from qsearch.store.publish import replace_directory, sync_directory, sync_file
 from qsearch.store.segment import Segment, file_checksum, write_arrays
 from qsearch.store.staging import (
     check_target,
     is_replaced_index,
     lock_staging,
     published_settings,
+    real_target,
+    remove_leftovers,
     unusable,
     writing,
 )
@@ -113,9 +115,7 @@ class IndexWriter:
             IndexWriteError: the file system refuses.
             IndexFormatError: the interrupted build is not usable.
         """
-        target = Path(
-            os.path.realpath(target)
-        )  # a link stays a link, and what it names is replaced
+        target = real_target(target)
         check_target(target, replace=replace)
         staging = staging_path(target)
         try:
@@ -129,6 +129,7 @@ class IndexWriter:
             shutil.rmtree(staging)  # under our lock: no other build is using it
             catalog.close()
             catalog = lock_staging(staging)
+        remove_leftovers(target)
         try:
             writer = cls(target, staging, catalog, segment_rows, replace)
             writer._resume(build)
@@ -167,8 +168,10 @@ class IndexWriter:
         registered = {entry.id for entry in self._catalog.segments()}
         for path in segments.iterdir():
             if path.name in registered:
-                for file in path.glob("*.unfinished"):
-                    file.unlink()
+                known = self._catalog.files(path.name)
+                for file in path.iterdir():
+                    if file.name not in known:  # not finished, or given up
+                        file.unlink()
             elif path.is_dir() and path.name != _PENDING:
                 if pending.exists():
                     shutil.rmtree(path)
@@ -311,7 +314,7 @@ class IndexWriter:
         with writing(path):
             write(unfinished)
             with open(unfinished, "r+b") as file:
-                os.fsync(file.fileno())
+                sync_file(file.fileno())
             os.rename(unfinished, path)
             sync_directory(path.parent)
             entry = FileEntry(name, path.stat().st_size, file_checksum(path))
@@ -319,6 +322,13 @@ class IndexWriter:
             connection.execute(
                 "INSERT INTO files VALUES (?, ?, ?, ?)", (segment, name, entry.bytes, entry.xxh3)
             )
+
+    def remove_file(self, segment: str, name: str) -> None:
+        """Take an additional file from a closed segment; no error if it has none."""
+        with self._catalog.transaction() as connection:
+            connection.execute("DELETE FROM files WHERE segment = ? AND name = ?", (segment, name))
+        with writing(self._staging):
+            (self._staging / SEGMENTS / segment / name).unlink(missing_ok=True)
 
     def _dimensions(self) -> int:
         return int(self._settings["dimensions"])
@@ -408,4 +418,4 @@ def _append_rows(pending: Path, row: int, rows: NDArray[np.float32]) -> None:
         file.seek(size)
         file.write(raw_bytes(rows.astype("<f4", copy=False)))
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())

@@ -1,0 +1,252 @@
+"""Chunks: how a corpus is cut into the steps of a build, and what each becomes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from qsearch.codes import unit_rows
+from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
+from qsearch.encoding import Encoder
+from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
+from qsearch.indexing.report import Progress
+from qsearch.store.format import raw_bytes
+from qsearch.store.writer import Chunk, IndexWriter
+
+__all__ = ["ChunkMaker", "chunk_digest", "chunk_records", "invalid_record", "read_chunks"]
+
+_CHUNK_RECORDS = 2048
+"""Records made durable together where they are encoded: seconds of work, not hours, can be lost."""
+
+_CHUNK_ROWS = 4096
+"""The same where the embeddings are given and nothing is slow but the syncs."""
+
+_CHUNK_CHARACTERS = 1 << 25
+"""A chunk of long texts ends earlier, so that memory stays bounded by characters too."""
+
+_SAMPLE = 16
+_SAMPLE_TOLERANCE = 5e-4
+"""Given vectors may have been stored in float16, which costs up to 1e-6 of cosine; another model,
+pooling or prompt costs far more than this."""
+
+_COMPARED = "vectors compared"
+
+_RAW_BYTES = 65_536
+"""How much of a rejected document is kept."""
+
+Record = Document | RejectedRecord
+
+
+def chunk_records(*, given: bool) -> int:
+    """Most records in a chunk, where the embeddings are ``given`` or not."""
+    return _CHUNK_ROWS if given else _CHUNK_RECORDS
+
+
+def read_chunks(corpus: Corpus | None, embeddings: Embeddings | None) -> Iterator[list[Record]]:
+    """Cut the records into chunks; without a corpus, one empty document for each embedding."""
+    if corpus is not None:
+        records = iter(corpus)
+    else:
+        count = embeddings.rows if embeddings is not None else 0
+        records = (Document(str(row), "") for row in range(count))
+    count = chunk_records(given=embeddings is not None)
+    # Not bound to a name here: a chunk must be gone before the next one is read.
+    yield from iter(lambda: _take(records, count), [])
+
+
+def _take(records: Iterator[Record], count: int) -> list[Record]:
+    """The next chunk: a function of the records alone, so that a resumed build cuts alike."""
+    chunk: list[Record] = []
+    characters = 0
+    for record in records:
+        chunk.append(record)
+        if isinstance(record, Document):
+            characters += len(record.content) + len(repr(record.metadata))
+        else:
+            characters += len(record.raw)
+        if len(chunk) >= count or characters >= _CHUNK_CHARACTERS:
+            break
+    return chunk
+
+
+def chunk_digest(records: Sequence[Record], given: NDArray[np.floating] | None) -> str:
+    """XXH3 (128 bits) of records and given embeddings, as hexadecimal."""
+    digest = xxhash.xxh3_128()
+    for one in records:
+        if isinstance(one, Document):
+            value: list[Any] = [one.id, one.title, one.text, dict(one.metadata), one.line]
+        else:
+            value = [one.line, one.reason, one.raw.hex()]
+        digest.update(json.dumps(value, ensure_ascii=True).encode("ascii"))
+    if given is not None:
+        digest.update(raw_bytes(given))
+    return digest.hexdigest()
+
+
+def invalid_record(record: RejectedRecord, corpus: str) -> CorpusError:
+    """The error that ends a build which was not told to leave invalid records out."""
+    return CorpusError(
+        f"{record.reason} (--skip-invalid leaves such records out and reports them)",
+        path=corpus,
+        line=record.line,
+    )
+
+
+class ChunkMaker:
+    """Turns records into a chunk: rejects what is invalid, embeds the rest, normalises.
+
+    Attributes:
+        compared: how many given embeddings were held against the encoder; ``None`` where embeddings
+            are not given, or there is no encoder.
+    """
+
+    def __init__(
+        self,
+        writer: IndexWriter,
+        encoder: Encoder | None,
+        embeddings: Embeddings | None,
+        dimensions: int,
+        corpus: str,
+        progress: Progress,
+        *,
+        skip_invalid: bool,
+    ) -> None:
+        """Make chunks for ``writer``.
+
+        Args:
+            writer: knows which ids are there already.
+            encoder: encodes texts, or is what given embeddings are held against.
+            embeddings: given ones; only their name is used here.
+            dimensions: of an embedding.
+            corpus: its name, for messages.
+            progress: is told about every text.
+            skip_invalid: collect rejects instead of raising at the first.
+        """
+        self._writer = writer
+        self._encoder = encoder
+        self._embeddings = embeddings
+        self._dimensions = dimensions
+        self._corpus = corpus
+        self._progress = progress
+        self._skip_invalid = skip_invalid
+        self.compared: int | None = None
+        if embeddings is not None and encoder is not None:
+            self.compared = writer.settings().get(_COMPARED, 0)
+
+    def make(
+        self, records: Sequence[Record], given: NDArray[np.floating] | None, digest: str
+    ) -> Chunk:
+        """Make a chunk.
+
+        Args:
+            records: of one chunk.
+            given: (len(records), d) embeddings, or ``None`` to encode.
+            digest: see ``chunk_digest``.
+
+        Raises:
+            CorpusError: a record is invalid, and such are not to be skipped.
+            EncoderError: the encoder fails.
+            EncoderMismatch: the given embeddings are not the encoder's.
+        """
+        valid, rejects = self._split(records)
+        documents = [document for _, document in valid]
+        truncated = 0
+        if given is None:
+            embeddings, truncated = self._encode(documents, len(records))
+        else:
+            embeddings = given[[offset for offset, _ in valid]]
+            self._compare(documents, embeddings)
+            self._progress.advance(len(records))
+        rows, usable = unit_rows(embeddings)
+        for offset in np.flatnonzero(~usable):
+            document = documents[offset]
+            reject = RejectedRecord(
+                document.line or 0,
+                f"the embedding of document {document.id!r} is zero or holds NaN or infinity",
+                document.content.encode("utf-8")[:_RAW_BYTES],
+            )
+            if not self._skip_invalid:
+                raise invalid_record(reject, self._corpus)
+            rejects.append(reject)
+        accepted = [document for document, good in zip(documents, usable, strict=True) if good]
+        return Chunk(digest, len(records), accepted, rows[usable], rejects, truncated)
+
+    def _split(
+        self, records: Sequence[Record]
+    ) -> tuple[list[tuple[int, Document]], list[RejectedRecord]]:
+        """Documents with their offset in the chunk, and rejects; an id counts where it came first."""
+        documents = [one for one in records if isinstance(one, Document)]
+        lines = self._writer.lines_of([document.id for document in documents])
+        valid: list[tuple[int, Document]] = []
+        rejects: list[RejectedRecord] = []
+        for offset, record in enumerate(records):
+            if isinstance(record, Document) and record.id in lines:
+                record = duplicate_record(record, lines[record.id])
+            if isinstance(record, Document):
+                lines[record.id] = record.line
+                valid.append((offset, record))
+                continue
+            if not self._skip_invalid:
+                raise invalid_record(record, self._corpus)
+            rejects.append(record)
+        return valid, rejects
+
+    def _encode(
+        self, documents: Sequence[Document], records: int
+    ) -> tuple[NDArray[np.float32], int]:
+        """Embeddings of documents, and how many are truncated."""
+        if self._encoder is None:
+            raise CorpusError("texts cannot be encoded without an encoder", path=self._corpus)
+        texts = [document.content for document in documents]
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self._progress.advance(count)
+
+        embeddings = self._encoder.encode_documents(texts, advance)
+        if embeddings.shape != (len(texts), self._dimensions):
+            raise EncoderError(
+                f"the encoder gave {embeddings.shape} for {len(texts)} texts, expected "
+                f"{(len(texts), self._dimensions)}"
+            )
+        self._progress.advance(records - done)
+        return embeddings, self._encoder.truncated(texts)
+
+    def _compare(self, documents: Sequence[Document], embeddings: NDArray[np.floating]) -> None:
+        """Hold a few of the given embeddings, of the first chunk with texts, against the encoder."""
+        if self._encoder is None or self.compared:
+            return
+        with_text = [i for i, document in enumerate(documents) if document.content.strip()]
+        chosen = with_text[:: max(1, len(with_text) // _SAMPLE)][:_SAMPLE]
+        theirs, usable = unit_rows(embeddings[chosen])
+        chosen = [i for i, good in zip(chosen, usable, strict=True) if good]
+        if not chosen:  # rows that are not usable are reported by themselves
+            return
+        own = unit_rows(self._encoder.encode_documents([documents[i].content for i in chosen]))[0]
+        cosines = (own.astype(np.float64) * theirs[usable]).sum(axis=1)
+        worst = int(np.argmin(cosines))
+        if cosines[worst] < 1.0 - _SAMPLE_TOLERANCE:
+            name = self._embeddings.name if self._embeddings else ""
+            raise EncoderMismatch(
+                f"the vectors in {name} are not those that {self._encoder.identity().model} gives: "
+                f"for document {documents[chosen[worst]].id!r} the cosine is {cosines[worst]:.4f}; "
+                "name the model that made them with --model, or leave it out to search by vector only"
+            )
+        self.compared = len(chosen)
+        self._writer.put_settings({_COMPARED: self.compared})
+
+
+def duplicate_record(document: Document, first_line: int | None) -> RejectedRecord:
+    """What is wrong with a document whose id was used on ``first_line`` already."""
+    return RejectedRecord(
+        document.line or 0,
+        f"duplicate id {document.id!r}, first used on line {first_line}",
+        json.dumps({"id": document.id, "text": document.text}).encode()[:_RAW_BYTES],
+    )

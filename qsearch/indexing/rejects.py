@@ -1,0 +1,51 @@
+"""The file of rejected records: a JSON object a line, with line, reason and what stood there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from qsearch.documents import RejectedRecord
+from qsearch.errors import IndexWriteError
+
+__all__ = ["check_writable", "write_rejects"]
+
+
+def check_writable(path: Path) -> None:
+    """Find out early whether ``write_rejects`` will be able to.
+
+    Raises:
+        IndexWriteError: it will not.
+    """
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise IndexWriteError(
+            f"the rejected records cannot be written to {path}; give a file in a directory that is "
+            "there and writable with --rejects"
+        )
+
+
+def write_rejects(path: Path, rejects: Iterable[RejectedRecord]) -> None:
+    """Write all rejects, replacing what is at ``path``.
+
+    Raises:
+        IndexWriteError: the file system refuses.
+    """
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            for reject in rejects:
+                file.write(json.dumps(_reject_record(reject), ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise IndexWriteError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _reject_record(reject: RejectedRecord) -> dict[str, Any]:
+    record: dict[str, Any] = {"line": reject.line, "reason": reject.reason}
+    try:
+        record["raw"] = reject.raw.decode("utf-8")
+    except UnicodeDecodeError:
+        record["raw_base64"] = base64.b64encode(reject.raw).decode("ascii")
+    return record
