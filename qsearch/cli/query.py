@@ -126,9 +126,9 @@ def _from_file(path: Path) -> Iterator[tuple[str, str]]:
     for where, number, line in _lines(str(path)):
         if not line.strip():
             continue
-        text = _decoded(line, where)
+        decoded = _decoded(line, where)
         try:
-            record = json.loads(text)
+            record = json.loads(decoded)
         except (ValueError, RecursionError) as error:
             raise QueryError(f"{where}: is not valid JSON ({error})") from error
         text = record.get("text") if isinstance(record, dict) else None
