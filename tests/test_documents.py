@@ -1061,9 +1061,10 @@ def test_the_format_is_told_by_the_name(files: Files, name: str, format: str) ->
 
 
 @pytest.mark.parametrize("name", ["c", "c.gz", "c.doc", "jsonl", ".jsonl.zst", "c.csv.bz2"])
-def test_a_name_that_tells_nothing_needs_a_format(name: str) -> None:
+def test_a_name_that_tells_nothing_needs_a_format(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("cat")
     with pytest.raises(CorpusError, match="give --input-format"):
-        open_corpus(name)
+        open_corpus(tmp_path / name)
 
 
 def test_a_given_format_counts_more_than_the_name(files: Files) -> None:
