@@ -1,16 +1,34 @@
 """The inner loops: one set of signatures, several implementations.
 
-``reference`` defines every function in plain NumPy. The others must give the same integers bit for
-bit and the same float scores bit for bit, whatever the block size, thread count or instruction set.
-Arrays in, arrays out: no file, no policy, no Python object beyond arrays.
+``reference`` defines every function in plain NumPy. The native code must give the same integers bit
+for bit and the same float scores bit for bit, whatever the block size, thread count or instruction
+set. Arrays in, arrays out: no file, no policy, no Python object beyond arrays.
 """
 
-from qsearch.kernels.reference import (
-    LANES,
+from qsearch.kernels.dispatch import (
+    certified_top_k,
     cosine_gather,
-    hamming_distances,
     hamming_nearest,
-    lane_dot,
+    has_native_kernels,
+    int8_gather,
+    kernel_path,
+    kernel_paths,
+    thread_count,
+    use_kernels,
 )
+from qsearch.kernels.reference import LANES, hamming_distances, lane_dot
 
-__all__ = ["LANES", "cosine_gather", "hamming_distances", "hamming_nearest", "lane_dot"]
+__all__ = [
+    "LANES",
+    "certified_top_k",
+    "cosine_gather",
+    "hamming_distances",
+    "hamming_nearest",
+    "has_native_kernels",
+    "int8_gather",
+    "kernel_path",
+    "kernel_paths",
+    "lane_dot",
+    "thread_count",
+    "use_kernels",
+]

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 __all__ = [
     "BLOCK_ROWS",
+    "GROUP",
     "LANES",
+    "ROTATED_BLOCK_ROWS",
     "cosine_gather",
     "hamming_distances",
     "hamming_nearest",
+    "int8_gather",
     "lane_dot",
 ]
 
@@ -28,6 +31,11 @@ LANES = 16
 
 BLOCK_ROWS = 8
 """Rows in one block of transposed sign bits: eight 64-bit words fill a 512-bit register."""
+
+ROTATED_BLOCK_ROWS = 16
+GROUP = 4
+"""A block of rotated codes holds 16 rows, four components of each side by side: 64 bytes, which one
+instruction multiplies and adds up to sixteen sums."""
 
 
 def lane_dot(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -83,6 +91,34 @@ def cosine_gather(
             products = lane_dot(gathered, queries[i])
             norms = np.sqrt(lane_dot(gathered, gathered) * squared[i])
             scores[i, some] = (products / norms).astype(np.float32)
+    return scores
+
+
+def int8_gather(
+    codes: NDArray[np.int8],
+    scale: NDArray[np.float32],
+    queries: NDArray[np.int8],
+    indices: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Approximate scores of chosen rows, up to a factor for each query: ``scale · (code · query)``.
+
+    The product of the codes is an integer; it is converted to float32 and multiplied by the scale.
+
+    Args:
+        codes: (n, d) int8.
+        scale: (n,) float32.
+        queries: (q, d) int8.
+        indices: (q, c) int64 row numbers; −1 marks an empty place.
+
+    Returns:
+        (q, c) float32; −inf at empty places.
+    """
+    scores = np.full(indices.shape, -np.inf, dtype=np.float32)
+    for i, query in enumerate(queries):
+        places = np.flatnonzero(indices[i] >= 0)
+        rows = indices[i, places]
+        dots = codes[rows].astype(np.int32) @ query.astype(np.int32)
+        scores[i, places] = scale[rows] * dots.astype(np.float32)
     return scores
 
 

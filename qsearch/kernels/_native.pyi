@@ -1,0 +1,54 @@
+# The extension module; docs are in dispatch.py and native/search.hpp.
+
+import numpy as np
+from numpy.typing import NDArray
+
+def path_names() -> list[str]: ...
+def round_up(value: float) -> float: ...
+def scan_threshold(score: float, factor: float, slack: float) -> float: ...
+def certified_top_k(
+    path: str,
+    rotated: NDArray[np.uint8],
+    bounds: NDArray[np.float32],
+    int8: NDArray[np.int8],
+    scale: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    first_position: int,
+    queries: NDArray[np.float32],
+    head_codes: NDArray[np.int8],
+    head_intervals: NDArray[np.float64],
+    codes: NDArray[np.int8],
+    intervals: NDArray[np.float64],
+    filled: int,
+    total: int,
+    scores: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    threads: int,
+) -> bool: ...
+def hamming_nearest(
+    path: str,
+    blocks: NDArray[np.uint64],
+    queries: NDArray[np.uint64],
+    n_rows: int,
+    result: NDArray[np.int64],
+    threads: int,
+) -> None: ...
+def int8_gather(
+    path: str,
+    codes: NDArray[np.int8],
+    scale: NDArray[np.float32],
+    queries: NDArray[np.int8],
+    indices: NDArray[np.int64],
+    result: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def cosine_gather(
+    path: str,
+    rows: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    indices: NDArray[np.int64],
+    result: NDArray[np.float32],
+    threads: int,
+) -> None: ...

@@ -1,0 +1,203 @@
+"""Chooses who does the work: native code for this processor, or NumPy where there is none.
+
+The environment variable QSEARCH_KERNELS names a path (``avx512``, ``avx2``, ``neon_dot``, ``neon``,
+``portable``, ``numpy``); without it the best one is taken. QSEARCH_THREADS limits the threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.kernels import reference
+
+try:
+    from qsearch.kernels import _native as _found
+
+    _native: ModuleType | None = _found
+except ImportError:  # installed without a compiler
+    _native = None
+
+__all__ = [
+    "certified_top_k",
+    "cosine_gather",
+    "hamming_nearest",
+    "has_native_kernels",
+    "int8_gather",
+    "kernel_path",
+    "kernel_paths",
+    "thread_count",
+    "use_kernels",
+]
+
+NUMPY = "numpy"
+
+_forced: str | None = None
+
+
+def kernel_paths() -> tuple[str, ...]:
+    """Names of all paths that this machine can run, the best first; ``numpy`` is always the last."""
+    return (*(_native.path_names() if _native is not None else ()), NUMPY)
+
+
+def kernel_path() -> str:
+    """Name of the path in use.
+
+    Raises:
+        ValueError: QSEARCH_KERNELS names one that is not here.
+    """
+    wanted = _forced or os.environ.get("QSEARCH_KERNELS")
+    there = kernel_paths()
+    if not wanted:
+        return there[0]
+    if wanted not in there:
+        raise ValueError(f"QSEARCH_KERNELS is {wanted!r}; this machine has {', '.join(there)}")
+    return wanted
+
+
+def has_native_kernels() -> bool:
+    """Whether native code is in use."""
+    return kernel_path() != NUMPY
+
+
+@contextmanager
+def use_kernels(path: str) -> Iterator[None]:
+    """Use another path, for tests and benchmarks. Not for several threads at once."""
+    global _forced
+    before, _forced = _forced, path
+    try:
+        kernel_path()
+        yield
+    finally:
+        _forced = before
+
+
+def thread_count() -> int:
+    """Threads for a search: the processors that this process may use, or QSEARCH_THREADS."""
+    wanted = os.environ.get("QSEARCH_THREADS", "")
+    if wanted.isdigit() and int(wanted):
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cosine_gather(
+    rows: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    indices: NDArray[np.int64],
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """See ``reference.cosine_gather``; ``threads`` ``None`` takes ``thread_count``."""
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        return reference.cosine_gather(rows, queries, indices)
+    result = np.empty(indices.shape, dtype=np.float32)
+    indices = np.ascontiguousarray(indices)
+    _native.cosine_gather(path, rows, queries, indices, result, threads or thread_count())
+    return result
+
+
+def int8_gather(
+    codes: NDArray[np.int8],
+    scale: NDArray[np.float32],
+    queries: NDArray[np.int8],
+    indices: NDArray[np.int64],
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """See ``reference.int8_gather``; ``threads`` ``None`` takes ``thread_count``."""
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        return reference.int8_gather(codes, scale, queries, indices)
+    result = np.empty(indices.shape, dtype=np.float32)
+    indices = np.ascontiguousarray(indices)
+    _native.int8_gather(path, codes, scale, queries, indices, result, threads or thread_count())
+    return result
+
+
+def hamming_nearest(
+    blocks: NDArray[np.uint64],
+    queries: NDArray[np.uint64],
+    n_rows: int,
+    count: int,
+    threads: int | None = None,
+) -> NDArray[np.int64]:
+    """See ``reference.hamming_nearest``; ``threads`` ``None`` takes ``thread_count``."""
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        return reference.hamming_nearest(blocks, queries, n_rows, count)
+    result = np.empty((len(queries), count), dtype=np.int64)
+    _native.hamming_nearest(path, blocks, queries, n_rows, result, threads or thread_count())
+    return result
+
+
+def certified_top_k(
+    segment: Any,
+    queries: NDArray[np.float32],
+    head: tuple[NDArray[np.int8], NDArray[np.float64]],
+    codes: tuple[NDArray[np.int8], NDArray[np.float64]],
+    scores: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    filled: int,
+    total: int,
+    threads: int | None = None,
+) -> NDArray[np.int64]:
+    """Bring the k best documents of every query up to date with the rows of one segment.
+
+    Native code only. A scan of the rotated codes leaves the rows whose bound reaches the k-th score
+    found so far; the int8 codes leave fewer; these are scored as ``cosine_gather`` does.
+
+    Args:
+        segment: has ``rotated`` (``blocks`` and ``bounds``), ``int8``, ``scale``, ``residual``,
+            ``vectors`` and ``first_position`` (``store.Segment``).
+        queries: (q, d) float32, as they came.
+        head: codes (q, 4 ⌈h/4⌉) and intervals (q, 4) of ``codes.rotated_query_codes``.
+        codes: codes (q, d) and intervals (q, 4) of ``codes.int8_query_codes``.
+        scores: (q, k) float32, changed: the best scores, sorted on return.
+        positions: (q, k) int64, changed: their documents, ties by position.
+        filled: how many of the k places are in use already.
+        total: rows of all segments; makes for good guesses, no result depends on it.
+        threads: ``None`` takes ``thread_count``.
+
+    Returns:
+        (q, 2) int64: rows that the scan left, and rows that were scored.
+
+    Raises:
+        ValueError: a shape is wrong.
+        FloatingPointError: a row is not finite.
+        RuntimeError: there is no native code.
+    """
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        raise RuntimeError("certified_top_k needs native kernels")
+    counts = np.zeros((len(queries), 2), dtype=np.int64)
+    finite = _native.certified_top_k(
+        path,
+        segment.rotated.blocks,
+        segment.rotated.bounds,
+        segment.int8,
+        segment.scale,
+        segment.residual,
+        segment.vectors,
+        segment.first_position,
+        queries,
+        head[0],
+        head[1],
+        codes[0],
+        codes[1],
+        filled,
+        total,
+        scores,
+        positions,
+        counts,
+        threads or thread_count(),
+    )
+    if not finite:
+        raise FloatingPointError("a row is not finite")
+    return counts

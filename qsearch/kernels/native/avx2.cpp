@@ -1,0 +1,182 @@
+// AVX2 and FMA: x86 processors since 2013.
+#include "paths.hpp"
+
+#if defined(__AVX2__) && defined(__FMA__)
+
+#include <immintrin.h>
+
+#include "lanes.hpp"
+
+namespace qsearch {
+namespace {
+
+// Two products of int8 numbers go into one int16 sum. With both factors within ±127 (codes never
+// are -128) that is at most 32,258: nothing saturates.
+inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i sign, __m256i codes) {
+  const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(codes, sign));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+inline std::uint32_t reach(__m256i dots, const float* bounds, const ScanQuery& query) {
+  __m256 bound = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), _mm256_loadu_ps(bounds));
+  bound = _mm256_fmadd_ps(_mm256_loadu_ps(bounds + kBlockRows),
+                          _mm256_set1_ps(query.residual_factor), bound);
+  bound = _mm256_fmadd_ps(_mm256_loadu_ps(bounds + 2 * kBlockRows),
+                          _mm256_set1_ps(query.rest_factor), bound);
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(
+      _mm256_cmp_ps(bound, _mm256_set1_ps(query.threshold), _CMP_GE_OQ)));
+}
+
+template <int kQueries>
+void scan_block(const std::uint8_t* block, const float* bounds, std::size_t groups,
+                const std::int32_t* packed, std::size_t stride, const ScanQuery* queries,
+                std::uint16_t masks[kTileQueries][kTileBlocks], std::size_t b) {
+  const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
+  __m256i dots[kQueries][2];
+  for (auto& of_query : dots) of_query[0] = of_query[1] = _mm256_setzero_si256();
+  for (std::size_t g = 0; g < groups; ++g) {
+    const __m256i* group = reinterpret_cast<const __m256i*>(block + g * kBlockRows * kGroup);
+    const __m256i low = _mm256_xor_si256(_mm256_loadu_si256(group), offset);
+    const __m256i high = _mm256_xor_si256(_mm256_loadu_si256(group + 1), offset);
+    const __m256i low_size = _mm256_abs_epi8(low);
+    const __m256i high_size = _mm256_abs_epi8(high);
+    for (int q = 0; q < kQueries; ++q) {
+      const __m256i codes = _mm256_set1_epi32(packed[g * stride + q]);
+      dots[q][0] = add_products(dots[q][0], low_size, low, codes);
+      dots[q][1] = add_products(dots[q][1], high_size, high, codes);
+    }
+  }
+  for (int q = 0; q < kQueries; ++q)
+    masks[q][b] = static_cast<std::uint16_t>(reach(dots[q][0], bounds, queries[q]) |
+                                             reach(dots[q][1], bounds + 8, queries[q]) << 8);
+}
+
+void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
+          const std::int32_t* packed, const ScanQuery* queries, std::size_t n_queries,
+          std::uint16_t masks[kTileQueries][kTileBlocks]) {
+  for (std::size_t b = 0; b < count; ++b) {
+    const std::uint8_t* block = blocks + b * groups * kBlockRows * kGroup;
+    const float* bound = bounds + b * 3 * kBlockRows;
+    std::size_t q = 0;
+    for (; q + 3 <= n_queries; q += 3)  // 3 queries and their sums fit the sixteen registers
+      scan_block<3>(block, bound, groups, packed + q, n_queries, queries + q, masks + q, b);
+    for (; q < n_queries; ++q)
+      scan_block<1>(block, bound, groups, packed + q, n_queries, queries + q, masks + q, b);
+  }
+}
+
+// Bits are counted by looking up half bytes (Muła, "SSSE3: fast popcount").
+inline __m256i count_bits(__m256i x) {
+  const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
+                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+  const __m256i half = _mm256_set1_epi8(0x0f);
+  const __m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, half));
+  const __m256i high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x, 4), half));
+  return _mm256_add_epi8(low, high);
+}
+
+void hamming(const std::uint64_t* blocks, std::size_t count, std::size_t words,
+             const std::uint64_t* const* queries, const std::uint32_t* thresholds,
+             std::size_t n_queries, std::uint64_t masks[kTileQueries],
+             std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows]) {
+  const __m256i zero = _mm256_setzero_si256();
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    masks[q] = 0;
+    const __m256i threshold = _mm256_set1_epi64x(thresholds[q]);
+    for (std::size_t b = 0; b < count; ++b) {
+      const std::uint64_t* block = blocks + b * words * kHammingRows;
+      __m256i sums[2] = {zero, zero};
+      for (std::size_t start = 0; start < words; start += 31) {  // 31 words: bytes stay below 256
+        const std::size_t end = words - start < 31 ? words : start + 31;
+        __m256i bytes[2] = {zero, zero};
+        for (std::size_t w = start; w < end; ++w) {
+          const __m256i* rows = reinterpret_cast<const __m256i*>(block + w * kHammingRows);
+          const __m256i query = _mm256_set1_epi64x(static_cast<long long>(queries[q][w]));
+          for (int half = 0; half < 2; ++half) {
+            const __m256i differing = _mm256_xor_si256(_mm256_loadu_si256(rows + half), query);
+            bytes[half] = _mm256_add_epi8(bytes[half], count_bits(differing));
+          }
+        }
+        for (int half = 0; half < 2; ++half)
+          sums[half] = _mm256_add_epi64(sums[half], _mm256_sad_epu8(bytes[half], zero));
+      }
+      std::uint64_t mask = 0;
+      for (int half = 0; half < 2; ++half) {
+        const __m256i nearer = _mm256_cmpgt_epi64(threshold, sums[half]);
+        mask |= static_cast<std::uint64_t>(_mm256_movemask_pd(_mm256_castsi256_pd(nearer)))
+                << (4 * half);
+      }
+      if (mask == 0) continue;
+      masks[q] |= mask << (b * kHammingRows);
+      std::uint64_t wide[kHammingRows];
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(wide), sums[0]);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(wide + 4), sums[1]);
+      for (std::size_t r = 0; r < kHammingRows; ++r)
+        distances[q][b * kHammingRows + r] = static_cast<std::uint32_t>(wide[r]);
+    }
+  }
+}
+
+std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::size_t d,
+                      std::int32_t) {
+  __m256i sum = _mm256_setzero_si256();
+  std::size_t i = 0;
+  for (; i + 32 <= d; i += 32) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(left + i));
+    const __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(right + i));
+    sum = add_products(sum, _mm256_abs_epi8(x), x, y);
+  }
+  std::int32_t lanes[8];
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), sum);
+  std::int32_t total = 0;
+  for (const std::int32_t lane : lanes) total += lane;
+  for (; i < d; ++i) total += left[i] * right[i];
+  return total;
+}
+
+void lane_dots(const float* row, const float* query, std::size_t d, double* row_query,
+               double* row_row) {
+  __m256d products[4];
+  __m256d squares[4];
+  for (int j = 0; j < 4; ++j) products[j] = squares[j] = _mm256_setzero_pd();
+  std::size_t i = 0;
+  for (; i + 16 <= d; i += 16) {
+    for (int j = 0; j < 4; ++j) {
+      const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(row + i + 4 * j));
+      const __m256d y = _mm256_cvtps_pd(_mm_loadu_ps(query + i + 4 * j));
+      products[j] = _mm256_fmadd_pd(x, y, products[j]);
+      squares[j] = _mm256_fmadd_pd(x, x, squares[j]);
+    }
+  }
+  double lanes[16];
+  double own[16];
+  for (int j = 0; j < 4; ++j) {
+    _mm256_storeu_pd(lanes + 4 * j, products[j]);
+    _mm256_storeu_pd(own + 4 * j, squares[j]);
+  }
+  for (std::size_t j = 0; i + j < d; ++j) {
+    const double x = row[i + j];
+    lanes[j] += x * query[i + j];
+    own[j] += x * x;
+  }
+  *row_query = fold_lanes(lanes);
+  *row_row = fold_lanes(own);
+}
+
+const Path kPath = {"avx2", scan, hamming, int8_dot, lane_dots};
+
+}  // namespace
+
+const Path* avx2_path() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kPath : nullptr;
+}
+
+}  // namespace qsearch
+
+#else
+
+namespace qsearch {
+const Path* avx2_path() { return nullptr; }
+}  // namespace qsearch
+
+#endif

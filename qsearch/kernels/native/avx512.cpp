@@ -1,0 +1,225 @@
+// AVX-512 with VNNI and VPOPCNTDQ: Ice Lake and later, Zen 4 and later.
+#include "paths.hpp"
+
+#if defined(__AVX512VNNI__) && defined(__AVX512VPOPCNTDQ__)
+
+#include <immintrin.h>
+
+#include "lanes.hpp"
+
+namespace qsearch {
+namespace {
+
+// _mm512_dpbusd_epi32, but GCC copies and spills the sum of the intrinsic at every use.
+inline void multiply_add(__m512i& sum, __m512i rows, __m512i codes) {
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(rows), "v"(codes));
+}
+
+inline std::uint16_t reach(__m512i dots, const float* bounds, const ScanQuery& query) {
+  const __m512i unbiased = _mm512_sub_epi32(dots, _mm512_set1_epi32(query.bias));
+  __m512 bound = _mm512_mul_ps(_mm512_cvtepi32_ps(unbiased), _mm512_loadu_ps(bounds));
+  bound = _mm512_fmadd_ps(_mm512_loadu_ps(bounds + kBlockRows),
+                          _mm512_set1_ps(query.residual_factor), bound);
+  bound = _mm512_fmadd_ps(_mm512_loadu_ps(bounds + 2 * kBlockRows),
+                          _mm512_set1_ps(query.rest_factor), bound);
+  return _mm512_cmp_ps_mask(bound, _mm512_set1_ps(query.threshold), _CMP_GE_OQ);
+}
+
+// Four blocks against some queries, every sum in a register of its own. Written out by macros: GCC
+// would keep an array of so many on the stack.
+#define DECLARE(q)                                                                 \
+  __m512i s##q##0 = _mm512_setzero_si512(), s##q##1 = s##q##0, s##q##2 = s##q##0, \
+          s##q##3 = s##q##0;
+#define MULTIPLY(q)                                         \
+  codes = _mm512_set1_epi32(at[q]);                         \
+  multiply_add(s##q##0, rows0, codes); \
+  multiply_add(s##q##1, rows1, codes); \
+  multiply_add(s##q##2, rows2, codes); \
+  multiply_add(s##q##3, rows3, codes);
+#define COMPARE(q)                                                        \
+  masks[q][0] = reach(s##q##0, bounds, queries[q]);                       \
+  masks[q][1] = reach(s##q##1, bounds + 3 * kBlockRows, queries[q]);      \
+  masks[q][2] = reach(s##q##2, bounds + 6 * kBlockRows, queries[q]);      \
+  masks[q][3] = reach(s##q##3, bounds + 9 * kBlockRows, queries[q]);
+#define SCAN_FOUR(name, each)                                                                   \
+  void name(const std::uint8_t* blocks, const float* bounds, std::size_t groups,                \
+            const std::int32_t* at, std::size_t stride, const ScanQuery* queries,               \
+            std::uint16_t masks[kTileQueries][kTileBlocks]) {                                   \
+    const std::size_t block_bytes = groups * kBlockRows * kGroup;                               \
+    const std::uint8_t *block1 = blocks + block_bytes, *block2 = block1 + block_bytes,          \
+                       *block3 = block2 + block_bytes;                                          \
+    each(DECLARE) for (std::size_t g = 0; g < groups; ++g, at += stride) {                      \
+      const std::size_t offset = g * kBlockRows * kGroup;                                       \
+      const __m512i rows0 = _mm512_loadu_si512(blocks + offset);                                \
+      const __m512i rows1 = _mm512_loadu_si512(block1 + offset);                                \
+      const __m512i rows2 = _mm512_loadu_si512(block2 + offset);                                \
+      const __m512i rows3 = _mm512_loadu_si512(block3 + offset);                                \
+      __m512i codes;                                                                            \
+      each(MULTIPLY)                                                                            \
+    }                                                                                           \
+    each(COMPARE)                                                                               \
+  }
+#define EACH_1(of) of(0)
+#define EACH_2(of) EACH_1(of) of(1)
+#define EACH_3(of) EACH_2(of) of(2)
+#define EACH_4(of) EACH_3(of) of(3)
+#define EACH_5(of) EACH_4(of) of(4)
+#define EACH_6(of) EACH_5(of) of(5)
+SCAN_FOUR(scan_four_1, EACH_1)
+SCAN_FOUR(scan_four_2, EACH_2)
+SCAN_FOUR(scan_four_3, EACH_3)
+SCAN_FOUR(scan_four_4, EACH_4)
+SCAN_FOUR(scan_four_5, EACH_5)
+SCAN_FOUR(scan_four_6, EACH_6)
+
+// What is left over at the end of the rows: one block against one query.
+std::uint16_t scan_one(const std::uint8_t* block, const float* bounds, std::size_t groups,
+                       const std::int32_t* at, std::size_t stride, const ScanQuery& query) {
+  __m512i dots = _mm512_setzero_si512();
+  for (std::size_t g = 0; g < groups; ++g)
+    dots = _mm512_dpbusd_epi32(dots, _mm512_loadu_si512(block + g * kBlockRows * kGroup),
+                               _mm512_set1_epi32(at[g * stride]));
+  return reach(dots, bounds, query);
+}
+
+void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
+          const std::int32_t* packed, const ScanQuery* queries, std::size_t n_queries,
+          std::uint16_t masks[kTileQueries][kTileBlocks]) {
+  if (count == kTileBlocks) {
+    constexpr decltype(&scan_four_1) kScans[] = {scan_four_1, scan_four_2, scan_four_3,
+                                                 scan_four_4, scan_four_5, scan_four_6};
+    kScans[n_queries - 1](blocks, bounds, groups, packed, n_queries, queries, masks);
+    return;
+  }
+  for (std::size_t b = 0; b < count; ++b)
+    for (std::size_t q = 0; q < n_queries; ++q)
+      masks[q][b] = scan_one(blocks + b * groups * kBlockRows * kGroup,
+                             bounds + b * 3 * kBlockRows, groups, packed + q, n_queries, queries[q]);
+}
+
+template <int kQueries, int kWords>
+void hamming_tile(const std::uint64_t* blocks, std::size_t count, std::size_t words,
+                  const std::uint64_t* const* queries, const std::uint32_t* thresholds,
+                  std::uint64_t masks[kTileQueries],
+                  std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows]) {
+  const std::size_t end = kWords ? kWords : words;
+  for (int q = 0; q < kQueries; ++q) masks[q] = 0;
+  for (std::size_t b = 0; b < count; ++b) {
+    const std::uint64_t* block = blocks + b * end * kHammingRows;
+    __m512i sums[kQueries];
+    for (auto& sum : sums) sum = _mm512_setzero_si512();
+    for (std::size_t w = 0; w < end; ++w) {
+      const __m512i rows = _mm512_loadu_si512(block + w * kHammingRows);
+      for (int q = 0; q < kQueries; ++q) {
+        const __m512i query = _mm512_set1_epi64(static_cast<long long>(queries[q][w]));
+        const __m512i differing = _mm512_xor_si512(rows, query);
+        sums[q] = _mm512_add_epi64(sums[q], _mm512_popcnt_epi64(differing));
+      }
+    }
+    for (int q = 0; q < kQueries; ++q) {
+      const std::uint64_t mask =
+          _mm512_cmplt_epu64_mask(sums[q], _mm512_set1_epi64(thresholds[q]));
+      if (__builtin_expect(mask != 0, 0)) {
+        masks[q] |= mask << (b * kHammingRows);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(distances[q] + b * kHammingRows),
+                            _mm512_cvtepi64_epi32(sums[q]));
+      }
+    }
+  }
+}
+
+template <int kWords>
+void hamming_words(const std::uint64_t* blocks, std::size_t count, std::size_t words,
+                   const std::uint64_t* const* queries, const std::uint32_t* thresholds,
+                   std::size_t n_queries, std::uint64_t masks[kTileQueries],
+                   std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows]) {
+  switch (n_queries) {
+    case 1: return hamming_tile<1, kWords>(blocks, count, words, queries, thresholds, masks, distances);
+    case 2: return hamming_tile<2, kWords>(blocks, count, words, queries, thresholds, masks, distances);
+    case 3: return hamming_tile<3, kWords>(blocks, count, words, queries, thresholds, masks, distances);
+    case 4: return hamming_tile<4, kWords>(blocks, count, words, queries, thresholds, masks, distances);
+    case 5: return hamming_tile<5, kWords>(blocks, count, words, queries, thresholds, masks, distances);
+    default: return hamming_tile<6, kWords>(blocks, count, words, queries, thresholds, masks, distances);
+  }
+}
+
+void hamming(const std::uint64_t* blocks, std::size_t count, std::size_t words,
+             const std::uint64_t* const* queries, const std::uint32_t* thresholds,
+             std::size_t n_queries, std::uint64_t masks[kTileQueries],
+             std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows]) {
+  // The common dimensions (384, 768, 1,024) have their own code, unrolled.
+  switch (words) {
+    case 6: return hamming_words<6>(blocks, count, words, queries, thresholds, n_queries, masks, distances);
+    case 12: return hamming_words<12>(blocks, count, words, queries, thresholds, n_queries, masks, distances);
+    case 16: return hamming_words<16>(blocks, count, words, queries, thresholds, n_queries, masks, distances);
+    default: return hamming_words<0>(blocks, count, words, queries, thresholds, n_queries, masks, distances);
+  }
+}
+
+// vpdpbusd multiplies unsigned by signed: left gets 128 added, and 128 times the sum of right is
+// taken off again.
+std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::size_t d,
+                      std::int32_t right_sum) {
+  const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
+  __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  std::size_t i = 0;
+  for (; i + 128 <= d; i += 128) {
+    for (int j = 0; j < 2; ++j)
+      multiply_add(sums[j], _mm512_xor_si512(_mm512_loadu_si512(left + i + 64 * j), offset),
+                   _mm512_loadu_si512(right + i + 64 * j));
+  }
+  for (; i < d; i += 64) {
+    const __mmask64 there = d - i >= 64 ? ~0ull : (1ull << (d - i)) - 1;
+    const __m512i x = _mm512_maskz_loadu_epi8(there, left + i);
+    multiply_add(sums[0], _mm512_xor_si512(x, offset), _mm512_maskz_loadu_epi8(there, right + i));
+  }
+  return _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1])) - 128 * right_sum;
+}
+
+void lane_dots(const float* row, const float* query, std::size_t d, double* row_query,
+               double* row_row) {
+  __m512d products[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
+  __m512d squares[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
+  for (std::size_t i = 0; i < d; i += 16) {
+    const __mmask16 there = d - i >= 16 ? 0xffff : static_cast<__mmask16>((1u << (d - i)) - 1);
+    const __m512 x = _mm512_maskz_loadu_ps(there, row + i);
+    const __m512 y = _mm512_maskz_loadu_ps(there, query + i);
+    const __m512d x_low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    const __m512d x_high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    const __m512d y_low = _mm512_cvtps_pd(_mm512_castps512_ps256(y));
+    const __m512d y_high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1));
+    products[0] = _mm512_fmadd_pd(x_low, y_low, products[0]);
+    products[1] = _mm512_fmadd_pd(x_high, y_high, products[1]);
+    squares[0] = _mm512_fmadd_pd(x_low, x_low, squares[0]);
+    squares[1] = _mm512_fmadd_pd(x_high, x_high, squares[1]);
+  }
+  double lanes[16];
+  _mm512_storeu_pd(lanes, products[0]);
+  _mm512_storeu_pd(lanes + 8, products[1]);
+  *row_query = fold_lanes(lanes);
+  _mm512_storeu_pd(lanes, squares[0]);
+  _mm512_storeu_pd(lanes + 8, squares[1]);
+  *row_row = fold_lanes(lanes);
+}
+
+const Path kPath = {"avx512", scan, hamming, int8_dot, lane_dots};
+
+}  // namespace
+
+const Path* avx512_path() {
+  const bool there = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                     __builtin_cpu_supports("avx512vnni") &&
+                     __builtin_cpu_supports("avx512vpopcntdq");
+  return there ? &kPath : nullptr;
+}
+
+}  // namespace qsearch
+
+#else
+
+namespace qsearch {
+const Path* avx512_path() { return nullptr; }
+}  // namespace qsearch
+
+#endif

@@ -1,0 +1,155 @@
+// The border to Python: shapes are checked, the lock of the interpreter is released, and the path that
+// this processor can run is chosen.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "paths.hpp"
+#include "search.hpp"
+
+namespace nb = nanobind;
+using namespace qsearch;
+
+template <typename T, std::size_t kDimensions>
+using In = nb::ndarray<const T, nb::ndim<kDimensions>, nb::c_contig, nb::device::cpu>;
+template <typename T, std::size_t kDimensions>
+using Out = nb::ndarray<T, nb::ndim<kDimensions>, nb::c_contig, nb::device::cpu>;
+
+namespace {
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+std::vector<const Path*> paths() {
+  std::vector<const Path*> there;
+  for (const Path* path : {avx512_path(), avx2_path(), neon_dot_path(), neon_path(), portable_path()})
+    if (path) there.push_back(path);
+  return there;  // the best first
+}
+
+const Path& named(const std::string& name) {
+  for (const Path* path : paths())
+    if (name == path->name) return *path;
+  throw std::invalid_argument("this processor has no path " + name);
+}
+
+std::vector<std::string> path_names() {
+  std::vector<std::string> names;
+  for (const Path* path : paths()) names.emplace_back(path->name);
+  return names;
+}
+
+void check_indices(const In<std::int64_t, 2>& indices, std::size_t n) {
+  const std::int64_t* values = indices.data();
+  for (std::size_t i = 0; i < indices.size(); ++i)
+    require(values[i] >= -1 && values[i] < static_cast<std::int64_t>(n), "an index is out of range");
+}
+
+// Returns false if a row is not finite.
+bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
+                          In<float, 3> bounds, In<std::int8_t, 2> int8, In<float, 1> scale,
+                          In<float, 1> residual, In<float, 2> vectors, std::int64_t first_position,
+                          In<float, 2> queries, In<std::int8_t, 2> head_codes,
+                          In<double, 2> head_intervals, In<std::int8_t, 2> codes,
+                          In<double, 2> intervals, std::size_t filled, std::size_t total,
+                          Out<float, 2> scores,
+                          Out<std::int64_t, 2> positions, Out<std::int64_t, 2> counts,
+                          std::size_t threads) {
+  const std::size_t n = vectors.shape(0), d = vectors.shape(1), q = queries.shape(0);
+  const std::size_t blocks = (n + kBlockRows - 1) / kBlockRows, head = head_codes.shape(1);
+  require(n < (std::size_t{1} << 32), "a segment has at most 2**32 - 1 rows");
+  require(rotated.shape(0) == blocks && rotated.shape(1) * kGroup == head &&
+              rotated.shape(2) == kBlockRows && rotated.shape(3) == kGroup,
+          "rotated codes have another shape");
+  require(bounds.shape(0) == blocks && bounds.shape(1) == 3 && bounds.shape(2) == kBlockRows,
+          "bounds have another shape");
+  require(int8.shape(0) == n && int8.shape(1) == d, "int8 codes have another shape");
+  require(scale.shape(0) == n && residual.shape(0) == n, "scale and residual must be (n,)");
+  require(queries.shape(1) == d && codes.shape(0) == q && codes.shape(1) == d &&
+              head_codes.shape(0) == q,
+          "queries or their codes have another shape");
+  require(head_intervals.shape(0) == q && head_intervals.shape(1) == 4 &&
+              intervals.shape(0) == q && intervals.shape(1) == 4,
+          "intervals must be (q, 4)");
+  const std::size_t k = scores.shape(1);
+  require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1 &&
+              filled <= k,
+          "the places for results have another shape");
+  require(counts.shape(0) == q && counts.shape(1) == 2, "counts must be (q, 2)");
+  const Path& chosen = named(path);
+  const Rows rows = {n, d, head, rotated.data(), bounds.data(), int8.data(), scale.data(),
+                     residual.data(), vectors.data(), first_position};
+  const Queries given = {q, queries.data(), head_codes.data(), head_intervals.data(), codes.data(),
+                         intervals.data()};
+  bool finite;
+  {
+    nb::gil_scoped_release release;
+    finite = certified_top_k(chosen, rows, given, k, filled, total, scores.data(), positions.data(),
+                             reinterpret_cast<Counts*>(counts.data()), threads);
+  }
+  return finite;
+}
+
+void bind_hamming_nearest(const std::string& path, In<std::uint64_t, 3> blocks,
+                          In<std::uint64_t, 2> queries, std::size_t n_rows,
+                          Out<std::int64_t, 2> result, std::size_t threads) {
+  const std::size_t words = blocks.shape(1), q = queries.shape(0), count = result.shape(1);
+  require(n_rows < (std::size_t{1} << 32), "a segment has at most 2**32 - 1 rows");
+  require(blocks.shape(0) == (n_rows + kHammingRows - 1) / kHammingRows &&
+              blocks.shape(2) == kHammingRows,
+          "blocks have another shape");
+  require(queries.shape(1) == words, "queries must have as many words as rows");
+  require(result.shape(0) == q && count >= 1 && count <= n_rows, "count must be 1 to the rows");
+  const Path& chosen = named(path);
+  nb::gil_scoped_release release;
+  hamming_nearest(chosen, blocks.data(), n_rows, words, queries.data(), q, count, result.data(),
+                  threads);
+}
+
+void bind_int8_gather(const std::string& path, In<std::int8_t, 2> codes, In<float, 1> scale,
+                      In<std::int8_t, 2> queries, In<std::int64_t, 2> indices,
+                      Out<float, 2> result, std::size_t threads) {
+  const std::size_t n = codes.shape(0), d = codes.shape(1), q = queries.shape(0);
+  require(scale.shape(0) == n && queries.shape(1) == d, "scale or queries have another shape");
+  require(indices.shape(0) == q && result.shape(0) == q && result.shape(1) == indices.shape(1),
+          "indices or result have another shape");
+  check_indices(indices, n);
+  const Path& chosen = named(path);
+  nb::gil_scoped_release release;
+  int8_gather(chosen, codes.data(), scale.data(), d, queries.data(), q, indices.data(),
+              indices.shape(1), result.data(), threads);
+}
+
+void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2> queries,
+                        In<std::int64_t, 2> indices, Out<float, 2> result, std::size_t threads) {
+  const std::size_t n = rows.shape(0), d = rows.shape(1), q = queries.shape(0);
+  require(queries.shape(1) == d, "rows and queries must have equal dimensions");
+  require(indices.shape(0) == q && result.shape(0) == q && result.shape(1) == indices.shape(1),
+          "indices or result have another shape");
+  check_indices(indices, n);
+  const Path& chosen = named(path);
+  nb::gil_scoped_release release;
+  cosine_gather(chosen, rows.data(), d, queries.data(), q, indices.data(), indices.shape(1),
+                result.data(), threads);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "The kernels in C++; qsearch.kernels wraps and documents them.";
+  m.def("path_names", &path_names);
+  m.def("round_up", &round_up);
+  m.def("scan_threshold", [](float score, double factor, double slack) {
+    return scan_threshold(score, Interval{factor, 0.0, 0.0, slack});
+  });
+  m.def("certified_top_k", &bind_certified_top_k);
+  m.def("hamming_nearest", &bind_hamming_nearest);
+  m.def("int8_gather", &bind_int8_gather);
+  m.def("cosine_gather", &bind_cosine_gather);
+}

@@ -1,0 +1,65 @@
+// One instruction set's inner loops, as a table of functions. Every path gives the same integers, and
+// the same float64 sums bit for bit; only the speed differs.
+//
+// The files that fill a table (portable, avx2, avx512, neon) are each compiled for one instruction
+// set. They must not use anything that has external inline definitions (the standard library's
+// templates above all): the linker keeps one copy of those, and it might be the one that this
+// processor cannot run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace qsearch {
+
+constexpr std::size_t kBlockRows = 16;      // rows in a block of rotated codes
+constexpr std::size_t kGroup = 4;           // components that lie together in such a block
+constexpr std::size_t kTileBlocks = 4;      // blocks that one call of scan looks at
+constexpr std::size_t kTileQueries = 6;     // queries that one call of scan or hamming serves
+constexpr std::size_t kHammingRows = 8;     // rows in a block of transposed sign bits
+constexpr std::size_t kHammingBlocks = 8;   // blocks that one call of hamming looks at
+
+// What a scan needs to know of one query. A row may be among the best where
+//   dot * scale[row] + residual_factor * residual[row] + rest_factor * rest[row] >= threshold.
+struct ScanQuery {
+  std::int32_t bias;        // 128 * sum of the query's codes: the rows are stored with 128 added
+  float residual_factor;
+  float rest_factor;
+  float threshold;
+};
+
+struct Path {
+  const char* name;
+
+  // Rotated codes. `blocks` points at `count` (at most kTileBlocks) blocks of (groups, 16, 4) uint8,
+  // `bounds` at (count, 3, 16) float: scale, residual, rest. `packed` holds (groups, queries) times
+  // four int8 codes in one int32.
+  // masks[q][b] gets one bit for each row that reaches the threshold.
+  void (*scan)(const std::uint8_t* blocks, const float* bounds, std::size_t count,
+               std::size_t groups, const std::int32_t* packed, const ScanQuery* queries,
+               std::size_t n_queries, std::uint16_t masks[kTileQueries][kTileBlocks]);
+
+  // Hamming distances of `count` (at most kHammingBlocks) blocks of eight rows to up to kTileQueries
+  // queries; `words` is the number per row. Bit 8 b + r of masks[q] is set where row r of block b is
+  // nearer than thresholds[q]; distances[q][8 b + r] only where block b has any such row.
+  void (*hamming)(const std::uint64_t* blocks, std::size_t count, std::size_t words,
+                  const std::uint64_t* const* queries, const std::uint32_t* thresholds,
+                  std::size_t n_queries, std::uint64_t masks[kTileQueries],
+                  std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows]);
+
+  // `sum` is that of the components of right, for paths that need it.
+  std::int32_t (*int8_dot)(const std::int8_t* left, const std::int8_t* right, std::size_t d,
+                           std::int32_t sum);
+
+  // Sums of products in the order of kernels/reference.py: component i goes to lane i mod 16.
+  void (*lane_dots)(const float* row, const float* query, std::size_t d, double* row_query,
+                    double* row_row);
+};
+
+const Path* portable_path();
+const Path* avx2_path();     // null where it was not compiled or this processor lacks it
+const Path* avx512_path();
+const Path* neon_path();
+const Path* neon_dot_path();
+
+}  // namespace qsearch

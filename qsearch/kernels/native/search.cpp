@@ -1,0 +1,735 @@
+#include "search.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace qsearch {
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+// Run work(part) for part = 0 .. parts - 1, each in a thread of its own, the last in this one.
+// Threads are made for the call: a pool would not survive a fork, and a scan takes far longer than
+// the 20 microseconds that a thread does.
+template <typename Work>
+void in_parallel(std::size_t parts, const Work& work) {
+  if (parts <= 1) {
+    if (parts) work(std::size_t{0});
+    return;
+  }
+  std::exception_ptr failure;
+  std::mutex lock;
+  const auto guarded = [&](std::size_t part) {
+    try {
+      work(part);
+    } catch (...) {
+      const std::lock_guard<std::mutex> guard(lock);
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (std::size_t part = 0; part + 1 < parts; ++part) {
+    try {
+      threads.emplace_back(guarded, part);
+    } catch (const std::system_error&) {  // no more threads: this one does the work
+      guarded(part);
+    }
+  }
+  guarded(parts - 1);
+  for (auto& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+std::size_t share(std::size_t total, std::size_t parts, std::size_t part) {
+  return total / parts * part + std::min(part, total % parts);
+}
+
+bool better(float score, std::int64_t position, float than_score, std::int64_t than_position) {
+  return score > than_score || (score == than_score && position < than_position);
+}
+
+// The k best of one query as a heap whose root is the worst of them.
+class Heap {
+ public:
+  Heap(float* scores, std::int64_t* positions, std::size_t k)
+      : scores_(scores), positions_(positions), k_(k) {}
+
+  void restore(std::size_t filled) {
+    size_ = filled;
+    for (std::size_t i = size_ / 2; i-- > 0;) sink(i);
+  }
+
+  bool full() const { return size_ == k_; }
+  std::size_t size() const { return size_; }
+
+  // A score that a document must reach to come in: none until there are k.
+  float threshold() const { return full() ? scores_[0] : kNone; }
+
+  void push(float score, std::int64_t position) {
+    if (!full()) {
+      std::size_t i = size_++;
+      while (i > 0) {
+        const std::size_t parent = (i - 1) / 2;
+        if (!better(scores_[parent], positions_[parent], score, position)) break;
+        put(i, scores_[parent], positions_[parent]);
+        i = parent;
+      }
+      put(i, score, position);
+    } else if (better(score, position, scores_[0], positions_[0])) {
+      put(0, score, position);
+      sink(0);
+    }
+  }
+
+  // The rank-th best score, from 1; none if there are fewer.
+  float best(std::size_t rank, std::vector<float>& scratch) const {
+    if (size_ < rank) return kNone;
+    scratch.assign(scores_, scores_ + size_);
+    const auto at = scratch.begin() + static_cast<std::ptrdiff_t>(rank - 1);
+    std::nth_element(scratch.begin(), at, scratch.end(), std::greater<float>());
+    return *at;
+  }
+
+  void clear() { size_ = 0; }
+
+  void sort() {
+    for (std::size_t end = size_; end > 1;) {
+      --end;
+      std::swap(scores_[0], scores_[end]);
+      std::swap(positions_[0], positions_[end]);
+      size_ = end;
+      sink(0);
+    }
+  }
+
+ private:
+  void put(std::size_t i, float score, std::int64_t position) {
+    scores_[i] = score;
+    positions_[i] = position;
+  }
+
+  void sink(std::size_t i) {
+    const float score = scores_[i];
+    const std::int64_t position = positions_[i];
+    for (;;) {
+      std::size_t child = 2 * i + 1;
+      if (child >= size_) break;
+      if (child + 1 < size_ && better(scores_[child], positions_[child], scores_[child + 1],
+                                      positions_[child + 1]))
+        ++child;
+      if (!better(score, position, scores_[child], positions_[child])) break;
+      put(i, scores_[child], positions_[child]);
+      i = child;
+    }
+    put(i, score, position);
+  }
+
+  float* scores_;
+  std::int64_t* positions_;
+  std::size_t k_;
+  std::size_t size_ = 0;
+};
+
+float raise(std::atomic<float>& shared, float value) {
+  float seen = shared.load(std::memory_order_relaxed);
+  while (seen < value && !shared.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+  }
+  return std::max(seen, value);
+}
+
+}  // namespace
+
+// Everything that could make the exact score reach `score` passes. Scores are rounded to float32 at
+// the end, which may lift a cosine by half a unit in the last place.
+float scan_threshold(float score, const Interval& interval) {
+  if (score == kNone) return kNone;
+  const double needed = (static_cast<double>(score) - 0x1p-24 - interval.slack) / interval.factor;
+  const float rounded = static_cast<float>(needed);
+  return std::nextafter(std::nextafter(rounded, kNone), kNone);
+}
+
+float round_up(double value) {
+  return std::nextafter(static_cast<float>(value), std::numeric_limits<float>::infinity());
+}
+
+namespace {
+
+constexpr std::size_t kChunkBlocks = 64;    // 1,024 rows between two looks at the survivors
+constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
+constexpr std::size_t kAhead = 6;           // rows whose int8 codes are fetched before they are needed
+constexpr double kDoubt = 0.0005;         // how often a guessed threshold may prove too high
+
+// After a share of all rows has been seen, its rank-th best score is, but for kDoubt, not above the
+// k-th best of all: at least `rank` of the k - 1 better documents would have to be among those seen.
+// That supposes an order of rows without meaning, so what rests on it is checked at the end.
+std::size_t safe_rank(std::size_t k, double share) {
+  if (share >= 1.0 || k == 1) return k;
+  const double trials = static_cast<double>(k - 1);
+  if (k > 256) {  // the normal distribution is near enough
+    const double mean = trials * share;
+    const double rank = std::ceil(mean + 2.6 * std::sqrt(mean * (1.0 - share)) + 1.0);
+    return std::min(k, static_cast<std::size_t>(rank));
+  }
+  double probability = std::pow(1.0 - share, trials);  // of none among those seen
+  double at_most = probability;
+  std::size_t rank = 1;
+  while (rank < k && 1.0 - at_most > kDoubt) {
+    probability *= (trials - static_cast<double>(rank) + 1.0) / static_cast<double>(rank) *
+                   share / (1.0 - share);
+    at_most += probability;
+    ++rank;
+  }
+  return rank;
+}
+
+// One query while it is searched.
+struct State {
+  Heap heap;
+  float floor;  // a score that k documents are known to reach
+  float used;   // the highest score by which a row was left out
+};
+
+// One thread's part of a search: some blocks for some queries, at most kPassQueries.
+class Worker {
+ public:
+  Worker(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
+         std::size_t last, std::size_t k, std::size_t total, bool guess)
+      : path_(path),
+        rows_(rows),
+        queries_(queries),
+        first_(first),
+        count_(last - first),
+        k_(k),
+        total_(total),
+        guess_(guess),
+        groups_(rows.head / kGroup),
+        packed_(count_ * groups_),
+        scans_(count_),
+        intervals_(count_),
+        head_intervals_(count_),
+        code_sums_(count_),
+        squares_(count_),
+        found_(count_),
+        survivors_(count_ * kRoom) {
+    std::int32_t* place = packed_.data();
+    for (std::size_t tile = 0; tile < count_; tile += kTileQueries) {
+      const std::size_t n = std::min(kTileQueries, count_ - tile);
+      for (std::size_t g = 0; g < groups_; ++g)
+        for (std::size_t q = 0; q < n; ++q)
+          std::memcpy(place++, queries.head_codes + (first + tile + q) * rows.head + g * kGroup,
+                      kGroup);
+    }
+    for (std::size_t q = 0; q < count_; ++q) {
+      std::memcpy(&head_intervals_[q], queries.head_intervals + 4 * (first + q), sizeof(Interval));
+      std::memcpy(&intervals_[q], queries.intervals + 4 * (first + q), sizeof(Interval));
+      const Interval& interval = head_intervals_[q];
+      std::int32_t sum = 0;
+      for (std::size_t i = 0; i < rows.head; ++i) sum += queries.head_codes[(first + q) * rows.head + i];
+      scans_[q] = {128 * sum, round_up(interval.residual_factor / interval.factor),
+                   round_up(interval.rest_factor / interval.factor), kNone};
+      for (std::size_t i = 0; i < rows.d; ++i) code_sums_[q] += queries.codes[(first + q) * rows.d + i];
+      double own;
+      const float* vector = queries.vectors + (first + q) * rows.d;
+      path.lane_dots(vector, vector, rows.d, &own, &squares_[q]);
+    }
+  }
+
+  // Brings `states` (one for each query) up to date with blocks [begin, end). `seen` is the number of
+  // rows that are in the heaps already.
+  void run(std::size_t begin, std::size_t end, std::size_t seen, State* states,
+           std::atomic<float>* shared, Counts* counts) {
+    // The first chunks are small: until k documents are scored nothing can be left out.
+    std::size_t length = kTileBlocks;
+    for (std::size_t block = begin; block < end;) {
+      const std::size_t stop = std::min(end, block + length);
+      const double share = static_cast<double>(seen + (block - begin) * kBlockRows) /
+                           static_cast<double>(std::max<std::size_t>(1, total_));
+      const std::size_t rank = guess_ ? safe_rank(k_, share) : k_;
+      for (std::size_t q = 0; q < count_; ++q) {
+        State& state = states[q];
+        float needed = std::max(state.used, std::max(state.floor, state.heap.threshold()));
+        if (rank < k_) needed = std::max(needed, state.heap.best(rank, scratch_));
+        if (shared) needed = raise(shared[q], needed);
+        state.used = needed;
+        scans_[q].threshold = scan_threshold(needed, head_intervals_[q]);
+        found_[q] = 0;
+      }
+      for (std::size_t four = block; four < stop; four += kTileBlocks)
+        scan(four, std::min(kTileBlocks, stop - four), end);
+      for (std::size_t q = 0; q < count_; ++q) {
+        refine(q, states[q], counts[q]);
+        if (shared) raise(shared[q], states[q].used);
+      }
+      block = stop;
+      length = std::min(kChunkBlocks, length * 2);
+    }
+  }
+
+  bool finite() const { return finite_; }
+
+ private:
+  static constexpr std::size_t kRoom = kChunkBlocks * kBlockRows;
+
+  // A few blocks against every query: they stay in the first cache while the next ones are fetched.
+  void scan(std::size_t block, std::size_t count, std::size_t end) {
+    const std::size_t block_bytes = kBlockRows * rows_.head;
+    const std::uint8_t* blocks = rows_.rotated + block * block_bytes;
+    const std::uint8_t* next = blocks + count * block_bytes;
+    const std::size_t lines =
+        std::min(end - block - count, kTileBlocks) * block_bytes / 64;
+    const std::size_t tiles = (count_ + kTileQueries - 1) / kTileQueries;
+    const std::size_t lines_per_tile = tiles > 1 ? lines / tiles + 1 : 0;  // else it is a stream
+    std::size_t line = 0;
+    for (std::size_t first = 0; first < count_; first += kTileQueries) {
+      for (const std::size_t stop = std::min(lines, line + lines_per_tile); line < stop; ++line)
+        __builtin_prefetch(next + line * 64);
+      const std::size_t n = std::min(kTileQueries, count_ - first);
+      std::uint16_t masks[kTileQueries][kTileBlocks] = {};
+      path_.scan(blocks, rows_.bounds + block * 3 * kBlockRows, count, groups_,
+                 packed_.data() + first * groups_, scans_.data() + first, n, masks);
+      for (std::size_t q = 0; q < n; ++q) {
+        std::uint64_t mask = 0;
+        for (std::size_t b = 0; b < kTileBlocks; ++b)
+          mask |= static_cast<std::uint64_t>(masks[q][b]) << (b * kBlockRows);
+        for (; mask; mask &= mask - 1) {
+          const std::size_t row =
+              block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(mask));
+          if (row < rows_.n)
+            survivors_[(first + q) * kRoom + found_[first + q]++] = static_cast<std::uint32_t>(row);
+        }
+      }
+    }
+  }
+
+  void refine(std::size_t q, State& state, Counts& counts) {
+    const std::size_t found = found_[q], d = rows_.d;
+    const std::uint32_t* survivors = survivors_.data() + q * kRoom;
+    const std::int8_t* codes = queries_.codes + (first_ + q) * d;
+    const Interval& interval = intervals_[q];
+    counts.reached += static_cast<std::int64_t>(found);
+    std::size_t waiting[kWaiting];
+    std::size_t n_waiting = 0;
+    for (std::size_t i = 0; i < std::min(kAhead, found); ++i) fetch(survivors[i]);
+    for (std::size_t i = 0; i < found; ++i) {
+      if (i + kAhead < found) fetch(survivors[i + kAhead]);
+      const std::size_t row = survivors[i];
+      if (state.used != kNone) {
+        const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
+        const double bound = interval.factor * rows_.scale[row] * dot +
+                             interval.residual_factor * rows_.residual[row] + interval.slack;
+        if (bound < static_cast<double>(state.used) - 0x1p-24) continue;
+      }
+      const float* vector = rows_.vectors + row * d;
+      for (std::size_t j = 0; j < d; j += 16) __builtin_prefetch(vector + j);
+      waiting[n_waiting++] = row;
+      if (n_waiting == kWaiting) {
+        score(q, waiting, n_waiting, state, counts);
+        n_waiting = 0;
+      }
+    }
+    score(q, waiting, n_waiting, state, counts);
+  }
+
+  void score(std::size_t q, const std::size_t* rows, std::size_t n, State& state, Counts& counts) {
+    const std::size_t d = rows_.d;
+    for (std::size_t i = 0; i < n; ++i) {
+      double product, square;
+      path_.lane_dots(rows_.vectors + rows[i] * d, queries_.vectors + (first_ + q) * d, d, &product,
+                      &square);
+      const float found = static_cast<float>(product / std::sqrt(square * squares_[q]));
+      ++counts.rescored;
+      if (!std::isfinite(found)) {
+        finite_ = false;
+        continue;
+      }
+      state.heap.push(found, rows_.first_position + static_cast<std::int64_t>(rows[i]));
+      state.used = std::max(state.used, state.heap.threshold());
+    }
+  }
+
+  void fetch(std::size_t row) const {
+    const std::int8_t* codes = rows_.int8 + row * rows_.d;
+    for (std::size_t i = 0; i < rows_.d; i += 64) __builtin_prefetch(codes + i);
+    __builtin_prefetch(rows_.scale + row);
+    __builtin_prefetch(rows_.residual + row);
+  }
+
+  static constexpr std::size_t kWaiting = 2;  // rows whose floats are on their way
+
+  const Path& path_;
+  const Rows& rows_;
+  const Queries& queries_;
+  std::size_t first_;
+  std::size_t count_;
+  std::size_t k_;
+  std::size_t total_;
+  bool guess_;
+  std::size_t groups_;
+  std::vector<std::int32_t> packed_;  // per tile of queries: (groups, queries)
+  std::vector<ScanQuery> scans_;
+  std::vector<Interval> intervals_;
+  std::vector<Interval> head_intervals_;
+  std::vector<std::int32_t> code_sums_;
+  std::vector<double> squares_;
+  std::vector<std::size_t> found_;
+  std::vector<std::uint32_t> survivors_;
+  std::vector<float> scratch_;
+  bool finite_ = true;
+};
+
+}  // namespace
+
+namespace {
+
+// All rows for the queries [first, last) in this thread. The heaps hold `filled` documents each.
+bool search_queries(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
+                    std::size_t last, std::size_t k, std::size_t filled, std::size_t total,
+                    float* scores, std::int64_t* positions, Counts* counts) {
+  const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
+  // What was there before is kept, for queries whose guess proves wrong.
+  const std::vector<float> old_scores(scores + first * k, scores + last * k);
+  const std::vector<std::int64_t> old_positions(positions + first * k, positions + last * k);
+  std::vector<State> states;
+  for (std::size_t q = first; q < last; ++q) {
+    states.push_back({Heap(scores + q * k, positions + q * k, k), kNone, kNone});
+    states.back().heap.restore(filled);
+  }
+  const std::size_t seen = static_cast<std::size_t>(rows.first_position);
+  Worker worker(path, rows, queries, first, last, k, total, true);
+  worker.run(0, blocks, seen, states.data(), nullptr, counts + first);
+  bool finite = worker.finite();
+  for (std::size_t q = first; q < last; ++q) {
+    State& state = states[q - first];
+    if (state.used > state.heap.threshold()) {
+      // A guess was too high. k documents reach what the heap holds now (none, if it is not full).
+      const float floor = state.heap.threshold();
+      std::copy_n(old_scores.data() + (q - first) * k, k, scores + q * k);
+      std::copy_n(old_positions.data() + (q - first) * k, k, positions + q * k);
+      state.heap.restore(filled);
+      state.floor = floor;
+      state.used = kNone;
+      Worker again(path, rows, queries, q, q + 1, k, total, false);
+      again.run(0, blocks, seen, &state, nullptr, counts + q);
+      finite = finite && again.finite();
+    }
+    state.heap.sort();
+  }
+  return finite;
+}
+
+// Few queries: each thread takes some of the rows, and they tell each other what the best k reach.
+bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
+                 std::size_t filled, std::size_t total, float* scores, std::int64_t* positions,
+                 Counts* counts, std::size_t threads) {
+  const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, blocks));
+  const std::size_t n_queries = queries.count, places = n_queries * k;
+  std::vector<float> part_scores(parts * places);
+  std::vector<std::int64_t> part_positions(parts * places);
+  std::vector<Counts> part_counts(parts * n_queries);
+  std::vector<State> states;
+  for (std::size_t part = 0; part < parts; ++part)
+    for (std::size_t q = 0; q < n_queries; ++q)
+      states.push_back({Heap(part_scores.data() + part * places + q * k,
+                             part_positions.data() + part * places + q * k, k),
+                        kNone, kNone});
+  const auto shared = std::make_unique<std::atomic<float>[]>(n_queries);
+  std::vector<float> floors(n_queries);
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    Heap heap(scores + q * k, positions + q * k, k);
+    heap.restore(filled);
+    floors[q] = heap.threshold();
+  }
+  std::atomic<bool> finite{true};
+  const auto search = [&](bool guess, std::size_t first, std::size_t last) {
+    in_parallel(parts, [&](std::size_t part) {
+      State* mine = states.data() + part * n_queries;
+      for (std::size_t q = first; q < last; ++q) {
+        mine[q].heap.clear();
+        mine[q].floor = floors[q];
+        mine[q].used = kNone;
+      }
+      Worker worker(path, rows, queries, first, last, k, total, guess);
+      worker.run(share(blocks, parts, part), share(blocks, parts, part + 1), 0, mine + first,
+                 shared.get() + first, part_counts.data() + part * n_queries + first);
+      if (!worker.finite()) finite = false;
+    });
+  };
+  for (std::size_t q = 0; q < n_queries; ++q) shared[q] = floors[q];
+  search(true, 0, n_queries);
+  std::vector<float> merged_scores(k);
+  std::vector<std::int64_t> merged_positions(k);
+  const auto merge = [&](std::size_t q) {
+    std::copy_n(scores + q * k, k, merged_scores.data());
+    std::copy_n(positions + q * k, k, merged_positions.data());
+    Heap heap(merged_scores.data(), merged_positions.data(), k);
+    heap.restore(filled);
+    for (std::size_t part = 0; part < parts; ++part) {
+      const std::size_t start = part * places + q * k;
+      for (std::size_t i = 0; i < states[part * n_queries + q].heap.size(); ++i)
+        heap.push(part_scores[start + i], part_positions[start + i]);
+    }
+    return heap;
+  };
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    Heap heap = merge(q);
+    if (shared[q] > heap.threshold()) {  // a guess was too high
+      floors[q] = heap.threshold();
+      shared[q] = floors[q];
+      search(false, q, q + 1);
+      heap = merge(q);
+    }
+    heap.sort();
+    std::copy_n(merged_scores.data(), k, scores + q * k);
+    std::copy_n(merged_positions.data(), k, positions + q * k);
+    for (std::size_t part = 0; part < parts; ++part) {
+      counts[q].reached += part_counts[part * n_queries + q].reached;
+      counts[q].rescored += part_counts[part * n_queries + q].rescored;
+    }
+  }
+  return finite;
+}
+
+}  // namespace
+
+bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
+                     std::size_t filled, std::size_t total, float* scores,
+                     std::int64_t* positions, Counts* counts, std::size_t threads) {
+  if (threads > 1 && queries.count < 2 * threads)
+    return search_rows(path, rows, queries, k, filled, total, scores, positions, counts, threads);
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, queries.count));
+  std::atomic<bool> finite{true};
+  in_parallel(parts, [&](std::size_t part) {
+    const std::size_t last = share(queries.count, parts, part + 1);
+    for (std::size_t first = share(queries.count, parts, part); first < last;) {
+      const std::size_t passes = (last - first + kPassQueries - 1) / kPassQueries;
+      const std::size_t stop = first + (last - first + passes - 1) / passes;
+      if (!search_queries(path, rows, queries, first, stop, k, filled, total, scores, positions,
+                          counts))
+        finite = false;
+      first = stop;
+    }
+  });
+  return finite;
+}
+
+namespace {
+
+struct Near {
+  std::uint32_t distance;
+  std::uint32_t row;
+};
+
+// The rows of smallest distance seen so far, in the order of their rows. `limit` is what a further
+// row must stay below: a later row of equal distance loses.
+class Nearest {
+ public:
+  Nearest(std::size_t count, std::size_t bits)
+      : count_(count), room_(2 * count + 64), limit_(static_cast<std::uint32_t>(bits + 1)),
+        histogram_(bits + 2) {
+    found_.reserve(room_);
+  }
+
+  std::uint32_t limit() const { return limit_; }
+
+  void push(std::uint32_t distance, std::uint32_t row) {
+    if (found_.size() == room_) compact();
+    found_.push_back({distance, row});
+    ++histogram_[distance];
+    ++within_;  // rows of distance at most limit_
+    while (within_ - histogram_[limit_] >= count_) within_ -= histogram_[limit_--];
+  }
+
+  // Keeps the `count` nearest, and sorts them by (distance, row) into `result`.
+  std::size_t finish(Near* result) {
+    compact();
+    std::vector<std::size_t> start(histogram_.size() + 1);
+    for (const Near& one : found_) ++start[one.distance + 1];
+    for (std::size_t i = 1; i < start.size(); ++i) start[i] += start[i - 1];
+    for (const Near& one : found_) result[start[one.distance]++] = one;
+    return found_.size();
+  }
+
+ private:
+  void compact() {
+    std::size_t nearer = 0;
+    for (std::uint32_t distance = 0; distance < limit_; ++distance) nearer += histogram_[distance];
+    std::size_t ties = count_ > nearer ? count_ - nearer : 0;
+    std::size_t kept = 0;
+    for (const Near one : found_) {
+      const bool stays = one.distance < limit_ || (one.distance == limit_ && ties > 0);
+      if (!stays) {
+        --histogram_[one.distance];
+        if (one.distance == limit_) --within_;
+        continue;
+      }
+      if (one.distance == limit_) --ties;
+      found_[kept++] = one;
+    }
+    found_.resize(kept);
+  }
+
+  std::size_t count_;
+  std::size_t room_;
+  std::uint32_t limit_;
+  std::size_t within_ = 0;
+  std::vector<std::size_t> histogram_;
+  std::vector<Near> found_;
+};
+
+constexpr std::size_t kHammingChunk = 512;  // blocks: 4,096 rows stay in the second cache
+
+void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, std::size_t words,
+                  const std::uint64_t* queries, std::size_t n_queries, std::size_t begin,
+                  std::size_t end, Nearest* nearest) {
+  for (std::size_t chunk = begin; chunk < end; chunk += kHammingChunk) {
+    const std::size_t chunk_end = std::min(end, chunk + kHammingChunk);
+    for (std::size_t query = 0; query < n_queries; query += kTileQueries) {
+      const std::size_t tile = std::min(kTileQueries, n_queries - query);
+      const std::uint64_t* codes[kTileQueries];
+      std::uint32_t limits[kTileQueries];
+      for (std::size_t q = 0; q < tile; ++q) codes[q] = queries + (query + q) * words;
+      for (std::size_t block = chunk; block < chunk_end; block += kHammingBlocks) {
+        const std::size_t count = std::min(kHammingBlocks, chunk_end - block);
+        for (std::size_t q = 0; q < tile; ++q) limits[q] = nearest[query + q].limit();
+        std::uint64_t masks[kTileQueries];
+        std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows];
+        path.hamming(blocks + block * words * kHammingRows, count, words, codes, limits, tile,
+                     masks, distances);
+        for (std::size_t q = 0; q < tile; ++q) {
+          for (std::uint64_t mask = masks[q]; mask; mask &= mask - 1) {
+            const std::size_t place = static_cast<std::size_t>(__builtin_ctzll(mask));
+            const std::size_t row = block * kHammingRows + place;
+            if (row < n && distances[q][place] < nearest[query + q].limit())
+              nearest[query + q].push(distances[q][place], static_cast<std::uint32_t>(row));
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
+                     std::size_t words, const std::uint64_t* queries, std::size_t n_queries,
+                     std::size_t count, std::int64_t* result, std::size_t threads) {
+  const std::size_t n_blocks = (n + kHammingRows - 1) / kHammingRows;
+  const std::size_t bits = words * 64;
+  if (threads <= 1 || n_queries >= 2 * threads) {
+    const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_queries));
+    in_parallel(parts, [&](std::size_t part) {
+      const std::size_t first = share(n_queries, parts, part);
+      const std::size_t last = share(n_queries, parts, part + 1);
+      std::vector<Nearest> nearest(last - first, Nearest(count, bits));
+      hamming_scan(path, blocks, n, words, queries + first * words, last - first, 0, n_blocks,
+                   nearest.data());
+      std::vector<Near> found(2 * count + 64);
+      for (std::size_t q = first; q < last; ++q) {
+        nearest[q - first].finish(found.data());
+        for (std::size_t i = 0; i < count; ++i) result[q * count + i] = found[i].row;
+      }
+    });
+    return;
+  }
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_blocks));
+  std::vector<std::vector<Near>> found(parts * n_queries);
+  in_parallel(parts, [&](std::size_t part) {
+    std::vector<Nearest> nearest(n_queries, Nearest(count, bits));
+    hamming_scan(path, blocks, n, words, queries, n_queries, share(n_blocks, parts, part),
+                 share(n_blocks, parts, part + 1), nearest.data());
+    for (std::size_t q = 0; q < n_queries; ++q) {
+      auto& mine = found[part * n_queries + q];
+      mine.resize(2 * count + 64);
+      mine.resize(nearest[q].finish(mine.data()));
+    }
+  });
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    std::vector<Near> merged;
+    for (std::size_t part = 0; part < parts; ++part) {
+      const auto& some = found[part * n_queries + q];
+      const std::size_t before = merged.size();
+      merged.insert(merged.end(), some.begin(), some.end());
+      // Parts come in the order of their rows, so equal distances stay in that order.
+      std::inplace_merge(merged.begin(), merged.begin() + static_cast<std::ptrdiff_t>(before),
+                         merged.end(),
+                         [](const Near& a, const Near& b) { return a.distance < b.distance; });
+      if (merged.size() > count) merged.resize(count);
+    }
+    for (std::size_t i = 0; i < count; ++i) result[q * count + i] = merged[i].row;
+  }
+}
+
+void int8_gather(const Path& path, const std::int8_t* codes, const float* scale, std::size_t d,
+                 const std::int8_t* queries, std::size_t n_queries, const std::int64_t* indices,
+                 std::size_t width, float* result, std::size_t threads) {
+  const std::size_t total = n_queries * width;
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, total / 1024));
+  in_parallel(parts, [&](std::size_t part) {
+    const std::size_t end = share(total, parts, part + 1);
+    std::size_t of = n_queries;
+    std::int32_t sum = 0;
+    for (std::size_t i = share(total, parts, part); i < end; ++i) {
+      if (i + kAhead < end && indices[i + kAhead] >= 0) {
+        const std::size_t next = static_cast<std::size_t>(indices[i + kAhead]);
+        for (std::size_t j = 0; j < d; j += 64) __builtin_prefetch(codes + next * d + j);
+        __builtin_prefetch(scale + next);
+      }
+      if (indices[i] < 0) {
+        result[i] = kNone;
+        continue;
+      }
+      const std::size_t row = static_cast<std::size_t>(indices[i]);
+      const std::size_t q = i / width;
+      if (q != of) {
+        of = q;
+        sum = 0;
+        for (std::size_t j = 0; j < d; ++j) sum += queries[q * d + j];
+      }
+      const std::int32_t dot = path.int8_dot(codes + row * d, queries + q * d, d, sum);
+      result[i] = scale[row] * static_cast<float>(dot);
+    }
+  });
+}
+
+void cosine_gather(const Path& path, const float* rows, std::size_t d, const float* queries,
+                   std::size_t n_queries, const std::int64_t* indices, std::size_t width,
+                   float* result, std::size_t threads) {
+  const std::size_t total = n_queries * width;
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, total / 1024));
+  in_parallel(parts, [&](std::size_t part) {
+    const std::size_t end = share(total, parts, part + 1);
+    std::size_t of = n_queries;
+    double own = 0.0, squared = 0.0;
+    for (std::size_t i = share(total, parts, part); i < end; ++i) {
+      if (i + 2 < end && indices[i + 2] >= 0) {
+        const float* next = rows + static_cast<std::size_t>(indices[i + 2]) * d;
+        for (std::size_t j = 0; j < d; j += 16) __builtin_prefetch(next + j);
+      }
+      if (indices[i] < 0) {
+        result[i] = kNone;
+        continue;
+      }
+      const std::size_t q = i / width;
+      if (q != of) {
+        path.lane_dots(queries + q * d, queries + q * d, d, &own, &squared);
+        of = q;
+      }
+      double product, square;
+      path.lane_dots(rows + static_cast<std::size_t>(indices[i]) * d, queries + q * d, d, &product,
+                     &square);
+      result[i] = static_cast<float>(product / std::sqrt(square * squared));
+    }
+  });
+}
+
+}  // namespace qsearch

@@ -1,0 +1,73 @@
+// What the kernels do with a segment: select, refine, rescore. No files, no Python, and no memory
+// that grows with the rows beyond what is returned.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "paths.hpp"
+
+namespace qsearch {
+
+// The arrays of a segment, as docs/format.md describes them.
+struct Rows {
+  std::size_t n, d, head;         // rows, components, components of a rotated code
+  const std::uint8_t* rotated;    // (blocks, head / 4, 16, 4), codes + 128
+  const float* bounds;            // (blocks, 3, 16): scale, residual, rest
+  const std::int8_t* int8;        // (n, d)
+  const float* scale;             // (n)
+  const float* residual;          // (n)
+  const float* vectors;           // (n, d)
+  std::int64_t first_position;
+};
+
+// A bound on a cosine from a code of the query: factor * dot * scale[row]
+// + residual_factor * residual[row] + rest_factor * rest[row] + slack.
+struct Interval {
+  double factor, residual_factor, rest_factor, slack;
+};
+
+struct Queries {
+  std::size_t count;
+  const float* vectors;           // (count, d), as they came
+  const std::int8_t* head_codes;  // (count, head)
+  const double* head_intervals;   // (count, 4), see Interval
+  const std::int8_t* codes;       // (count, d)
+  const double* intervals;        // (count, 4); the rest factor is not used
+};
+
+struct Counts {
+  std::int64_t reached;   // rows whose bound from the rotated code reached the best k
+  std::int64_t rescored;  // rows whose bound from the int8 code did too, and were scored exactly
+};
+
+// The two roundings of the scan, outwards: a float that is not below `value`, and the smallest bound
+// that lets a row through which could still reach `score`.
+float round_up(double value);
+float scan_threshold(float score, const Interval& interval);
+
+// Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
+// highest score, ties by position, among those given and those of the segment. There are (count, k)
+// places, of which the first `filled` are in use; on return they are sorted. `total` is the number of
+// rows of all segments: it makes for good guesses, and no result depends on it. Returns false if a row
+// is not finite.
+bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
+                     std::size_t filled, std::size_t total, float* scores,
+                     std::int64_t* positions, Counts* counts, std::size_t threads);
+
+// The `count` rows of smallest Hamming distance for each query, in order of (distance, row).
+void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
+                     std::size_t words, const std::uint64_t* queries, std::size_t n_queries,
+                     std::size_t count, std::int64_t* result, std::size_t threads);
+
+// scale[row] * (code of the row . code of the query) for chosen rows; -1 gives minus infinity.
+void int8_gather(const Path& path, const std::int8_t* codes, const float* scale, std::size_t d,
+                 const std::int8_t* queries, std::size_t n_queries, const std::int64_t* indices,
+                 std::size_t width, float* result, std::size_t threads);
+
+// Exact scores of chosen rows; -1 gives minus infinity.
+void cosine_gather(const Path& path, const float* rows, std::size_t d, const float* queries,
+                   std::size_t n_queries, const std::int64_t* indices, std::size_t width,
+                   float* result, std::size_t threads);
+
+}  // namespace qsearch
