@@ -1,18 +1,27 @@
-"""Unit rows and their codes: binary (sign bits) and int8 with scale and residual.
+"""Unit rows and their codes: binary (sign bits), int8, and rotated int8 with what they lose.
 
 Pure functions of arrays. Nothing is read from or written to disk here, and nothing is searched.
 """
 
 from qsearch.codes.binary import binary_codes, pack_blocks, query_words, unpack_blocks
+from qsearch.codes.bounds import QueryCodes, int8_query_codes, rotated_query_codes
 from qsearch.codes.int8 import Int8Codes, int8_codes
+from qsearch.codes.rotated import RotatedCodes, fit_rotation, rotated_codes, rotation_error
 from qsearch.codes.unit import unit_rows
 
 __all__ = [
     "Int8Codes",
+    "QueryCodes",
+    "RotatedCodes",
     "binary_codes",
+    "fit_rotation",
     "int8_codes",
+    "int8_query_codes",
     "pack_blocks",
     "query_words",
+    "rotated_codes",
+    "rotated_query_codes",
+    "rotation_error",
     "unit_rows",
     "unpack_blocks",
 ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qsearch.kernels import lane_dot
 
-__all__ = ["Int8Codes", "int8_codes"]
+__all__ = ["Int8Codes", "int8_codes", "round_up"]
 
 
 class Int8Codes(NamedTuple):
@@ -47,10 +47,11 @@ def int8_codes(rows: NDArray[np.float32]) -> Int8Codes:
     codes = np.clip(np.rint(rows / divisor[:, None]), -127, 127).astype(np.int8)
     lost = rows.astype(np.float64) - scale.astype(np.float64)[:, None] * codes
     exact = np.sqrt(lane_dot(lost, lost)) * (1.0 + (d + 8) * 2.0**-53)
-    return Int8Codes(codes, scale, _round_up(exact))
+    return Int8Codes(codes, scale, round_up(exact))
 
 
-def _round_up(values: NDArray[np.float64]) -> NDArray[np.float32]:
+def round_up(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The smallest float32 numbers that are not below ``values``."""
     rounded = values.astype(np.float32)
     above = np.nextafter(rounded, np.float32(np.inf))
     return np.where(rounded < values, above, rounded)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.kernels.reference import GROUP, ROTATED_BLOCK_ROWS
+
 __all__ = [
     "APPLICATION_ID",
     "ARRAYS",
@@ -22,10 +24,13 @@ __all__ = [
     "FORMAT_VERSION",
     "GRAPH",
     "HEADER_BYTES",
+    "ROTATED_ARRAYS",
+    "ROTATION",
     "SEGMENTS",
     "ArrayFile",
     "array_bytes",
     "array_shape",
+    "kept_components",
     "npy_header",
     "raw_bytes",
     "staging_path",
@@ -62,9 +67,32 @@ ARRAYS = (
 )
 """The arrays that every segment has, in the order in which they are written."""
 
+ROTATION = "rotation.npy"
 
-def array_shape(name: str, rows: int, dimensions: int) -> tuple[int, ...]:
-    """Shape of the array ``name`` in a segment of ``rows`` rows."""
+ROTATED_ARRAYS = (
+    ArrayFile(ROTATION, "<f8"),
+    ArrayFile("rotated.npy", "|u1"),
+    ArrayFile("bounds.npy", "<f4"),
+)
+"""The arrays of the rotated codes: all or none. Segments from before there were any lack them, and
+are searched more slowly."""
+
+
+def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[int, ...]:
+    """Shape of the array ``name`` in a segment of ``rows`` rows.
+
+    Args:
+        name: of the file.
+        rows: n.
+        dimensions: d.
+        kept: h, components that the rotated codes keep.
+    """
+    if name == ROTATION:
+        return (kept, dimensions)
+    if name == "rotated.npy":
+        return (-(-rows // ROTATED_BLOCK_ROWS), -(-kept // GROUP), ROTATED_BLOCK_ROWS, GROUP)
+    if name == "bounds.npy":
+        return (-(-rows // ROTATED_BLOCK_ROWS), 3, ROTATED_BLOCK_ROWS)
     if name in ("vectors.npy", "int8.npy"):
         return (rows, dimensions)
     if name in ("scale.npy", "residual.npy"):
@@ -91,6 +119,12 @@ def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
 def array_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     """Size of the whole file, header included."""
     return HEADER_BYTES + np.dtype(dtype).itemsize * math.prod(shape)
+
+
+def kept_components(size: int, dimensions: int) -> int:
+    """The number of rows of a ``rotation.npy`` of ``size`` bytes; 0 if there is no such number."""
+    kept, rest = divmod(size - HEADER_BYTES, 8 * dimensions)
+    return kept if rest == 0 and 0 < kept <= dimensions else 0
 
 
 def raw_bytes(array: NDArray[Any]) -> memoryview:

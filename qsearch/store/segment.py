@@ -12,15 +12,26 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from qsearch.codes import binary_codes, int8_codes, pack_blocks
+from qsearch.codes import (
+    binary_codes,
+    fit_rotation,
+    int8_codes,
+    pack_blocks,
+    rotated_codes,
+    rotation_error,
+)
 from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import (
     ARRAYS,
     GRAPH,
     HEADER_BYTES,
+    ROTATED_ARRAYS,
+    ROTATION,
+    ArrayFile,
     array_bytes,
     array_shape,
+    kept_components,
     npy_header,
     raw_bytes,
 )
@@ -29,8 +40,26 @@ from qsearch.store.publish import sync_file
 __all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "write_arrays"]
 
 SEAL_ROWS = 1024
-"""Rows that are coded at a time: a multiple of 8, so that blocks of binary codes join up, and few,
+"""Rows that are coded at a time: a multiple of 16, so that blocks of codes join up, and few,
 so that float64 copies stay small and in the cache."""
+
+_FIT_BLOCKS = 32
+"""So many blocks of ``SEAL_ROWS``, evenly spread, show the axes of a segment well enough."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RotatedArrays:
+    """The rotated codes of a segment.
+
+    Attributes:
+        rotation: (h, d) float64, the axes.
+        blocks: (ceil(n / 16), ceil(h / 4), 16, 4) uint8, see ``codes.RotatedCodes``.
+        bounds: (ceil(n / 16), 3, 16) float32, see there.
+    """
+
+    rotation: NDArray[np.float64]
+    blocks: NDArray[np.uint8]
+    bounds: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +75,7 @@ class Segment:
         scale: (n,) float32.
         residual: (n,) float32.
         binary: (ceil(n / 8), ceil(d / 64), 8) uint64 blocks of sign bits.
+        rotated: codes along the principal axes; ``None`` in segments from before there were any.
         graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
     """
 
@@ -57,6 +87,7 @@ class Segment:
     scale: NDArray[np.float32]
     residual: NDArray[np.float32]
     binary: NDArray[np.uint64]
+    rotated: RotatedArrays | None
     graph: NDArray[np.uint8] | None
 
     @classmethod
@@ -75,9 +106,14 @@ class Segment:
         Raises:
             IndexFormatError: a file is missing, of another size, or has another header.
         """
+        listed: tuple[ArrayFile, ...] = ARRAYS
+        kept = 0
+        if ROTATION in files:
+            listed += ROTATED_ARRAYS
+            kept = kept_components(files[ROTATION].bytes, dimensions)
         arrays: dict[str, NDArray[Any]] = {}
-        for array in ARRAYS:
-            shape = array_shape(array.name, entry.rows, dimensions)
+        for array in listed:
+            shape = array_shape(array.name, entry.rows, dimensions, kept)
             path = directory / array.name
             _check_size(path, files.get(array.name), array_bytes(array.dtype, shape))
             with open(path, "rb") as file:
@@ -88,6 +124,11 @@ class Segment:
                     )
             mapped = np.memmap(path, array.dtype, mode="r", offset=HEADER_BYTES, shape=shape)
             arrays[array.name.removesuffix(".npy")] = np.asarray(mapped)
+        rotated = None
+        if kept:
+            rotated = RotatedArrays(
+                arrays.pop("rotation"), arrays.pop("rotated"), arrays.pop("bounds")
+            )
         # The graph is mapped here and not when it is first used: by then another index may have
         # taken the place of this one.
         graph = None
@@ -99,6 +140,7 @@ class Segment:
             id=entry.id,
             first_position=entry.first_position,
             rows=entry.rows,
+            rotated=rotated,
             graph=graph,
             **arrays,
         )
@@ -122,7 +164,7 @@ def _check_size(path: Path, entry: FileEntry | None, expected: int) -> None:
 
 
 def derived_arrays(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Everything that is stored beside ``rows``, by file name.
+    """What depends on each row of ``rows`` alone, by file name.
 
     Args:
         rows: (n, d) float32 unit rows; n a multiple of 8 except at the end of a segment.
@@ -153,29 +195,44 @@ def write_arrays(
         Size and checksum of every array file.
     """
     files: dict[str, BinaryIO] = {}
-    sums = {array.name: xxhash.xxh3_128() for array in ARRAYS}
+    sums = {array.name: xxhash.xxh3_128() for array in (*ARRAYS, *ROTATED_ARRAYS)}
+
+    def begin(array: ArrayFile, kept: int = 0) -> None:
+        shape = array_shape(array.name, rows, dimensions, kept)
+        file = open(  # noqa: SIM115 (closed below)
+            directory / array.name, "r+b" if array.name == "vectors.npy" else "wb"
+        )
+        files[array.name] = file
+        if array.name == "vectors.npy":
+            file.truncate(array_bytes(array.dtype, shape))
+        header = npy_header(array.dtype, shape)
+        file.write(header)
+        sums[array.name].update(header)
+
+    def write(name: str, values: NDArray[Any]) -> None:
+        data = raw_bytes(values)
+        files[name].write(data)
+        sums[name].update(data)
+
     try:
         for array in ARRAYS:
-            shape = array_shape(array.name, rows, dimensions)
-            file = open(  # noqa: SIM115 (closed below)
-                directory / array.name, "r+b" if array.name == "vectors.npy" else "wb"
-            )
-            files[array.name] = file
-            if array.name == "vectors.npy":
-                file.truncate(array_bytes(array.dtype, shape))
-            header = npy_header(array.dtype, shape)
-            file.write(header)
-            sums[array.name].update(header)
+            begin(array)
         vectors = files["vectors.npy"]
         vectors.flush()
+        rotation = _fit(vectors, rows, dimensions)
+        error = rotation_error(rotation)
+        for array in ROTATED_ARRAYS:
+            begin(array, len(rotation))
+        write(ROTATION, rotation)
         for start in range(0, rows, SEAL_ROWS):
             count = min(SEAL_ROWS, rows - start)
             block = read_rows(vectors, start, count, dimensions)
             sums["vectors.npy"].update(raw_bytes(block))
             for name, derived in derived_arrays(block).items():
-                data = raw_bytes(derived)
-                files[name].write(data)
-                sums[name].update(data)
+                write(name, derived)
+            rotated = rotated_codes(block, rotation, error)
+            write("rotated.npy", rotated.blocks)
+            write("bounds.npy", rotated.bounds)
             advance(count)
         for file in files.values():
             file.flush()
@@ -187,6 +244,18 @@ def write_arrays(
         name: FileEntry(name, (directory / name).stat().st_size, sums[name].hexdigest())
         for name in files
     }
+
+
+def _fit(vectors: BinaryIO, rows: int, dimensions: int) -> NDArray[np.float64]:
+    """The rotation of a segment, from blocks of its rows that are evenly spread."""
+    blocks = -(-rows // SEAL_ROWS)
+    moments = np.zeros((dimensions, dimensions))
+    for number in sorted({round(i) for i in np.linspace(0, blocks - 1, _FIT_BLOCKS)}):
+        start = number * SEAL_ROWS
+        some = read_rows(vectors, start, min(SEAL_ROWS, rows - start), dimensions)
+        wide = some.astype(np.float64)
+        moments += wide.T @ wide
+    return fit_rotation(moments)
 
 
 def read_rows(file: BinaryIO, start: int, count: int, dimensions: int) -> NDArray[np.float32]:

@@ -8,21 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
+from qsearch.codes import rotation_error
 from qsearch.errors import QsearchError
 from qsearch.kernels import lane_dot
+from qsearch.kernels.reference import ROTATED_BLOCK_ROWS
 from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
 from qsearch.store.format import (
     ARRAYS,
     CATALOG,
     HEADER_BYTES,
+    ROTATED_ARRAYS,
+    ROTATION,
     SEGMENTS,
     array_bytes,
     array_shape,
+    kept_components,
     npy_header,
 )
 from qsearch.store.segment import SEAL_ROWS, derived_arrays, file_checksum, read_rows
 
 __all__ = ["VerifyReport", "verify_index"]
+
+_ROTATION_TOLERANCE = 1e-9
+_BOUND_TOLERANCE = 1e-12
+"""What rounding in this check itself can hide of a squared length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +83,15 @@ def verify_index(
             dimensions = int(catalog.settings().get("dimensions", 0))
             for entry in catalog.segments():
                 directory = path / SEGMENTS / entry.id
-                for file in catalog.files(entry.id).values():
+                files = catalog.files(entry.id)
+                kept = (
+                    kept_components(files[ROTATION].bytes, dimensions) if ROTATION in files else 0
+                )
+                for file in files.values():
                     name = f"{SEGMENTS}/{entry.id}/{file.name}"
-                    problem = _check_file(directory / file.name, entry, file, dimensions, advance)
+                    problem = _check_file(
+                        directory / file.name, entry, file, dimensions, kept, advance
+                    )
                     checked.append(name)
                     size += file.bytes
                     if problem:
@@ -85,7 +100,10 @@ def verify_index(
                     checked.append(f"{SEGMENTS}/{entry.id}: codes derived again")
                     problems += [
                         f"{SEGMENTS}/{entry.id}/{problem}"
-                        for problem in _check_codes(directory, entry, dimensions)
+                        for problem in (
+                            *_check_codes(directory, entry, dimensions),
+                            *(_check_rotated(directory, entry, dimensions) if kept else ()),
+                        )
                     ]
     except QsearchError as error:
         problems.append(str(error))
@@ -124,6 +142,7 @@ def _check_file(
     entry: SegmentEntry,
     file: FileEntry,
     dimensions: int,
+    kept: int,
     advance: Callable[[int], None] | None,
 ) -> str | None:
     try:
@@ -137,9 +156,9 @@ def _check_file(
         return f"cannot be read ({error.strerror})"
     if found != file.xxh3:
         return f"checksum is {found}, should be {file.xxh3}"
-    for array in ARRAYS:
+    for array in (*ARRAYS, *ROTATED_ARRAYS):
         if array.name == file.name:
-            shape = array_shape(array.name, entry.rows, dimensions)
+            shape = array_shape(array.name, entry.rows, dimensions, kept)
             if size != array_bytes(array.dtype, shape) or header != npy_header(array.dtype, shape):
                 return f"is not an array of {array.dtype} {shape}"
     return None
@@ -171,3 +190,42 @@ def _check_codes(directory: Path, entry: SegmentEntry, dimensions: int) -> Itera
                     wrong.add(name)
                     unit = int(np.argmin(same.reshape(len(derived), -1).all(axis=1)))
                     yield f"{name}: row {start + unit * per_unit} is not what its float row gives"
+
+
+def _check_rotated(directory: Path, entry: SegmentEntry, dimensions: int) -> Iterator[str]:
+    """Check that what the rotated codes promise holds, for each row; yield the first that breaks it.
+
+    Not by deriving them again: another processor's matrix product may round the last bit otherwise,
+    and what counts is that no bound is too small.
+    """
+    stored = {
+        array.name: np.load(directory / array.name, mmap_mode="r", allow_pickle=False)
+        for array in ROTATED_ARRAYS
+    }
+    rotation = np.array(stored[ROTATION])
+    kept = len(rotation)
+    error = rotation_error(rotation)
+    if not error < _ROTATION_TOLERANCE:
+        yield f"{ROTATION}: its rows are not orthonormal ({error:.1e})"
+        return
+    with open(directory / "vectors.npy", "rb") as vectors:
+        for start in range(0, entry.rows, SEAL_ROWS):
+            count = min(SEAL_ROWS, entry.rows - start)
+            rows = read_rows(vectors, start, count, dimensions)
+            first = start // ROTATED_BLOCK_ROWS
+            some = slice(first, first + -(-count // ROTATED_BLOCK_ROWS))
+            blocks = stored["rotated.npy"][some].transpose(0, 2, 1, 3)
+            codes = blocks.reshape(len(blocks) * ROTATED_BLOCK_ROWS, -1)[:count, :kept] - 128.0
+            bounds = stored["bounds.npy"][some].transpose(1, 0, 2).reshape(3, -1)[:, :count]
+            scale, residual, rest = bounds.astype(np.float64)
+            along = rows.astype(np.float64) @ rotation.T
+            lost = along - scale[:, None] * codes
+            left = lane_dot(rows, rows) - lane_dot(along, along)
+            for name, bad in (
+                ("residual", ~(lane_dot(lost, lost) <= np.square(residual) + _BOUND_TOLERANCE)),
+                ("rest", ~(left <= np.square(rest) + _BOUND_TOLERANCE)),
+            ):
+                if bad.any():
+                    row = start + int(np.argmax(bad))
+                    yield f"bounds.npy: the {name} of row {row} is too small for its codes"
+                    return

@@ -1,0 +1,93 @@
+"""What a query's code says about a score at most: intervals, rounded outwards.
+
+For a row with scale s, code c, residual r and rest T, and a query with code g,
+
+    cosine ≤ factor · s · (g · c) + residual_factor · r + rest_factor · T + slack.
+
+docs/exactness.md derives it, term by term.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.codes.rotated import ROUNDOFF, product_error, rest_length
+from qsearch.kernels.reference import GROUP
+
+__all__ = ["FLOAT_ROUNDOFF", "QueryCodes", "int8_query_codes", "rotated_query_codes"]
+
+FLOAT_ROUNDOFF: float = 2.0**-24
+"""Unit roundoff of float32."""
+
+_UNIT_SLACK = 4.0 * FLOAT_ROUNDOFF
+"""Rows and queries are unit vectors rounded to float32: what that moves a cosine at most."""
+
+_SCAN_SLACK = 20.0 * FLOAT_ROUNDOFF
+"""The scan computes in float32: at most six roundings of numbers below 3."""
+
+
+class QueryCodes(NamedTuple):
+    """Codes of q queries.
+
+    Attributes:
+        codes: (q, m) int8.
+        intervals: (q, 4) float64: factor, residual factor, rest factor, slack.
+    """
+
+    codes: NDArray[np.int8]
+    intervals: NDArray[np.float64]
+
+
+def int8_query_codes(units: NDArray[np.float32]) -> QueryCodes:
+    """Codes and intervals against ``int8_codes`` of the rows.
+
+    Args:
+        units: (q, d) float32 unit rows.
+    """
+    codes, factor, length, residual = _code(units.astype(np.float64))
+    slack = residual * (1 + 4 * FLOAT_ROUNDOFF) + _UNIT_SLACK
+    return QueryCodes(
+        codes.astype(np.int8), np.stack([factor, length, np.zeros_like(factor), slack], axis=1)
+    )
+
+
+def rotated_query_codes(
+    units: NDArray[np.float32], rotation: NDArray[np.float64], error: float
+) -> QueryCodes:
+    """Codes and intervals against ``rotated_codes`` of the rows.
+
+    Args:
+        units: (q, d) float32 unit rows.
+        rotation: (h, d) float64.
+        error: see ``rotation_error``.
+
+    Returns:
+        Codes padded with zeros to a multiple of 4.
+    """
+    h, d = rotation.shape
+    kept = units.astype(np.float64) @ rotation.T
+    codes, factor, length, residual = _code(kept)
+    slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
+    slack += 1.1 * error + _UNIT_SLACK + _SCAN_SLACK
+    padded = np.zeros((len(units), -(-h // GROUP) * GROUP), dtype=np.int8)
+    padded[:, :h] = codes
+    rest = rest_length(units, kept, error)
+    return QueryCodes(padded, np.stack([factor, length, rest, slack], axis=1))
+
+
+def _code(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Codes, factor, at least ``‖factor · code‖``, at least ``‖values − factor · code‖``."""
+    growth = 1 + (values.shape[1] + 8) * ROUNDOFF
+    factor = np.abs(values).max(axis=1, initial=0.0) / 127.0
+    factor[factor == 0] = 1.0
+    codes = np.rint(values / factor[:, None])
+    lost = values - factor[:, None] * codes
+    length = factor * np.sqrt(np.einsum("ij,ij->i", codes, codes)) * growth
+    # The products of factor and code are rounded too, each by at most a roundoff of its value.
+    residual = np.sqrt(np.einsum("ij,ij->i", lost, lost)) * growth + 2 * ROUNDOFF * length
+    return codes, factor, length, residual
