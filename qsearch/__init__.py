@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from qsearch.index import Index
     from qsearch.indexing import BuildOptions, BuildReport
-    from qsearch.results import Hit, SearchResult, VectorResult
+    from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
     from qsearch.store import VerifyReport, verify_index
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "EncoderError",
     "EncoderIdentity",
     "EncoderMismatch",
+    "Explanation",
     "Fields",
     "Hit",
     "Index",
@@ -53,6 +54,7 @@ __all__ = [
     "QueryError",
     "SearchResult",
     "SentenceEncoder",
+    "StageReport",
     "VectorResult",
     "VerifyReport",
     "__version__",
@@ -65,11 +67,13 @@ _HOME = {
     "Document": "qsearch.documents",
     "Encoder": "qsearch.encoding",
     "EncoderIdentity": "qsearch.encoding",
+    "Explanation": "qsearch.results",
     "Fields": "qsearch.documents",
     "Hit": "qsearch.results",
     "Index": "qsearch.index",
     "SearchResult": "qsearch.results",
     "SentenceEncoder": "qsearch.encoding.sentence",
+    "StageReport": "qsearch.results",
     "VectorResult": "qsearch.results",
     "VerifyReport": "qsearch.store",
     "verify_index": "qsearch.store",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -26,27 +25,22 @@ from qsearch.encoding import (
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import EncoderError, IndexFormatError, QueryError
 from qsearch.indexing import BuildOptions, Progress, build_index
-from qsearch.results import Hit, SearchResult, VectorResult
+from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import (
-    BinaryCandidates,
-    CandidateSource,
-    GraphCandidates,
+    METHODS,
     Ranking,
+    Request,
+    Searcher,
+    Tuning,
     check_queries,
-    search_candidates,
-    search_exact,
+    stage_ranks,
 )
 from qsearch.store import Catalog, Segment
 from qsearch.store.format import SEGMENTS
 
 __all__ = ["METHODS", "Index"]
 
-METHODS = ("exact", "binary", "graph")
-"""Ways of retrieval: float rows; Hamming candidates; candidates from the HNSW graph."""
-
 _OPEN_ATTEMPTS = 5
-
-_DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100}
 
 
 class Index:
@@ -89,7 +83,6 @@ class Index:
         self._given_encoder = encoder
         self._device = device
         self._encoder: Encoder | None = None
-        self._sources: dict[str, list[CandidateSource]] = {}
         self._lock = threading.RLock()
 
     # Making and opening
@@ -213,7 +206,7 @@ class Index:
         """Close the catalog and forget the maps; further searches are an error."""
         self._catalog.close()
         self._segments = []
-        self._sources = {}
+        self.__dict__.pop("_searcher", None)
 
     def __enter__(self) -> Index:
         """Return self."""
@@ -272,39 +265,58 @@ class Index:
     # Searching
 
     def search(
-        self, query: str, k: int = 10, *, method: str = "exact", candidates: int | None = None
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        recall: float | str = "exact",
+        method: str | None = None,
+        candidates: int | None = None,
+        explain: bool = False,
     ) -> SearchResult:
         """Find the k documents nearest to a text.
 
         Args:
             query: the text.
             k: hits wanted; an index with fewer documents gives them all.
-            method: ``exact`` compares every float row and is certified; ``binary`` and ``graph``
-                choose candidates by their codes and rescore those exactly.
-            candidates: how many, for ``binary`` (default 1,000) and ``graph`` (100); at least k.
+            recall: ``"exact"``: the answer of a search over all float rows, proven. Below 1: as many
+                candidates as reach this share of it, by what was measured on this index, with
+                95% confidence; where that would not be faster, the search is exact.
+            method: instead of a recall, a way of retrieval by name: ``exact``, ``cascade`` (binary,
+                then int8 codes, then floats), ``binary`` or ``graph`` (candidates by these codes,
+                then floats).
+            candidates: how many, for ``cascade`` and ``binary`` (default 1,000) and ``graph`` (100);
+                at least k.
+            explain: whether the result tells how it came about. Takes time.
 
         Raises:
-            QueryError: the query is empty, k is below 1, or the method is not known.
+            QueryError: the query is empty, k is below 1, or an option is out of its range.
             EncoderMismatch: the encoder is not the one that the index was built with.
             EncoderError: the encoder cannot be loaded, or there is none.
         """
-        return self.search_batch([query], k, method=method, candidates=candidates)[0]
+        return self.search_batch(
+            [query], k, recall=recall, method=method, candidates=candidates, explain=explain
+        )[0]
 
     def search_batch(
         self,
         queries: Sequence[str],
         k: int = 10,
         *,
-        method: str = "exact",
+        recall: float | str = "exact",
+        method: str | None = None,
         candidates: int | None = None,
+        explain: bool = False,
     ) -> list[SearchResult]:
         """Search several texts at once; faster than one after the other, with the same results.
 
         Args:
             queries: the texts.
             k: hits wanted for each.
+            recall: see ``search``.
             method: see ``search``.
             candidates: see ``search``.
+            explain: see ``search``.
 
         Returns:
             One result for each query, in order.
@@ -319,7 +331,7 @@ class Index:
         """
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of texts; use search for one text")
-        k = self._check_search(k, method, candidates)
+        request = self._searcher.request(k, recall, method, candidates)
         for number, query in enumerate(queries):
             if not isinstance(query, str):
                 raise QueryError(f"query {number} must be a string, found {type(query).__name__}")
@@ -331,21 +343,28 @@ class Index:
             return []
         encoder = self._checked_encoder()
         vectors = check_queries(encoder.encode_queries(list(queries)), self.dimensions)
-        ranking = self._rank(vectors, k, method, candidates)
+        ranking = self._searcher.search(vectors, request)
         stored = self._catalog.documents(int(one) for one in ranking.positions.ravel() if one >= 0)
         results = []
-        for positions, scores, certified in zip(
-            ranking.positions, ranking.scores, ranking.certified, strict=True
+        for number, (positions, scores) in enumerate(
+            zip(ranking.positions, ranking.scores, strict=True)
         ):
+            found = positions >= 0
             hits = []
-            for rank, (position, score) in enumerate(zip(positions, scores, strict=True), 1):
-                if position < 0:
-                    break
-                found = stored[int(position)]
-                hits.append(
-                    Hit(rank, float(score), found.id, found.text, found.title, found.metadata)
+            for rank, (position, score) in enumerate(
+                zip(positions[found], scores[found], strict=True), 1
+            ):
+                one = stored[int(position)]
+                hits.append(Hit(rank, float(score), one.id, one.text, one.title, one.metadata))
+            explanation = None
+            if explain:
+                ranks = stage_ranks(self._segments, vectors[number : number + 1], positions[found])
+                explanation = _explanation(request, ranking, number, ranks)
+            results.append(
+                SearchResult(
+                    tuple(hits), bool(ranking.certified[number]), request.method, explanation
                 )
-            results.append(SearchResult(tuple(hits), bool(certified), method))
+            )
         return results
 
     def search_vectors(
@@ -353,7 +372,8 @@ class Index:
         queries: NDArray[np.floating],
         k: int = 10,
         *,
-        method: str = "exact",
+        recall: float | str = "exact",
+        method: str | None = None,
         candidates: int | None = None,
     ) -> VectorResult:
         """Search by vectors that you already have: arrays in, arrays out.
@@ -364,6 +384,7 @@ class Index:
         Args:
             queries: (q, d) numbers, of any length but zero; taken as float32.
             k: documents wanted for each.
+            recall: see ``search``.
             method: see ``search``.
             candidates: see ``search``.
 
@@ -384,8 +405,8 @@ class Index:
             array([['0', '1'],
                    ['2', '1']], dtype=object)
         """
-        k = self._check_search(k, method, candidates)
-        ranking = self._rank(check_queries(queries, self.dimensions), k, method, candidates)
+        request = self._searcher.request(k, recall, method, candidates)
+        ranking = self._searcher.search(check_queries(queries, self.dimensions), request)
         return VectorResult(ranking.positions, ranking.scores, ranking.certified)
 
     def check_encoder(self) -> ContractCheck:
@@ -399,32 +420,15 @@ class Index:
             raise EncoderError(self._without_encoder())
         return check_contract(contract, self._load_encoder(contract))
 
-    def _check_search(self, k: int, method: str, candidates: int | None) -> int:
-        try:
-            k = operator.index(k)
-        except TypeError:
-            raise QueryError(f"k must be a whole number, found {k!r}") from None
-        if k < 1:
-            raise QueryError(f"k must be at least 1, found {k}")
-        if method not in METHODS:
-            raise QueryError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
-        if candidates is not None and method == "exact":
-            raise QueryError("an exact search has no candidates; leave them out, or name a method")
-        if candidates is not None and candidates < k:
-            raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
-        return min(k, len(self))
+    @cached_property
+    def tuning(self) -> Tuning | None:
+        """What was measured at build about recall; ``None`` where nothing was."""
+        stored = self._settings.get("tuning")
+        return None if stored is None else Tuning.from_json(stored)
 
-    def _rank(
-        self, queries: NDArray[np.float32], k: int, method: str, candidates: int | None
-    ) -> Ranking:
-        if method == "exact":
-            return search_exact(self._segments, queries, k)
-        count = candidates or max(k, _DEFAULT_CANDIDATES[method])
-        with self._lock:
-            if method not in self._sources:
-                source = BinaryCandidates if method == "binary" else GraphCandidates
-                self._sources[method] = [source(segment) for segment in self._segments]
-        return search_candidates(self._segments, self._sources[method], queries, k, count)
+    @cached_property
+    def _searcher(self) -> Searcher:
+        return Searcher(self._segments, self.tuning)
 
     def _checked_encoder(self) -> Encoder:
         with self._lock:
@@ -477,3 +481,26 @@ def _open_segments(path: Path, catalog: Catalog) -> tuple[list[Segment], dict[st
     if sum(segment.rows for segment in segments) != settings.get("documents"):
         raise IndexFormatError(f"{catalog.path} lists other segments than it should")
     return segments, settings
+
+
+def _explanation(
+    request: Request, ranking: Ranking, number: int, ranks: dict[str, NDArray[np.int64]]
+) -> Explanation:
+    queries = len(ranking.positions)
+    return Explanation(
+        request.plan.reason,
+        request.plan.recall,
+        tuple(
+            StageReport(
+                stage.name,
+                int(stage.rows[number]),
+                int(stage.bytes[number]),
+                None if stage.seconds is None else 1000.0 * stage.seconds / queries,
+            )
+            for stage in ranking.stages
+        ),
+        tuple(
+            {name: int(of_stage[i]) for name, of_stage in ranks.items()}
+            for i in range(len(ranks["binary"]))
+        ),
+    )

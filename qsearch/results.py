@@ -9,7 +9,41 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Hit", "SearchResult", "VectorResult"]
+__all__ = ["Explanation", "Hit", "SearchResult", "StageReport", "VectorResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What one stage of a search did for one query.
+
+    Attributes:
+        name: what was looked at.
+        rows: how many rows.
+        bytes: how many bytes of codes or floats those are.
+        milliseconds: for one query of the batch; ``None`` where it is part of the stage before.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    milliseconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a result came about.
+
+    Attributes:
+        reason: why this way of retrieval.
+        recall: expected from what was measured; 1 for an exact search, 0 where nobody knows.
+        stages: in order.
+        ranks: for each hit its rank, from 1, among all documents by each code.
+    """
+
+    reason: str
+    recall: float
+    stages: tuple[StageReport, ...]
+    ranks: tuple[Mapping[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +75,13 @@ class SearchResult(Sequence[Hit]):
         hits: at most k.
         certified: whether it is proven that these are the hits of an exact search.
         method: how they were found.
+        explanation: where one was asked for.
     """
 
     hits: tuple[Hit, ...]
     certified: bool
     method: str
+    explanation: Explanation | None = None
 
     def __len__(self) -> int:
         """Number of hits."""

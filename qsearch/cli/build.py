@@ -11,6 +11,9 @@ from qsearch.cli.output import Console, TerminalProgress, human_bytes
 from qsearch.cli.target import default_target
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qsearch.documents import Fields
     from qsearch.indexing import BuildReport
 
@@ -81,6 +84,12 @@ Examples:
     "--graph", is_flag=True, help="Also build an HNSW graph (usearch) over the int8 codes."
 )
 @click.option(
+    "--tune-queries",
+    type=click.Path(path_type=Path),
+    help="Queries like those that will come: JSON Lines as for query --queries, a text a line "
+    "(.txt), or vectors (.npy). Recall is measured with them.  [default: with documents]",
+)
+@click.option(
     "--force", is_flag=True, help="Replace an index that is there, when this one is complete."
 )
 @click.option(
@@ -117,6 +126,7 @@ def build(
     title_field: tuple[str, ...],
     metadata_field: tuple[str, ...],
     graph: bool,
+    tune_queries: Path | None,
     force: bool,
     restart: bool,
     skip_invalid: bool,
@@ -173,10 +183,24 @@ def build(
             skip_invalid=skip_invalid,
             rejects=rejects,
             segment_rows=segment_rows,
+            tune_queries=None if tune_queries is None else _tune_queries(tune_queries),
+            tuned_on=str(tune_queries),
         ),
         progress=TerminalProgress(console),
     )
     _report(console, report)
+
+
+def _tune_queries(path: Path) -> list[str] | NDArray[np.floating]:
+    from qsearch.documents import Embeddings, read_queries, read_query_lines
+
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".npy":
+        vectors = Embeddings(path)
+        return vectors.read(0, vectors.rows)
+    lines = ".txt" in suffixes[-2:] or ".text" in suffixes[-2:]
+    read = read_query_lines if lines else read_queries
+    return [text for _, text in read(str(path))]
 
 
 def _refuse_idle_options(

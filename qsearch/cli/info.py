@@ -28,6 +28,7 @@ def info(index: Path | None, format: str) -> None:
     """Show what an index holds: documents, sizes on disk, and the encoder it is tied to."""
     from qsearch.index import Index
     from qsearch.indexing import index_sizes
+    from qsearch.kernels import kernel_path, thread_count
     from qsearch.store import FORMAT_VERSION
 
     path = find_index(index)
@@ -47,12 +48,32 @@ def info(index: Path | None, format: str) -> None:
             "graph": opened.has_graph,
             "bytes": index_sizes(path),
             "encoder": None if identity is None else identity.to_json(),
+            "kernels": kernel_path(),
+            "threads": thread_count(),
+            "tuning": None if opened.tuning is None else opened.tuning.to_json(),
         }
     if format == "json":
         print_data(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     for line in columns(_rows(facts)):
         print_data(line)
+
+
+def _tuning_rows(tuning: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if tuning is None:
+        return [("recall", "not measured: every search is exact")]
+    rows = [("recall", f"measured with {tuning['queries']:,} {tuning['measured_on']}")]
+    for curve in tuning["curves"]:
+        exact = curve["exact_milliseconds"]
+        rows.append((f"  k = {curve['k']}", f"exact: {exact:.3f} ms a query, in batches"))
+        rows += [
+            (
+                f"    {point['candidates']:,} candidates",
+                f"{point['recall']:.4f} (surely {point['low']:.4f})  {point['milliseconds']:.3f} ms",
+            )
+            for point in curve["points"]
+        ]
+    return rows
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -64,6 +85,8 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     sizes = facts["bytes"]
     rows.append(("on disk", human_bytes(sum(sizes.values()))))
     rows += [(f"  {name}", human_bytes(size)) for name, size in sizes.items()]
+    rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))
+    rows += _tuning_rows(facts["tuning"])
     encoder = facts["encoder"]
     if encoder is None:
         rows.append(("encoder", "none: search by vector only"))

@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from qsearch.results import SearchResult
+    from qsearch.results import Explanation, SearchResult
 
 __all__ = ["Console", "TerminalProgress", "human_bytes", "write_results"]
 
@@ -126,6 +126,7 @@ class TerminalProgress:
 
 
 def write_results(
+    console: Console,
     format: str,
     queries: Sequence[tuple[str, str]],
     results: Sequence[SearchResult],
@@ -135,6 +136,7 @@ def write_results(
     """Print hits.
 
     Args:
+        console: for explanations, where they are no data.
         format: ``text``, ``jsonl`` or ``trec``.
         queries: (query id, text).
         results: one per query.
@@ -146,6 +148,8 @@ def write_results(
         else:
             for line in _records(format, name, query, result):
                 print_data(line)
+        if format != "jsonl" and result.explanation is not None:
+            _explain(console, result.explanation, result)
 
 
 def _write_text(query: str | None, result: SearchResult) -> None:
@@ -189,5 +193,41 @@ def _records(format: str, name: str, query: str, result: SearchResult) -> list[s
             if hit.metadata:
                 record["metadata"] = dict(hit.metadata)
             record["certified"] = result.certified
+            if result.explanation is not None:
+                record["ranks"] = dict(result.explanation.ranks[hit.rank - 1])
+                if hit.rank == 1:
+                    record["explanation"] = _explanation_record(result.explanation, result.method)
             lines.append(json.dumps(record, ensure_ascii=False))
     return lines
+
+
+def _explanation_record(explanation: Explanation, method: str) -> dict[str, Any]:
+    return {
+        "method": method,
+        "reason": explanation.reason,
+        "recall": explanation.recall,
+        "stages": [
+            {
+                "name": stage.name,
+                "rows": stage.rows,
+                "bytes": stage.bytes,
+                "milliseconds": stage.milliseconds,
+            }
+            for stage in explanation.stages
+        ],
+    }
+
+
+def _explain(console: Console, explanation: Explanation, result: SearchResult) -> None:
+    certified = "proven exact" if result.certified else f"recall {explanation.recall:.4f} expected"
+    if not result.certified and not explanation.recall:
+        certified = "recall not known"
+    console.note(f"{result.method}: {certified} ({explanation.reason})")
+    for stage in explanation.stages:
+        time = "" if stage.milliseconds is None else f"{stage.milliseconds:.3f} ms"
+        console.note(
+            f"  {stage.name:<20} {stage.rows:>12,} rows  {human_bytes(stage.bytes):>9}  {time:>10}".rstrip()
+        )
+    for hit, ranks in zip(result, explanation.ranks, strict=True):
+        by_code = ", ".join(f"{rank:,} by {name} codes" for name, rank in ranks.items())
+        console.note(f"  hit {hit.rank}: {by_code}")

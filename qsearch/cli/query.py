@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -19,6 +18,23 @@ __all__ = ["query"]
 _BATCH = 64
 
 
+class Recall(click.ParamType[float | str]):
+    """``exact``, or a number."""
+
+    name = "exact|0.99"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> float | str:
+        """Make a number of what is not ``exact``."""
+        if value == "exact":
+            return "exact"
+        try:
+            return float(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is neither exact nor a number", parameter, context)
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -26,23 +42,34 @@ Examples:
   qsearch query "first question" "second question" -k 3
   qsearch query - --format trec < questions.txt > run.trec
   qsearch query --queries queries.jsonl --format jsonl -k 100
+  qsearch query "how do birds navigate" --recall 0.99 --explain
 """,
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @index_option
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Hits for each query.")
 @click.option(
-    "--method",
-    type=click.Choice(["exact", "binary", "graph"]),
+    "--recall",
+    type=Recall(),
     default="exact",
     show_default=True,
-    help="exact: every float row, proven. binary, graph: candidates by binary or int8 codes, "
-    "rescored exactly.",
+    help="exact: proven. 0.99: as many candidates as reach this share of the exact hits, by what "
+    "was measured on the index (see info).",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["exact", "cascade", "binary", "graph"]),
+    help="A way of retrieval by name, instead of a recall.",
 )
 @click.option(
     "--candidates",
     type=int,
-    help="Candidates for binary and graph.  [default: 1000 and 100]",
+    help="Candidates for cascade, binary and graph.  [default: 1000, 1000 and 100]",
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Also tell what each stage did, and where each hit stood in it.",
 )
 @click.option(
     "--format",
@@ -76,8 +103,10 @@ def query(
     texts: tuple[str, ...],
     index: Path | None,
     k: int,
-    method: str,
+    recall: float | str,
+    method: str | None,
     candidates: int | None,
+    explain: bool,
     format: str,
     queries: Path | None,
     model: str | None,
@@ -89,6 +118,7 @@ def query(
     query id in the output is their number, from 1, or the _id from --queries. Blank lines on
     standard input are counted and left out.
     """
+    from qsearch.documents import read_queries, read_query_lines
     from qsearch.index import Index
 
     if queries is not None and texts:
@@ -100,57 +130,25 @@ def query(
     path = find_index(index)
     several = queries is not None or texts == ("-",) or len(texts) > 1
     with Index.open(path, encoder=model, device=device) as opened:
-        stream = _from_file(queries) if queries is not None else _from_arguments(texts)
+        if queries is not None:
+            stream = read_queries(str(queries))
+        else:
+            stream = read_query_lines("-") if texts == ("-",) else _arguments(texts)
         size = 1 if texts == ("-",) and sys.stdin.isatty() else _BATCH
         while batch := list(islice(stream, size)):
             for name, text in batch:
                 if not text.strip():
                     raise QueryError(f"query {name} is empty" if several else "the query is empty")
             results = opened.search_batch(
-                [text for _, text in batch], k, method=method, candidates=candidates
+                [text for _, text in batch],
+                k,
+                recall=recall,
+                method=method,
+                candidates=candidates,
+                explain=explain,
             )
-            write_results(format, batch, results, heading=several)
+            write_results(console, format, batch, results, heading=several)
 
 
-def _from_arguments(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    if texts == ("-",):
-        for where, number, line in _lines("-"):
-            if line.strip():
-                yield str(number), _decoded(line, where)
-    else:
-        for number, text in enumerate(texts, 1):
-            yield str(number), text
-
-
-def _from_file(path: Path) -> Iterator[tuple[str, str]]:
-    for where, number, line in _lines(str(path)):
-        if not line.strip():
-            continue
-        decoded = _decoded(line, where)
-        try:
-            record = json.loads(decoded)
-        except (ValueError, RecursionError) as error:
-            raise QueryError(f"{where}: is not valid JSON ({error})") from error
-        text = record.get("text") if isinstance(record, dict) else None
-        if not isinstance(text, str):
-            raise QueryError(f'{where}: must be an object with a "text"')
-        yield str(record.get("_id", record.get("id", number))), text
-
-
-def _lines(path: str) -> Iterator[tuple[str, int, bytes]]:
-    """(place, number from 1, line) of a file, also of a compressed one, or of standard input."""
-    from qsearch.documents import ByteSource
-
-    with ByteSource(path) as source:
-        for number, line, too_long in source.lines():
-            where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
-            if too_long:
-                raise QueryError(f"{where}: is longer than any query")
-            yield where, number, line
-
-
-def _decoded(line: bytes, where: str) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise QueryError(f"{where}: is not UTF-8 (at byte {error.start + 1})") from error
+def _arguments(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    return ((str(number), text) for number, text in enumerate(texts, 1))

@@ -5,16 +5,17 @@ Bytes come in, ``Document`` and ``RejectedRecord`` go out. No embedding, no inde
 
 from qsearch.documents.document import Document, Fields, RejectedRecord
 from qsearch.documents.embeddings import Embeddings
-from qsearch.documents.lines import ByteSource
+from qsearch.documents.queries import read_queries, read_query_lines
 from qsearch.documents.readers import FORMATS, Corpus, open_corpus
 
 __all__ = [
     "FORMATS",
-    "ByteSource",
     "Corpus",
     "Document",
     "Embeddings",
     "Fields",
     "RejectedRecord",
     "open_corpus",
+    "read_queries",
+    "read_query_lines",
 ]

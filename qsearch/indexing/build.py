@@ -14,21 +14,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qsearch.documents import Corpus, Embeddings
 from qsearch.encoding import Encoder, EncoderContract, check_contract, make_contract
 from qsearch.encoding.contract import contract_from_store, contract_to_store
-from qsearch.errors import CorpusError, EncoderMismatch, IndexWriteError
+from qsearch.errors import CorpusError, EncoderError, EncoderMismatch, IndexWriteError
 from qsearch.indexing.chunks import ChunkMaker, chunk_digest, chunk_records, read_chunks
 from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
 from qsearch.indexing.survey import survey
-from qsearch.retrieval import build_graph
+from qsearch.retrieval import build_graph, check_queries, measure
 from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH
 from qsearch.store.staging import check_target, real_target
 from qsearch.version import __version__
 
 __all__ = ["build_index"]
+
+_TUNE_QUERIES = 2000
+"""More sample queries than this make no narrower margin worth their time."""
 
 
 def build_index(
@@ -123,6 +129,7 @@ class _Build:
                 writer.advance_sealing = self.progress.advance
                 writer.seal()
             self._build_graphs(writer)
+            self._tune(writer)
             totals = writer.totals()
             with self._phase("publish"):
                 writer.publish(
@@ -276,6 +283,29 @@ class _Build:
 
     def _graph_writer(self, segment: Segment) -> Callable[[Path], None]:
         return lambda path: build_graph(segment, path, self.progress.advance)
+
+    def _tune(self, writer: IndexWriter) -> None:
+        """Measure how many candidates reach which recall, and store it."""
+        segments = writer.open_segments(self.dimensions)
+        queries, measured_on = self._tune_queries(), self.options.tuned_on
+        if queries is None:
+            measured_on = "documents of the index, each left out of its own results"
+        with self._phase("tune", None, "queries"):
+            tuning = measure(segments, queries, measured_on, self.progress.advance)
+        writer.put_settings({"tuning": None if tuning is None else tuning.to_json()})
+
+    def _tune_queries(self) -> NDArray[np.float32] | None:
+        given = self.options.tune_queries
+        if given is None or not len(given):
+            return None
+        if isinstance(given, np.ndarray):
+            return check_queries(given[:_TUNE_QUERIES], self.dimensions)
+        if self.encoder is None:
+            raise EncoderError(
+                "queries to tune with cannot be encoded: the index has no encoder; give vectors"
+            )
+        texts = [text for text in given if text.strip()][:_TUNE_QUERIES]
+        return check_queries(self.encoder.encode_queries(texts), self.dimensions)
 
     # Rejects
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qsearch.store import Catalog
 from qsearch.store.format import CATALOG
@@ -52,6 +56,9 @@ class BuildOptions:
         skip_invalid: leave invalid records out and count them, instead of stopping at the first.
         rejects: where to write the records left out; ``None``: ``<index>.rejects.jsonl``.
         segment_rows: a segment is closed when it has at least so many rows.
+        tune_queries: sample queries to measure recall with, as texts (where there is an encoder) or
+            as (q, d) vectors; ``None`` takes documents.
+        tuned_on: what they are, for people.
     """
 
     graph: bool = False
@@ -60,6 +67,8 @@ class BuildOptions:
     skip_invalid: bool = False
     rejects: Path | None = None
     segment_rows: int = 1 << 20
+    tune_queries: Sequence[str] | NDArray[np.floating] | None = None
+    tuned_on: str = "sample queries"
 
 
 @dataclass(frozen=True, slots=True)

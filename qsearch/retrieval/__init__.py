@@ -5,17 +5,30 @@ its position here.
 """
 
 from qsearch.retrieval.binary import BinaryCandidates
-from qsearch.retrieval.exact import search_exact
+from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.explain import stage_ranks
 from qsearch.retrieval.graph import GraphCandidates, build_graph
-from qsearch.retrieval.ranking import CandidateSource, Ranking, check_queries, search_candidates
+from qsearch.retrieval.ranking import CandidateSource, Ranking, Stage, check_queries
+from qsearch.retrieval.searcher import METHODS, Request, Searcher
+from qsearch.retrieval.tuning import CONFIDENCE, Plan, Tuning, measure
 
 __all__ = [
+    "CONFIDENCE",
+    "METHODS",
     "BinaryCandidates",
     "CandidateSource",
+    "Cascade",
+    "ExactSearch",
     "GraphCandidates",
+    "Plan",
     "Ranking",
+    "Request",
+    "Searcher",
+    "Stage",
+    "Tuning",
     "build_graph",
     "check_queries",
-    "search_candidates",
-    "search_exact",
+    "measure",
+    "stage_ranks",
 ]

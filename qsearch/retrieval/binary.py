@@ -1,32 +1,53 @@
-"""Candidates by Hamming distance of sign bits, through faiss's flat binary index."""
+"""Candidates by Hamming distance of sign bits."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import binary_codes, unpack_blocks
+from qsearch.codes import binary_codes, query_words, unpack_blocks
+from qsearch.kernels import hamming_nearest, has_native_kernels
 from qsearch.store import Segment
 
 __all__ = ["BinaryCandidates"]
 
 
 class BinaryCandidates:
-    """The binary codes of one segment in a ``faiss.IndexBinaryFlat`` (d / 8 bytes a row)."""
+    """The binary codes of one segment.
+
+    The native kernel scans them where they lie on disk; where there is none, a
+    ``faiss.IndexBinaryFlat`` does (d / 8 bytes a row in memory).
+    """
 
     def __init__(self, segment: Segment) -> None:
-        """Read the segment's binary codes into memory."""
-        import faiss
+        """Take the binary codes of ``segment``."""
+        self._segment = segment
+        self._faiss: Any = None
 
-        code_bytes = -(-segment.vectors.shape[1] // 8)
-        self._index = faiss.IndexBinaryFlat(code_bytes * 8)
-        step = 1 << 17
-        for first in range(0, segment.rows, step):
-            rows = min(step, segment.rows - first)
-            blocks = segment.binary[first // 8 : -(-(first + rows) // 8)]
-            self._index.add(unpack_blocks(blocks, rows, code_bytes))
-
-    def nearest(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    def nearest(
+        self, queries: NDArray[np.float32], count: int, threads: int | None = None
+    ) -> NDArray[np.int64]:
         """Rows of smallest Hamming distance; see ``CandidateSource``."""
-        _, rows = self._index.search(binary_codes(queries), count)
+        codes = binary_codes(queries)
+        if has_native_kernels():
+            segment = self._segment
+            return hamming_nearest(segment.binary, query_words(codes), segment.rows, count, threads)
+        _, rows = self._faiss_index().search(codes, count)
         return np.asarray(rows, dtype=np.int64)
+
+    def _faiss_index(self) -> Any:
+        if self._faiss is None:
+            import faiss
+
+            segment = self._segment
+            code_bytes = -(-segment.vectors.shape[1] // 8)
+            index = faiss.IndexBinaryFlat(code_bytes * 8)
+            step = 1 << 17
+            for first in range(0, segment.rows, step):
+                rows = min(step, segment.rows - first)
+                blocks = segment.binary[first // 8 : -(-(first + rows) // 8)]
+                index.add(unpack_blocks(blocks, rows, code_bytes))
+            self._faiss = index
+        return self._faiss

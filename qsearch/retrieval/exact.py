@@ -1,26 +1,106 @@
-"""Exact search over the float rows: the reference that every other way is held against."""
+"""Exact search with a certificate: the k documents of highest score, proven for every query."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import unit_rows
+from qsearch.codes import int8_query_codes, rotated_query_codes, rotation_error, unit_rows
 from qsearch.errors import IndexFormatError
-from qsearch.kernels import cosine_gather
-from qsearch.retrieval.ranking import Ranking, top_k
+from qsearch.kernels import certified_top_k, cosine_gather, has_native_kernels
+from qsearch.retrieval.ranking import Ranking, Stage, top_k, unit_queries
 from qsearch.store import Segment
 
-__all__ = ["search_exact"]
+__all__ = ["ExactSearch"]
 
 _BLOCK_ROWS = 16_384
 _BATCH = 64
 
 
-def search_exact(segments: Sequence[Segment], queries: NDArray[np.float32], k: int) -> Ranking:
-    """The k documents of highest exact score, for every query, proven.
+class ExactSearch:
+    """Exact search over the segments of an index.
+
+    With native kernels a scan of the rotated codes and then the int8 codes rule out all but a few
+    rows, which are scored exactly; docs/exactness.md has the proof. Without, and for segments
+    that have no rotated codes, a float32 matrix product with a margin for its rounding does it.
+    """
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        """Take the segments in document order."""
+        self._segments = list(segments)
+        self._errors = [
+            0.0 if segment.rotated is None else rotation_error(segment.rotated.rotation)
+            for segment in segments
+        ]
+
+    def search(self, queries: NDArray[np.float32], k: int, threads: int | None = None) -> Ranking:
+        """The k documents of highest score for every query, ties by document order.
+
+        Args:
+            queries: (q, d) float32, checked.
+            k: at most the number of documents.
+            threads: ``None``: all.
+
+        Raises:
+            IndexFormatError: a row is damaged.
+        """
+        if has_native_kernels() and all(one.rotated is not None for one in self._segments):
+            return self._search_codes(queries, k, threads)
+        return search_floats(self._segments, queries, k)
+
+    def _search_codes(self, queries: NDArray[np.float32], k: int, threads: int | None) -> Ranking:
+        count, d = queries.shape
+        scores = np.full((count, k), -np.inf, dtype=np.float32)
+        positions = np.full((count, k), -1, dtype=np.int64)
+        counts = np.zeros((count, 2), dtype=np.int64)
+        scanned = np.zeros(count, dtype=np.int64)
+        scanned_bytes = np.zeros(count, dtype=np.int64)
+        started = time.perf_counter()
+        units = unit_queries(queries)
+        codes = int8_query_codes(units)
+        preparing = time.perf_counter() - started
+        done = 0
+        total = sum(segment.rows for segment in self._segments)
+        for segment, error in zip(self._segments, self._errors, strict=True):
+            rotated = segment.rotated
+            if rotated is None:
+                raise ValueError(f"segment {segment.id} has no rotated codes")
+            began = time.perf_counter()
+            head = rotated_query_codes(units, rotated.rotation, error)
+            preparing += time.perf_counter() - began
+            try:
+                counts += certified_top_k(
+                    segment, queries, head, codes, scores, positions, min(done, k), total, threads
+                )
+            except FloatingPointError as failure:
+                raise damaged(segment) from failure
+            done += segment.rows
+            scanned += segment.rows
+            scanned_bytes += rotated.blocks.nbytes + rotated.bounds.nbytes
+        searching = time.perf_counter() - started - preparing
+        reached, rescored = counts.T
+        stages = (
+            Stage("codes of the query", np.zeros(count, dtype=np.int64), 0 * scanned, preparing),
+            Stage("rotated codes", scanned, scanned_bytes, searching),
+            Stage("int8 codes", reached, reached * (d + 8), None),
+            Stage("floats", rescored, rescored * 4 * d, None),
+        )
+        return Ranking(positions, scores, np.ones(count, dtype=np.bool_), stages)
+
+
+def damaged(segment: Segment) -> IndexFormatError:
+    """The error for rows that are not finite."""
+    return IndexFormatError(
+        f"segment {segment.id} holds rows that are not finite; 'qsearch verify' tells which file is "
+        "damaged"
+    )
+
+
+def search_floats(segments: Sequence[Segment], queries: NDArray[np.float32], k: int) -> Ranking:
+    """The k documents of highest exact score, from the float rows alone.
 
     A float32 matrix product finds approximate scores; every row that its rounding error could hide
     is scored exactly. With unit roundoff u = 2⁻²⁴, unit rows x and the unit query v (both rounded to
@@ -41,20 +121,28 @@ def search_exact(segments: Sequence[Segment], queries: NDArray[np.float32], k: i
     if d * unit_roundoff > 0.005:
         raise ValueError(f"the error bound does not hold for {d} dimensions")
     margin = np.float32(2.0 * (1.01 * d + 8.0) * unit_roundoff + 2.0 * unit_roundoff)
+    started = time.perf_counter()
     scores = np.empty((len(queries), k), dtype=np.float32)
     positions = np.empty((len(queries), k), dtype=np.int64)
+    rescored = np.empty(len(queries), dtype=np.int64)
     for start in range(0, len(queries), _BATCH):
         stop = min(start + _BATCH, len(queries))
         found = _search_batch(segments, queries[start:stop], k, margin)
-        for offset, (best_scores, best_positions) in enumerate(found):
+        for offset, (best_scores, best_positions, count) in enumerate(found):
             scores[start + offset] = best_scores
             positions[start + offset] = best_positions
-    return Ranking(positions, scores, np.ones(len(queries), dtype=np.bool_))
+            rescored[start + offset] = count
+    rows = np.full(len(queries), sum(segment.rows for segment in segments), dtype=np.int64)
+    stages = (
+        Stage("float product", rows, rows * 4 * d, time.perf_counter() - started),
+        Stage("floats", rescored, rescored * 4 * d, None),
+    )
+    return Ranking(positions, scores, np.ones(len(queries), dtype=np.bool_), stages)
 
 
 def _search_batch(
     segments: Sequence[Segment], queries: NDArray[np.float32], k: int, margin: np.float32
-) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+) -> list[tuple[NDArray[np.float32], NDArray[np.int64], int]]:
     units = unit_rows(queries)[0]
     count = len(queries)
     # Per query: rows that may be in the top k, in one list per segment, with approximate scores;
@@ -70,10 +158,7 @@ def _search_batch(
             block = segment.vectors[first : first + _BLOCK_ROWS]
             approximate = units @ block.T
             if not np.isfinite(approximate).all():
-                raise IndexFormatError(
-                    f"segment {segment.id} holds rows that are not finite; 'qsearch verify' tells "
-                    "which file is damaged"
-                )
+                raise damaged(segment)
             for i in map(int, np.flatnonzero(approximate.max(axis=1) >= threshold)):
                 rows = np.flatnonzero(approximate[i] >= threshold[i])
                 some = approximate[i, rows]
@@ -96,5 +181,6 @@ def _search_batch(
             rows = np.concatenate(kept_rows[i][number])[approximate >= threshold[i]]
             scores.append(cosine_gather(segment.vectors, queries[i : i + 1], rows[None, :])[0])
             positions.append(rows + segment.first_position)
-        results.append(top_k(np.concatenate(scores), np.concatenate(positions), k))
+        all_scores = np.concatenate(scores)
+        results.append((*top_k(all_scores, np.concatenate(positions), k), len(all_scores)))
     return results

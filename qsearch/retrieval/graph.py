@@ -79,7 +79,9 @@ class GraphCandidates:
         self._file = segment.graph  # the graph looks into it
         self._rows = segment.rows
 
-    def nearest(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    def nearest(
+        self, queries: NDArray[np.float32], count: int, threads: int | None = None
+    ) -> NDArray[np.int64]:
         """Rows that the graph search ends at; see ``CandidateSource``."""
         if count >= self._rows:
             return np.tile(np.arange(self._rows, dtype=np.int64), (len(queries), 1))

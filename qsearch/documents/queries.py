@@ -1,0 +1,59 @@
+"""Query files: a JSON object a line, as in BEIR, or a text a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from qsearch.documents.lines import ByteSource
+from qsearch.errors import QueryError
+
+__all__ = ["read_queries", "read_query_lines"]
+
+
+def read_queries(path: str) -> Iterator[tuple[str, str]]:
+    """(id, text) of every line ``{"_id": …, "text": …}``; without an id its line number.
+
+    Args:
+        path: of a file, also a compressed one, or ``-``.
+
+    Raises:
+        QueryError: a line is no such object.
+        CorpusError: the file cannot be read.
+    """
+    for where, number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise QueryError(f"{where}: is not valid JSON ({error})") from error
+        text = record.get("text") if isinstance(record, dict) else None
+        if not isinstance(text, str):
+            raise QueryError(f'{where}: must be an object with a "text"')
+        yield str(record.get("_id", record.get("id", number))), text
+
+
+def read_query_lines(path: str) -> Iterator[tuple[str, str]]:
+    """(line number, text) of every line that is not blank.
+
+    Args:
+        path: of a file, also a compressed one, or ``-``.
+
+    Raises:
+        QueryError: a line is not UTF-8.
+        CorpusError: the file cannot be read.
+    """
+    return ((str(number), line) for _, number, line in _lines(path) if line.strip())
+
+
+def _lines(path: str) -> Iterator[tuple[str, int, str]]:
+    with ByteSource(path) as source:
+        for number, line, too_long in source.lines():
+            where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
+            if too_long:
+                raise QueryError(f"{where}: is longer than any query")
+            try:
+                yield where, number, line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise QueryError(f"{where}: is not UTF-8 (at byte {error.start + 1})") from error

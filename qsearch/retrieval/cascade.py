@@ -1,0 +1,142 @@
+"""The cascade: many candidates by binary codes, fewer by int8 codes, the answer by floats."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.codes import int8_query_codes
+from qsearch.kernels import cosine_gather, int8_gather
+from qsearch.retrieval.binary import BinaryCandidates
+from qsearch.retrieval.ranking import Ranking, Stage, rank_rows, unit_queries
+from qsearch.store import Segment
+
+__all__ = ["Cascade"]
+
+_BATCH_PLACES = 1 << 20
+"""Queries times candidates at a time: bounds memory."""
+
+
+class Cascade:
+    """Search in three stages; how many rows each passes on decides recall and time."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        """Take the segments in document order."""
+        self._segments = list(segments)
+        self.binary = [BinaryCandidates(segment) for segment in segments]
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        candidates: int,
+        kept: int,
+        threads: int | None = None,
+    ) -> Ranking:
+        """Rank the best of what the codes choose.
+
+        Args:
+            queries: (q, d) float32, checked.
+            k: documents to return, at most those there are.
+            candidates: rows of smallest Hamming distance to take from each segment.
+            kept: how many of them, over all segments, the int8 codes pass on to the floats; at
+                least k.
+            threads: ``None``: all.
+        """
+        step = max(1, _BATCH_PLACES // max(1, candidates * len(self._segments)))
+        parts = [
+            self._search_batch(queries[start : start + step], k, candidates, kept, threads)
+            for start in range(0, len(queries), step)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return Ranking(
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.certified for part in parts]),
+            tuple(
+                Stage(
+                    stages[0].name,
+                    np.concatenate([stage.rows for stage in stages]),
+                    np.concatenate([stage.bytes for stage in stages]),
+                    sum(stage.seconds or 0.0 for stage in stages),
+                )
+                for stages in zip(*(part.stages for part in parts), strict=True)
+            ),
+        )
+
+    def choose(
+        self, queries: NDArray[np.float32], candidates: int, threads: int | None = None
+    ) -> list[NDArray[np.int64]]:
+        """The first stage: (q, min(candidates, rows)) rows of each segment, nearest first."""
+        units = unit_queries(queries)
+        return [
+            source.nearest(units, min(candidates, segment.rows), threads)
+            for source, segment in zip(self.binary, self._segments, strict=True)
+        ]
+
+    def int8_scores(
+        self,
+        queries: NDArray[np.float32],
+        chosen: Sequence[NDArray[np.int64]],
+        threads: int | None = None,
+    ) -> NDArray[np.float32]:
+        """The second stage: scores by int8 codes of the rows of every segment, side by side."""
+        codes = int8_query_codes(unit_queries(queries)).codes
+        return np.concatenate(
+            [
+                int8_gather(segment.int8, segment.scale, codes, rows, threads)
+                for segment, rows in zip(self._segments, chosen, strict=True)
+            ],
+            axis=1,
+        )
+
+    def _search_batch(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        candidates: int,
+        kept: int,
+        threads: int | None,
+    ) -> Ranking:
+        count, d = queries.shape
+        times = [time.perf_counter()]
+        chosen = self.choose(queries, candidates, threads)
+        times.append(time.perf_counter())
+        width = sum(rows.shape[1] for rows in chosen)
+        if kept < width:
+            scores = self.int8_scores(queries, chosen, threads)
+            best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
+        else:
+            best = np.broadcast_to(np.arange(width), (count, width))
+        times.append(time.perf_counter())
+        found = []
+        offset = 0
+        positions = np.full(best.shape, -1, dtype=np.int64)
+        for segment, rows in zip(self._segments, chosen, strict=True):
+            here = (best >= offset) & (best < offset + rows.shape[1])
+            local = np.where(here, best - offset, 0)
+            indices = np.where(here, np.take_along_axis(rows, local, axis=1), -1)
+            found.append(cosine_gather(segment.vectors, queries, indices, threads))
+            positions = np.where(here, indices + segment.first_position, positions)
+            offset += rows.shape[1]
+        exact = found[0] if len(found) == 1 else np.maximum.reduce(found)
+        ranked_positions, ranked_scores = rank_rows(positions, exact, k)
+        times.append(time.perf_counter())
+        total = sum(segment.rows for segment in self._segments)
+        # Codes alone prove nothing, unless every document was scored.
+        certified = np.full(count, best.shape[1] == total)
+
+        def stage(name: str, rows: int, row_bytes: int, number: int) -> Stage:
+            looked = np.full(count, rows, dtype=np.int64)
+            return Stage(name, looked, looked * row_bytes, times[number + 1] - times[number])
+
+        stages = (
+            stage("binary codes", total, -(-d // 64) * 8, 0),
+            stage("int8 codes", width if kept < width else 0, d + 4, 1),
+            stage("floats", best.shape[1], 4 * d, 2),
+        )
+        return Ranking(ranked_positions, ranked_scores, certified, stages)

@@ -1,0 +1,146 @@
+"""Chooses the way of retrieval for what was asked, and keeps what the ways need between searches."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.errors import QueryError
+from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.graph import GraphCandidates
+from qsearch.retrieval.ranking import Ranking, search_candidates
+from qsearch.retrieval.tuning import Plan, Tuning
+from qsearch.store import Segment
+
+__all__ = ["METHODS", "Request", "Searcher"]
+
+METHODS = ("exact", "binary", "graph", "cascade")
+"""Ways of retrieval: certified; Hamming candidates rescored; candidates from the HNSW graph rescored;
+Hamming, then int8, then floats."""
+
+_DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
+_CASCADE_KEPT = 4
+"""Where a cascade is asked for by name, its int8 codes pass on so many times k rows."""
+
+
+class Request:
+    """What is asked of a search, checked and decided.
+
+    Attributes:
+        k: documents wanted, at most those there are.
+        method: one of ``METHODS``.
+        plan: candidates, expected recall, and why.
+    """
+
+    def __init__(self, k: int, method: str, plan: Plan) -> None:
+        """Use ``Searcher.request``."""
+        self.k = k
+        self.method = method
+        self.plan = plan
+
+
+class Searcher:
+    """All ways of retrieval over the segments of one index. Safe to share between threads."""
+
+    def __init__(self, segments: Sequence[Segment], tuning: Tuning | None) -> None:
+        """Take the segments in document order, and what was measured on them."""
+        self._segments = list(segments)
+        self._tuning = tuning
+        self._rows = sum(segment.rows for segment in segments)
+        self._lock = threading.RLock()
+
+    def request(
+        self, k: int, recall: float | str, method: str | None, candidates: int | None
+    ) -> Request:
+        """Check what is asked, and decide how it is done.
+
+        Args:
+            k: documents wanted.
+            recall: ``"exact"``, or the share of the true k documents that is to be found.
+            method: one of ``METHODS``, instead of a recall.
+            candidates: for a method that has any.
+
+        Raises:
+            QueryError: a value is out of its range, or two contradict each other.
+        """
+        try:
+            k = operator.index(k)
+        except TypeError:
+            raise QueryError(f"k must be a whole number, found {k!r}") from None
+        if k < 1:
+            raise QueryError(f"k must be at least 1, found {k}")
+        if method is not None and method not in METHODS:
+            raise QueryError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
+        if candidates is not None and method in (None, "exact"):
+            raise QueryError("an exact search has no candidates; leave them out, or name a method")
+        if candidates is not None and candidates < k:
+            raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
+        wanted = _checked_recall(recall)
+        k = min(k, self._rows)
+        if method is None or method == "exact":
+            if wanted is None:
+                return Request(k, "exact", Plan(True, 0, 0, 1.0, "asked for"))
+            if method == "exact":
+                raise QueryError("an exact search has recall 1; leave out the recall or the method")
+            if self._tuning is None:
+                reason = "the index is small, or was built before recall was measured"
+                return Request(k, "exact", Plan(True, 0, 0, 1.0, reason))
+            plan = self._tuning.plan(wanted, k)
+            return Request(k, "exact" if plan.exact else "cascade", plan)
+        if wanted is not None:
+            raise QueryError("give a recall or a method, not both")
+        count = candidates or max(k, _DEFAULT_CANDIDATES[method])
+        kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
+        return Request(k, method, Plan(False, count, kept, 0.0, "asked for"))
+
+    def search(
+        self, queries: NDArray[np.float32], request: Request, threads: int | None = None
+    ) -> Ranking:
+        """Rank the documents for every query.
+
+        Args:
+            queries: (q, d) float32, checked.
+            request: see ``request``.
+            threads: ``None``: all.
+
+        Raises:
+            IndexFormatError: a graph is wanted and there is none, or a file is damaged.
+        """
+        k, plan = request.k, request.plan
+        if request.method == "exact":
+            return self._exact.search(queries, k, threads)
+        if request.method == "cascade":
+            return self._cascade.search(queries, k, plan.candidates, plan.kept, threads)
+        sources = self._cascade.binary if request.method == "binary" else self._graphs()
+        return search_candidates(self._segments, sources, queries, k, plan.candidates, threads)
+
+    @cached_property
+    def _exact(self) -> ExactSearch:
+        return ExactSearch(self._segments)
+
+    @cached_property
+    def _cascade(self) -> Cascade:
+        return Cascade(self._segments)
+
+    def _graphs(self) -> list[GraphCandidates]:
+        with self._lock:
+            if "_opened_graphs" not in self.__dict__:
+                self._opened_graphs = [GraphCandidates(segment) for segment in self._segments]
+            return self._opened_graphs
+
+
+def _checked_recall(recall: float | str) -> float | None:
+    """The recall as a number; ``None`` for exact."""
+    if recall == "exact":
+        return None
+    if isinstance(recall, bool) or not isinstance(recall, int | float):
+        raise QueryError(f"recall must be 'exact' or a number from 0 to 1, found {recall!r}")
+    if not 0 < recall <= 1:
+        raise QueryError(f"recall must be above 0 and at most 1, found {recall}")
+    return None if recall == 1 else float(recall)

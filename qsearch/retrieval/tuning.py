@@ -1,0 +1,322 @@
+"""Measures, on an index, how many candidates reach which recall, and picks from what was measured.
+
+For every sample query the true neighbours are found by exact search, and for each of them the number
+of rows with a smaller Hamming distance, and with a higher int8 score. A neighbour is found by the
+cascade if these ranks are below the numbers of candidates that the two stages pass on, so one pass
+gives the recall at every number of candidates.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.exact import ExactSearch
+from qsearch.store import Segment
+
+__all__ = ["CONFIDENCE", "Curve", "Plan", "Point", "Tuning", "measure", "sample_rows"]
+
+CONFIDENCE = 0.95
+_QUANTILE = 1.645  # of the normal distribution at CONFIDENCE, one-sided
+_JUDGED_QUERIES = 100
+"""A recall that was asked for is to be reached by the mean over so many queries, not only by the mean
+over all that there may ever be."""
+
+_DEPTHS = (10, 100)
+_QUERIES = 500
+_MAX_SHARE = 8
+"""More than an eighth of the rows as candidates costs more than an exact search."""
+
+_MAX_CANDIDATES = 1 << 14
+_TIMED_QUERIES = 32
+_REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured number of candidates.
+
+    Attributes:
+        candidates: rows that the binary codes pass on, of each segment.
+        recall: mean over the sample.
+        low: what the mean over 100 further queries reaches with 95% confidence.
+        milliseconds: for one query, in batches, on the machine that measured.
+    """
+
+    candidates: int
+    recall: float
+    low: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Recall at one depth.
+
+    Attributes:
+        k: documents wanted.
+        kept: rows that the int8 codes pass on.
+        exact_milliseconds: for one exact query, in batches, on the same machine.
+        points: by rising number of candidates.
+    """
+
+    k: int
+    kept: int
+    exact_milliseconds: float
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to search so that a recall is reached.
+
+    Attributes:
+        exact: whether by exact search; then the rest does not matter.
+        candidates: see ``Cascade.search``.
+        kept: see there.
+        recall: expected, or 1.
+        reason: why exact, or what the numbers rest on; a phrase for people.
+    """
+
+    exact: bool
+    candidates: int
+    kept: int
+    recall: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What was measured on an index.
+
+    Attributes:
+        measured_on: what the sample queries were; for people.
+        queries: how many.
+        documents: how many the index held then.
+        curves: one for each depth.
+    """
+
+    measured_on: str
+    queries: int
+    documents: int
+    curves: tuple[Curve, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Tuning:
+        """Undo ``to_json``."""
+        return cls(
+            values["measured_on"],
+            values["queries"],
+            values["documents"],
+            tuple(
+                Curve(
+                    curve["k"],
+                    curve["kept"],
+                    curve["exact_milliseconds"],
+                    tuple(Point(**point) for point in curve["points"]),
+                )
+                for curve in values["curves"]
+            ),
+        )
+
+    def plan(self, recall: float, k: int) -> Plan:
+        """The cheapest way that reaches ``recall`` for the first k, with confidence.
+
+        Args:
+            recall: between 0 and 1.
+            k: documents wanted.
+        """
+        curve = next((curve for curve in self.curves if curve.k >= k), None)
+        if curve is None:
+            return Plan(True, 0, 0, 1.0, f"recall was not measured for k = {k}")
+        point = next((point for point in curve.points if point.low >= recall), None)
+        if point is None:
+            return Plan(True, 0, 0, 1.0, f"no measured number of candidates is sure of {recall:g}")
+        if point.milliseconds >= curve.exact_milliseconds:
+            return Plan(True, 0, 0, 1.0, "an exact search is as fast here")
+        kept = max(k, min(curve.kept, point.candidates))
+        return Plan(
+            False, max(k, point.candidates), kept, point.recall, f"measured on {self.measured_on}"
+        )
+
+
+def sample_rows(segments: Sequence[Segment], count: int = _QUERIES) -> NDArray[np.int64]:
+    """Positions of documents, evenly spread over an index, to serve as queries."""
+    total = sum(segment.rows for segment in segments)
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+
+
+def measure(
+    segments: Sequence[Segment],
+    queries: NDArray[np.float32] | None,
+    measured_on: str,
+    advance: Callable[[int], None],
+    threads: int | None = None,
+) -> Tuning | None:
+    """Measure recall by number of candidates.
+
+    Args:
+        segments: of the index.
+        queries: (q, d) float32 sample queries; ``None`` takes documents of the index, each of which
+            is then left out of its own results.
+        measured_on: what ``queries`` are.
+        advance: told how many queries were just done.
+        threads: ``None``: all.
+
+    Returns:
+        ``None`` where the index is too small for candidates to be worth it.
+    """
+    total = sum(segment.rows for segment in segments)
+    most = min(_MAX_CANDIDATES, total // _MAX_SHARE)
+    depths = [k for k in _DEPTHS if most >= 4 * k]
+    if not depths:
+        return None
+    own = None
+    if queries is None:
+        own = sample_rows(segments)
+        queries = _rows_at(segments, own)
+    exact, cascade = ExactSearch(segments), Cascade(segments)
+    deepest = depths[-1]
+    binary_ranks = np.empty((len(queries), deepest), dtype=np.int64)
+    int8_ranks = np.empty((len(queries), deepest), dtype=np.int64)
+    step = 32
+    for start in range(0, len(queries), step):
+        some = queries[start : start + step]
+        these = slice(start, start + len(some))
+        left_out = None if own is None else own[these]
+        binary_ranks[these], int8_ranks[these] = _stage_ranks(
+            segments, exact, cascade, some, deepest, most, left_out, threads
+        )
+        advance(len(some))
+    timed = queries[:_TIMED_QUERIES]
+    curves = []
+    for k in depths:
+        kept = _kept(int8_ranks[:, :k], k)
+        exact_time = _milliseconds(partial(exact.search, timed, k, threads), len(timed))
+        points: list[Point] = []
+        for candidates in _grid(4 * k, most):
+            found = (binary_ranks[:, :k] < candidates) & (int8_ranks[:, :k] < kept)
+            recalls = found.mean(axis=1)
+            if points and recalls.mean() == points[-1].recall:
+                continue
+            passed_on = max(k, min(kept, candidates))
+            search = partial(cascade.search, timed, k, candidates, passed_on, threads)
+            points.append(
+                Point(
+                    candidates,
+                    round(float(recalls.mean()), 6),
+                    round(_low(recalls), 6),
+                    round(_milliseconds(search, len(timed)), 5),
+                )
+            )
+        curves.append(Curve(k, kept, round(exact_time, 5), tuple(points)))
+    return Tuning(measured_on, len(queries), total, tuple(curves))
+
+
+def _rows_at(segments: Sequence[Segment], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    rows = []
+    for segment in segments:
+        here = positions - segment.first_position
+        rows.append(segment.vectors[here[(here >= 0) & (here < segment.rows)]])
+    return np.concatenate(rows)
+
+
+def _stage_ranks(
+    segments: Sequence[Segment],
+    exact: ExactSearch,
+    cascade: Cascade,
+    queries: NDArray[np.float32],
+    depth: int,
+    most: int,
+    left_out: NDArray[np.int64] | None,
+    threads: int | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ranks, from 0, of the true neighbours among the candidates of each stage.
+
+    A neighbour that is not among ``most`` candidates has a rank that no number of them reaches.
+    """
+    extra = 0 if left_out is None else 1
+    truth = exact.search(queries, depth + extra, threads).positions
+    if left_out is not None:
+        truth = _without(truth, left_out)
+    chosen = cascade.choose(queries, most, threads)
+    scores = cascade.int8_scores(queries, chosen, threads)
+    positions = np.concatenate(
+        [rows + segment.first_position for rows, segment in zip(chosen, segments, strict=True)],
+        axis=1,
+    )
+    places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
+    never = np.iinfo(np.int64).max
+    binary_ranks = np.full(truth.shape, never)
+    int8_ranks = np.full(truth.shape, never)
+    for i in range(len(queries)):
+        order = np.argsort(positions[i])
+        found = np.searchsorted(positions[i], truth[i], sorter=order).clip(max=len(order) - 1)
+        at = order[found]
+        there = positions[i, at] == truth[i]
+        binary_ranks[i, there] = places[at[there]]
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[np.argsort(-scores[i], kind="stable")] = np.arange(len(order))
+        int8_ranks[i, there] = rank[at[there]]
+    if left_out is not None:
+        # The document itself is the first of all candidates, and is not counted.
+        binary_ranks[binary_ranks != never] -= 1
+        int8_ranks[int8_ranks != never] -= 1
+    return binary_ranks.clip(min=0), int8_ranks.clip(min=0)
+
+
+def _without(truth: NDArray[np.int64], left_out: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Drop one document from each row: the given one, or the last where it is not there."""
+    drop = truth == left_out[:, None]
+    drop[~drop.any(axis=1), -1] = True
+    left: NDArray[np.int64] = truth[~drop].reshape(len(truth), -1)
+    return left
+
+
+def _kept(int8_ranks: NDArray[np.int64], k: int) -> int:
+    """How many rows the int8 codes must pass on so that they lose next to nothing."""
+    seen = int8_ranks[int8_ranks != np.iinfo(np.int64).max]
+    if not len(seen):
+        return 4 * k
+    return int(max(2 * k, math.ceil(1.25 * np.quantile(seen, 0.9999)) + 1))
+
+
+def _grid(first: int, last: int) -> list[int]:
+    """Numbers of candidates, each about a quarter more than the one before."""
+    steps = max(1, math.ceil(math.log(last / first) / math.log(1.25)))
+    return sorted({round(first * (last / first) ** (i / steps)) for i in range(steps + 1)})
+
+
+def _low(recalls: NDArray[np.float64]) -> float:
+    """What the mean recall of ``_JUDGED_QUERIES`` further queries reaches with ``CONFIDENCE``.
+
+    The sample's mean errs by ``sd / sqrt(q)``, the judged mean by ``sd / sqrt(_JUDGED_QUERIES)``.
+    Where a sample shows no variation at all it has still seen only q queries: one of them might
+    have missed one neighbour (a Laplace estimate), so the standard deviation has a floor.
+    """
+    n = len(recalls)
+    floor = math.sqrt(1.0 / (n + 1)) / 10
+    deviation = max(float(recalls.std(ddof=1)) if n > 1 else 1.0, floor)
+    margin = _QUANTILE * deviation * math.sqrt(1.0 / n + 1.0 / _JUDGED_QUERIES)
+    return float(recalls.mean()) - margin
+
+
+def _milliseconds(search: Callable[[], object], queries: int) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        search()
+        times.append(time.perf_counter() - started)
+    return 1000.0 * min(times) / queries
