@@ -415,7 +415,7 @@ def test_an_interrupted_build_says_how_to_go_on_and_does(tmp_path: Path, tiny_be
     assert done.returncode == 0, done.stderr
     # The second chunk was being made durable when the signal came.
     assert re.search("(2,048|4,096) were done before the interruption", done.stderr)
-    assert "documents          6,000" in run("info", "-i", "i", cwd=tmp_path).stdout
+    assert re.search("documents +6,000", run("info", "-i", "i", cwd=tmp_path).stdout)
 
 
 def test_quiet_says_nothing(tmp_path: Path, tiny_bert: Path) -> None:

@@ -1,4 +1,4 @@
-"""Exact search is float64 brute force; the other ways agree with it on what they look at."""
+"""The ways of retrieval agree with exact search on what they look at."""
 
 from __future__ import annotations
 
@@ -6,34 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from qsearch import BuildOptions, Index, QueryError
 from qsearch.codes import unit_rows
-from qsearch.retrieval import search_exact
-from qsearch.store import Segment
-
-
-def oracle(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Brute force in float64: cosine, rounded to float32, ties by position."""
-    wide, q = rows.astype(np.float64), queries.astype(np.float64)
-    cosines = (q @ wide.T) / np.sqrt((q**2).sum(1)[:, None] * (wide**2).sum(1)[None])
-    scores = cosines.astype(np.float32)
-    order = np.stack([np.lexsort((np.arange(len(rows)), -row)) for row in scores])[:, :k]
-    return order, np.take_along_axis(scores, order, axis=1)
-
-
-def in_memory(rows: np.ndarray, pieces: int = 1) -> list[Segment]:
-    """Segments over ``rows``, without files; exact search uses the float rows only."""
-    nothing = np.empty(0)
-    segments, first = [], 0
-    for piece in np.array_split(rows, pieces):
-        segments.append(
-            Segment("x", first, len(piece), piece, nothing, nothing, nothing, nothing, None)
-        )
-        first += len(piece)
-    return segments
 
 
 def clustered(n: int, d: int, seed: int) -> np.ndarray:
@@ -41,68 +16,6 @@ def clustered(n: int, d: int, seed: int) -> np.ndarray:
     centres = generator.standard_normal((max(1, n // 20), d))
     rows = centres[generator.integers(len(centres), size=n)]
     return unit_rows(rows + 0.3 * generator.standard_normal((n, d)))[0]
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    n=st.integers(1, 200),
-    d=st.integers(1, 40),
-    k=st.integers(1, 30),
-    pieces=st.integers(1, 4),
-    kind=st.sampled_from(["random", "grid", "one-hot", "equal", "nearly equal", "duplicates"]),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_exact_search_is_brute_force(
-    n: int, d: int, k: int, pieces: int, kind: str, seed: int
-) -> None:
-    generator = np.random.default_rng(seed)
-    rows = generator.standard_normal((n, d))
-    if kind == "grid":
-        rows = np.rint(rows)
-        rows[~rows.any(axis=1)] = 1.0
-    elif kind == "one-hot":
-        rows = np.eye(d)[generator.integers(d, size=n)]
-    elif kind == "equal":
-        rows[:] = rows[0]
-    elif kind == "nearly equal":
-        rows = rows[0] * (1 + 1e-7 * generator.standard_normal((n, d)))
-    elif kind == "duplicates":
-        rows = rows[generator.integers(max(1, n // 3), size=n)]
-    units = unit_rows(rows)[0]
-    queries = np.concatenate([units[:2], generator.standard_normal((3, d))]).astype(np.float32)
-    k, pieces = min(k, n), min(pieces, n)
-    ranking = search_exact(in_memory(units, pieces), queries, k)
-    positions, scores = oracle(units, queries, k)
-    assert ranking.certified.all()
-    # The oracle sums in another order, so a cosine that lies on a rounding boundary of float32 may
-    # fall to its other side; more than one unit in the last place it never differs.
-    assert (np.abs(ranking.scores - scores) <= 2.0**-24).all()
-    differing = ranking.positions != positions
-    gap = np.abs(ranking.scores - scores)[differing]
-    assert differing.sum() == 0 or (gap <= 2.0**-24).all()
-    for i in range(len(queries)):
-        assert len(set(ranking.positions[i])) == k
-        keys = list(zip(-ranking.scores[i], ranking.positions[i], strict=True))
-        assert keys == sorted(keys)
-
-
-def test_exact_search_of_ties_takes_the_first_documents() -> None:
-    rows = np.tile(unit_rows(np.ones((1, 10)))[0], (5000, 1))
-    ranking = search_exact(in_memory(rows, 3), rows[:1], 7)
-    assert ranking.positions.tolist() == [[0, 1, 2, 3, 4, 5, 6]]
-    assert (ranking.scores == 1.0).all()
-
-
-@pytest.mark.parametrize("d", [3, 64, 384, 4096])
-def test_exact_search_over_many_blocks_is_brute_force(d: int) -> None:
-    n = 40_000 if d < 1000 else 2000
-    rows = clustered(n, d, seed=d)
-    queries = np.random.default_rng(1).standard_normal((70, d)).astype(np.float32)
-    queries[:20] = rows[:20]
-    ranking = search_exact(in_memory(rows, 3), queries, 10)
-    positions, scores = oracle(rows, queries, 10)
-    assert np.array_equal(ranking.positions, positions)
-    assert np.array_equal(ranking.scores, scores)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +34,7 @@ def queries() -> np.ndarray:
     return np.random.default_rng(11).standard_normal((40, 64)).astype(np.float32)
 
 
-@pytest.mark.parametrize("method", ["binary", "graph"])
+@pytest.mark.parametrize("method", ["binary", "graph", "cascade"])
 def test_candidates_are_rescored_exactly(
     graph_index: Index, queries: np.ndarray, method: str
 ) -> None:
@@ -138,7 +51,7 @@ def test_candidates_are_rescored_exactly(
         assert keys == sorted(keys)
 
 
-@pytest.mark.parametrize(("method", "least"), [("binary", 0.9), ("graph", 0.95)])
+@pytest.mark.parametrize(("method", "least"), [("binary", 0.9), ("cascade", 0.9), ("graph", 0.95)])
 def test_many_candidates_find_nearly_everything(
     graph_index: Index, queries: np.ndarray, method: str, least: float
 ) -> None:
@@ -159,7 +72,7 @@ def test_binary_with_every_candidate_is_exact_and_says_so(
 
 
 def test_a_batch_gives_what_single_queries_give(graph_index: Index, queries: np.ndarray) -> None:
-    for method in ("exact", "binary", "graph"):
+    for method in ("exact", "binary", "graph", "cascade"):
         batch = graph_index.search_vectors(queries, 7, method=method)
         for i in range(0, len(queries), 7):
             alone = graph_index.search_vectors(queries[i : i + 1], 7, method=method)
@@ -171,7 +84,7 @@ def test_more_hits_than_documents_gives_them_all_without_padding(tmp_path: Path)
     index = Index.build(
         None, tmp_path / "i", embeddings=clustered(3, 8, 0), options=BuildOptions(graph=True)
     )
-    for method in ("exact", "binary", "graph"):
+    for method in ("exact", "binary", "graph", "cascade"):
         found = index.search_vectors(np.ones((2, 8)), 50, method=method)
         assert found.positions.shape == (2, 3)
         assert sorted(found.positions[0]) == [0, 1, 2]
@@ -211,6 +124,11 @@ def test_bad_query_vectors_are_refused(graph_index: Index, vectors: object, mess
         ({"method": "magic"}, "unknown method 'magic'"),
         ({"method": "binary", "k": 10, "candidates": 5}, "at least k = 10"),
         ({"candidates": 50}, "no candidates"),
+        ({"recall": 0}, "above 0 and at most 1"),
+        ({"recall": 1.5}, "at most 1, found 1.5"),
+        ({"recall": "most"}, "'exact' or a number"),
+        ({"recall": 0.9, "method": "graph"}, "a recall or a method, not both"),
+        ({"recall": 0.9, "method": "exact"}, "has recall 1"),
     ],
 )
 def test_bad_search_options_are_refused(

@@ -389,8 +389,8 @@ def test_damage_is_told_as_such_and_not_tried_again(
 
 def test_rows_that_are_not_finite_give_no_answer(index: Path) -> None:
     with open(segment_of(index) / "vectors.npy", "r+b") as file:
-        file.seek(HEADER_BYTES + 4 * 24 * 7)
-        file.write(np.full(24, np.nan, "<f4").tobytes())
+        file.seek(HEADER_BYTES)
+        file.write(np.full(90 * 24, np.nan, "<f4").tobytes())
     with Index.open(index) as opened, pytest.raises(IndexFormatError, match="not finite"):
         opened.search_vectors(np.ones((1, 24)), 3)
 

@@ -1,0 +1,480 @@
+"""Exact search is brute force, bit for bit, and the bounds that prove it hold and are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import qsearch.codes.bounds
+import qsearch.codes.int8
+import qsearch.codes.rotated
+from qsearch.codes import (
+    binary_codes,
+    fit_rotation,
+    int8_codes,
+    int8_query_codes,
+    pack_blocks,
+    rotated_codes,
+    rotated_query_codes,
+    rotation_error,
+    unit_rows,
+)
+from qsearch.errors import IndexFormatError
+from qsearch.kernels import kernel_paths, use_kernels
+from qsearch.kernels.reference import cosine_gather
+from qsearch.retrieval import ExactSearch
+from qsearch.retrieval.ranking import unit_queries
+from qsearch.store import Segment
+from qsearch.store.segment import RotatedArrays
+
+NATIVE = [path for path in kernel_paths() if path != "numpy"]
+KINDS = ("random", "grid", "one-hot", "equal", "nearly equal", "duplicates", "low rank", "negative")
+
+
+def oracle(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The definition: every row scored in float64, rounded to float32, ties by position."""
+    every = np.arange(len(rows))
+    scores = cosine_gather(rows, queries, np.tile(every, (len(queries), 1)))
+    order = np.lexsort((np.broadcast_to(every, scores.shape), -scores), axis=1)[:, :k]
+    return order, np.take_along_axis(scores, order, axis=1)
+
+
+def segment_of(
+    rows: np.ndarray, first: int = 0, rotation: np.ndarray | None = None, energy: float = 0.88
+) -> Segment:
+    """A segment in memory."""
+    if rotation is None:
+        wide = rows.astype(np.float64)
+        rotation = fit_rotation(wide.T @ wide, energy)
+    int8 = int8_codes(rows)
+    rotated = rotated_codes(rows, rotation, rotation_error(rotation))
+    return Segment(
+        id="memory",
+        first_position=first,
+        rows=len(rows),
+        vectors=rows,
+        int8=int8.codes,
+        scale=int8.scale,
+        residual=int8.residual,
+        binary=pack_blocks(binary_codes(rows)),
+        rotated=RotatedArrays(rotation, rotated.blocks, rotated.bounds),
+        graph=None,
+    )
+
+
+def segments_of(rows: np.ndarray, pieces: int = 1, energy: float = 0.88) -> list[Segment]:
+    segments, first = [], 0
+    for piece in np.array_split(rows, pieces):
+        segments.append(segment_of(piece, first, energy=energy))
+        first += len(piece)
+    return segments
+
+
+def check(segments: list[Segment], queries: np.ndarray, k: int, threads: int = 1) -> None:
+    """Exact search over ``segments`` equals the definition, bit for bit."""
+    rows = np.concatenate([segment.vectors for segment in segments])
+    ranking = ExactSearch(segments).search(queries, k, threads)
+    positions, scores = oracle(rows, queries, k)
+    assert ranking.certified.all()
+    assert np.array_equal(ranking.positions, positions)
+    assert ranking.scores.tobytes() == scores.tobytes()
+
+
+def rows_of(kind: str, n: int, d: int, generator: np.random.Generator) -> np.ndarray:
+    rows = generator.standard_normal((n, d))
+    if kind == "grid":
+        rows = np.rint(rows)
+        rows[~rows.any(axis=1)] = 1.0
+    elif kind == "one-hot":
+        rows = np.eye(d)[generator.integers(d, size=n)]
+    elif kind == "equal":
+        rows[:] = rows[0]
+    elif kind == "nearly equal":
+        rows = rows[0] * (1 + 1e-7 * generator.standard_normal((n, d)))
+    elif kind == "duplicates":
+        rows = rows[generator.integers(max(1, n // 3), size=n)]
+    elif kind == "low rank":
+        rank = max(1, d // 8)
+        rows = generator.standard_normal((n, rank)) @ generator.standard_normal((rank, d))
+        rows += 1e-3 * generator.standard_normal((n, d))
+    elif kind == "negative":
+        rows = -np.abs(rows)
+    return unit_rows(rows)[0]
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(1, 300),
+    d=st.integers(1, 70),
+    k=st.integers(1, 40),
+    pieces=st.integers(1, 3),
+    kind=st.sampled_from(KINDS),
+    path=st.sampled_from(kernel_paths()),
+    threads=st.integers(1, 3),
+    energy=st.sampled_from([0.05, 0.5, 0.88, 1.0]),
+    scale=st.sampled_from([1e-38, 1e-20, 1.0, 1e37]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@example(1, 1, 1, 1, "random", "numpy", 1, 0.88, 1.0, 0)
+@example(300, 64, 1, 1, "equal", kernel_paths()[0], 2, 0.88, 1.0, 0)
+@example(300, 3, 300, 3, "grid", kernel_paths()[0], 3, 0.05, 1.0, 0)
+def test_exact_search_is_brute_force(
+    n: int,
+    d: int,
+    k: int,
+    pieces: int,
+    kind: str,
+    path: str,
+    threads: int,
+    energy: float,
+    scale: float,
+    seed: int,
+) -> None:
+    generator = np.random.default_rng(seed)
+    rows = rows_of(kind, n, d, generator)
+    others = [rows[:2], -rows[-1:], generator.standard_normal((4, d)), np.eye(d)[:1]]
+    queries = (np.concatenate(others) * scale).astype(np.float32)
+    queries = queries[queries.any(axis=1)]
+    with use_kernels(path):
+        check(segments_of(rows, min(pieces, n), energy), queries, min(k, n), threads)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 17, 63, 64, 65, 100, 384, 385, 1023, 4096])
+def test_exact_search_in_every_dimension(d: int) -> None:
+    generator = np.random.default_rng(d)
+    n = 2000 if d < 1000 else 150
+    centres = generator.standard_normal((40, d))
+    rows = unit_rows(
+        centres[generator.integers(40, size=n)] + 0.3 * generator.standard_normal((n, d))
+    )[0]
+    queries = generator.standard_normal((13, d)).astype(np.float32)
+    queries[:4] = rows[:4]
+    rotation = None
+    if d > 1000:  # the axes of so many dimensions take long to find, and any will do
+        rotation = np.ascontiguousarray(np.linalg.qr(generator.standard_normal((d, 101)))[0].T)
+    half = n // 2
+    segments = [segment_of(rows[:half], 0, rotation), segment_of(rows[half:], half, rotation)]
+    for path in kernel_paths():
+        with use_kernels(path):
+            for k in (1, 10, n):
+                check(segments, queries, k, threads=2)
+
+
+@pytest.mark.parametrize("path", NATIVE)
+def test_few_rows_are_scored(path: str) -> None:
+    """The codes are of use: on rows like real embeddings a scan leaves few of them."""
+    generator = np.random.default_rng(1)
+    spectrum = 1.0 / (1.0 + np.arange(256) / 16)
+    rows = unit_rows(generator.standard_normal((20_000, 256)) * spectrum)[0]
+    queries = (rows[:20] + 0.02 * generator.standard_normal((20, 256))).astype(np.float32)
+    with use_kernels(path):
+        ranking = ExactSearch(segments_of(rows)).search(queries, 10, 1)
+    scanned, reached, rescored = (stage.rows for stage in ranking.stages[1:])
+    assert (scanned == 20_000).all()
+    assert np.median(reached) < 3000
+    assert np.median(rescored) < 400
+    assert (rescored >= 10).all()
+
+
+def test_a_row_that_is_not_finite_is_refused() -> None:
+    rows = rows_of("random", 100, 16, np.random.default_rng(0))
+    segment = segment_of(rows.copy())
+    segment.vectors[0] = np.nan  # the codes still say that it is the nearest
+    for path in kernel_paths():
+        with use_kernels(path), pytest.raises(IndexFormatError, match="not finite"):
+            ExactSearch([segment]).search(rows[:1], 5)
+
+
+# The bounds, in exact arithmetic
+
+
+def exact_dot(left: np.ndarray, right: np.ndarray) -> Fraction:
+    return sum(
+        (Fraction(float(a)) * Fraction(float(b)) for a, b in zip(left, right, strict=True)),
+        Fraction(0),
+    )
+
+
+def small_rows(seed: int = 0, n: int = 24, d: int = 12) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return unit_rows(generator.standard_normal((n, d)) * (1.0 / (1 + np.arange(d))))[0]
+
+
+def check_int8_residuals() -> None:
+    """At least the length of what is lost, and hardly more."""
+    for seed in range(4):
+        rows = small_rows(seed)
+        codes = qsearch.codes.int8.int8_codes(rows)
+        for row, code, scale, residual in zip(rows, *codes, strict=True):
+            lost = [
+                Fraction(float(x)) - Fraction(float(scale)) * int(c)
+                for x, c in zip(row, code, strict=True)
+            ]
+            square = sum((one * one for one in lost), Fraction(0))
+            assert Fraction(float(residual)) ** 2 >= square
+            assert Fraction(float(residual)) ** 2 <= square * (1 + Fraction(1, 10**6))
+
+
+def check_rotated_bounds() -> None:
+    """Residual and rest are at least what they stand for, and hardly more."""
+    for seed in range(3):
+        rows = small_rows(seed)
+        wide = rows.astype(np.float64)
+        rotation = np.ascontiguousarray(np.linalg.eigh(wide.T @ wide)[1][:, ::-1][:, :5].T)
+        error = rotation_error(rotation)
+        gram = [[exact_dot(a, b) - (i == j) for j, b in enumerate(rotation)]
+                for i, a in enumerate(rotation)]  # fmt: skip
+        frobenius = sum((one * one for line in gram for one in line), Fraction(0))
+        assert Fraction(error) ** 2 >= frobenius
+        blocks, bounds = qsearch.codes.rotated.rotated_codes(rows, rotation, error)
+        codes = blocks.transpose(0, 2, 1, 3).reshape(-1, 8)[: len(rows), :5].astype(int) - 128
+        for i, row in enumerate(rows):
+            scale, residual, rest = (Fraction(float(one)) for one in bounds[i // 16, :, i % 16])
+            along = [exact_dot(axis, row) for axis in rotation]
+            lost = sum(
+                ((y - scale * int(c)) ** 2 for y, c in zip(along, codes[i], strict=True)),
+                Fraction(0),
+            )
+            assert residual**2 >= lost
+            assert residual**2 <= lost * (1 + Fraction(1, 10**6)) + Fraction(1, 10**20)
+            left = exact_dot(row, row) - sum((y * y for y in along), Fraction(0)) / (
+                1 + Fraction(error)
+            )
+            assert rest**2 >= left
+            assert rest**2 <= left * (1 + Fraction(1, 10**6)) + Fraction(1, 10**12)
+
+
+def check_intervals() -> None:
+    """No cosine passes what the codes of row and query say; one that they say exactly is reached."""
+    for seed in range(3):
+        rows = small_rows(seed)
+        queries = np.concatenate([small_rows(seed + 10, n=6), np.eye(12, dtype=np.float32)[:4]])
+        units = unit_queries(queries)
+        rotation = np.ascontiguousarray(
+            np.linalg.eigh(rows.astype(np.float64).T @ rows)[1][:, ::-1][:, :5].T
+        )
+        error = rotation_error(rotation)
+        int8 = int8_codes(rows)
+        rotated = rotated_codes(rows, rotation, error)
+        packed = rotated.blocks.transpose(0, 2, 1, 3).reshape(-1, 8)[: len(rows)].astype(int) - 128
+        plain = qsearch.codes.bounds.int8_query_codes(units)
+        head = qsearch.codes.bounds.rotated_query_codes(units, rotation, error)
+        for i, query in enumerate(queries):
+            length = exact_dot(query, query)
+            for j, row in enumerate(rows):
+                product = exact_dot(query, row)
+                squared = product * product / (length * exact_dot(row, row))  # of the cosine
+                for codes, code, (scale, residual, rest) in (
+                    (plain, int8.codes[j], (int8.scale[j], int8.residual[j], 0.0)),
+                    (head, packed[j], rotated.bounds[j // 16, :, j % 16]),
+                ):
+                    factor, along, beside, slack = (Fraction(one) for one in codes.intervals[i])
+                    dot = int(codes.codes[i].astype(int) @ code)
+                    bound = (
+                        factor * Fraction(float(scale)) * dot
+                        + along * Fraction(float(residual))
+                        + beside * Fraction(float(rest))
+                        + slack
+                    )
+                    if product > 0:
+                        assert bound >= 0
+                        assert bound * bound >= squared
+                    else:
+                        assert bound >= 0 or bound * bound <= squared
+
+
+def check_query_lengths() -> None:
+    """What a query's code may lose, and its length, are not understated."""
+    for seed in range(3):
+        units = small_rows(seed)
+        codes, intervals = qsearch.codes.bounds.int8_query_codes(units)
+        for unit, code, (factor, along, _, slack) in zip(units, codes, intervals, strict=True):
+            lost = sum(
+                ((Fraction(float(x)) - Fraction(factor) * int(c)) ** 2
+                 for x, c in zip(unit, code, strict=True)),
+                Fraction(0),
+            )  # fmt: skip
+            length = sum((Fraction(factor) ** 2 * int(c) ** 2 for c in code), Fraction(0))
+            assert Fraction(along) ** 2 >= length
+            # Beside the loss there is room for unit vectors that are rounded to float32.
+            assert Fraction(slack) >= Fraction(2.0**-23)
+            assert (Fraction(slack) - Fraction(2.0**-23)) ** 2 >= lost
+
+
+def check_scan_slack() -> None:
+    """Six roundings of float32 fit the slack that the scan is given, and are not far below it."""
+    generator = np.random.default_rng(0)
+    worst = 0.0
+    for _ in range(4000):
+        dot = np.int32(generator.integers(2**24, 2**26) | 1)  # of 4,096 components
+        scale = np.float32(generator.uniform(0.5, 1.0) / 2**26)
+        factor, residual, rest = generator.uniform(0.2, 1.0, size=3).astype(np.float32)
+        first = np.float32(dot) * scale
+        second = np.float32(first + np.float32(factor * residual))
+        third = np.float32(second + np.float32(factor * rest))
+        exact = (
+            Fraction(int(dot)) * Fraction(float(scale))
+            + Fraction(float(factor)) * Fraction(float(residual))
+            + Fraction(float(factor)) * Fraction(float(rest))
+        )
+        worst = max(worst, abs(float(Fraction(float(third)) - exact)))
+    assert worst <= qsearch.codes.bounds._SCAN_SLACK
+    assert worst >= qsearch.codes.bounds._SCAN_SLACK / 40
+
+
+def check_native_roundings() -> None:
+    from qsearch.kernels import _native
+
+    generator = np.random.default_rng(0)
+    for value in generator.uniform(-2, 2, size=500):
+        assert Fraction(_native.round_up(value)) >= Fraction(value)
+        score, factor = np.float32(value), float(generator.uniform(1e-3, 1))
+        needed = (Fraction(float(score)) - Fraction(2.0**-24)) / Fraction(factor)
+        threshold = Fraction(_native.scan_threshold(float(score), factor, 0.0))
+        assert threshold <= needed
+        assert needed - threshold <= abs(needed) * Fraction(2.0**-20) + Fraction(2.0**-100)
+
+
+def tight_residual(segment: Callable[[np.ndarray], Segment]) -> None:
+    """The last row loses its whole residual in the direction of the query, and wins by less."""
+    step = 1.0 / 127
+    losing, winning = 10.497 * step, 10.4995 * step  # both have code 10
+    queries = np.zeros((1, 64), dtype=np.float32)
+    queries[0, 1] = 1.0
+    rows = np.zeros((200, 64))
+    rows[:, 0] = 1.0
+    rows[:, 1] = losing
+    rows[-1, 1] = winning
+    units = unit_rows(rows)[0]
+    made = segment(units)
+    ranking = ExactSearch([made]).search(queries, 1, 1)
+    assert ranking.positions.tolist() == [[199]]
+
+
+def tight_rest(segment: Callable[[np.ndarray], Segment]) -> None:
+    """The last row lies beside all kept axes, along the query's own rest, and wins by little."""
+    d, kept = 64, 32
+    queries = np.zeros((1, d), dtype=np.float32)
+    queries[0, 0], queries[0, kept] = 0.6, 0.8
+    rows = np.zeros((200, d))
+    rows[:, 0] = 1.0
+    winner = np.zeros(d)
+    winner[0], winner[kept] = np.cos(0.3), np.sin(0.3)
+    score = winner @ queries[0]
+    rows[:-1] = 0.0
+    rows[:-1, 0] = score - 0.001  # scores 0.6 (score - 0.001) by its first component,
+    rows[:-1, kept] = (score - 0.001) * 0.4 / 0.8  # and the rest so that the sum is right
+    rows[:-1, 1] = np.sqrt(1 - np.square(rows[0]).sum())
+    rows[-1] = winner
+    units = unit_rows(rows)[0]
+    made = segment(units)
+    ranking = ExactSearch([made]).search(queries, 1, 1)
+    assert ranking.positions.tolist() == [[199]]
+
+
+def plain_segment(rows: np.ndarray) -> Segment:
+    return segment_of(rows, rotation=np.eye(64)[:32] if rows[0, 32] else np.eye(64))
+
+
+def test_the_bounds_hold_in_exact_arithmetic() -> None:
+    check_int8_residuals()
+    check_rotated_bounds()
+    check_intervals()
+    check_query_lengths()
+    check_scan_slack()
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
+def test_native_roundings_go_outwards() -> None:
+    check_native_roundings()
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_rows_that_only_their_bounds_let_through_are_found(path: str) -> None:
+    with use_kernels(path):
+        tight_residual(plain_segment)
+        tight_rest(plain_segment)
+
+
+def inwards(values: np.ndarray) -> np.ndarray:
+    rounded = values.astype(np.float32)
+    below = np.nextafter(rounded, np.float32(-np.inf))
+    return np.where(rounded > values, below, rounded)
+
+
+def shrunk(which: int) -> Callable[[np.ndarray], Segment]:
+    """Segments one of whose bounds is understated by 1%."""
+
+    def make(rows: np.ndarray) -> Segment:
+        segment = plain_segment(rows)
+        assert segment.rotated is not None
+        if which == 0:
+            segment.residual[:] *= np.float32(0.99)
+        else:
+            segment.rotated.bounds[:, which] *= np.float32(0.99)
+        return segment
+
+    return make
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
+@pytest.mark.parametrize("path", NATIVE)
+@pytest.mark.parametrize(
+    ("which", "search"), [(0, tight_residual), (1, tight_residual), (2, tight_rest)]
+)
+def test_a_bound_that_is_one_percent_too_small_gives_a_wrong_answer(
+    which: int, search: Callable[..., None], path: str
+) -> None:
+    """So the searches above would notice."""
+    with use_kernels(path), pytest.raises(AssertionError):
+        search(shrunk(which))
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "value", "noticed"),
+    [
+        (qsearch.codes.int8, "round_up", inwards, check_int8_residuals),
+        (qsearch.codes.rotated, "round_up", inwards, check_rotated_bounds),
+        (qsearch.codes.rotated, "ROUNDOFF", -(2.0**-20), check_rotated_bounds),
+        (qsearch.codes.bounds, "ROUNDOFF", -(2.0**-45), check_query_lengths),
+        (qsearch.codes.bounds, "_UNIT_SLACK", -(2.0**-22), check_query_lengths),
+        (qsearch.codes.bounds, "_SCAN_SLACK", 0.0, check_scan_slack),
+    ],
+)
+def test_a_rounding_that_is_turned_inwards_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+    target: object,
+    name: str,
+    value: object,
+    noticed: Callable[[], None],
+) -> None:
+    monkeypatch.setattr(target, name, value)
+    with pytest.raises(AssertionError):
+        noticed()
+
+
+def test_a_residual_that_is_understated_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = qsearch.codes.int8.int8_codes
+
+    def understated(rows: np.ndarray) -> qsearch.codes.int8.Int8Codes:
+        codes, scale, residual = real(rows)
+        return qsearch.codes.int8.Int8Codes(codes, scale, residual * np.float32(0.99))
+
+    monkeypatch.setattr(qsearch.codes.int8, "int8_codes", understated)
+    with pytest.raises(AssertionError):
+        check_int8_residuals()
+
+
+def test_codes_of_queries_have_the_shapes_they_promise() -> None:
+    units = small_rows(n=3, d=10)
+    rotation = np.eye(10)[:5]
+    head = rotated_query_codes(units, rotation, rotation_error(rotation))
+    assert head.codes.shape == (3, 8)
+    assert head.codes.dtype == np.int8
+    assert not head.codes[:, 5:].any()
+    assert int8_query_codes(units).codes.shape == (3, 10)
