@@ -25,6 +25,7 @@ from qsearch import QsearchError
 from qsearch.cli import main
 from qsearch.cli.target import default_target
 from tests.conftest import ROOT
+from tests.encoders import WORDS
 
 RECORDS = [
     {"_id": "cat", "title": "Cats", "text": "A kitten is a young cat.", "legs": 4},
@@ -151,6 +152,43 @@ def test_every_method_answers(place: Path, method: str) -> None:
     exact = run("query", "puppies", "--format", "trec", cwd=place)
     other = run("query", "puppies", "--format", "trec", "--method", method, cwd=place)
     assert other.stdout == exact.stdout
+
+
+def test_a_search_is_explained_on_standard_error(place: Path) -> None:
+    plain = run("query", "puppies", cwd=place)
+    done = run("query", "puppies", "--explain", cwd=place)
+    assert done.stdout == plain.stdout
+    assert "exact: proven exact (asked for)" in done.stderr
+    assert re.search(r"floats +4 rows +6.1 kB", done.stderr)
+    assert re.search(r"hit 1: \d by binary codes, \d by int8 codes", done.stderr)
+    record = json.loads(
+        run("query", "puppies", "--explain", "--format", "jsonl", cwd=place).stdout.splitlines()[0]
+    )
+    assert record["ranks"]["int8"] == 1
+    assert record["explanation"]["stages"][-1]["rows"] == 4
+
+
+def test_a_recall_may_be_asked_for(place: Path) -> None:
+    done = run("query", "puppies", "--recall", "0.9", "--explain", cwd=place)
+    assert done.stdout == run("query", "puppies", cwd=place).stdout
+    assert "the index is small" in done.stderr
+    assert "neither exact nor a number" in run("query", "x", "--recall", "lots", cwd=place).stderr
+    assert "not measured" in run("info", cwd=place).stdout
+
+
+def test_recall_is_measured_with_queries_from_a_file(tmp_path: Path, tiny_bert: Path) -> None:
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(WORDS, size=6)) for _ in range(400)]
+    (tmp_path / "c.txt").write_text("\n".join(texts))
+    (tmp_path / "q.txt").write_text("\n".join(texts[:30]))
+    done = run("build", "c.txt", "-m", tiny_bert, "--tune-queries", "q.txt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    info = run("info", cwd=tmp_path).stdout
+    assert "measured with 30 q.txt" in info
+    assert re.search(r"40 candidates +[01]\.\d+ \(surely", info)
+    facts = json.loads(run("info", "--format", "json", cwd=tmp_path).stdout)
+    assert facts["tuning"]["queries"] == 30
+    assert facts["kernels"]
 
 
 def test_an_index_is_named_by_option_variable_or_alone(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""The reference kernels against independent definitions."""
+"""The reference kernels against independent definitions, and every path against the reference."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from qsearch.codes import binary_codes, pack_blocks, query_words
-from qsearch.kernels import LANES, cosine_gather, hamming_distances, hamming_nearest, lane_dot
+from qsearch import kernels
+from qsearch.codes import binary_codes, int8_codes, pack_blocks, query_words, unit_rows
+from qsearch.kernels import LANES, hamming_distances, kernel_paths, lane_dot, reference, use_kernels
+from qsearch.kernels.reference import cosine_gather, hamming_nearest
 
 floats = st.floats(-1e3, 1e3, width=32)
 
@@ -91,3 +93,97 @@ def test_the_nearest_by_hamming_distance_are_ordered_and_ties_go_by_row(count: i
     distances = hamming_distances(blocks, queries, 100)
     expected = np.argsort(distances, axis=1, kind="stable")[:, :count]
     assert np.array_equal(hamming_nearest(blocks, queries, 100, count), expected)
+
+
+NATIVE = [path for path in kernel_paths() if path != "numpy"]
+
+
+def indices_into(n: int, shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+    """Row numbers with repetitions and empty places."""
+    return generator.integers(-1, n, size=shape)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("path", NATIVE)
+@pytest.mark.parametrize("d", [1, 15, 16, 31, 64, 100, 384, 385, 1024, 2100])
+def test_gathers_equal_the_reference_bit_for_bit(d: int, path: str, threads: int) -> None:
+    generator = np.random.default_rng(d)
+    rows = unit_rows(generator.standard_normal((500, d)))[0]
+    queries = (generator.standard_normal((7, d)) * 10.0 ** generator.integers(-30, 30)).astype("f4")
+    indices = indices_into(500, (7, 611), generator)
+    codes = int8_codes(rows)
+    codes.codes[:2] = [[127], [-127]]  # the largest sums
+    query_codes = int8_codes(unit_rows(queries)[0]).codes
+    query_codes[0] = 127
+    with use_kernels(path):
+        scores = kernels.cosine_gather(rows, queries, indices, threads)
+        approximate = kernels.int8_gather(codes.codes, codes.scale, query_codes, indices, threads)
+    assert scores.tobytes() == reference.cosine_gather(rows, queries, indices).tobytes()
+    expected = reference.int8_gather(codes.codes, codes.scale, query_codes, indices)
+    assert approximate.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("path", NATIVE)
+@pytest.mark.parametrize(
+    ("n", "d"),
+    [(1, 1), (7, 64), (8, 65), (63, 9), (64, 384), (1000, 384), (5000, 70), (9001, 2100)],
+)
+def test_the_nearest_equal_the_reference(n: int, d: int, path: str, threads: int) -> None:
+    generator = np.random.default_rng(n + d)
+    rows = generator.standard_normal((n, d)).astype(np.float32)
+    rows[n // 2 :] = rows[: n - n // 2]  # many ties, far apart
+    blocks = pack_blocks(binary_codes(rows))
+    for count_of_queries in (1, 2, 6, 13):
+        queries = query_words(
+            binary_codes(generator.standard_normal((count_of_queries, d)).astype(np.float32))
+        )
+        for count in sorted({1, min(10, n), n // 3 + 1, n}):
+            with use_kernels(path):
+                found = kernels.hamming_nearest(blocks, queries, n, count, threads)
+            assert np.array_equal(found, hamming_nearest(blocks, queries, n, count))
+
+
+def test_rows_in_falling_order_of_distance_are_kept_in_bounds() -> None:
+    """The worst order for a running threshold: every row is nearer than all before it."""
+    rows = np.where(np.arange(300)[None] < np.arange(300)[:, None], 1.0, -1.0).astype(np.float32)
+    blocks = pack_blocks(binary_codes(rows))
+    query = query_words(binary_codes(np.ones((1, 300), dtype=np.float32)))
+    for path in NATIVE:
+        with use_kernels(path):
+            found = kernels.hamming_nearest(blocks, query, 300, 5, 1)
+        assert found.tolist() == [[299, 298, 297, 296, 295]]
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
+def test_shapes_are_checked_at_the_border() -> None:
+    rows = unit_rows(np.random.default_rng(0).standard_normal((20, 16)))[0]
+    blocks, words = pack_blocks(binary_codes(rows)), query_words(binary_codes(rows[:2]))
+    with pytest.raises(ValueError, match="index is out of range"):
+        kernels.cosine_gather(rows, rows[:1], np.array([[20]]))
+    with pytest.raises(ValueError, match="equal dimensions"):
+        kernels.cosine_gather(rows, np.ones((1, 15), np.float32), np.array([[0]]))
+    with pytest.raises(ValueError, match="indices or result"):
+        kernels.cosine_gather(rows, rows[:2], np.array([[0]]))
+    with pytest.raises(ValueError, match="count must be"):
+        kernels.hamming_nearest(blocks, words, 20, 21)
+    with pytest.raises(ValueError, match="as many words"):
+        kernels.hamming_nearest(blocks, np.ones((1, 2), np.uint64), 20, 1)
+    with pytest.raises(ValueError, match="blocks have another shape"):
+        kernels.hamming_nearest(blocks, words, 25, 1)
+    with pytest.raises(TypeError):
+        kernels.cosine_gather(rows.astype(np.float64), rows[:1], np.array([[0]]))
+
+
+def test_a_path_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSEARCH_KERNELS", "abacus")
+    with pytest.raises(ValueError, match="QSEARCH_KERNELS is 'abacus'; this machine has .*numpy"):
+        kernels.kernel_path()
+    monkeypatch.setenv("QSEARCH_KERNELS", "numpy")
+    assert not kernels.has_native_kernels()
+
+
+def test_threads_are_counted_by_variable_or_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels.thread_count() >= 1
+    monkeypatch.setenv("QSEARCH_THREADS", "3")
+    assert kernels.thread_count() == 3

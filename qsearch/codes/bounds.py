@@ -55,20 +55,20 @@ def int8_query_codes(units: NDArray[np.float32]) -> QueryCodes:
 
 
 def rotated_query_codes(
-    units: NDArray[np.float32], rotation: NDArray[np.float64], error: float
+    units: NDArray[np.float32], rotation: NDArray[np.floating], error: float
 ) -> QueryCodes:
     """Codes and intervals against ``rotated_codes`` of the rows.
 
     Args:
         units: (q, d) float32 unit rows.
-        rotation: (h, d) float64.
+        rotation: (h, d), see ``fit_rotation``; the same values as float64 save a conversion.
         error: see ``rotation_error``.
 
     Returns:
         Codes padded with zeros to a multiple of 4.
     """
     h, d = rotation.shape
-    kept = units.astype(np.float64) @ rotation.T
+    kept = units.astype(np.float64) @ np.asarray(rotation, dtype=np.float64).T
     codes, factor, length, residual = _code(kept)
     slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
     slack += 1.1 * error + _UNIT_SLACK + _SCAN_SLACK

@@ -70,7 +70,7 @@ ARRAYS = (
 ROTATION = "rotation.npy"
 
 ROTATED_ARRAYS = (
-    ArrayFile(ROTATION, "<f8"),
+    ArrayFile(ROTATION, "<f4"),
     ArrayFile("rotated.npy", "|u1"),
     ArrayFile("bounds.npy", "<f4"),
 )
@@ -123,7 +123,7 @@ def array_bytes(dtype: str, shape: tuple[int, ...]) -> int:
 
 def kept_components(size: int, dimensions: int) -> int:
     """The number of rows of a ``rotation.npy`` of ``size`` bytes; 0 if there is no such number."""
-    kept, rest = divmod(size - HEADER_BYTES, 8 * dimensions)
+    kept, rest = divmod(size - HEADER_BYTES, 4 * dimensions)
     return kept if rest == 0 and 0 < kept <= dimensions else 0
 
 

@@ -52,12 +52,12 @@ class RotatedArrays:
     """The rotated codes of a segment.
 
     Attributes:
-        rotation: (h, d) float64, the axes.
+        rotation: (h, d) float32, the axes.
         blocks: (ceil(n / 16), ceil(h / 4), 16, 4) uint8, see ``codes.RotatedCodes``.
         bounds: (ceil(n / 16), 3, 16) float32, see there.
     """
 
-    rotation: NDArray[np.float64]
+    rotation: NDArray[np.float32]
     blocks: NDArray[np.uint8]
     bounds: NDArray[np.float32]
 
@@ -246,7 +246,7 @@ def write_arrays(
     }
 
 
-def _fit(vectors: BinaryIO, rows: int, dimensions: int) -> NDArray[np.float64]:
+def _fit(vectors: BinaryIO, rows: int, dimensions: int) -> NDArray[np.float32]:
     """The rotation of a segment, from blocks of its rows that are evenly spread."""
     blocks = -(-rows // SEAL_ROWS)
     moments = np.zeros((dimensions, dimensions))

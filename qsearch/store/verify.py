@@ -29,7 +29,7 @@ from qsearch.store.segment import SEAL_ROWS, derived_arrays, file_checksum, read
 
 __all__ = ["VerifyReport", "verify_index"]
 
-_ROTATION_TOLERANCE = 1e-9
+_ROTATION_TOLERANCE = 1e-4
 _BOUND_TOLERANCE = 1e-12
 """What rounding in this check itself can hide of a squared length."""
 
@@ -202,7 +202,7 @@ def _check_rotated(directory: Path, entry: SegmentEntry, dimensions: int) -> Ite
         array.name: np.load(directory / array.name, mmap_mode="r", allow_pickle=False)
         for array in ROTATED_ARRAYS
     }
-    rotation = np.array(stored[ROTATION])
+    rotation = np.array(stored[ROTATION], dtype=np.float64)
     kept = len(rotation)
     error = rotation_error(rotation)
     if not error < _ROTATION_TOLERANCE:

@@ -30,7 +30,7 @@ inline std::uint32_t reach(__m256i dots, const float* bounds, const ScanQuery& q
 template <int kQueries>
 void scan_block(const std::uint8_t* block, const float* bounds, std::size_t groups,
                 const std::int32_t* packed, std::size_t stride, const ScanQuery* queries,
-                std::uint16_t masks[kTileQueries][kTileBlocks], std::size_t b) {
+                std::uint64_t* masks, std::size_t b) {
   const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
   __m256i dots[kQueries][2];
   for (auto& of_query : dots) of_query[0] = of_query[1] = _mm256_setzero_si256();
@@ -47,13 +47,15 @@ void scan_block(const std::uint8_t* block, const float* bounds, std::size_t grou
     }
   }
   for (int q = 0; q < kQueries; ++q)
-    masks[q][b] = static_cast<std::uint16_t>(reach(dots[q][0], bounds, queries[q]) |
-                                             reach(dots[q][1], bounds + 8, queries[q]) << 8);
+    masks[q] |= static_cast<std::uint64_t>(reach(dots[q][0], bounds, queries[q]) |
+                                           reach(dots[q][1], bounds + 8, queries[q]) << 8)
+                << (b * kBlockRows);
 }
 
 void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
           const std::int32_t* packed, const ScanQuery* queries, std::size_t n_queries,
-          std::uint16_t masks[kTileQueries][kTileBlocks]) {
+          std::uint64_t masks[kTileQueries]) {
+  for (std::size_t q = 0; q < n_queries; ++q) masks[q] = 0;
   for (std::size_t b = 0; b < count; ++b) {
     const std::uint8_t* block = blocks + b * groups * kBlockRows * kGroup;
     const float* bound = bounds + b * 3 * kBlockRows;

@@ -15,7 +15,7 @@ inline void multiply_add(__m512i& sum, __m512i rows, __m512i codes) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(rows), "v"(codes));
 }
 
-inline std::uint16_t reach(__m512i dots, const float* bounds, const ScanQuery& query) {
+inline std::uint64_t reach(__m512i dots, const float* bounds, const ScanQuery& query) {
   const __m512i unbiased = _mm512_sub_epi32(dots, _mm512_set1_epi32(query.bias));
   __m512 bound = _mm512_mul_ps(_mm512_cvtepi32_ps(unbiased), _mm512_loadu_ps(bounds));
   bound = _mm512_fmadd_ps(_mm512_loadu_ps(bounds + kBlockRows),
@@ -36,15 +36,15 @@ inline std::uint16_t reach(__m512i dots, const float* bounds, const ScanQuery& q
   multiply_add(s##q##1, rows1, codes); \
   multiply_add(s##q##2, rows2, codes); \
   multiply_add(s##q##3, rows3, codes);
-#define COMPARE(q)                                                        \
-  masks[q][0] = reach(s##q##0, bounds, queries[q]);                       \
-  masks[q][1] = reach(s##q##1, bounds + 3 * kBlockRows, queries[q]);      \
-  masks[q][2] = reach(s##q##2, bounds + 6 * kBlockRows, queries[q]);      \
-  masks[q][3] = reach(s##q##3, bounds + 9 * kBlockRows, queries[q]);
+#define COMPARE(q)                                                              \
+  masks[q] = reach(s##q##0, bounds, queries[q]) |                               \
+             reach(s##q##1, bounds + 3 * kBlockRows, queries[q]) << 16 |        \
+             reach(s##q##2, bounds + 6 * kBlockRows, queries[q]) << 32 |        \
+             reach(s##q##3, bounds + 9 * kBlockRows, queries[q]) << 48;
 #define SCAN_FOUR(name, each)                                                                   \
   void name(const std::uint8_t* blocks, const float* bounds, std::size_t groups,                \
             const std::int32_t* at, std::size_t stride, const ScanQuery* queries,               \
-            std::uint16_t masks[kTileQueries][kTileBlocks]) {                                   \
+            std::uint64_t masks[kTileQueries]) {                                                \
     const std::size_t block_bytes = groups * kBlockRows * kGroup;                               \
     const std::uint8_t *block1 = blocks + block_bytes, *block2 = block1 + block_bytes,          \
                        *block3 = block2 + block_bytes;                                          \
@@ -73,7 +73,7 @@ SCAN_FOUR(scan_four_5, EACH_5)
 SCAN_FOUR(scan_four_6, EACH_6)
 
 // What is left over at the end of the rows: one block against one query.
-std::uint16_t scan_one(const std::uint8_t* block, const float* bounds, std::size_t groups,
+std::uint64_t scan_one(const std::uint8_t* block, const float* bounds, std::size_t groups,
                        const std::int32_t* at, std::size_t stride, const ScanQuery& query) {
   __m512i dots = _mm512_setzero_si512();
   for (std::size_t g = 0; g < groups; ++g)
@@ -84,17 +84,20 @@ std::uint16_t scan_one(const std::uint8_t* block, const float* bounds, std::size
 
 void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
           const std::int32_t* packed, const ScanQuery* queries, std::size_t n_queries,
-          std::uint16_t masks[kTileQueries][kTileBlocks]) {
+          std::uint64_t masks[kTileQueries]) {
   if (count == kTileBlocks) {
     constexpr decltype(&scan_four_1) kScans[] = {scan_four_1, scan_four_2, scan_four_3,
                                                  scan_four_4, scan_four_5, scan_four_6};
     kScans[n_queries - 1](blocks, bounds, groups, packed, n_queries, queries, masks);
     return;
   }
-  for (std::size_t b = 0; b < count; ++b)
-    for (std::size_t q = 0; q < n_queries; ++q)
-      masks[q][b] = scan_one(blocks + b * groups * kBlockRows * kGroup,
-                             bounds + b * 3 * kBlockRows, groups, packed + q, n_queries, queries[q]);
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    masks[q] = 0;
+    for (std::size_t b = 0; b < count; ++b)
+      masks[q] |= scan_one(blocks + b * groups * kBlockRows * kGroup, bounds + b * 3 * kBlockRows,
+                           groups, packed + q, n_queries, queries[q])
+                  << (b * kBlockRows);
+  }
 }
 
 template <int kQueries, int kWords>

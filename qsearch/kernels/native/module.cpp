@@ -148,8 +148,17 @@ NB_MODULE(_native, m) {
   m.def("scan_threshold", [](float score, double factor, double slack) {
     return scan_threshold(score, Interval{factor, 0.0, 0.0, slack});
   });
-  m.def("certified_top_k", &bind_certified_top_k);
-  m.def("hamming_nearest", &bind_hamming_nearest);
-  m.def("int8_gather", &bind_int8_gather);
-  m.def("cosine_gather", &bind_cosine_gather);
+  // noconvert: a silent copy of an array to write into would lose the result.
+#define ARRAY(name) nb::arg(name).noconvert()
+  m.def("certified_top_k", &bind_certified_top_k, nb::arg("path"), ARRAY("rotated"),
+        ARRAY("bounds"), ARRAY("int8"), ARRAY("scale"), ARRAY("residual"), ARRAY("vectors"),
+        nb::arg("first_position"), ARRAY("queries"), ARRAY("head_codes"), ARRAY("head_intervals"),
+        ARRAY("codes"), ARRAY("intervals"), nb::arg("filled"), nb::arg("total"), ARRAY("scores"),
+        ARRAY("positions"), ARRAY("counts"), nb::arg("threads"));
+  m.def("hamming_nearest", &bind_hamming_nearest, nb::arg("path"), ARRAY("blocks"),
+        ARRAY("queries"), nb::arg("n_rows"), ARRAY("result"), nb::arg("threads"));
+  m.def("int8_gather", &bind_int8_gather, nb::arg("path"), ARRAY("codes"), ARRAY("scale"),
+        ARRAY("queries"), ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
+  m.def("cosine_gather", &bind_cosine_gather, nb::arg("path"), ARRAY("rows"), ARRAY("queries"),
+        ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
 }

@@ -28,7 +28,7 @@ inline int32x4_t add_products(int32x4_t sum, int8x16_t rows, int8x16_t codes) {
 template <int kQueries>
 void scan_block(const std::uint8_t* block, const float* bounds, std::size_t groups,
                 const std::int32_t* packed, std::size_t stride, const ScanQuery* queries,
-                std::uint16_t masks[kTileQueries][kTileBlocks], std::size_t b) {
+                std::uint64_t* masks, std::size_t b) {
   const uint8x16_t offset = vdupq_n_u8(0x80);
   int32x4_t dots[kQueries][4];
   for (auto& of_query : dots)
@@ -54,13 +54,14 @@ void scan_block(const std::uint8_t* block, const float* bounds, std::size_t grou
       const uint32x4_t reaching = vcgeq_f32(bound, vdupq_n_f32(queries[q].threshold));
       mask |= vaddvq_u32(vandq_u32(reaching, weights)) << (4 * i);
     }
-    masks[q][b] = static_cast<std::uint16_t>(mask);
+    masks[q] |= static_cast<std::uint64_t>(mask) << (b * kBlockRows);
   }
 }
 
 void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
           const std::int32_t* packed, const ScanQuery* queries, std::size_t n_queries,
-          std::uint16_t masks[kTileQueries][kTileBlocks]) {
+          std::uint64_t masks[kTileQueries]) {
+  for (std::size_t q = 0; q < n_queries; ++q) masks[q] = 0;
   for (std::size_t b = 0; b < count; ++b) {
     const std::uint8_t* block = blocks + b * groups * kBlockRows * kGroup;
     const float* bound = bounds + b * 3 * kBlockRows;

@@ -34,10 +34,10 @@ struct Path {
   // Rotated codes. `blocks` points at `count` (at most kTileBlocks) blocks of (groups, 16, 4) uint8,
   // `bounds` at (count, 3, 16) float: scale, residual, rest. `packed` holds (groups, queries) times
   // four int8 codes in one int32.
-  // masks[q][b] gets one bit for each row that reaches the threshold.
+  // Bit 16 b + r of masks[q] is set where row r of block b reaches the threshold.
   void (*scan)(const std::uint8_t* blocks, const float* bounds, std::size_t count,
                std::size_t groups, const std::int32_t* packed, const ScanQuery* queries,
-               std::size_t n_queries, std::uint16_t masks[kTileQueries][kTileBlocks]);
+               std::size_t n_queries, std::uint64_t masks[kTileQueries]);
 
   // Hamming distances of `count` (at most kHammingBlocks) blocks of eight rows to up to kTileQueries
   // queries; `words` is the number per row. Bit 8 b + r of masks[q] is set where row r of block b is

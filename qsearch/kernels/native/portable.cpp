@@ -7,7 +7,8 @@ namespace {
 
 void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
           const std::int32_t* packed, const ScanQuery* queries, std::size_t n_queries,
-          std::uint16_t masks[kTileQueries][kTileBlocks]) {
+          std::uint64_t masks[kTileQueries]) {
+  for (std::size_t q = 0; q < n_queries; ++q) masks[q] = 0;
   for (std::size_t b = 0; b < count; ++b) {
     const std::uint8_t* block = blocks + b * groups * kBlockRows * kGroup;
     const float* scale = bounds + b * 3 * kBlockRows;
@@ -22,14 +23,13 @@ void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, st
         for (std::size_t r = 0; r < kBlockRows; ++r)
           for (std::size_t i = 0; i < kGroup; ++i) dots[r] += group[r * kGroup + i] * code[i];
       }
-      std::uint32_t mask = 0;
       for (std::size_t r = 0; r < kBlockRows; ++r) {
         const float product = static_cast<float>(dots[r] - queries[q].bias) * scale[r];
         const float bound = product + queries[q].residual_factor * residual[r] +
                             queries[q].rest_factor * rest[r];
-        mask |= static_cast<std::uint32_t>(bound >= queries[q].threshold) << r;
+        masks[q] |= static_cast<std::uint64_t>(bound >= queries[q].threshold)
+                    << (b * kBlockRows + r);
       }
-      masks[q][b] = static_cast<std::uint16_t>(mask);
     }
   }
 }

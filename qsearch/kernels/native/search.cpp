@@ -293,14 +293,11 @@ class Worker {
       for (const std::size_t stop = std::min(lines, line + lines_per_tile); line < stop; ++line)
         __builtin_prefetch(next + line * 64);
       const std::size_t n = std::min(kTileQueries, count_ - first);
-      std::uint16_t masks[kTileQueries][kTileBlocks] = {};
+      std::uint64_t masks[kTileQueries];
       path_.scan(blocks, rows_.bounds + block * 3 * kBlockRows, count, groups_,
                  packed_.data() + first * groups_, scans_.data() + first, n, masks);
       for (std::size_t q = 0; q < n; ++q) {
-        std::uint64_t mask = 0;
-        for (std::size_t b = 0; b < kTileBlocks; ++b)
-          mask |= static_cast<std::uint64_t>(masks[q][b]) << (b * kBlockRows);
-        for (; mask; mask &= mask - 1) {
+        for (std::uint64_t mask = masks[q]; mask; mask &= mask - 1) {
           const std::size_t row =
               block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(mask));
           if (row < rows_.n)
