@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests.encoders import HashedWords, make_tiny_bert
+
+# scripts/test --hypothesis-profile=long -k brute_force
+settings.register_profile("long", max_examples=10_000, deadline=None)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -58,7 +58,7 @@ def test_every_command_of_the_readme_prints_what_it_shows(place: Path) -> None:
         name, *arguments = shlex.split(command)
         assert name == "qsearch"
         done = run(*arguments, cwd=place, stdin=stdin)
-        printed = done.stdout or done.stderr
+        printed = done.stdout + done.stderr
         assert checker.check_output(expected, printed, FLAGS), f"$ {command}\n{printed}"
 
 

@@ -225,9 +225,8 @@ def _explain(console: Console, explanation: Explanation, result: SearchResult) -
     console.note(f"{result.method}: {certified} ({explanation.reason})")
     for stage in explanation.stages:
         time = "" if stage.milliseconds is None else f"{stage.milliseconds:.3f} ms"
-        console.note(
-            f"  {stage.name:<20} {stage.rows:>12,} rows  {human_bytes(stage.bytes):>9}  {time:>10}".rstrip()
-        )
+        looked = f"{stage.rows:>12,} rows  {human_bytes(stage.bytes):>9}" if stage.rows else ""
+        console.note(f"  {stage.name:<16}{looked:<28}{time:>12}".rstrip())
     for hit, ranks in zip(result, explanation.ranks, strict=True):
         by_code = ", ".join(f"{rank:,} by {name} codes" for name, rank in ranks.items())
         console.note(f"  hit {hit.rank}: {by_code}")

@@ -87,7 +87,7 @@ class ExactSearch:
         searching = time.perf_counter() - started - preparing
         reached, rescored = counts.T
         stages = (
-            Stage("codes of the query", np.zeros(count, dtype=np.int64), 0 * scanned, preparing),
+            Stage("preparing", 0 * scanned, 0 * scanned, preparing),
             Stage("rotated codes", scanned, scanned_bytes, searching),
             Stage("int8 codes", reached, reached * (d + 8), None),
             Stage("floats", rescored, rescored * 4 * d, None),

@@ -220,9 +220,10 @@ def _check_rotated(directory: Path, entry: SegmentEntry, dimensions: int) -> Ite
             scale, residual, rest = bounds.astype(np.float64)
             along = rows.astype(np.float64) @ rotation.T
             lost = along - scale[:, None] * codes
-            left = lane_dot(rows, rows) - lane_dot(along, along)
+            left = lane_dot(rows, rows) - np.einsum("ij,ij->i", along, along)
+            lost = np.einsum("ij,ij->i", lost, lost)
             for name, bad in (
-                ("residual", ~(lane_dot(lost, lost) <= np.square(residual) + _BOUND_TOLERANCE)),
+                ("residual", ~(lost <= np.square(residual) + _BOUND_TOLERANCE)),
                 ("rest", ~(left <= np.square(rest) + _BOUND_TOLERANCE)),
             ):
                 if bad.any():
