@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes.rotated import ROUNDOFF, product_error, rest_length
+from qsearch.kernels import code_rows, project
 from qsearch.kernels.reference import GROUP
 
 __all__ = ["FLOAT_ROUNDOFF", "QueryCodes", "int8_query_codes", "rotated_query_codes"]
@@ -47,47 +48,47 @@ def int8_query_codes(units: NDArray[np.float32]) -> QueryCodes:
     Args:
         units: (q, d) float32 unit rows.
     """
-    codes, factor, length, residual = _code(units.astype(np.float64))
-    slack = residual * (1 + 4 * FLOAT_ROUNDOFF) + _UNIT_SLACK
-    return QueryCodes(
-        codes.astype(np.int8), np.stack([factor, length, np.zeros_like(factor), slack], axis=1)
-    )
+    codes, factor, length, residual = _code(units.astype(np.float64), units.shape[1])
+    intervals = np.zeros((len(units), 4))
+    intervals[:, 0] = factor
+    intervals[:, 1] = length
+    intervals[:, 3] = residual * (1 + 4 * FLOAT_ROUNDOFF) + _UNIT_SLACK
+    return QueryCodes(codes, intervals)
 
 
 def rotated_query_codes(
-    units: NDArray[np.float32], rotation: NDArray[np.floating], error: float
+    units: NDArray[np.float32], rotation: NDArray[np.float32], error: float
 ) -> QueryCodes:
     """Codes and intervals against ``rotated_codes`` of the rows.
 
     Args:
         units: (q, d) float32 unit rows.
-        rotation: (h, d), see ``fit_rotation``; the same values as float64 save a conversion.
+        rotation: see ``fit_rotation``.
         error: see ``rotation_error``.
 
     Returns:
         Codes padded with zeros to a multiple of 4.
     """
     h, d = rotation.shape
-    kept = units.astype(np.float64) @ np.asarray(rotation, dtype=np.float64).T
-    codes, factor, length, residual = _code(kept)
+    kept = project(units, rotation, 1)
+    codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP)
     slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
-    slack += 1.1 * error + _UNIT_SLACK + _SCAN_SLACK
-    padded = np.zeros((len(units), -(-h // GROUP) * GROUP), dtype=np.int8)
-    padded[:, :h] = codes
-    rest = rest_length(units, kept, error)
-    return QueryCodes(padded, np.stack([factor, length, rest, slack], axis=1))
+    intervals = np.empty((len(units), 4))
+    intervals[:, 0] = factor
+    intervals[:, 1] = length
+    intervals[:, 2] = rest_length(units, kept, error)
+    intervals[:, 3] = slack + (1.1 * error + _UNIT_SLACK + _SCAN_SLACK)
+    return QueryCodes(codes, intervals)
 
 
 def _code(
-    values: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    values: NDArray[np.float64], padded: int
+) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Codes, factor, at least ``‖factor · code‖``, at least ``‖values − factor · code‖``."""
+    codes, sums = code_rows(values, padded)
     growth = 1 + (values.shape[1] + 8) * ROUNDOFF
-    factor = np.abs(values).max(axis=1, initial=0.0) / 127.0
-    factor[factor == 0] = 1.0
-    codes = np.rint(values / factor[:, None])
-    lost = values - factor[:, None] * codes
-    length = factor * np.sqrt(np.einsum("ij,ij->i", codes, codes)) * growth
+    factor = sums[:, 0]
+    length = factor * np.sqrt(sums[:, 1]) * growth
     # The products of factor and code are rounded too, each by at most a roundoff of its value.
-    residual = np.sqrt(np.einsum("ij,ij->i", lost, lost)) * growth + 2 * ROUNDOFF * length
+    residual = np.sqrt(sums[:, 2]) * growth + 2 * ROUNDOFF * length
     return codes, factor, length, residual

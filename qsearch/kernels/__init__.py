@@ -7,12 +7,14 @@ set. Arrays in, arrays out: no file, no policy, no Python object beyond arrays.
 
 from qsearch.kernels.dispatch import (
     certified_top_k,
+    code_rows,
     cosine_gather,
     hamming_nearest,
     has_native_kernels,
     int8_gather,
     kernel_path,
     kernel_paths,
+    project,
     thread_count,
     use_kernels,
 )
@@ -21,6 +23,7 @@ from qsearch.kernels.reference import LANES, hamming_distances, lane_dot
 __all__ = [
     "LANES",
     "certified_top_k",
+    "code_rows",
     "cosine_gather",
     "hamming_distances",
     "hamming_nearest",
@@ -29,6 +32,7 @@ __all__ = [
     "kernel_path",
     "kernel_paths",
     "lane_dot",
+    "project",
     "thread_count",
     "use_kernels",
 ]

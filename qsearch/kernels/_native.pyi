@@ -44,6 +44,16 @@ def int8_gather(
     result: NDArray[np.float32],
     threads: int,
 ) -> None: ...
+def code_rows(
+    values: NDArray[np.float64], codes: NDArray[np.int8], sums: NDArray[np.float64]
+) -> None: ...
+def project(
+    path: str,
+    rows: NDArray[np.float32],
+    axes: NDArray[np.float32],
+    result: NDArray[np.float64],
+    threads: int,
+) -> None: ...
 def cosine_gather(
     path: str,
     rows: NDArray[np.float32],

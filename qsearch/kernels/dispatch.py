@@ -26,12 +26,14 @@ except ImportError:  # installed without a compiler
 
 __all__ = [
     "certified_top_k",
+    "code_rows",
     "cosine_gather",
     "hamming_nearest",
     "has_native_kernels",
     "int8_gather",
     "kernel_path",
     "kernel_paths",
+    "project",
     "thread_count",
     "use_kernels",
 ]
@@ -86,6 +88,33 @@ def thread_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def code_rows(
+    values: NDArray[np.float64], padded: int
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """See ``reference.code_rows``."""
+    if kernel_path() == NUMPY or _native is None:
+        return reference.code_rows(values, padded)
+    codes = np.empty((len(values), padded), dtype=np.int8)
+    sums = np.empty((len(values), 3))
+    _native.code_rows(values, codes, sums)
+    return codes, sums
+
+
+def project(
+    rows: NDArray[np.float32], axes: NDArray[np.float32], threads: int | None = None
+) -> NDArray[np.float64]:
+    """See ``reference.project``; ``threads`` ``None`` takes ``thread_count``.
+
+    Without native code a matrix product of NumPy does it, whose last bits are its own.
+    """
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        return np.asarray(rows.astype(np.float64) @ axes.T.astype(np.float64))
+    result = np.empty((len(rows), len(axes)))
+    _native.project(path, rows, axes, result, threads or thread_count())
+    return result
 
 
 def cosine_gather(

@@ -19,11 +19,13 @@ __all__ = [
     "GROUP",
     "LANES",
     "ROTATED_BLOCK_ROWS",
+    "code_rows",
     "cosine_gather",
     "hamming_distances",
     "hamming_nearest",
     "int8_gather",
     "lane_dot",
+    "project",
 ]
 
 LANES = 16
@@ -38,7 +40,7 @@ GROUP = 4
 instruction multiplies and adds up to sixteen sums."""
 
 
-def lane_dot(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
+def lane_dot(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.float64]:
     """Dot products of rows in the defined order.
 
     Args:
@@ -61,6 +63,42 @@ def lane_dot(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[n
         width //= 2
         lanes[..., :width] += lanes[..., width : 2 * width]
     return lanes[..., 0].copy()
+
+
+def code_rows(
+    values: NDArray[np.float64], padded: int
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Code rows of float64: ``factor = max|x| / 127``, ``code = rint(x / factor)``.
+
+    Args:
+        values: (n, m) float64.
+        padded: columns of the codes, at least m; those behind m are 0.
+
+    Returns:
+        (n, padded) int8 codes, and (n, 3) float64: the factor (1 for a row of zeros), the sum of the
+        squared codes, and the sum of ``(x − factor · code)²`` in the defined order.
+    """
+    factor = np.abs(values).max(axis=1, initial=0.0) / 127.0
+    factor[factor == 0] = 1.0
+    rounded = np.rint(values / factor[:, None])
+    lost = values - factor[:, None] * rounded
+    codes = np.zeros((len(values), padded), dtype=np.int8)
+    codes[:, : values.shape[1]] = rounded
+    sums = np.stack([factor, np.square(rounded).sum(axis=1), lane_dot(lost, lost)], axis=1)
+    return codes, sums
+
+
+def project(rows: NDArray[np.float32], axes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Products of every row with every axis, in float64 and the defined order.
+
+    Args:
+        rows: (n, d) float32.
+        axes: (h, d) float32.
+
+    Returns:
+        (n, h) float64.
+    """
+    return lane_dot(rows[:, None, :], axes[None, :, :])
 
 
 def cosine_gather(

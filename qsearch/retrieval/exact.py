@@ -18,7 +18,6 @@ __all__ = ["ExactSearch"]
 
 _BLOCK_ROWS = 16_384
 _BATCH = 64
-_NO_ROTATION = np.zeros((0, 0))
 
 
 class ExactSearch:
@@ -32,11 +31,10 @@ class ExactSearch:
     def __init__(self, segments: Sequence[Segment]) -> None:
         """Take the segments in document order."""
         self._segments = list(segments)
-        self._rotations = [
-            _NO_ROTATION if segment.rotated is None else segment.rotated.rotation.astype(np.float64)
+        self._errors = [
+            0.0 if segment.rotated is None else rotation_error(segment.rotated.rotation)
             for segment in segments
         ]
-        self._errors = [rotation_error(rotation) for rotation in self._rotations]
 
     def search(self, queries: NDArray[np.float32], k: int, threads: int | None = None) -> Ranking:
         """The k documents of highest score for every query, ties by document order.
@@ -66,14 +64,12 @@ class ExactSearch:
         preparing = time.perf_counter() - started
         done = 0
         total = sum(segment.rows for segment in self._segments)
-        for segment, rotation, error in zip(
-            self._segments, self._rotations, self._errors, strict=True
-        ):
+        for segment, error in zip(self._segments, self._errors, strict=True):
             rotated = segment.rotated
             if rotated is None:
                 raise ValueError(f"segment {segment.id} has no rotated codes")
             began = time.perf_counter()
-            head = rotated_query_codes(units, rotation, error)
+            head = rotated_query_codes(units, rotated.rotation, error)
             preparing += time.perf_counter() - began
             try:
                 counts += certified_top_k(

@@ -126,6 +126,26 @@ void bind_int8_gather(const std::string& path, In<std::int8_t, 2> codes, In<floa
               indices.shape(1), result.data(), threads);
 }
 
+void bind_code_rows(In<double, 2> values, Out<std::int8_t, 2> codes, Out<double, 2> sums) {
+  require(codes.shape(0) == values.shape(0) && codes.shape(1) >= values.shape(1) &&
+              sums.shape(0) == values.shape(0) && sums.shape(1) == 3,
+          "codes or sums have another shape");
+  nb::gil_scoped_release release;
+  code_rows(values.data(), values.shape(0), values.shape(1), codes.shape(1), codes.data(),
+            sums.data());
+}
+
+void bind_project(const std::string& path, In<float, 2> rows, In<float, 2> axes,
+                  Out<double, 2> result, std::size_t threads) {
+  require(rows.shape(1) == axes.shape(1), "rows and axes must have equal dimensions");
+  require(result.shape(0) == rows.shape(0) && result.shape(1) == axes.shape(0),
+          "the result has another shape");
+  const Path& chosen = named(path);
+  nb::gil_scoped_release release;
+  project(chosen, rows.data(), rows.shape(0), rows.shape(1), axes.data(), axes.shape(0),
+          result.data(), threads);
+}
+
 void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2> queries,
                         In<std::int64_t, 2> indices, Out<float, 2> result, std::size_t threads) {
   const std::size_t n = rows.shape(0), d = rows.shape(1), q = queries.shape(0);
@@ -159,6 +179,9 @@ NB_MODULE(_native, m) {
         ARRAY("queries"), nb::arg("n_rows"), ARRAY("result"), nb::arg("threads"));
   m.def("int8_gather", &bind_int8_gather, nb::arg("path"), ARRAY("codes"), ARRAY("scale"),
         ARRAY("queries"), ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
+  m.def("code_rows", &bind_code_rows, ARRAY("values"), ARRAY("codes"), ARRAY("sums"));
+  m.def("project", &bind_project, nb::arg("path"), ARRAY("rows"), ARRAY("axes"), ARRAY("result"),
+        nb::arg("threads"));
   m.def("cosine_gather", &bind_cosine_gather, nb::arg("path"), ARRAY("rows"), ARRAY("queries"),
         ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
 }

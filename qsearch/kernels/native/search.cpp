@@ -1,5 +1,7 @@
 #include "search.hpp"
 
+#include "lanes.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -163,7 +165,7 @@ float round_up(double value) {
 
 namespace {
 
-constexpr std::size_t kChunkBlocks = 64;    // 1,024 rows between two looks at the survivors
+constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
 constexpr std::size_t kAhead = 6;           // rows whose int8 codes are fetched before they are needed
 constexpr double kDoubt = 0.0005;         // how often a guessed threshold may prove too high
@@ -300,8 +302,10 @@ class Worker {
         for (std::uint64_t mask = masks[q]; mask; mask &= mask - 1) {
           const std::size_t row =
               block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(mask));
-          if (row < rows_.n)
+          if (row < rows_.n) {
             survivors_[(first + q) * kRoom + found_[first + q]++] = static_cast<std::uint32_t>(row);
+            fetch(row);
+          }
         }
       }
     }
@@ -315,9 +319,7 @@ class Worker {
     counts.reached += static_cast<std::int64_t>(found);
     std::size_t waiting[kWaiting];
     std::size_t n_waiting = 0;
-    for (std::size_t i = 0; i < std::min(kAhead, found); ++i) fetch(survivors[i]);
     for (std::size_t i = 0; i < found; ++i) {
-      if (i + kAhead < found) fetch(survivors[i + kAhead]);
       const std::size_t row = survivors[i];
       if (state.used != kNone) {
         const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
@@ -353,11 +355,12 @@ class Worker {
     }
   }
 
+  // Into the second cache: the row is looked at when the chunk is done.
   void fetch(std::size_t row) const {
     const std::int8_t* codes = rows_.int8 + row * rows_.d;
-    for (std::size_t i = 0; i < rows_.d; i += 64) __builtin_prefetch(codes + i);
-    __builtin_prefetch(rows_.scale + row);
-    __builtin_prefetch(rows_.residual + row);
+    for (std::size_t i = 0; i < rows_.d; i += 64) __builtin_prefetch(codes + i, 0, 2);
+    __builtin_prefetch(rows_.scale + row, 0, 2);
+    __builtin_prefetch(rows_.residual + row, 0, 2);
   }
 
   static constexpr std::size_t kWaiting = 2;  // rows whose floats are on their way
@@ -742,6 +745,43 @@ void int8_gather(const Path& path, const std::int8_t* codes, const float* scale,
       const std::int32_t dot = path.int8_dot(codes + row * d, queries + q * d, d, sum);
       result[i] = scale[row] * static_cast<float>(dot);
     }
+  });
+}
+
+void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded,
+               std::int8_t* codes, double* sums) {
+  for (std::size_t row = 0; row < n; ++row) {
+    const double* x = values + row * m;
+    std::int8_t* code = codes + row * padded;
+    double largest = 0.0;
+    for (std::size_t i = 0; i < m; ++i) largest = std::max(largest, std::fabs(x[i]));
+    const double factor = largest > 0.0 ? largest / 127.0 : 1.0;
+    double lanes[16] = {};
+    std::int64_t squares = 0;
+    for (std::size_t i = 0; i < m; ++i) {
+      const double rounded = std::nearbyint(x[i] / factor);
+      const double lost = x[i] - factor * rounded;
+      lanes[i % 16] += lost * lost;
+      code[i] = static_cast<std::int8_t>(rounded);
+      squares += static_cast<std::int64_t>(rounded) * static_cast<std::int64_t>(rounded);
+    }
+    for (std::size_t i = m; i < padded; ++i) code[i] = 0;
+    sums[3 * row] = factor;
+    sums[3 * row + 1] = static_cast<double>(squares);
+    sums[3 * row + 2] = fold_lanes(lanes);
+  }
+}
+
+void project(const Path& path, const float* rows, std::size_t n, std::size_t d, const float* axes,
+             std::size_t h, double* result, std::size_t threads) {
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n));
+  in_parallel(parts, [&](std::size_t part) {
+    const std::size_t first = share(n, parts, part), last = share(n, parts, part + 1);
+    for (std::size_t axis = 0; axis < h; ++axis)
+      for (std::size_t row = first; row < last; ++row) {
+        double own;
+        path.lane_dots(axes + axis * d, rows + row * d, d, &result[row * h + axis], &own);
+      }
   });
 }
 

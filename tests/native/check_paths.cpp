@@ -1,0 +1,638 @@
+// Compares every path that this processor can run with the portable one, and the search on top of
+// them with its definition. scripts/test_arm builds and runs it, here and under emulation.
+//
+// Arguments are the paths that must be there, the best first; without any, whatever there is will do.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "paths.hpp"
+#include "search.hpp"
+
+using namespace qsearch;
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::size_t kShown = 5;  // differences of a path that are printed
+constexpr std::size_t kThreads[] = {1, 3};
+
+struct Tally {
+  const Path* path;
+  std::size_t compared = 0;
+  std::size_t different = 0;
+};
+
+__attribute__((format(printf, 3, 4)))
+void expect(Tally& tally, bool same, const char* format, ...) {
+  ++tally.compared;
+  if (same || ++tally.different > kShown) return;
+  std::printf("%s differs: ", tally.path->name);
+  std::va_list values;
+  va_start(values, format);
+  std::vprintf(format, values);
+  va_end(values);
+  std::printf("\n");
+}
+
+// A forbidden page lies right behind the last element: a kernel that reads too far does not survive.
+template <typename T>
+class Fenced {
+ public:
+  explicit Fenced(std::size_t capacity) {
+    const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t bytes = (capacity * sizeof(T) + page - 1) / page * page;
+    void* base = mmap(nullptr, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                      -1, 0);
+    if (base == MAP_FAILED || mprotect(static_cast<char*>(base) + bytes, page, PROT_NONE) != 0) {
+      std::perror("mmap");
+      std::exit(3);
+    }
+    end_ = reinterpret_cast<T*>(static_cast<char*>(base) + bytes);
+  }
+  T* last(std::size_t count) const { return end_ - count; }
+  const T* hold(const std::vector<T>& values) const {
+    std::copy(values.begin(), values.end(), last(values.size()));
+    return last(values.size());
+  }
+
+ private:
+  T* end_;  // never given back: one process, a few megabytes
+};
+
+class Random {
+ public:
+  std::uint64_t bits() { return engine_(); }
+  std::size_t below(std::size_t end) { return bits() % end; }
+  float symmetric() { return std::ldexp(static_cast<float>(below(1u << 24)), -23) - 1.0f; }
+  // Of such sizes that a sum of products is rounded at nearly every step, and so shows its order.
+  float any() { return std::ldexp(symmetric(), -static_cast<int>(below(12))); }
+  // A code of -127..127: any, one of the outermost, or always the largest.
+  int code(std::size_t kind) {
+    if (kind == 0) return static_cast<int>(below(255)) - 127;
+    return kind == 1 && below(2) ? -127 : 127;
+  }
+
+ private:
+  std::mt19937_64 engine_{20240229};
+};
+
+Random random_;
+
+bool same_bits(double left, double right) {
+  return std::memcmp(&left, &right, sizeof left) == 0 || (std::isnan(left) && std::isnan(right));
+}
+
+bool same_bits(const std::vector<float>& left, const std::vector<float>& right) {
+  return std::memcmp(left.data(), right.data(), left.size() * sizeof(float)) == 0;
+}
+
+// One tile of queries against some blocks. A path with a fused multiply-add rounds a bound less often
+// than the portable one. With `exact_products` the factors are so short that the products are exact,
+// so that nothing is rounded differently, and a threshold that a row reaches exactly must count.
+// Without it, rows are left out whose bound is nearer to the threshold than 1e-5 of the largest term.
+void check_scan(std::vector<Tally>& tallies, std::size_t groups, std::size_t count,
+                std::size_t n_queries, std::size_t kind, bool exact_products) {
+  static const Fenced<std::uint8_t> block_room(kTileBlocks * 1024 * kBlockRows * kGroup);
+  static const Fenced<float> bound_room(kTileBlocks * 3 * kBlockRows);
+  static const Fenced<std::int32_t> packed_room(1024 * kTileQueries);
+  const std::size_t bytes = count * groups * kBlockRows * kGroup;
+  std::uint8_t* blocks = block_room.last(bytes);
+  for (std::size_t i = 0; i < bytes; ++i)
+    blocks[i] = static_cast<std::uint8_t>(random_.code(kind) + 128);
+  std::int32_t* packed = packed_room.last(groups * n_queries);
+  std::vector<std::int32_t> sums(n_queries);
+  for (std::size_t i = 0; i < groups * n_queries; ++i) {
+    std::int8_t codes[kGroup];
+    for (auto& code : codes) {
+      code = static_cast<std::int8_t>(random_.code(kind));
+      sums[i % n_queries] += code;
+    }
+    std::memcpy(packed + i, codes, sizeof codes);
+  }
+  const auto factor = [&] {
+    return exact_products ? static_cast<float>(random_.below(1 << 12)) / 4096.0f
+                          : std::fabs(random_.symmetric());
+  };
+  float* bounds = bound_room.last(count * 3 * kBlockRows);
+  for (std::size_t i = 0; i < count * 3 * kBlockRows; ++i) bounds[i] = factor();
+  for (std::size_t b = 0; b < count; ++b)  // codes count for about as much as the rest
+    for (std::size_t r = 0; r < kBlockRows; ++r)
+      bounds[b * 3 * kBlockRows + r] = random_.symmetric() / (4096.0f * std::sqrt(1.0f * groups));
+
+  ScanQuery queries[kTileQueries];
+  double largest[kTileQueries][kTileBlocks][kBlockRows];
+  double exact[kTileQueries][kTileBlocks][kBlockRows];
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    queries[q] = {128 * sums[q], factor(), factor(), 0.0f};
+    float reached[kTileBlocks][kBlockRows];
+    for (std::size_t b = 0; b < count; ++b) {
+      const float* of = bounds + b * 3 * kBlockRows;
+      for (std::size_t r = 0; r < kBlockRows; ++r) {
+        std::int32_t dot = 0;
+        for (std::size_t g = 0; g < groups; ++g) {
+          std::int8_t codes[kGroup];
+          std::memcpy(codes, packed + g * n_queries + q, sizeof codes);
+          for (std::size_t i = 0; i < kGroup; ++i)
+            dot += (blocks[((b * groups + g) * kBlockRows + r) * kGroup + i] - 128) * codes[i];
+        }
+        const float product = static_cast<float>(dot) * of[r];
+        const float residual = queries[q].residual_factor * of[kBlockRows + r];
+        const float rest = queries[q].rest_factor * of[2 * kBlockRows + r];
+        reached[b][r] = product + residual + rest;
+        exact[q][b][r] = static_cast<double>(dot) * of[r] +
+                         static_cast<double>(queries[q].residual_factor) * of[kBlockRows + r] +
+                         static_cast<double>(queries[q].rest_factor) * of[2 * kBlockRows + r];
+        largest[q][b][r] = std::max(std::fabs(product), std::max(residual, rest));
+      }
+    }
+    const float chosen = reached[random_.below(count)][random_.below(kBlockRows)];
+    switch (random_.below(8)) {
+      case 0: queries[q].threshold = -kInfinity; break;
+      case 1: queries[q].threshold = kInfinity; break;
+      case 2: queries[q].threshold = std::nextafter(chosen, kInfinity); break;
+      default: queries[q].threshold = chosen;
+    }
+  }
+
+  constexpr std::uint64_t kUntouched = 0xa5c3;
+  std::uint64_t expected[kTileQueries];
+  portable_path()->scan(blocks, bounds, count, groups, packed, queries, n_queries, expected);
+  for (Tally& tally : tallies) {
+    std::uint64_t masks[kTileQueries];
+    std::fill(std::begin(masks), std::end(masks), kUntouched);
+    tally.path->scan(blocks, bounds, count, groups, packed, queries, n_queries, masks);
+    for (std::size_t q = n_queries; q < kTileQueries; ++q)
+      expect(tally, masks[q] == kUntouched, "scan wrote query %zu of %zu", q, n_queries);
+    for (std::size_t q = 0; q < n_queries; ++q) {
+      const double threshold = queries[q].threshold;
+      for (std::size_t b = 0; b < kTileBlocks; ++b) {
+        for (std::size_t r = 0; r < kBlockRows; ++r) {
+          const bool same = ((masks[q] ^ expected[q]) >> (b * kBlockRows + r) & 1) == 0;
+          if (b >= count) {
+            expect(tally, same, "scan, query %zu of %zu: a row of block %zu of %zu", q, n_queries, b,
+                   count);
+            continue;
+          }
+          const double margin = 1e-5 * std::max(largest[q][b][r], std::fabs(threshold));
+          if (!exact_products && std::fabs(exact[q][b][r] - threshold) <= margin) continue;
+          expect(tally, same,
+                 "scan, %zu groups, query %zu of %zu, block %zu of %zu, row %zu, codes of kind %zu: "
+                 "bound %.9g, threshold %.9g",
+                 groups, q, n_queries, b, count, r, kind, exact[q][b][r], threshold);
+        }
+      }
+    }
+  }
+}
+
+void check_scans(std::vector<Tally>& tallies) {
+  std::vector<std::size_t> sizes(100);
+  std::iota(sizes.begin(), sizes.end(), std::size_t{1});
+  sizes.insert(sizes.end(), {127, 128, 192, 255, 256, 1023, 1024});
+  std::size_t kind = 0;
+  for (const std::size_t groups : sizes)
+    for (std::size_t n_queries = 1; n_queries <= kTileQueries; ++n_queries)
+      for (std::size_t count = 1; count <= kTileBlocks; ++count)
+        for (const bool exact_products : {true, false})
+          check_scan(tallies, groups, count, n_queries, kind++ % 3, exact_products);
+}
+
+// What counts bytes must not overflow: kind 1 makes every bit differ.
+void check_hamming(std::vector<Tally>& tallies, std::size_t words, std::size_t count,
+                   std::size_t n_queries, std::size_t kind) {
+  static const Fenced<std::uint64_t> block_room(kHammingBlocks * 64 * kHammingRows);
+  static const Fenced<std::uint64_t> query_room(kTileQueries * 64);
+  const std::size_t places = count * words * kHammingRows;
+  std::uint64_t* blocks = block_room.last(places);
+  for (std::size_t i = 0; i < places; ++i) blocks[i] = kind == 1 ? ~0ull : random_.bits();
+  std::uint64_t* codes = query_room.last(n_queries * words);
+  for (std::size_t i = 0; i < n_queries * words; ++i) codes[i] = kind == 1 ? 0 : random_.bits();
+  const std::uint64_t* queries[kTileQueries];
+  for (std::size_t q = 0; q < n_queries; ++q) queries[q] = codes + q * words;
+
+  std::uint32_t thresholds[kTileQueries] = {};
+  std::uint64_t expected_masks[kTileQueries];
+  std::uint32_t expected[kTileQueries][kHammingBlocks * kHammingRows];
+  const Path& portable = *portable_path();
+  portable.hamming(blocks, count, words, queries, thresholds, n_queries, expected_masks, expected);
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    const std::uint32_t reached = expected[q][random_.below(count * kHammingRows)];
+    const std::uint32_t last = static_cast<std::uint32_t>(words * 64 + 1);
+    const std::uint32_t choices[] = {0, reached, reached, reached + 1, last};
+    thresholds[q] = choices[random_.below(5)];
+  }
+  portable.hamming(blocks, count, words, queries, thresholds, n_queries, expected_masks, expected);
+  for (Tally& tally : tallies) {
+    std::uint64_t masks[kTileQueries];
+    std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows] = {};
+    tally.path->hamming(blocks, count, words, queries, thresholds, n_queries, masks, distances);
+    for (std::size_t q = 0; q < n_queries; ++q) {
+      expect(tally, masks[q] == expected_masks[q],
+             "hamming, %zu words, query %zu of %zu, %zu blocks: rows %llx instead of %llx", words, q,
+             n_queries, count, static_cast<unsigned long long>(masks[q]),
+             static_cast<unsigned long long>(expected_masks[q]));
+      for (std::size_t i = 0; i < count * kHammingRows; ++i)
+        if (expected_masks[q] >> (i / kHammingRows * kHammingRows) & 0xff)
+          expect(tally, distances[q][i] == expected[q][i],
+                 "hamming, %zu words, query %zu of %zu, row %zu: %u instead of %u", words, q,
+                 n_queries, i, distances[q][i], expected[q][i]);
+    }
+  }
+}
+
+void check_hammings(std::vector<Tally>& tallies) {
+  for (std::size_t words = 1; words <= 40; ++words)
+    for (std::size_t n_queries = 1; n_queries <= kTileQueries; ++n_queries)
+      for (std::size_t count = 1; count <= kHammingBlocks; ++count)
+        check_hamming(tallies, words, count, n_queries, count % 3);
+  for (std::size_t kind = 0; kind < 2; ++kind)
+    check_hamming(tallies, 64, kHammingBlocks, kTileQueries, kind);  // 4,096 dimensions
+}
+
+std::vector<std::size_t> dimensions() {
+  std::vector<std::size_t> sizes(300);
+  std::iota(sizes.begin(), sizes.end(), std::size_t{1});
+  sizes.insert(sizes.end(), {384, 1024, 4096});
+  return sizes;
+}
+
+void check_int8_dots(std::vector<Tally>& tallies) {
+  const Fenced<std::int8_t> left_room(4096), right_room(4096);
+  for (const std::size_t d : dimensions()) {
+    for (std::size_t kind = 0; kind < 6; ++kind) {
+      std::int8_t* left = left_room.last(d);
+      std::int8_t* right = right_room.last(d);
+      std::int32_t sum = 0;
+      for (std::size_t i = 0; i < d; ++i) {
+        left[i] = static_cast<std::int8_t>(random_.code(kind % 3));
+        right[i] = static_cast<std::int8_t>(random_.code(kind % 3));
+        if (kind == 5) right[i] = static_cast<std::int8_t>(-right[i]);
+        sum += right[i];
+      }
+      const std::int32_t expected = portable_path()->int8_dot(left, right, d, sum);
+      for (Tally& tally : tallies) {
+        const std::int32_t found = tally.path->int8_dot(left, right, d, sum);
+        expect(tally, found == expected, "int8_dot, d = %zu, codes of kind %zu: %d instead of %d",
+               d, kind, found, expected);
+      }
+    }
+  }
+}
+
+// Numbers of like size, of all sizes, tiny ones with no normal square in float32, and some that are
+// not finite.
+float component(std::size_t kind) {
+  if (kind == 0) return random_.any();
+  if (kind == 1) return std::ldexp(random_.symmetric(), static_cast<int>(random_.below(250)) - 125);
+  if (kind == 2) return std::ldexp(random_.symmetric(), -140);
+  const float special[] = {0.0f, -0.0f, std::numeric_limits<float>::max(), kInfinity, -kInfinity,
+                           std::numeric_limits<float>::quiet_NaN()};
+  const std::size_t chosen = random_.below(200);
+  return chosen < 6 ? special[chosen] : random_.any();
+}
+
+void check_lane_dots(std::vector<Tally>& tallies) {
+  const Fenced<float> row_room(4096), query_room(4096);
+  for (const std::size_t d : dimensions()) {
+    for (std::size_t kind = 0; kind < 4; ++kind) {
+      float* row = row_room.last(d);
+      float* query = query_room.last(d);
+      for (std::size_t i = 0; i < d; ++i) row[i] = component(kind), query[i] = component(kind);
+      double expected[2];
+      portable_path()->lane_dots(row, query, d, &expected[0], &expected[1]);
+      for (Tally& tally : tallies) {
+        double found[2];
+        tally.path->lane_dots(row, query, d, &found[0], &found[1]);
+        for (int i = 0; i < 2; ++i)
+          expect(tally, same_bits(found[i], expected[i]),
+                 "lane_dots, d = %zu, numbers of kind %zu, %s: %a instead of %a", d, kind,
+                 i ? "row by row" : "row by query", found[i], expected[i]);
+      }
+    }
+  }
+}
+
+float cosine(const float* row, const float* query, std::size_t d) {
+  double product, square, own, squared;
+  portable_path()->lane_dots(row, query, d, &product, &square);
+  portable_path()->lane_dots(query, query, d, &own, &squared);
+  return static_cast<float>(product / std::sqrt(square * squared));
+}
+
+// A vector of unit length as scale * codes, in `d` components; the rest of it is `rest` long.
+struct Coded {
+  std::vector<std::int8_t> codes;
+  double scale, residual, rest;
+};
+
+Coded coded(const float* vector, std::size_t d, std::size_t head) {
+  double square = 0, largest = 0, lost = 0, rest = 0;
+  for (std::size_t i = 0; i < d; ++i) square += static_cast<double>(vector[i]) * vector[i];
+  const double length = std::sqrt(square);
+  for (std::size_t i = 0; i < head; ++i) largest = std::max(largest, std::fabs(vector[i] / length));
+  Coded result = {std::vector<std::int8_t>(head), largest > 0 ? largest / 127 : 1.0, 0, 0};
+  for (std::size_t i = 0; i < d; ++i) {
+    const double x = vector[i] / length;
+    if (i >= head) {
+      rest += x * x;
+      continue;
+    }
+    const double code = std::rint(x / result.scale);
+    result.codes[i] = static_cast<std::int8_t>(code);
+    lost += (x - result.scale * code) * (x - result.scale * code);
+  }
+  result.residual = std::sqrt(lost);
+  result.rest = std::sqrt(rest);
+  return result;
+}
+
+// Wide enough for every rounding: the search must be right, not fast.
+constexpr double kSlack = 1e-5;
+
+// cosine <= factor * dot * scale + (1 + lost) * residual + rest_factor * rest + lost: the product of
+// two sums of a code and what it lost, by the triangle inequality.
+Interval interval_of(const Coded& query) {
+  return {query.scale, 1 + query.residual, query.rest, query.residual + kSlack};
+}
+
+// A segment as docs/format.md has it, its rotation the identity: the head is the first components.
+class Segment {
+ public:
+  Segment(const std::vector<float>& vectors, std::size_t d, std::size_t head, std::size_t first)
+      : vectors_(vectors), n_(vectors.size() / d), d_(d), head_(head), first_(first),
+        rotated_((n_ + kBlockRows - 1) / kBlockRows * kBlockRows * head, 128),
+        bounds_((n_ + kBlockRows - 1) / kBlockRows * 3 * kBlockRows) {
+    for (std::size_t row = 0; row < n_; ++row) {
+      const Coded whole = coded(vectors_.data() + row * d, d, d);
+      const Coded part = coded(vectors_.data() + row * d, d, head);
+      int8_.insert(int8_.end(), whole.codes.begin(), whole.codes.end());
+      scale_.push_back(static_cast<float>(whole.scale));
+      residual_.push_back(static_cast<float>(whole.residual));
+      const std::size_t block = row / kBlockRows, r = row % kBlockRows;
+      for (std::size_t i = 0; i < head; ++i)
+        rotated_[((block * (head / kGroup) + i / kGroup) * kBlockRows + r) * kGroup + i % kGroup] =
+            static_cast<std::uint8_t>(part.codes[i] + 128);
+      float* bounds = bounds_.data() + block * 3 * kBlockRows + r;
+      bounds[0] = static_cast<float>(part.scale);
+      bounds[kBlockRows] = static_cast<float>(part.residual);
+      bounds[2 * kBlockRows] = static_cast<float>(part.rest);
+    }
+  }
+
+  // Makes a row nothing but a NaN for a score, and leaves nothing that could exclude it.
+  void spoil(std::size_t row) {
+    std::fill_n(vectors_.begin() + static_cast<std::ptrdiff_t>(row * d_), d_, 0.0f);
+    residual_[row] = 10.0f;
+    bounds_[(row / kBlockRows * 3 + 1) * kBlockRows + row % kBlockRows] = 10.0f;
+  }
+
+  Rows rows() const {
+    return {n_, d_, head_, rotated_.data(), bounds_.data(), int8_.data(), scale_.data(),
+            residual_.data(), vectors_.data(), static_cast<std::int64_t>(first_)};
+  }
+
+ private:
+  std::vector<float> vectors_;
+  std::size_t n_, d_, head_, first_;
+  std::vector<std::uint8_t> rotated_;
+  std::vector<float> bounds_;
+  std::vector<std::int8_t> int8_;
+  std::vector<float> scale_, residual_;
+};
+
+// Rows in an order without meaning, many of them twice, or the best for the first query in front: what
+// the search guesses from the first rows is then wrong.
+enum class Order { kAny, kTwice, kFalling };
+
+void check_certified(std::vector<Tally>& tallies, std::size_t n, std::size_t d, std::size_t head,
+                     std::size_t n_queries, std::size_t k, Order order) {
+  std::vector<float> vectors(n * d), query_vectors(n_queries * d);
+  for (auto& x : vectors) x = random_.any();
+  for (auto& x : query_vectors) x = random_.any();
+  std::vector<std::size_t> from(n);
+  std::iota(from.begin(), from.end(), std::size_t{0});
+  if (order == Order::kTwice)
+    for (auto& row : from) row = random_.below(n / 4 + 1);
+  if (order == Order::kFalling)
+    std::sort(from.begin(), from.end(), [&](std::size_t a, std::size_t b) {
+      return cosine(&vectors[a * d], &query_vectors[0], d) >
+             cosine(&vectors[b * d], &query_vectors[0], d);
+    });
+  std::vector<float> ordered;
+  for (const std::size_t row : from)
+    ordered.insert(ordered.end(), &vectors[row * d], &vectors[row * d] + d);
+
+  std::vector<std::int8_t> head_codes, codes;
+  std::vector<Interval> head_intervals, intervals;
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    const Coded part = coded(&query_vectors[q * d], d, head);
+    const Coded whole = coded(&query_vectors[q * d], d, d);
+    head_codes.insert(head_codes.end(), part.codes.begin(), part.codes.end());
+    codes.insert(codes.end(), whole.codes.begin(), whole.codes.end());
+    head_intervals.push_back(interval_of(part));
+    intervals.push_back(interval_of(whole));
+  }
+  const Queries queries = {n_queries, query_vectors.data(), head_codes.data(),
+                           &head_intervals[0].factor, codes.data(), &intervals[0].factor};
+
+  const std::size_t places = std::min(k, n);
+  std::vector<float> expected(n_queries * k, -1.0f);
+  std::vector<std::int64_t> expected_positions(n_queries * k, -1);
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    std::vector<float> scores(n);
+    for (std::size_t row = 0; row < n; ++row)
+      scores[row] = cosine(&ordered[row * d], &query_vectors[q * d], d);
+    std::vector<std::size_t> ranked(n);
+    std::iota(ranked.begin(), ranked.end(), std::size_t{0});
+    std::stable_sort(ranked.begin(), ranked.end(),
+                     [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+    for (std::size_t i = 0; i < places; ++i) {
+      expected[q * k + i] = scores[ranked[i]];
+      expected_positions[q * k + i] = static_cast<std::int64_t>(ranked[i]);
+    }
+  }
+
+  const std::size_t cut = n / 3 * d;  // two segments, so that the second finds places in use
+  Segment segments[] = {Segment({ordered.begin(), ordered.begin() + static_cast<long>(cut)}, d, head,
+                                0),
+                        Segment({ordered.begin() + static_cast<long>(cut), ordered.end()}, d, head,
+                                n / 3)};
+  for (Tally& tally : tallies) {
+    for (const std::size_t threads : kThreads) {
+      std::vector<float> scores(n_queries * k, -1.0f);
+      std::vector<std::int64_t> positions(n_queries * k, -1);
+      std::vector<Counts> counts(n_queries);
+      bool finite = true;
+      std::size_t filled = 0;
+      for (const Segment& segment : segments) {
+        const Rows rows = segment.rows();
+        finite = certified_top_k(*tally.path, rows, queries, k, filled, n, scores.data(),
+                                 positions.data(), counts.data(), threads) && finite;
+        filled = std::min(k, filled + rows.n);
+      }
+      expect(tally, finite, "certified_top_k found a number that is not finite");
+      for (std::size_t i = 0; i < n_queries * k; ++i)
+        expect(tally, same_bits(scores[i], expected[i]) && positions[i] == expected_positions[i],
+               "certified_top_k, n = %zu, d = %zu, head = %zu, query %zu of %zu, rank %zu of %zu, "
+               "order %d, %zu threads: row %lld with %.9g instead of %lld with %.9g",
+               n, d, head, i / k, n_queries, i % k, k, static_cast<int>(order), threads,
+               static_cast<long long>(positions[i]), scores[i],
+               static_cast<long long>(expected_positions[i]), expected[i]);
+    }
+  }
+
+  segments[1].spoil(random_.below(n - n / 3));
+  for (Tally& tally : tallies)
+    for (const std::size_t threads : kThreads) {
+      std::vector<float> scores(n_queries * k);
+      std::vector<std::int64_t> positions(n_queries * k);
+      std::vector<Counts> counts(n_queries);
+      expect(tally,
+             !certified_top_k(*tally.path, segments[1].rows(), queries, k, 0, n, scores.data(),
+                              positions.data(), counts.data(), threads),
+             "certified_top_k, %zu threads, passed over a row that is not finite", threads);
+    }
+}
+
+void check_hamming_nearest(std::vector<Tally>& tallies, std::size_t n, std::size_t words,
+                           std::size_t n_queries, std::size_t count, Order order) {
+  const std::size_t blocks = (n + kHammingRows - 1) / kHammingRows;
+  std::vector<std::uint64_t> rows(blocks * words * kHammingRows), queries(n_queries * words);
+  for (auto& word : queries) word = random_.bits();
+  for (std::size_t row = 0; row < blocks * kHammingRows; ++row)
+    for (std::size_t w = 0; w < words; ++w) {
+      std::uint64_t& word =
+          rows[(row / kHammingRows * words + w) * kHammingRows + row % kHammingRows];
+      word = random_.bits() & random_.bits();
+      // Each row differs from the first query in about as many bits as its place says, or more.
+      if (order == Order::kFalling)
+        word = queries[w] ^ (row * 64 / n < 64 ? (word | ((1ull << row * 64 / n) - 1)) : ~0ull);
+    }
+  const Fenced<std::uint64_t> room(rows.size());
+  const std::uint64_t* held = room.hold(rows);
+  std::vector<std::int64_t> expected;
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    std::vector<int> distances(n);
+    for (std::size_t row = 0; row < n; ++row)
+      for (std::size_t w = 0; w < words; ++w)
+        distances[row] += __builtin_popcountll(
+            queries[q * words + w] ^
+            rows[(row / kHammingRows * words + w) * kHammingRows + row % kHammingRows]);
+    std::vector<std::int64_t> ranked(n);
+    std::iota(ranked.begin(), ranked.end(), std::int64_t{0});
+    std::stable_sort(ranked.begin(), ranked.end(), [&](std::int64_t a, std::int64_t b) {
+      return distances[static_cast<std::size_t>(a)] < distances[static_cast<std::size_t>(b)];
+    });
+    expected.insert(expected.end(), ranked.begin(), ranked.begin() + static_cast<long>(count));
+  }
+  for (Tally& tally : tallies)
+    for (const std::size_t threads : kThreads) {
+      std::vector<std::int64_t> found(n_queries * count);
+      hamming_nearest(*tally.path, held, n, words, queries.data(), n_queries, count, found.data(),
+                      threads);
+      for (std::size_t i = 0; i < found.size(); ++i)
+        expect(tally, found[i] == expected[i],
+               "hamming_nearest, n = %zu, %zu words, query %zu of %zu, rank %zu of %zu, %zu threads: "
+               "row %lld instead of %lld",
+               n, words, i / count, n_queries, i % count, count, threads,
+               static_cast<long long>(found[i]), static_cast<long long>(expected[i]));
+    }
+}
+
+void check_gathers(std::vector<Tally>& tallies, std::size_t d) {
+  constexpr std::size_t kRows = 150, kQueries = 7, kWidth = 500;  // 3,500 places: enough for threads
+  std::vector<std::int8_t> codes(kRows * d), query_codes(kQueries * d);
+  for (auto& code : codes) code = static_cast<std::int8_t>(random_.code(0));
+  for (auto& code : query_codes) code = static_cast<std::int8_t>(random_.code(0));
+  std::vector<float> vectors(kRows * d), query_vectors(kQueries * d), scale(kRows);
+  for (auto& x : vectors) x = random_.any();
+  for (auto& x : query_vectors) x = random_.any();
+  for (auto& x : scale) x = std::fabs(random_.symmetric());
+  std::vector<std::int64_t> indices(kQueries * kWidth);
+  for (auto& index : indices) index = static_cast<std::int64_t>(random_.below(kRows + 1)) - 1;
+  const Fenced<std::int8_t> code_room(codes.size());
+  const Fenced<float> vector_room(vectors.size());
+  const std::int8_t* held_codes = code_room.hold(codes);
+  const float* held = vector_room.hold(vectors);
+
+  std::vector<float> approximate(indices.size(), -kInfinity), exact(indices.size(), -kInfinity);
+  for (std::size_t i = 0; i < indices.size(); ++i) {
+    if (indices[i] < 0) continue;
+    const std::size_t row = static_cast<std::size_t>(indices[i]), q = i / kWidth;
+    std::int32_t dot = 0;
+    for (std::size_t j = 0; j < d; ++j) dot += codes[row * d + j] * query_codes[q * d + j];
+    approximate[i] = scale[row] * static_cast<float>(dot);
+    exact[i] = cosine(&vectors[row * d], &query_vectors[q * d], d);
+  }
+  for (Tally& tally : tallies)
+    for (const std::size_t threads : kThreads) {
+      std::vector<float> found(indices.size());
+      int8_gather(*tally.path, held_codes, scale.data(), d, query_codes.data(), kQueries,
+                  indices.data(), kWidth, found.data(), threads);
+      expect(tally, same_bits(found, approximate), "int8_gather, d = %zu, %zu threads", d, threads);
+      cosine_gather(*tally.path, held, d, query_vectors.data(), kQueries, indices.data(), kWidth,
+                    found.data(), threads);
+      expect(tally, same_bits(found, exact), "cosine_gather, d = %zu, %zu threads", d, threads);
+    }
+}
+
+void check_searches(std::vector<Tally>& tallies) {
+  for (const Order order : {Order::kAny, Order::kTwice, Order::kFalling}) {
+    check_certified(tallies, 2500, 96, 44, 1, 10, order);
+    check_certified(tallies, 2500, 24, 12, 2, 300, order);  // places beyond the first guess
+    check_certified(tallies, 2500, 33, 4, 7, 300, order);  // 4 of 33 components bound very little
+    check_certified(tallies, 700, 20, 20, 100, 3, order);  // more queries than one pass takes
+    check_certified(tallies, 50, 384, 100, 3, 60, order);  // fewer rows than places
+  }
+  for (const Order order : {Order::kAny, Order::kFalling})
+    for (const std::size_t words : {1, 6, 7, 40}) {
+      check_hamming_nearest(tallies, 5003, words, 1, 1, order);
+      check_hamming_nearest(tallies, 5003, words, 1, 900, order);
+      check_hamming_nearest(tallies, 2003, words, 13, 300, order);
+      check_hamming_nearest(tallies, 9, words, 3, 9, order);
+    }
+  for (const std::size_t d : {1, 17, 96, 384, 1000}) check_gathers(tallies, d);
+}
+
+}  // namespace
+
+int main(int n_wanted, char** wanted) {
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what was found is said before a crash
+  std::vector<Tally> tallies;
+  std::string there, asked;
+  for (const Path* path :
+       {avx512_path(), avx2_path(), neon_dot_path(), neon_path(), portable_path()}) {
+    if (!path) continue;
+    tallies.push_back({path});
+    there += std::string(" ") + path->name;
+  }
+  for (int i = 1; i < n_wanted; ++i) asked += std::string(" ") + wanted[i];
+  if (!asked.empty() && asked != there) {
+    std::printf("paths wanted:%s; this processor has:%s\n", asked.c_str(), there.c_str());
+    return 1;
+  }
+  check_scans(tallies);
+  check_hammings(tallies);
+  check_int8_dots(tallies);
+  check_lane_dots(tallies);
+  check_searches(tallies);
+  bool passed = true;
+  for (const Tally& tally : tallies) {
+    std::printf("%-8s %zu comparisons, %zu differences\n", tally.path->name, tally.compared,
+                tally.different);
+    passed = passed && tally.different == 0;
+  }
+  return passed ? 0 : 1;
+}
