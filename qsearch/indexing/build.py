@@ -25,7 +25,7 @@ from qsearch.indexing.chunks import ChunkMaker, chunk_digest, chunk_records, rea
 from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
 from qsearch.indexing.survey import survey
-from qsearch.retrieval import build_graph, check_queries, measure
+from qsearch.retrieval import FROM_DOCUMENTS, build_graph, check_queries, measure
 from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH
 from qsearch.store.staging import check_target, real_target
@@ -289,7 +289,7 @@ class _Build:
         segments = writer.open_segments(self.dimensions)
         queries, measured_on = self._tune_queries(), self.options.tuned_on
         if queries is None:
-            measured_on = "documents of the index, each left out of its own results"
+            measured_on = FROM_DOCUMENTS
         with self._phase("tune", None, "queries"):
             tuning = measure(segments, queries, measured_on, self.progress.advance)
         writer.put_settings({"tuning": None if tuning is None else tuning.to_json()})

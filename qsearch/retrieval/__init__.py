@@ -11,10 +11,11 @@ from qsearch.retrieval.explain import stage_ranks
 from qsearch.retrieval.graph import GraphCandidates, build_graph
 from qsearch.retrieval.ranking import CandidateSource, Ranking, Stage, check_queries
 from qsearch.retrieval.searcher import METHODS, Request, Searcher
-from qsearch.retrieval.tuning import CONFIDENCE, Plan, Tuning, measure
+from qsearch.retrieval.tuning import CONFIDENCE, FROM_DOCUMENTS, Plan, Tuning, measure
 
 __all__ = [
     "CONFIDENCE",
+    "FROM_DOCUMENTS",
     "METHODS",
     "BinaryCandidates",
     "CandidateSource",

@@ -4,6 +4,11 @@ For every sample query the true neighbours are found by exact search, and for ea
 of rows with a smaller Hamming distance, and with a higher int8 score. A neighbour is found by the
 cascade if these ranks are below the numbers of candidates that the two stages pass on, so one pass
 gives the recall at every number of candidates.
+
+Queries are not documents: they lie farther from all of them, and their neighbours stand farther behind
+by binary codes. Where no sample of queries is given, documents serve, and beside them the middles between
+two documents; the curve takes the worse of the two. On 100,000 real texts 0.99 takes 364 candidates for
+documents, 567 for real queries, and 882 for such middles.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.store import Segment
 
-__all__ = ["CONFIDENCE", "Curve", "Plan", "Point", "Tuning", "measure", "sample_rows"]
+__all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "Curve", "Plan", "Point", "Tuning", "measure"]
+
+FROM_DOCUMENTS = "documents and middles between two, each left out of its own results"
 
 CONFIDENCE = 0.95
 _QUANTILE = 1.645  # of the normal distribution at CONFIDENCE, one-sided
@@ -152,12 +159,6 @@ class Tuning:
         )
 
 
-def sample_rows(segments: Sequence[Segment], count: int = _QUERIES) -> NDArray[np.int64]:
-    """Positions of documents, evenly spread over an index, to serve as queries."""
-    total = sum(segment.rows for segment in segments)
-    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
-
-
 def measure(
     segments: Sequence[Segment],
     queries: NDArray[np.float32] | None,
@@ -169,8 +170,8 @@ def measure(
 
     Args:
         segments: of the index.
-        queries: (q, d) float32 sample queries; ``None`` takes documents of the index, each of which
-            is then left out of its own results.
+        queries: (q, d) float32 sample queries; ``None`` makes them of documents of the index, which
+            are then left out of their own results.
         measured_on: what ``queries`` are.
         advance: told how many queries were just done.
         threads: ``None``: all.
@@ -184,9 +185,9 @@ def measure(
     if not depths:
         return None
     own = None
+    groups = np.zeros(0 if queries is None else len(queries), dtype=np.int64)
     if queries is None:
-        own = sample_rows(segments)
-        queries = _rows_at(segments, own)
+        queries, own, groups = _made_of_documents(segments, total)
     exact, cascade = ExactSearch(segments), Cascade(segments)
     deepest = depths[-1]
     binary_ranks = np.empty((len(queries), deepest), dtype=np.int64)
@@ -208,16 +209,17 @@ def measure(
         points: list[Point] = []
         for candidates in _grid(4 * k, most):
             found = (binary_ranks[:, :k] < candidates) & (int8_ranks[:, :k] < kept)
-            recalls = found.mean(axis=1)
-            if points and recalls.mean() == points[-1].recall:
+            recalls = [found[groups == group].mean(axis=1) for group in np.unique(groups)]
+            recall = min(float(of_group.mean()) for of_group in recalls)
+            if points and round(recall, 6) == points[-1].recall:
                 continue
             passed_on = max(k, min(kept, candidates))
             search = partial(cascade.search, timed, k, candidates, passed_on, threads)
             points.append(
                 Point(
                     candidates,
-                    round(float(recalls.mean()), 6),
-                    round(_low(recalls), 6),
+                    round(recall, 6),
+                    round(min(_low(of_group) for of_group in recalls), 6),
                     round(_milliseconds(search, len(timed)), 5),
                 )
             )
@@ -225,12 +227,30 @@ def measure(
     return Tuning(measured_on, len(queries), total, tuple(curves))
 
 
-def _rows_at(segments: Sequence[Segment], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    rows = []
-    for segment in segments:
-        here = positions - segment.first_position
-        rows.append(segment.vectors[here[(here >= 0) & (here < segment.rows)]])
-    return np.concatenate(rows)
+def _made_of_documents(
+    segments: Sequence[Segment], total: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Documents, evenly spread, and middles between them; (q, 2) positions they are made of; groups."""
+    count = min(_QUERIES // 2, total)
+    positions = np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
+    rows = np.concatenate(
+        [
+            segment.vectors[here[(here >= 0) & (here < segment.rows)]]
+            for segment in segments
+            for here in [positions - segment.first_position]
+        ]
+    )
+    order = np.random.default_rng(0).permutation(len(rows))
+    middles = rows + rows[order]
+    usable = np.abs(middles).max(axis=1) > 0.01  # two opposite documents have no middle
+    own = np.concatenate(
+        [
+            np.stack([positions, np.full(len(positions), -1)], axis=1),
+            np.stack([positions, positions[order]], axis=1)[usable],
+        ]
+    )
+    groups = np.repeat([0, 1], [len(rows), int(usable.sum())])
+    return np.concatenate([rows, middles[usable]]), own, groups
 
 
 def _stage_ranks(
@@ -247,10 +267,10 @@ def _stage_ranks(
 
     A neighbour that is not among ``most`` candidates has a rank that no number of them reaches.
     """
-    extra = 0 if left_out is None else 1
-    truth = exact.search(queries, depth + extra, threads).positions
-    if left_out is not None:
-        truth = _without(truth, left_out)
+    if left_out is None:
+        left_out = np.full((len(queries), 0), -1, dtype=np.int64)
+    truth = exact.search(queries, depth + left_out.shape[1], threads).positions
+    truth = _without(truth, left_out)[:, :depth]
     chosen = cascade.choose(queries, most, threads)
     scores = cascade.int8_scores(queries, chosen, threads)
     positions = np.concatenate(
@@ -258,31 +278,33 @@ def _stage_ranks(
         axis=1,
     )
     places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
+    segments_of_places = np.repeat(np.arange(len(chosen)), [rows.shape[1] for rows in chosen])
     never = np.iinfo(np.int64).max
     binary_ranks = np.full(truth.shape, never)
     int8_ranks = np.full(truth.shape, never)
     for i in range(len(queries)):
         order = np.argsort(positions[i])
-        found = np.searchsorted(positions[i], truth[i], sorter=order).clip(max=len(order) - 1)
+        by_score = np.empty(len(order), dtype=np.int64)
+        by_score[np.argsort(-scores[i], kind="stable")] = np.arange(len(order))
+        wanted = np.concatenate([truth[i], left_out[i]])
+        found = np.searchsorted(positions[i], wanted, sorter=order).clip(max=len(order) - 1)
         at = order[found]
-        there = positions[i, at] == truth[i]
-        binary_ranks[i, there] = places[at[there]]
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[np.argsort(-scores[i], kind="stable")] = np.arange(len(order))
-        int8_ranks[i, there] = rank[at[there]]
-    if left_out is not None:
-        # The document itself is the first of all candidates, and is not counted.
-        binary_ranks[binary_ranks != never] -= 1
-        int8_ranks[int8_ranks != never] -= 1
-    return binary_ranks.clip(min=0), int8_ranks.clip(min=0)
+        there = positions[i, at] == wanted
+        segment_of = segments_of_places[at]
+        for ranks, of_stage in ((binary_ranks, places), (int8_ranks, by_score)):
+            rank = np.where(there, of_stage[at], never)
+            # What is left out of the results does not count among the candidates before them.
+            earlier = rank[depth:, None] < rank[None, :depth]
+            if of_stage is places:  # which are counted in each segment
+                earlier &= segment_of[depth:, None] == segment_of[None, :depth]
+            ranks[i] = np.where(there[:depth], rank[:depth] - earlier.sum(axis=0), never)
+    return binary_ranks, int8_ranks
 
 
 def _without(truth: NDArray[np.int64], left_out: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Drop one document from each row: the given one, or the last where it is not there."""
-    drop = truth == left_out[:, None]
-    drop[~drop.any(axis=1), -1] = True
-    left: NDArray[np.int64] = truth[~drop].reshape(len(truth), -1)
-    return left
+    """Move the left-out documents of each row behind all others."""
+    dropped = (truth[:, :, None] == left_out[:, None, :]).any(axis=2)
+    return np.take_along_axis(truth, np.argsort(dropped, axis=1, kind="stable"), axis=1)
 
 
 def _kept(int8_ranks: NDArray[np.int64], k: int) -> int:

@@ -41,14 +41,7 @@ inline std::uint64_t reach(__m512i dots, const float* bounds, const ScanQuery& q
              reach(s##q##1, bounds + 3 * kBlockRows, queries[q]) << 16 |        \
              reach(s##q##2, bounds + 6 * kBlockRows, queries[q]) << 32 |        \
              reach(s##q##3, bounds + 9 * kBlockRows, queries[q]) << 48;
-// One query reads as fast as memory gives: the next four blocks are asked for while these are used.
-#define FETCH_NEXT                                                       \
-  __builtin_prefetch(blocks + 4 * block_bytes + offset);                 \
-  __builtin_prefetch(block1 + 4 * block_bytes + offset);                 \
-  __builtin_prefetch(block2 + 4 * block_bytes + offset);                 \
-  __builtin_prefetch(block3 + 4 * block_bytes + offset);
-#define FETCH_NOTHING
-#define SCAN_FOUR(name, each, fetch)                                                                   \
+#define SCAN_FOUR(name, each)                                                                   \
   void name(const std::uint8_t* blocks, const float* bounds, std::size_t groups,                \
             const std::int32_t* at, std::size_t stride, const ScanQuery* queries,               \
             std::uint64_t masks[kTileQueries]) {                                                \
@@ -57,7 +50,7 @@ inline std::uint64_t reach(__m512i dots, const float* bounds, const ScanQuery& q
                        *block3 = block2 + block_bytes;                                          \
     each(DECLARE) for (std::size_t g = 0; g < groups; ++g, at += stride) {                      \
       const std::size_t offset = g * kBlockRows * kGroup;                                       \
-      fetch const __m512i rows0 = _mm512_loadu_si512(blocks + offset);                          \
+      const __m512i rows0 = _mm512_loadu_si512(blocks + offset);                                \
       const __m512i rows1 = _mm512_loadu_si512(block1 + offset);                                \
       const __m512i rows2 = _mm512_loadu_si512(block2 + offset);                                \
       const __m512i rows3 = _mm512_loadu_si512(block3 + offset);                                \
@@ -72,30 +65,41 @@ inline std::uint64_t reach(__m512i dots, const float* bounds, const ScanQuery& q
 #define EACH_4(of) EACH_3(of) of(3)
 #define EACH_5(of) EACH_4(of) of(4)
 #define EACH_6(of) EACH_5(of) of(5)
-SCAN_FOUR(scan_four_1, EACH_1, FETCH_NEXT)
-SCAN_FOUR(scan_four_2, EACH_2, FETCH_NEXT)
-SCAN_FOUR(scan_four_3, EACH_3, FETCH_NOTHING)
-SCAN_FOUR(scan_four_4, EACH_4, FETCH_NOTHING)
-SCAN_FOUR(scan_four_5, EACH_5, FETCH_NOTHING)
-SCAN_FOUR(scan_four_6, EACH_6, FETCH_NOTHING)
+SCAN_FOUR(scan_four_2, EACH_2)
+SCAN_FOUR(scan_four_3, EACH_3)
+SCAN_FOUR(scan_four_4, EACH_4)
+SCAN_FOUR(scan_four_5, EACH_5)
+SCAN_FOUR(scan_four_6, EACH_6)
 
-// What is left over at the end of the rows: one block against one query.
+// One block against one query. Memory decides how fast this is, so it is read strictly in order, and
+// asked for some blocks ahead; four sums keep the multiplications from waiting for each other.
 std::uint64_t scan_one(const std::uint8_t* block, const float* bounds, std::size_t groups,
                        const std::int32_t* at, std::size_t stride, const ScanQuery& query) {
-  __m512i dots = _mm512_setzero_si512();
-  for (std::size_t g = 0; g < groups; ++g)
-    dots = _mm512_dpbusd_epi32(dots, _mm512_loadu_si512(block + g * kBlockRows * kGroup),
-                               _mm512_set1_epi32(at[g * stride]));
-  return reach(dots, bounds, query);
+  constexpr std::size_t kLine = kBlockRows * kGroup, kAhead = 32 * kLine;
+  __m512i sums[4];
+  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  std::size_t g = 0;
+  for (; g + 4 <= groups; g += 4) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::uint8_t* line = block + (g + i) * kLine;
+      __builtin_prefetch(line + kAhead);
+      multiply_add(sums[i], _mm512_loadu_si512(line), _mm512_set1_epi32(at[(g + i) * stride]));
+    }
+  }
+  for (; g < groups; ++g)
+    multiply_add(sums[0], _mm512_loadu_si512(block + g * kLine), _mm512_set1_epi32(at[g * stride]));
+  return reach(_mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]),
+                                _mm512_add_epi32(sums[2], sums[3])),
+               bounds, query);
 }
 
 void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
           const std::int32_t* packed, const ScanQuery* queries, std::size_t n_queries,
           std::uint64_t masks[kTileQueries]) {
-  if (count == kTileBlocks) {
-    constexpr decltype(&scan_four_1) kScans[] = {scan_four_1, scan_four_2, scan_four_3,
-                                                 scan_four_4, scan_four_5, scan_four_6};
-    kScans[n_queries - 1](blocks, bounds, groups, packed, n_queries, queries, masks);
+  if (count == kTileBlocks && n_queries > 1) {
+    constexpr decltype(&scan_four_2) kScans[] = {scan_four_2, scan_four_3, scan_four_4, scan_four_5,
+                                                 scan_four_6};
+    kScans[n_queries - 2](blocks, bounds, groups, packed, n_queries, queries, masks);
     return;
   }
   for (std::size_t q = 0; q < n_queries; ++q) {
