@@ -7,6 +7,9 @@ All that is compared runs in one process on the same vectors, one thread unless 
 and takes turns: each repetition times every system once, so that a machine that slows down slows down
 all of them. Printed are medians with the smallest and largest of the repetitions, and ratios of medians.
 
+Every second query is given to the build as a sample to measure recall with (``--tune-queries``); speed and
+recall are measured with the others.
+
 With --rows more rows are made from those there are: row n is a mixture, at random from 1 : 0 to
 0.5 : 0.5, of row n modulo the number of rows and of another row chosen at random, normalised. That
 keeps the geometry of the real texts: each new row lies between two of them.
@@ -50,7 +53,7 @@ def main() -> None:
     if arguments.rows:
         rows = mixed(rows, arguments.rows)
     with tempfile.TemporaryDirectory() as folder:
-        run(rows, queries, Path(folder) / "index", arguments)
+        run(rows, queries[1::2].copy(), queries[::2].copy(), Path(folder) / "index", arguments)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -71,19 +74,26 @@ def mixed(rows: np.ndarray, count: int) -> np.ndarray:
     return made
 
 
-def run(rows: np.ndarray, queries: np.ndarray, folder: Path, arguments: argparse.Namespace) -> None:
+def run(
+    rows: np.ndarray,
+    queries: np.ndarray,
+    sample: np.ndarray,
+    folder: Path,
+    arguments: argparse.Namespace,
+) -> None:
     """Build everything, measure, print."""
     import faiss
     import turbovec
 
-    from qsearch import Index
+    from qsearch import BuildOptions, Index
     from qsearch.codes import binary_codes, query_words
     from qsearch.kernels import hamming_nearest, kernel_path
 
     faiss.omp_set_num_threads(1)
     n, d = rows.shape
     started = time.perf_counter()
-    index = Index.build(None, folder, embeddings=rows)
+    options = BuildOptions(tune_queries=sample, tuned_on="other queries of the set")
+    index = Index.build(None, folder, embeddings=rows, options=options)
     print(f"{n:,} rows of {d} dimensions, {len(queries)} queries, k = {K}, batches of {BATCH}")
     print(f"{processor()}, kernels {kernel_path()}, {arguments.repeats} repetitions")
     print(f"qsearch built its index in {time.perf_counter() - started:.1f} s", flush=True)

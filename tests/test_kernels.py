@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -204,3 +206,33 @@ def test_threads_are_counted_by_variable_or_processors(monkeypatch: pytest.Monke
     assert kernels.thread_count() >= 1
     monkeypatch.setenv("QSEARCH_THREADS", "3")
     assert kernels.thread_count() == 3
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """The pool of the parent has none in the child, which must not wait for them."""
+    rows = np.random.default_rng(0).standard_normal((5000, 32)).astype(np.float32)
+    blocks, words = pack_blocks(binary_codes(rows)), query_words(binary_codes(rows[:1]))
+    expected = kernels.hamming_nearest(blocks, words, 5000, 20, 3)
+    child = os.fork()
+    if child == 0:
+        found = kernels.hamming_nearest(blocks, words, 5000, 20, 3)
+        os._exit(0 if np.array_equal(found, expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
+def test_python_threads_share_the_kernels() -> None:
+    rows = np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float32)
+    blocks, words = pack_blocks(binary_codes(rows)), query_words(binary_codes(rows[:8]))
+    expected = hamming_nearest(blocks, words, 20_000, 50)
+
+    def search(number: int) -> bool:
+        some = slice(number % 8, number % 8 + 1)
+        found = kernels.hamming_nearest(blocks, words[some], 20_000, 50, 2)
+        return np.array_equal(found, expected[some])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(search, range(200)))

@@ -30,6 +30,10 @@ _SCAN_SLACK = 20.0 * FLOAT_ROUNDOFF
 """The scan computes in float32: at most six roundings of numbers below 3."""
 
 
+_FEW = 4
+"""A matrix product is worth its conversions for more queries than this."""
+
+
 class QueryCodes(NamedTuple):
     """Codes of q queries.
 
@@ -70,7 +74,10 @@ def rotated_query_codes(
         Codes padded with zeros to a multiple of 4.
     """
     h, d = rotation.shape
-    kept = project(units, rotation, 1)
+    if len(units) > _FEW:
+        kept = units.astype(np.float64) @ rotation.T.astype(np.float64)
+    else:
+        kept = project(units, rotation, 1)
     codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP)
     slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
     intervals = np.empty((len(units), 4))

@@ -1,55 +1,21 @@
 #include "search.hpp"
 
 #include "lanes.hpp"
+#include "pool.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <exception>
 #include <functional>
 #include <limits>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 namespace qsearch {
 namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
-
-// Run work(part) for part = 0 .. parts - 1, each in a thread of its own, the last in this one.
-// Threads are made for the call: a pool would not survive a fork, and a scan takes far longer than
-// the 20 microseconds that a thread does.
-template <typename Work>
-void in_parallel(std::size_t parts, const Work& work) {
-  if (parts <= 1) {
-    if (parts) work(std::size_t{0});
-    return;
-  }
-  std::exception_ptr failure;
-  std::mutex lock;
-  const auto guarded = [&](std::size_t part) {
-    try {
-      work(part);
-    } catch (...) {
-      const std::lock_guard<std::mutex> guard(lock);
-      failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (std::size_t part = 0; part + 1 < parts; ++part) {
-    try {
-      threads.emplace_back(guarded, part);
-    } catch (const std::system_error&) {  // no more threads: this one does the work
-      guarded(part);
-    }
-  }
-  guarded(parts - 1);
-  for (auto& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
-}
 
 std::size_t share(std::size_t total, std::size_t parts, std::size_t part) {
   return total / parts * part + std::min(part, total % parts);
@@ -159,6 +125,10 @@ float scan_threshold(float score, const Interval& interval) {
   return std::nextafter(std::nextafter(rounded, kNone), kNone);
 }
 
+float round_down(double value) {
+  return std::nextafter(static_cast<float>(value), kNone);
+}
+
 float round_up(double value) {
   return std::nextafter(static_cast<float>(value), std::numeric_limits<float>::infinity());
 }
@@ -221,7 +191,7 @@ class Worker {
         code_sums_(count_),
         squares_(count_),
         found_(count_),
-        survivors_(count_ * kRoom) {
+        survivors_(new std::uint32_t[count_ * kRoom]) {
     std::int32_t* place = packed_.data();
     for (std::size_t tile = 0; tile < count_; tile += kTileQueries) {
       const std::size_t n = std::min(kTileQueries, count_ - tile);
@@ -313,12 +283,13 @@ class Worker {
 
   void refine(std::size_t q, State& state, Counts& counts) {
     const std::size_t found = found_[q], d = rows_.d;
-    const std::uint32_t* survivors = survivors_.data() + q * kRoom;
+    const std::uint32_t* survivors = survivors_.get() + q * kRoom;
     const std::int8_t* codes = queries_.codes + (first_ + q) * d;
     const Interval& interval = intervals_[q];
     counts.reached += static_cast<std::int64_t>(found);
     std::size_t waiting[kWaiting];
     std::size_t n_waiting = 0;
+    if (state.used == kNone && found > k_) start(found, survivors, codes, q, state);
     for (std::size_t i = 0; i < found; ++i) {
       const std::size_t row = survivors[i];
       if (state.used != kNone) {
@@ -336,6 +307,25 @@ class Worker {
       }
     }
     score(q, waiting, n_waiting, state, counts);
+  }
+
+  // Before any row is scored: k rows whose scores are at least so high by their int8 codes.
+  void start(std::size_t found, const std::uint32_t* survivors, const std::int8_t* codes,
+             std::size_t q, State& state) {
+    const Interval& interval = intervals_[q];
+    scratch_.resize(found);
+    for (std::size_t i = 0; i < found; ++i) {
+      const std::size_t row = survivors[i];
+      const double dot =
+          path_.int8_dot(rows_.int8 + row * rows_.d, codes, rows_.d, code_sums_[q]);
+      const double bound = interval.factor * rows_.scale[row] * dot -
+                           interval.residual_factor * rows_.residual[row] - interval.slack;
+      scratch_[i] = round_down(bound - 0x1p-24);
+    }
+    const auto at = scratch_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
+    std::nth_element(scratch_.begin(), at, scratch_.end(), std::greater<float>());
+    state.floor = *at;
+    state.used = *at;
   }
 
   void score(std::size_t q, const std::size_t* rows, std::size_t n, State& state, Counts& counts) {
@@ -381,7 +371,7 @@ class Worker {
   std::vector<std::int32_t> code_sums_;
   std::vector<double> squares_;
   std::vector<std::size_t> found_;
-  std::vector<std::uint32_t> survivors_;
+  std::unique_ptr<std::uint32_t[]> survivors_;  // not set to zero: little of it is touched
   std::vector<float> scratch_;
   bool finite_ = true;
 };

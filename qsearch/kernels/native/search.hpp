@@ -44,6 +44,7 @@ struct Counts {
 // The two roundings of the scan, outwards: a float that is not below `value`, and the smallest bound
 // that lets a row through which could still reach `score`.
 float round_up(double value);
+float round_down(double value);
 float scan_threshold(float score, const Interval& interval);
 
 // Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
