@@ -218,6 +218,8 @@ def run(
         ratio("recall=0.99 against faiss HNSW32,SQ8", "qsearch recall=0.99", graph_name)
     two_threads(index, queries, arguments.repeats)
     stages(index, queries)
+    differences(index, np.concatenate([queries, sample]))
+    promises(index, queries)
 
 
 def measured(
@@ -271,13 +273,46 @@ def stages(index: Any, queries: np.ndarray) -> None:
             f"rows at {stage.name:16} median {np.median(stage.rows):>10,.0f}   "
             f"99th percentile {np.quantile(stage.rows, 0.99):>10,.0f}"
         )
-    print(
-        index.tuning
-        and "\n".join(
-            f"recall {recall}: {index.tuning.plan(recall, K)}"
-            for recall in (0.9, 0.95, 0.99, 0.999)
+
+
+def differences(index: Any, queries: np.ndarray) -> None:
+    """Compare exact search with the definition: every row scored in float64, ties by position."""
+    from qsearch.kernels import cosine_gather
+    from qsearch.retrieval.ranking import top_k
+
+    found = index.search_vectors(queries, K)
+    different = 0
+    for i in range(len(queries)):
+        scores, positions = [], []
+        for segment in index._segments:
+            every = np.arange(segment.rows)
+            scores.append(cosine_gather(segment.vectors, queries[i : i + 1], every[None])[0])
+            positions.append(every + segment.first_position)
+        best, where = top_k(np.concatenate(scores), np.concatenate(positions), K)
+        different += not (
+            np.array_equal(where, found.positions[i]) and np.array_equal(best, found.scores[i])
         )
-    )
+    print(f"queries whose hits or scores differ from brute force: {different} of {len(queries)}")
+
+
+def promises(index: Any, queries: np.ndarray) -> None:
+    """Whether 20 random samples of 100 queries get the recall that is asked for."""
+    generator = np.random.default_rng(0)
+    truth = index.search_vectors(queries, K).positions
+    for asked in (0.9, 0.95, 0.98, 0.99, 0.999):
+        plan = index.tuning.plan(asked, K)
+        found = index.search_vectors(queries, K, recall=asked).positions
+        recalls = np.array([len(set(a) & set(b)) / K for a, b in zip(truth, found, strict=True)])
+        samples = [
+            recalls[generator.choice(len(recalls), min(100, len(recalls)), replace=False)].mean()
+            for _ in range(20)
+        ]
+        reached = sum(sample >= asked for sample in samples)
+        way = f"exact ({plan.reason})" if plan.exact else f"{plan.candidates:,} candidates"
+        print(
+            f"recall {asked:<5} asked: {way}; {np.mean(recalls):.4f} on average, "
+            f"reached by {reached} of 20 samples, the lowest {min(samples):.4f}"
+        )
 
 
 def processor() -> str:

@@ -43,7 +43,7 @@ _MAX_SHARE = 8
 """More than an eighth of the rows as candidates costs more than an exact search."""
 
 _MAX_CANDIDATES = 1 << 14
-_TIMED_QUERIES = 32
+_TIMED_QUERIES = 64
 _REPEATS = 3
 
 
