@@ -29,12 +29,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        if os.environ.get(name) != str(options.threads):
-            # These are read when the libraries are loaded: start again with them set.
-            os.environ.update({name: str(options.threads) for name in (
-                "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})  # fmt: skip
-            os.execv(sys.executable, [sys.executable, *sys.argv])
+    limits = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "QSEARCH_THREADS"),
+        str(options.threads),
+    )
+    if any(os.environ.get(name) != value for name, value in limits.items()):
+        # These are read when the libraries are loaded: start again with them set.
+        os.environ.update(limits)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     compare(options.vectors, options.queries, options.repeats)
 
 

@@ -28,8 +28,14 @@ class ExactSearch:
     that have no rotated codes, a float32 matrix product with a margin for its rounding does it.
     """
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
-        """Take the segments in document order."""
+    def __init__(self, segments: Sequence[Segment], *, release: bool = False) -> None:
+        """Take the segments in document order.
+
+        Args:
+            segments: of the index.
+            release: let go of each segment's memory when it has been searched.
+        """
+        self._release = release
         self._segments = list(segments)
         self._errors = [
             0.0 if segment.rotated is None else rotation_error(segment.rotated.rotation)
@@ -77,6 +83,8 @@ class ExactSearch:
                 )
             except FloatingPointError as failure:
                 raise damaged(segment) from failure
+            if self._release:
+                segment.release()
             done += segment.rows
             scanned += segment.rows
             scanned_bytes += rotated.blocks.nbytes + rotated.bounds.nbytes

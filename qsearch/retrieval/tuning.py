@@ -23,8 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.codes import int8_query_codes
+from qsearch.kernels import int8_gather
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.ranking import unit_queries
 from qsearch.store import Segment
 
 __all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "Curve", "Plan", "Point", "Tuning", "measure"]
@@ -43,6 +46,7 @@ _MAX_SHARE = 8
 """More than an eighth of the rows as candidates costs more than an exact search."""
 
 _MAX_CANDIDATES = 1 << 14
+_PIECE_ROWS = 1 << 13
 _TIMED_QUERIES = 64
 _REPEATS = 3
 
@@ -184,11 +188,14 @@ def measure(
     depths = [k for k in _DEPTHS if most >= 4 * k]
     if not depths:
         return None
+    # Measuring must not need more memory than building did: the index is gone through in pieces, and
+    # the memory behind each is let go of again.
+    pieces = [piece for segment in segments for piece in segment.pieces(_PIECE_ROWS)]
     own = None
     groups = np.zeros(0 if queries is None else len(queries), dtype=np.int64)
     if queries is None:
-        queries, own, groups = _made_of_documents(segments, total)
-    exact, cascade = ExactSearch(segments), Cascade(segments)
+        queries, own, groups = _made_of_documents(pieces, total)
+    exact, cascade = ExactSearch(pieces, release=True), Cascade(segments)
     deepest = depths[-1]
     binary_ranks = np.empty((len(queries), deepest), dtype=np.int64)
     int8_ranks = np.empty((len(queries), deepest), dtype=np.int64)
@@ -198,7 +205,7 @@ def measure(
         these = slice(start, start + len(some))
         left_out = None if own is None else own[these]
         binary_ranks[these], int8_ranks[these] = _stage_ranks(
-            segments, exact, cascade, some, deepest, most, left_out, threads
+            segments, pieces, exact, cascade, some, deepest, most, left_out, threads
         )
         advance(len(some))
     timed = queries[:_TIMED_QUERIES]
@@ -213,33 +220,75 @@ def measure(
             recall = min(float(of_group.mean()) for of_group in recalls)
             if points and round(recall, 6) == points[-1].recall:
                 continue
-            passed_on = max(k, min(kept, candidates))
-            search = partial(cascade.search, timed, k, candidates, passed_on, threads)
             points.append(
                 Point(
                     candidates,
                     round(recall, 6),
                     round(min(_low(of_group) for of_group in recalls), 6),
-                    round(_milliseconds(search, len(timed)), 5),
+                    round(_cascade_time(cascade, pieces, timed, k, candidates, kept, threads), 5),
                 )
             )
+            if points[-1].milliseconds > 1.5 * exact_time:
+                break  # more candidates will not become faster
         curves.append(Curve(k, kept, round(exact_time, 5), tuple(points)))
     return Tuning(measured_on, len(queries), total, tuple(curves))
 
 
+def _cascade_time(
+    cascade: Cascade,
+    pieces: Sequence[Segment],
+    queries: NDArray[np.float32],
+    k: int,
+    candidates: int,
+    kept: int,
+    threads: int | None,
+) -> float:
+    """Milliseconds for one query of the cascade.
+
+    The first stage is timed on the whole index, the others on one piece: they look at rows all over the
+    index, and the memory behind them would add up.
+    """
+    first = _milliseconds(partial(cascade.choose, queries, candidates, threads), len(queries))
+    piece = pieces[len(pieces) // 2]
+    some = max(k, min(candidates, piece.rows // 2))
+    alone = Cascade([piece])
+    passed_on = max(k, min(kept, some))
+    both = _milliseconds(
+        partial(alone.search, queries, k, some, passed_on, threads), len(queries)
+    ) - _milliseconds(partial(alone.choose, queries, some, threads), len(queries))
+    piece.release()
+    return first + max(0.0, both) * max(1.0, candidates / some)
+
+
+def _int8_scores(
+    pieces: Sequence[Segment],
+    queries: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    threads: int | None,
+) -> NDArray[np.float32]:
+    """Scores by int8 codes of chosen documents, one piece of the index after the other."""
+    codes = int8_query_codes(unit_queries(queries)).codes
+    scores = np.full(positions.shape, -np.inf, dtype=np.float32)
+    for piece in pieces:
+        rows = positions - piece.first_position
+        rows[(rows < 0) | (rows >= piece.rows)] = -1
+        np.maximum(scores, int8_gather(piece.int8, piece.scale, codes, rows, threads), out=scores)
+        piece.release()
+    return scores
+
+
 def _made_of_documents(
-    segments: Sequence[Segment], total: int
+    pieces: Sequence[Segment], total: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Documents, evenly spread, and middles between them; (q, 2) positions they are made of; groups."""
     count = min(_QUERIES // 2, total)
     positions = np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
-    rows = np.concatenate(
-        [
-            segment.vectors[here[(here >= 0) & (here < segment.rows)]]
-            for segment in segments
-            for here in [positions - segment.first_position]
-        ]
-    )
+    chosen = []
+    for piece in pieces:
+        here = positions - piece.first_position
+        chosen.append(piece.vectors[here[(here >= 0) & (here < piece.rows)]])
+        piece.release()
+    rows = np.concatenate(chosen)
     order = np.random.default_rng(0).permutation(len(rows))
     middles = rows + rows[order]
     usable = np.abs(middles).max(axis=1) > 0.01  # two opposite documents have no middle
@@ -255,6 +304,7 @@ def _made_of_documents(
 
 def _stage_ranks(
     segments: Sequence[Segment],
+    pieces: Sequence[Segment],
     exact: ExactSearch,
     cascade: Cascade,
     queries: NDArray[np.float32],
@@ -272,11 +322,11 @@ def _stage_ranks(
     truth = exact.search(queries, depth + left_out.shape[1], threads).positions
     truth = _without(truth, left_out)[:, :depth]
     chosen = cascade.choose(queries, most, threads)
-    scores = cascade.int8_scores(queries, chosen, threads)
     positions = np.concatenate(
         [rows + segment.first_position for rows, segment in zip(chosen, segments, strict=True)],
         axis=1,
     )
+    scores = _int8_scores(pieces, queries, positions, threads)
     places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
     segments_of_places = np.repeat(np.arange(len(chosen)), [rows.shape[1] for rows in chosen])
     never = np.iinfo(np.int64).max

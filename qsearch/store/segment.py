@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from qsearch.codes import (
     rotation_error,
 )
 from qsearch.errors import IndexFormatError
+from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
 from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import (
     ARRAYS,
@@ -144,6 +146,51 @@ class Segment:
             graph=graph,
             **arrays,
         )
+
+    def pieces(self, rows: int) -> list[Segment]:
+        """The same rows as several segments of at most ``rows`` rows (a multiple of 16), not copied."""
+        if rows % ROTATED_BLOCK_ROWS:
+            raise ValueError(f"pieces must have a multiple of {ROTATED_BLOCK_ROWS} rows")
+        return [
+            self._piece(first, min(first + rows, self.rows)) for first in range(0, self.rows, rows)
+        ]
+
+    def _piece(self, first: int, last: int) -> Segment:
+        rotated = self.rotated
+        if rotated is not None:
+            blocks = slice(first // ROTATED_BLOCK_ROWS, -(-last // ROTATED_BLOCK_ROWS))
+            rotated = RotatedArrays(
+                rotated.rotation, rotated.blocks[blocks], rotated.bounds[blocks]
+            )
+        return replace(
+            self,
+            first_position=self.first_position + first,
+            rows=last - first,
+            vectors=self.vectors[first:last],
+            int8=self.int8[first:last],
+            scale=self.scale[first:last],
+            residual=self.residual[first:last],
+            binary=self.binary[first // BLOCK_ROWS : -(-last // BLOCK_ROWS)],
+            rotated=rotated,
+            graph=None,
+        )
+
+    def release(self) -> None:
+        """Let go of the memory behind the maps; what is needed again is read from disk again."""
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        arrays: list[NDArray[Any]] = [
+            self.vectors, self.int8, self.scale, self.residual, self.binary
+        ]  # fmt: skip
+        if self.rotated is not None:
+            arrays += [self.rotated.blocks, self.rotated.bounds]
+        for array in arrays:
+            owner: Any = array
+            while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
+                owner = owner.base
+            mapped = getattr(owner, "_mmap", None)
+            if mapped is not None:
+                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _check_size(path: Path, entry: FileEntry | None, expected: int) -> None:
