@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qsearch import BuildOptions, Index, IndexFormatError, verify_index
+from qsearch.retrieval import ExactSearch
 from qsearch.store import Catalog, Segment
 from qsearch.store.format import ARRAYS, HEADER_BYTES, array_shape, npy_header
 from qsearch.store.publish import replace_directory
@@ -399,3 +400,26 @@ def test_a_python_with_an_old_sqlite_is_told(index: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
     with pytest.raises(IndexFormatError, match=r"needs 3\.37 or later"):
         Index.open(index)
+
+
+def test_pieces_of_a_segment_hold_its_rows_and_memory_can_be_let_go_of(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((100, 24)).astype(np.float32)
+    with Index.build(None, tmp_path / "i", embeddings=rows) as opened:
+        (whole,) = opened._segments
+        pieces = whole.pieces(32)
+        assert [(one.first_position, one.rows) for one in pieces] == [
+            (0, 32), (32, 32), (64, 32), (96, 4)
+        ]  # fmt: skip
+        for name in ("vectors", "int8", "scale", "residual", "binary"):
+            joined = np.concatenate([getattr(one, name) for one in pieces])
+            assert np.array_equal(joined, getattr(whole, name))
+        queries = np.random.default_rng(1).standard_normal((5, 24)).astype(np.float32)
+        expected = ExactSearch([whole]).search(queries, 7)
+        found = ExactSearch(pieces, release=True).search(queries, 7)
+        assert np.array_equal(found.positions, expected.positions)
+        assert found.scores.tobytes() == expected.scores.tobytes()
+        before = whole.vectors.copy()
+        whole.release()
+        assert np.array_equal(whole.vectors, before)
+        with pytest.raises(ValueError, match="multiple of 16"):
+            whole.pieces(100)
