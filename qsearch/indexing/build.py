@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,9 @@ class _Build:
             with self._phase("code", writer.documents - writer.sealed_rows(), "rows"):
                 writer.advance_sealing = self.progress.advance
                 writer.seal()
-            self._build_graphs(writer)
-            self._tune(writer)
+            segments = writer.open_segments(self.dimensions)
+            self._build_graphs(writer, segments)
+            self._tune(writer, segments)
             totals = writer.totals()
             with self._phase("publish"):
                 writer.publish(
@@ -269,8 +270,7 @@ class _Build:
                 path=self.name,
             )
 
-    def _build_graphs(self, writer: IndexWriter) -> None:
-        segments = writer.open_segments(self.dimensions)
+    def _build_graphs(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         if not self.options.graph:
             for segment in segments:  # an interrupted build with --graph may have made some
                 if writer.has_file(segment.id, GRAPH):
@@ -284,9 +284,8 @@ class _Build:
     def _graph_writer(self, segment: Segment) -> Callable[[Path], None]:
         return lambda path: build_graph(segment, path, self.progress.advance)
 
-    def _tune(self, writer: IndexWriter) -> None:
+    def _tune(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         """Measure how many candidates reach which recall, and store it."""
-        segments = writer.open_segments(self.dimensions)
         queries, measured_on = self._tune_queries(), self.options.tuned_on
         if queries is None:
             measured_on = FROM_DOCUMENTS

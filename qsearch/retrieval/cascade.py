@@ -69,23 +69,28 @@ class Cascade:
         )
 
     def choose(
-        self, queries: NDArray[np.float32], candidates: int, threads: int | None = None
+        self, units: NDArray[np.float32], candidates: int, threads: int | None = None
     ) -> list[NDArray[np.int64]]:
-        """The first stage: (q, min(candidates, rows)) rows of each segment, nearest first."""
-        units = unit_queries(queries)
+        """The first stage: (q, min(candidates, rows)) rows of each segment, nearest first.
+
+        Args:
+            units: (q, d) float32, see ``unit_queries``.
+            candidates: see ``search``.
+            threads: see ``search``.
+        """
         return [
             source.nearest(units, min(candidates, segment.rows), threads)
             for source, segment in zip(self.binary, self._segments, strict=True)
         ]
 
-    def int8_scores(
+    def _int8_scores(
         self,
-        queries: NDArray[np.float32],
+        units: NDArray[np.float32],
         chosen: Sequence[NDArray[np.int64]],
-        threads: int | None = None,
+        threads: int | None,
     ) -> NDArray[np.float32]:
         """The second stage: scores by int8 codes of the rows of every segment, side by side."""
-        codes = int8_query_codes(unit_queries(queries)).codes
+        codes = int8_query_codes(units).codes
         return np.concatenate(
             [
                 int8_gather(segment.int8, segment.scale, codes, rows, threads)
@@ -104,11 +109,12 @@ class Cascade:
     ) -> Ranking:
         count, d = queries.shape
         times = [time.perf_counter()]
-        chosen = self.choose(queries, candidates, threads)
+        units = unit_queries(queries)
+        chosen = self.choose(units, candidates, threads)
         times.append(time.perf_counter())
         width = sum(rows.shape[1] for rows in chosen)
         if kept < width:
-            scores = self.int8_scores(queries, chosen, threads)
+            scores = self._int8_scores(units, chosen, threads)
             best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
         else:
             best = np.broadcast_to(np.arange(width), (count, width))

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import int8_query_codes, rotated_query_codes, rotation_error, unit_rows
+from qsearch.codes import (
+    QueryCodes,
+    int8_query_codes,
+    rotated_query_codes,
+    rotation_error,
+    unit_rows,
+)
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import certified_top_k, cosine_gather, has_native_kernels
 from qsearch.retrieval.ranking import Ranking, Stage, top_k, unit_queries
@@ -37,10 +43,13 @@ class ExactSearch:
         """
         self._release = release
         self._segments = list(segments)
-        self._errors = [
-            0.0 if segment.rotated is None else rotation_error(segment.rotated.rotation)
+        # Pieces of one segment share its rotation: what depends on it alone is computed once.
+        rotations = {
+            id(segment.rotated.rotation): segment.rotated.rotation
             for segment in segments
-        ]
+            if segment.rotated is not None
+        }
+        self._errors = {name: rotation_error(rotation) for name, rotation in rotations.items()}
 
     def search(self, queries: NDArray[np.float32], k: int, threads: int | None = None) -> Ranking:
         """The k documents of highest score for every query, ties by document order.
@@ -70,16 +79,27 @@ class ExactSearch:
         preparing = time.perf_counter() - started
         done = 0
         total = sum(segment.rows for segment in self._segments)
-        for segment, error in zip(self._segments, self._errors, strict=True):
+        heads: dict[int, QueryCodes] = {}
+        for segment in self._segments:
             rotated = segment.rotated
             if rotated is None:
                 raise ValueError(f"segment {segment.id} has no rotated codes")
-            began = time.perf_counter()
-            head = rotated_query_codes(units, rotated.rotation, error)
-            preparing += time.perf_counter() - began
+            axes = id(rotated.rotation)
+            if axes not in heads:
+                began = time.perf_counter()
+                heads[axes] = rotated_query_codes(units, rotated.rotation, self._errors[axes])
+                preparing += time.perf_counter() - began
             try:
                 counts += certified_top_k(
-                    segment, queries, head, codes, scores, positions, min(done, k), total, threads
+                    segment,
+                    queries,
+                    heads[axes],
+                    codes,
+                    scores,
+                    positions,
+                    min(done, k),
+                    total,
+                    threads,
                 )
             except FloatingPointError as failure:
                 raise damaged(segment) from failure

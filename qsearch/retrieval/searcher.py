@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -29,8 +30,9 @@ _CASCADE_KEPT = 4
 """Where a cascade is asked for by name, its int8 codes pass on so many times k rows."""
 
 
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a search, checked and decided.
+    """What is asked of a search, checked and decided. Made by ``Searcher.request``.
 
     Attributes:
         k: documents wanted, at most those there are.
@@ -38,11 +40,9 @@ class Request:
         plan: candidates, expected recall, and why.
     """
 
-    def __init__(self, k: int, method: str, plan: Plan) -> None:
-        """Use ``Searcher.request``."""
-        self.k = k
-        self.method = method
-        self.plan = plan
+    k: int
+    method: str
+    plan: Plan
 
 
 class Searcher:
@@ -54,6 +54,7 @@ class Searcher:
         self._tuning = tuning
         self._rows = sum(segment.rows for segment in segments)
         self._lock = threading.RLock()
+        self._opened_graphs: list[GraphCandidates] | None = None
 
     def request(
         self, k: int, recall: float | str, method: str | None, candidates: int | None
@@ -130,7 +131,7 @@ class Searcher:
 
     def _graphs(self) -> list[GraphCandidates]:
         with self._lock:
-            if "_opened_graphs" not in self.__dict__:
+            if self._opened_graphs is None:
                 self._opened_graphs = [GraphCandidates(segment) for segment in self._segments]
             return self._opened_graphs
 

@@ -248,26 +248,27 @@ def _cascade_time(
     The first stage is timed on the whole index, the others on one piece: they look at rows all over the
     index, and the memory behind them would add up.
     """
-    first = _milliseconds(partial(cascade.choose, queries, candidates, threads), len(queries))
+    units = unit_queries(queries)
+    first = _milliseconds(partial(cascade.choose, units, candidates, threads), len(queries))
     piece = pieces[len(pieces) // 2]
     some = max(k, min(candidates, piece.rows // 2))
     alone = Cascade([piece])
     passed_on = max(k, min(kept, some))
     both = _milliseconds(
         partial(alone.search, queries, k, some, passed_on, threads), len(queries)
-    ) - _milliseconds(partial(alone.choose, queries, some, threads), len(queries))
+    ) - _milliseconds(partial(alone.choose, units, some, threads), len(queries))
     piece.release()
     return first + max(0.0, both) * max(1.0, candidates / some)
 
 
 def _int8_scores(
     pieces: Sequence[Segment],
-    queries: NDArray[np.float32],
+    units: NDArray[np.float32],
     positions: NDArray[np.int64],
     threads: int | None,
 ) -> NDArray[np.float32]:
     """Scores by int8 codes of chosen documents, one piece of the index after the other."""
-    codes = int8_query_codes(unit_queries(queries)).codes
+    codes = int8_query_codes(units).codes
     scores = np.full(positions.shape, -np.inf, dtype=np.float32)
     for piece in pieces:
         rows = positions - piece.first_position
@@ -321,12 +322,13 @@ def _stage_ranks(
         left_out = np.full((len(queries), 0), -1, dtype=np.int64)
     truth = exact.search(queries, depth + left_out.shape[1], threads).positions
     truth = _without(truth, left_out)[:, :depth]
-    chosen = cascade.choose(queries, most, threads)
+    units = unit_queries(queries)
+    chosen = cascade.choose(units, most, threads)
     positions = np.concatenate(
         [rows + segment.first_position for rows, segment in zip(chosen, segments, strict=True)],
         axis=1,
     )
-    scores = _int8_scores(pieces, queries, positions, threads)
+    scores = _int8_scores(pieces, units, positions, threads)
     places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
     segments_of_places = np.repeat(np.arange(len(chosen)), [rows.shape[1] for rows in chosen])
     never = np.iinfo(np.int64).max
