@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qsearch.cli.output import Console, TerminalProgress, human_bytes
-from qsearch.cli.target import default_target
+from qsearch.cli.target import default_target, device_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,13 +42,7 @@ Examples:
     envvar="QSEARCH_MODEL",
     help="Model: a folder, or a name on the hub.  [default: all-MiniLM-L6-v2]",
 )
-@click.option(
-    "--device",
-    envvar="QSEARCH_DEVICE",
-    default="auto",
-    show_default=True,
-    help="Where the model runs: auto, cpu, cuda, cuda:1, …",
-)
+@device_option
 @click.option("--query-prompt", help="Put in front of queries.  [default: the model's own]")
 @click.option("--document-prompt", help="Put in front of documents.  [default: the model's own]")
 @click.option(

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from qsearch.cli.output import Console, write_results
-from qsearch.cli.target import find_index, index_option
+from qsearch.cli.target import device_option, find_index, index_option
 from qsearch.errors import QueryError
 
 __all__ = ["query"]
@@ -90,13 +90,7 @@ Examples:
     envvar="QSEARCH_MODEL",
     help="Model, where it is not at the place that the index names. It must be the same.",
 )
-@click.option(
-    "--device",
-    envvar="QSEARCH_DEVICE",
-    default="auto",
-    show_default=True,
-    help="Where the model runs: auto, cpu, cuda, cuda:1, …",
-)
+@device_option
 @click.pass_obj
 def query(
     console: Console,

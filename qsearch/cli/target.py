@@ -14,7 +14,7 @@ SUFFIXES = (
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".txt", ".text", ".parquet", ".pq", ".npy",
 )  # fmt: skip
 
-__all__ = ["INDEXES", "default_target", "find_index", "index_option"]
+__all__ = ["INDEXES", "default_target", "device_option", "find_index", "index_option"]
 
 INDEXES = Path("indexes")
 """Where indexes are kept, below the current directory."""
@@ -26,6 +26,15 @@ index_option = click.option(
     type=click.Path(path_type=Path),
     envvar="QSEARCH_INDEX",
     help="Index directory. May be left out where indexes/ holds one index.",
+)
+
+
+device_option = click.option(
+    "--device",
+    envvar="QSEARCH_DEVICE",
+    default="auto",
+    show_default=True,
+    help="Where the model runs: auto, cpu, cuda, cuda:1, …",
 )
 
 
