@@ -156,11 +156,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
     _mm256_storeu_pd(lanes + 4 * j, products[j]);
     _mm256_storeu_pd(own + 4 * j, squares[j]);
   }
-  for (std::size_t j = 0; i + j < d; ++j) {
-    const double x = row[i + j];
-    lanes[j] += x * query[i + j];
-    own[j] += x * x;
-  }
+  add_to_lanes(row, query, i, d, lanes, own);
   *row_query = fold_lanes(lanes);
   *row_row = fold_lanes(own);
 }

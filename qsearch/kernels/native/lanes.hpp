@@ -1,7 +1,19 @@
-// The end of a sum over sixteen lanes, the same in every path.
+// Sums over sixteen lanes, where they are the same in every path.
 #pragma once
 
+#include <cstddef>
+
 namespace {
+
+// Add the products and squares of components [start, end), at most sixteen, to lanes 0, 1, …
+[[maybe_unused]] inline void add_to_lanes(const float* row, const float* query, std::size_t start,
+                                          std::size_t end, double* products, double* squares) {
+  for (std::size_t i = start; i < end; ++i) {
+    const double x = row[i];
+    products[i - start] += x * query[i];
+    squares[i - start] += x * x;
+  }
+}
 
 inline double fold_lanes(double* lanes) {
   for (int width = 8; width > 0; width /= 2)

@@ -137,11 +137,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
     vst1q_f64(lanes + 2 * j, products[j]);
     vst1q_f64(own + 2 * j, squares[j]);
   }
-  for (std::size_t j = 0; i + j < d; ++j) {
-    const double x = row[i + j];
-    lanes[j] += x * query[i + j];
-    own[j] += x * x;
-  }
+  add_to_lanes(row, query, i, d, lanes, own);
   *row_query = fold_lanes(lanes);
   *row_row = fold_lanes(own);
 }

@@ -72,12 +72,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
   double products[16] = {};
   double squares[16] = {};
   for (std::size_t start = 0; start < d; start += 16) {
-    const std::size_t width = d - start < 16 ? d - start : 16;
-    for (std::size_t i = 0; i < width; ++i) {
-      const double x = row[start + i];
-      products[i] += x * query[start + i];
-      squares[i] += x * x;
-    }
+    add_to_lanes(row, query, start, d - start < 16 ? d : start + 16, products, squares);
   }
   *row_query = fold_lanes(products);
   *row_row = fold_lanes(squares);

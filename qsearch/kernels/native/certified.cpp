@@ -1,25 +1,18 @@
-#include "search.hpp"
-
-#include "lanes.hpp"
-#include "pool.hpp"
-
+// The certified search: codes rule rows out, floats decide. docs/exactness.md has the proof.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <vector>
 
+#include "pool.hpp"
+#include "search.hpp"
+#include "selection.hpp"
+
 namespace qsearch {
 namespace {
-
-constexpr float kNone = -std::numeric_limits<float>::infinity();
-
-std::size_t share(std::size_t total, std::size_t parts, std::size_t part) {
-  return total / parts * part + std::min(part, total % parts);
-}
 
 bool better(float score, std::int64_t position, float than_score, std::int64_t than_position) {
   return score > than_score || (score == than_score && position < than_position);
@@ -137,31 +130,6 @@ namespace {
 
 constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
-constexpr std::size_t kAhead = 6;           // rows whose int8 codes are fetched before they are needed
-constexpr double kDoubt = 0.0005;         // how often a guessed threshold may prove too high
-
-// After a share of all rows has been seen, its rank-th best score is, but for kDoubt, not above the
-// k-th best of all: at least `rank` of the k - 1 better documents would have to be among those seen.
-// That supposes an order of rows without meaning, so what rests on it is checked at the end.
-std::size_t safe_rank(std::size_t k, double share) {
-  if (share >= 1.0 || k == 1) return k;
-  const double trials = static_cast<double>(k - 1);
-  if (k > 256) {  // the normal distribution is near enough
-    const double mean = trials * share;
-    const double rank = std::ceil(mean + 2.6 * std::sqrt(mean * (1.0 - share)) + 1.0);
-    return std::min(k, static_cast<std::size_t>(rank));
-  }
-  double probability = std::pow(1.0 - share, trials);  // of none among those seen
-  double at_most = probability;
-  std::size_t rank = 1;
-  while (rank < k && 1.0 - at_most > kDoubt) {
-    probability *= (trials - static_cast<double>(rank) + 1.0) / static_cast<double>(rank) *
-                   share / (1.0 - share);
-    at_most += probability;
-    ++rank;
-  }
-  return rank;
-}
 
 // One query while it is searched.
 struct State {
@@ -376,10 +344,6 @@ class Worker {
   bool finite_ = true;
 };
 
-}  // namespace
-
-namespace {
-
 // All rows for the queries [first, last) in this thread. The heaps hold `filled` documents each.
 bool search_queries(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
                     std::size_t last, std::size_t k, std::size_t filled, std::size_t total,
@@ -510,300 +474,6 @@ bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries,
     }
   });
   return finite;
-}
-
-namespace {
-
-struct Near {
-  std::uint32_t distance;
-  std::uint32_t row;
-};
-
-// The rows of smallest distance seen so far, in the order of their rows.
-class Nearest {
- public:
-  Nearest(std::size_t count, std::size_t bits)
-      : count_(count), room_(2 * count + 64), bits_(bits),
-        limit_(static_cast<std::uint32_t>(bits + 1)), guess_(limit_), lowest_(limit_),
-        histogram_(bits + 2) {
-    found_.reserve(room_);
-  }
-
-  // What a further row must stay below. Beyond `limit_` it certainly is not among the nearest: a
-  // later row of equal distance loses. Beyond `guess_` it most probably is not.
-  std::uint32_t limit() const { return std::min(limit_, guess_); }
-
-  // After a share of the rows, whose rank-th smallest distance is most probably not below that of
-  // the last of the nearest (see safe_rank).
-  void guess(std::size_t rank) {
-    std::size_t within = 0;
-    for (std::uint32_t distance = 0; distance < limit_; ++distance) {
-      within += histogram_[distance];
-      if (within >= rank) {
-        guess_ = distance + 1;
-        return;
-      }
-    }
-  }
-
-  void push(std::uint32_t distance, std::uint32_t row) {
-    if (found_.size() == room_) compact();
-    found_.push_back({distance, row});
-    ++histogram_[distance];
-    ++within_;  // rows of distance at most limit_
-    while (within_ - histogram_[limit_] >= count_) within_ -= histogram_[limit_--];
-  }
-
-  // Called before rows are left out by limit().
-  void use() { lowest_ = std::min(lowest_, guess_); }
-
-  // Whether no row was left out that may be among the nearest.
-  bool certain() const {
-    std::size_t nearer = 0;
-    for (std::uint32_t distance = 0; distance < lowest_; ++distance) nearer += histogram_[distance];
-    return lowest_ > bits_ || nearer >= count_;
-  }
-
-  void clear() { *this = Nearest(count_, bits_); }
-
-  // Keeps the `count` nearest, and sorts them by (distance, row) into `result`.
-  std::size_t finish(Near* result) {
-    compact();
-    std::vector<std::size_t> start(histogram_.size() + 1);
-    for (const Near& one : found_) ++start[one.distance + 1];
-    for (std::size_t i = 1; i < start.size(); ++i) start[i] += start[i - 1];
-    for (const Near& one : found_) result[start[one.distance]++] = one;
-    return found_.size();
-  }
-
- private:
-  void compact() {
-    std::size_t nearer = 0;
-    for (std::uint32_t distance = 0; distance < limit_; ++distance) nearer += histogram_[distance];
-    std::size_t ties = count_ > nearer ? count_ - nearer : 0;
-    std::size_t kept = 0;
-    for (const Near one : found_) {
-      const bool stays = one.distance < limit_ || (one.distance == limit_ && ties > 0);
-      if (!stays) {
-        --histogram_[one.distance];
-        if (one.distance == limit_) --within_;
-        continue;
-      }
-      if (one.distance == limit_) --ties;
-      found_[kept++] = one;
-    }
-    found_.resize(kept);
-  }
-
-  std::size_t count_;
-  std::size_t room_;
-  std::size_t bits_;
-  std::uint32_t limit_;
-  std::uint32_t guess_;
-  std::uint32_t lowest_;
-  std::size_t within_ = 0;
-  std::vector<std::size_t> histogram_;
-  std::vector<Near> found_;
-};
-
-constexpr std::size_t kHammingChunk = 512;  // blocks: 4,096 rows stay in the second cache
-
-// Blocks [begin, end) of n_blocks in all.
-void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, std::size_t words,
-                  const std::uint64_t* queries, std::size_t n_queries, std::size_t count,
-                  std::size_t begin, std::size_t end, bool guess, Nearest* nearest) {
-  const double n_blocks = static_cast<double>((n + kHammingRows - 1) / kHammingRows);
-  std::size_t length = kHammingBlocks;
-  for (std::size_t chunk = begin; chunk < end;) {
-    const std::size_t chunk_end = std::min(end, chunk + length);
-    if (guess && chunk > begin) {
-      const std::size_t rank = safe_rank(count, static_cast<double>(chunk - begin) / n_blocks);
-      for (std::size_t q = 0; q < n_queries; ++q) nearest[q].guess(rank);
-    }
-    for (std::size_t q = 0; q < n_queries; ++q) nearest[q].use();
-    for (std::size_t query = 0; query < n_queries; query += kTileQueries) {
-      const std::size_t tile = std::min(kTileQueries, n_queries - query);
-      const std::uint64_t* codes[kTileQueries];
-      std::uint32_t limits[kTileQueries];
-      for (std::size_t q = 0; q < tile; ++q) codes[q] = queries + (query + q) * words;
-      for (std::size_t block = chunk; block < chunk_end; block += kHammingBlocks) {
-        const std::size_t some = std::min(kHammingBlocks, chunk_end - block);
-        for (std::size_t q = 0; q < tile; ++q) limits[q] = nearest[query + q].limit();
-        std::uint64_t masks[kTileQueries];
-        std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows];
-        path.hamming(blocks + block * words * kHammingRows, some, words, codes, limits, tile,
-                     masks, distances);
-        for (std::size_t q = 0; q < tile; ++q) {
-          for (std::uint64_t mask = masks[q]; mask; mask &= mask - 1) {
-            const std::size_t place = static_cast<std::size_t>(__builtin_ctzll(mask));
-            const std::size_t row = block * kHammingRows + place;
-            if (row < n && distances[q][place] < nearest[query + q].limit())
-              nearest[query + q].push(distances[q][place], static_cast<std::uint32_t>(row));
-          }
-        }
-      }
-    }
-    chunk = chunk_end;
-    length = std::min(kHammingChunk, 2 * length);
-  }
-}
-
-}  // namespace
-
-void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
-                     std::size_t words, const std::uint64_t* queries, std::size_t n_queries,
-                     std::size_t count, std::int64_t* result, std::size_t threads) {
-  const std::size_t n_blocks = (n + kHammingRows - 1) / kHammingRows;
-  const std::size_t bits = words * 64;
-  if (threads <= 1 || n_queries >= 2 * threads) {
-    const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_queries));
-    in_parallel(parts, [&](std::size_t part) {
-      const std::size_t first = share(n_queries, parts, part);
-      const std::size_t last = share(n_queries, parts, part + 1);
-      std::vector<Nearest> nearest(last - first, Nearest(count, bits));
-      hamming_scan(path, blocks, n, words, queries + first * words, last - first, count, 0,
-                   n_blocks, true, nearest.data());
-      std::vector<Near> found(2 * count + 64);
-      for (std::size_t q = first; q < last; ++q) {
-        Nearest& mine = nearest[q - first];
-        if (!mine.certain()) {
-          mine.clear();
-          hamming_scan(path, blocks, n, words, queries + q * words, 1, count, 0, n_blocks, false,
-                       &mine);
-        }
-        mine.finish(found.data());
-        for (std::size_t i = 0; i < count; ++i) result[q * count + i] = found[i].row;
-      }
-    });
-    return;
-  }
-  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_blocks));
-  std::vector<std::vector<Near>> found(parts * n_queries);
-  in_parallel(parts, [&](std::size_t part) {
-    // No guesses here: of its part of the rows each thread keeps as many as are wanted of all.
-    std::vector<Nearest> nearest(n_queries, Nearest(count, bits));
-    hamming_scan(path, blocks, n, words, queries, n_queries, count, share(n_blocks, parts, part),
-                 share(n_blocks, parts, part + 1), false, nearest.data());
-    for (std::size_t q = 0; q < n_queries; ++q) {
-      auto& mine = found[part * n_queries + q];
-      mine.resize(2 * count + 64);
-      mine.resize(nearest[q].finish(mine.data()));
-    }
-  });
-  for (std::size_t q = 0; q < n_queries; ++q) {
-    std::vector<Near> merged;
-    for (std::size_t part = 0; part < parts; ++part) {
-      const auto& some = found[part * n_queries + q];
-      const std::size_t before = merged.size();
-      merged.insert(merged.end(), some.begin(), some.end());
-      // Parts come in the order of their rows, so equal distances stay in that order.
-      std::inplace_merge(merged.begin(), merged.begin() + static_cast<std::ptrdiff_t>(before),
-                         merged.end(),
-                         [](const Near& a, const Near& b) { return a.distance < b.distance; });
-      if (merged.size() > count) merged.resize(count);
-    }
-    for (std::size_t i = 0; i < count; ++i) result[q * count + i] = merged[i].row;
-  }
-}
-
-void int8_gather(const Path& path, const std::int8_t* codes, const float* scale, std::size_t d,
-                 const std::int8_t* queries, std::size_t n_queries, const std::int64_t* indices,
-                 std::size_t width, float* result, std::size_t threads) {
-  const std::size_t total = n_queries * width;
-  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, total / 1024));
-  in_parallel(parts, [&](std::size_t part) {
-    const std::size_t end = share(total, parts, part + 1);
-    std::size_t of = n_queries;
-    std::int32_t sum = 0;
-    for (std::size_t i = share(total, parts, part); i < end; ++i) {
-      if (i + kAhead < end && indices[i + kAhead] >= 0) {
-        const std::size_t next = static_cast<std::size_t>(indices[i + kAhead]);
-        for (std::size_t j = 0; j < d; j += 64) __builtin_prefetch(codes + next * d + j);
-        __builtin_prefetch(scale + next);
-      }
-      if (indices[i] < 0) {
-        result[i] = kNone;
-        continue;
-      }
-      const std::size_t row = static_cast<std::size_t>(indices[i]);
-      const std::size_t q = i / width;
-      if (q != of) {
-        of = q;
-        sum = 0;
-        for (std::size_t j = 0; j < d; ++j) sum += queries[q * d + j];
-      }
-      const std::int32_t dot = path.int8_dot(codes + row * d, queries + q * d, d, sum);
-      result[i] = scale[row] * static_cast<float>(dot);
-    }
-  });
-}
-
-void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded,
-               std::int8_t* codes, double* sums) {
-  for (std::size_t row = 0; row < n; ++row) {
-    const double* x = values + row * m;
-    std::int8_t* code = codes + row * padded;
-    double largest = 0.0;
-    for (std::size_t i = 0; i < m; ++i) largest = std::max(largest, std::fabs(x[i]));
-    const double factor = largest > 0.0 ? largest / 127.0 : 1.0;
-    double lanes[16] = {};
-    std::int64_t squares = 0;
-    for (std::size_t i = 0; i < m; ++i) {
-      const double rounded = std::nearbyint(x[i] / factor);
-      const double lost = x[i] - factor * rounded;
-      lanes[i % 16] += lost * lost;
-      code[i] = static_cast<std::int8_t>(rounded);
-      squares += static_cast<std::int64_t>(rounded) * static_cast<std::int64_t>(rounded);
-    }
-    for (std::size_t i = m; i < padded; ++i) code[i] = 0;
-    sums[3 * row] = factor;
-    sums[3 * row + 1] = static_cast<double>(squares);
-    sums[3 * row + 2] = fold_lanes(lanes);
-  }
-}
-
-void project(const Path& path, const float* rows, std::size_t n, std::size_t d, const float* axes,
-             std::size_t h, double* result, std::size_t threads) {
-  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n));
-  in_parallel(parts, [&](std::size_t part) {
-    const std::size_t first = share(n, parts, part), last = share(n, parts, part + 1);
-    for (std::size_t axis = 0; axis < h; ++axis)
-      for (std::size_t row = first; row < last; ++row) {
-        double own;
-        path.lane_dots(axes + axis * d, rows + row * d, d, &result[row * h + axis], &own);
-      }
-  });
-}
-
-void cosine_gather(const Path& path, const float* rows, std::size_t d, const float* queries,
-                   std::size_t n_queries, const std::int64_t* indices, std::size_t width,
-                   float* result, std::size_t threads) {
-  const std::size_t total = n_queries * width;
-  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, total / 1024));
-  in_parallel(parts, [&](std::size_t part) {
-    const std::size_t end = share(total, parts, part + 1);
-    std::size_t of = n_queries;
-    double own = 0.0, squared = 0.0;
-    for (std::size_t i = share(total, parts, part); i < end; ++i) {
-      if (i + 2 < end && indices[i + 2] >= 0) {
-        const float* next = rows + static_cast<std::size_t>(indices[i + 2]) * d;
-        for (std::size_t j = 0; j < d; j += 16) __builtin_prefetch(next + j);
-      }
-      if (indices[i] < 0) {
-        result[i] = kNone;
-        continue;
-      }
-      const std::size_t q = i / width;
-      if (q != of) {
-        path.lane_dots(queries + q * d, queries + q * d, d, &own, &squared);
-        of = q;
-      }
-      double product, square;
-      path.lane_dots(rows + static_cast<std::size_t>(indices[i]) * d, queries + q * d, d, &product,
-                     &square);
-      result[i] = static_cast<float>(product / std::sqrt(square * squared));
-    }
-  });
 }
 
 }  // namespace qsearch
