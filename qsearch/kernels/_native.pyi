@@ -21,7 +21,6 @@ def certified_top_k(
     codes: NDArray[np.int8],
     intervals: NDArray[np.float64],
     filled: int,
-    total: int,
     scores: NDArray[np.float32],
     positions: NDArray[np.int64],
     counts: NDArray[np.int64],

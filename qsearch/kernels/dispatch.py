@@ -174,7 +174,6 @@ def certified_top_k(
     scores: NDArray[np.float32],
     positions: NDArray[np.int64],
     filled: int,
-    total: int,
     threads: int | None = None,
 ) -> NDArray[np.int64]:
     """Bring the k best documents of every query up to date with the rows of one segment.
@@ -191,7 +190,6 @@ def certified_top_k(
         scores: (q, k) float32, changed: the best scores, sorted on return.
         positions: (q, k) int64, changed: their documents, ties by position.
         filled: how many of the k places are in use already.
-        total: rows of all segments; makes for good guesses, no result depends on it.
         threads: ``None`` takes ``thread_count``.
 
     Returns:
@@ -221,7 +219,6 @@ def certified_top_k(
         codes[0],
         codes[1],
         filled,
-        total,
         scores,
         positions,
         counts,

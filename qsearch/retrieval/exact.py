@@ -24,6 +24,7 @@ __all__ = ["ExactSearch"]
 
 _BLOCK_ROWS = 16_384
 _BATCH = 64
+_REPEATS = 4
 
 
 class ExactSearch:
@@ -49,7 +50,9 @@ class ExactSearch:
             for segment in segments
             if segment.rotated is not None
         }
-        self._errors = {name: rotation_error(rotation) for name, rotation in rotations.items()}
+        self._rotations = {
+            name: (rotation, rotation_error(rotation)) for name, rotation in rotations.items()
+        }
 
     def search(self, queries: NDArray[np.float32], k: int, threads: int | None = None) -> Ranking:
         """The k documents of highest score for every query, ties by document order.
@@ -62,61 +65,118 @@ class ExactSearch:
         Raises:
             IndexFormatError: a row is damaged.
         """
-        if has_native_kernels() and all(one.rotated is not None for one in self._segments):
+        if self._by_codes():
             return self._search_codes(queries, k, threads)
         return search_floats(self._segments, queries, k)
 
+    def milliseconds(
+        self, queries: NDArray[np.float32], k: int, threads: int | None = None
+    ) -> float:
+        """What ``search`` takes for one of these queries when all segments are in memory.
+
+        Every segment is searched some times before the next one, and the fastest counts: the first
+        fetches pages that ``release`` will let go of again.
+        """
+        started = time.perf_counter()
+        if not self._by_codes():
+            self.search(queries, k, threads)
+            return 1000.0 * (time.perf_counter() - started) / len(queries)
+        search = _CodeSearch(queries, k, threads)
+        for rotation, error in self._rotations.values():
+            search.head(rotation, error)
+        seconds = time.perf_counter() - started
+        for segment in self._segments:
+            times = []
+            before = search.state()
+            for _ in range(_REPEATS):
+                search.restore(before)
+                started = time.perf_counter()
+                self._update(search, segment)
+                times.append(time.perf_counter() - started)
+            seconds += min(times)
+            if self._release:
+                segment.release()
+        return 1000.0 * seconds / len(queries)
+
+    def _by_codes(self) -> bool:
+        return has_native_kernels() and all(one.rotated is not None for one in self._segments)
+
     def _search_codes(self, queries: NDArray[np.float32], k: int, threads: int | None) -> Ranking:
         count, d = queries.shape
-        scores = np.full((count, k), -np.inf, dtype=np.float32)
-        positions = np.full((count, k), -1, dtype=np.int64)
-        counts = np.zeros((count, 2), dtype=np.int64)
         scanned = np.zeros(count, dtype=np.int64)
         scanned_bytes = np.zeros(count, dtype=np.int64)
         started = time.perf_counter()
-        units = unit_queries(queries)
-        codes = int8_query_codes(units)
+        search = _CodeSearch(queries, k, threads)
+        for rotation, error in self._rotations.values():
+            search.head(rotation, error)
         preparing = time.perf_counter() - started
-        done = 0
-        total = sum(segment.rows for segment in self._segments)
-        heads: dict[int, QueryCodes] = {}
         for segment in self._segments:
-            rotated = segment.rotated
-            if rotated is None:
-                raise ValueError(f"segment {segment.id} has no rotated codes")
-            axes = id(rotated.rotation)
-            if axes not in heads:
-                began = time.perf_counter()
-                heads[axes] = rotated_query_codes(units, rotated.rotation, self._errors[axes])
-                preparing += time.perf_counter() - began
-            try:
-                counts += certified_top_k(
-                    segment,
-                    queries,
-                    heads[axes],
-                    codes,
-                    scores,
-                    positions,
-                    min(done, k),
-                    total,
-                    threads,
-                )
-            except FloatingPointError as failure:
-                raise damaged(segment) from failure
+            self._update(search, segment)
             if self._release:
                 segment.release()
-            done += segment.rows
             scanned += segment.rows
-            scanned_bytes += rotated.blocks.nbytes + rotated.bounds.nbytes
+            if segment.rotated is not None:
+                scanned_bytes += segment.rotated.blocks.nbytes + segment.rotated.bounds.nbytes
         searching = time.perf_counter() - started - preparing
-        reached, rescored = counts.T
+        reached, rescored = search.counts.T
         stages = (
             Stage("preparing", 0 * scanned, 0 * scanned, preparing),
             Stage("rotated codes", scanned, scanned_bytes, searching),
             Stage("int8 codes", reached, reached * (d + 8), None),
             Stage("floats", rescored, rescored * 4 * d, None),
         )
-        return Ranking(positions, scores, np.ones(count, dtype=np.bool_), stages)
+        return Ranking(search.positions, search.scores, np.ones(count, dtype=np.bool_), stages)
+
+    def _update(self, search: _CodeSearch, segment: Segment) -> None:
+        if segment.rotated is None:
+            raise ValueError(f"segment {segment.id} has no rotated codes")
+        rotation, error = self._rotations[id(segment.rotated.rotation)]
+        try:
+            search.update(segment, search.head(rotation, error))
+        except FloatingPointError as failure:
+            raise damaged(segment) from failure
+
+
+class _CodeSearch:
+    """Queries on their way through the segments: their codes, and the k best documents so far."""
+
+    def __init__(self, queries: NDArray[np.float32], k: int, threads: int | None) -> None:
+        self.scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        self.positions = np.full((len(queries), k), -1, dtype=np.int64)
+        self.counts = np.zeros((len(queries), 2), dtype=np.int64)
+        self._queries, self._k, self._threads = queries, k, threads
+        self._units = unit_queries(queries)
+        self._codes = int8_query_codes(self._units)
+        self._heads: dict[int, QueryCodes] = {}
+        self._done = 0
+
+    def head(self, rotation: NDArray[np.float32], error: float) -> QueryCodes:
+        """The codes along the axes of a rotation; computed once."""
+        if id(rotation) not in self._heads:
+            self._heads[id(rotation)] = rotated_query_codes(self._units, rotation, error)
+        return self._heads[id(rotation)]
+
+    def update(self, segment: Segment, head: QueryCodes) -> None:
+        """Take a segment in."""
+        self.counts += certified_top_k(
+            segment,
+            self._queries,
+            head,
+            self._codes,
+            self.scores,
+            self.positions,
+            min(self._done, self._k),
+            self._threads,
+        )
+        self._done += segment.rows
+
+    def state(self) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+        """What ``restore`` goes back to."""
+        return self.scores.copy(), self.positions.copy(), self._done
+
+    def restore(self, state: tuple[NDArray[np.float32], NDArray[np.int64], int]) -> None:
+        """Forget the segments since ``state``."""
+        self.scores[:], self.positions[:], self._done = state
 
 
 def damaged(segment: Segment) -> IndexFormatError:

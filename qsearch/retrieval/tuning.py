@@ -212,7 +212,7 @@ def measure(
     curves = []
     for k in depths:
         kept = _kept(int8_ranks[:, :k], k)
-        exact_time = _milliseconds(partial(exact.search, timed, k, threads), len(timed))
+        exact_time = exact.milliseconds(timed, k, threads)
         points: list[Point] = []
         for candidates in _grid(4 * k, most):
             found = (binary_ranks[:, :k] < candidates) & (int8_ranks[:, :k] < kept)

@@ -478,7 +478,7 @@ void check_certified(std::vector<Tally>& tallies, std::size_t n, std::size_t d, 
       std::size_t filled = 0;
       for (const Segment& segment : segments) {
         const Rows rows = segment.rows();
-        finite = certified_top_k(*tally.path, rows, queries, k, filled, n, scores.data(),
+        finite = certified_top_k(*tally.path, rows, queries, k, filled, scores.data(),
                                  positions.data(), counts.data(), threads) && finite;
         filled = std::min(k, filled + rows.n);
       }
@@ -500,7 +500,7 @@ void check_certified(std::vector<Tally>& tallies, std::size_t n, std::size_t d, 
       std::vector<std::int64_t> positions(n_queries * k);
       std::vector<Counts> counts(n_queries);
       expect(tally,
-             !certified_top_k(*tally.path, segments[1].rows(), queries, k, 0, n, scores.data(),
+             !certified_top_k(*tally.path, segments[1].rows(), queries, k, 0, scores.data(),
                               positions.data(), counts.data(), threads),
              "certified_top_k, %zu threads, passed over a row that is not finite", threads);
     }

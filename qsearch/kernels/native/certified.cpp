@@ -32,6 +32,8 @@ class Heap {
   bool full() const { return size_ == k_; }
   std::size_t size() const { return size_; }
 
+  float score(std::size_t i) const { return scores_[i]; }
+
   // A score that a document must reach to come in: none until there are k.
   float threshold() const { return full() ? scores_[0] : kNone; }
 
@@ -50,17 +52,6 @@ class Heap {
       sink(0);
     }
   }
-
-  // The rank-th best score, from 1; none if there are fewer.
-  float best(std::size_t rank, std::vector<float>& scratch) const {
-    if (size_ < rank) return kNone;
-    scratch.assign(scores_, scores_ + size_);
-    const auto at = scratch.begin() + static_cast<std::ptrdiff_t>(rank - 1);
-    std::nth_element(scratch.begin(), at, scratch.end(), std::greater<float>());
-    return *at;
-  }
-
-  void clear() { size_ = 0; }
 
   void sort() {
     for (std::size_t end = size_; end > 1;) {
@@ -100,6 +91,39 @@ class Heap {
   std::size_t size_ = 0;
 };
 
+// The k highest of some numbers; the lowest of them is at hand.
+class Highest {
+ public:
+  explicit Highest(std::size_t k) : k_(k) {}
+
+  void clear() { values_.clear(); }
+
+  void push(float value) {
+    if (values_.size() < k_) {
+      values_.push_back(value);
+      std::push_heap(values_.begin(), values_.end(), std::greater<float>());
+    } else if (value > values_.front()) {
+      std::pop_heap(values_.begin(), values_.end(), std::greater<float>());
+      values_.back() = value;
+      std::push_heap(values_.begin(), values_.end(), std::greater<float>());
+    }
+  }
+
+  // The rank-th highest, from 1; none if there are fewer.
+  float at(std::size_t rank, std::vector<float>& scratch) const {
+    if (values_.size() < rank) return kNone;
+    if (rank == k_) return values_.front();
+    scratch = values_;
+    const auto place = scratch.begin() + static_cast<std::ptrdiff_t>(rank - 1);
+    std::nth_element(scratch.begin(), place, scratch.end(), std::greater<float>());
+    return *place;
+  }
+
+ private:
+  std::size_t k_;
+  std::vector<float> values_;
+};
+
 float raise(std::atomic<float>& shared, float value) {
   float seen = shared.load(std::memory_order_relaxed);
   while (seen < value && !shared.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
@@ -130,26 +154,51 @@ namespace {
 
 constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
+constexpr std::size_t kMostWaiting = 8192;  // rows of a query that wait to be scored
+
+// The error of an int8 score is a sum over d components that point either way, so it is about
+// width / sqrt(d), and hardly ever this many times as much.
+constexpr double kDeviations = 3.6;
+
+// A row that the codes let through, to be scored when it is known how high the best are.
+struct Candidate {
+  std::uint32_t row;
+  float bound;  // no score of the row is higher
+};
 
 // One query while it is searched.
 struct State {
-  Heap heap;
-  float floor;  // a score that k documents are known to reach
-  float used;   // the highest score by which a row was left out
+  State(Heap best, std::size_t k) : heap(best), likely(k) {}
+
+  // Begin with the first `filled` places of the heap in use, and k documents that reach `score`.
+  void restart(std::size_t filled, float score) {
+    heap.restore(filled);
+    likely.clear();
+    for (std::size_t i = 0; i < filled; ++i) likely.push(heap.score(i));
+    waiting.clear();
+    floor = score;
+    used = kNone;
+  }
+
+  Heap heap;                       // exact scores
+  Highest likely;                  // what scores are at least, by codes: surely, or very likely
+  std::vector<Candidate> waiting;
+  float floor = kNone;             // a score that k documents are known to reach
+  float used = kNone;              // the highest score by which a row was left out
 };
 
 // One thread's part of a search: some blocks for some queries, at most kPassQueries.
 class Worker {
  public:
   Worker(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
-         std::size_t last, std::size_t k, std::size_t total, bool guess)
+         std::size_t last, std::size_t k, bool guess)
       : path_(path),
         rows_(rows),
         queries_(queries),
         first_(first),
         count_(last - first),
         k_(k),
-        total_(total),
+        likely_width_(kDeviations / std::sqrt(static_cast<double>(rows.d))),
         guess_(guess),
         groups_(rows.head / kGroup),
         packed_(count_ * groups_),
@@ -191,13 +240,14 @@ class Worker {
     std::size_t length = kTileBlocks;
     for (std::size_t block = begin; block < end;) {
       const std::size_t stop = std::min(end, block + length);
+      const std::size_t there = static_cast<std::size_t>(rows_.first_position) + rows_.n;
       const double share = static_cast<double>(seen + (block - begin) * kBlockRows) /
-                           static_cast<double>(std::max<std::size_t>(1, total_));
+                           static_cast<double>(std::max<std::size_t>(1, there));
       const std::size_t rank = guess_ ? safe_rank(k_, share) : k_;
       for (std::size_t q = 0; q < count_; ++q) {
         State& state = states[q];
-        float needed = std::max(state.used, std::max(state.floor, state.heap.threshold()));
-        if (rank < k_) needed = std::max(needed, state.heap.best(rank, scratch_));
+        float needed = std::max(state.used, std::max(state.floor, state.likely.at(k_, scratch_)));
+        if (rank < k_) needed = std::max(needed, state.likely.at(rank, scratch_));
         if (shared) needed = raise(shared[q], needed);
         state.used = needed;
         scans_[q].threshold = scan_threshold(needed, head_intervals_[q]);
@@ -211,6 +261,10 @@ class Worker {
       }
       block = stop;
       length = std::min(kChunkBlocks, length * 2);
+    }
+    for (std::size_t q = 0; q < count_; ++q) {
+      if (shared) states[q].used = raise(shared[q], states[q].used);
+      score(q, states[q], counts[q]);
     }
   }
 
@@ -249,68 +303,63 @@ class Worker {
     }
   }
 
+  // The survivors of a chunk by their int8 codes.
   void refine(std::size_t q, State& state, Counts& counts) {
     const std::size_t found = found_[q], d = rows_.d;
     const std::uint32_t* survivors = survivors_.get() + q * kRoom;
     const std::int8_t* codes = queries_.codes + (first_ + q) * d;
     const Interval& interval = intervals_[q];
     counts.reached += static_cast<std::int64_t>(found);
-    std::size_t waiting[kWaiting];
-    std::size_t n_waiting = 0;
-    if (state.used == kNone && found > k_) start(found, survivors, codes, q, state);
+    const double share_of_width = guess_ ? std::min(1.0, likely_width_) : 1.0;
     for (std::size_t i = 0; i < found; ++i) {
       const std::size_t row = survivors[i];
-      if (state.used != kNone) {
-        const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
-        const double bound = interval.factor * rows_.scale[row] * dot +
-                             interval.residual_factor * rows_.residual[row] + interval.slack;
-        if (bound < static_cast<double>(state.used) - 0x1p-24) continue;
-      }
-      const float* vector = rows_.vectors + row * d;
-      for (std::size_t j = 0; j < d; j += 16) __builtin_prefetch(vector + j);
-      waiting[n_waiting++] = row;
-      if (n_waiting == kWaiting) {
-        score(q, waiting, n_waiting, state, counts);
-        n_waiting = 0;
-      }
+      const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
+      const double middle = interval.factor * rows_.scale[row] * dot;
+      const double width = interval.residual_factor * rows_.residual[row] + interval.slack;
+      const float bound = round_up(middle + width);
+      if (out(bound, state.used)) continue;
+      // A damaged row passes all bounds, and is found when it is scored.
+      state.waiting.push_back({survivors[i], std::isnan(bound) ? kAll : bound});
+      const float least = round_down(middle - share_of_width * width - 0x1p-24);
+      if (!std::isnan(least)) state.likely.push(least);
     }
-    score(q, waiting, n_waiting, state, counts);
+    state.used = std::max(state.used, state.likely.at(k_, scratch_));
+    if (state.waiting.size() > kMostWaiting) score(q, state, counts);
   }
 
-  // Before any row is scored: k rows whose scores are at least so high by their int8 codes.
-  void start(std::size_t found, const std::uint32_t* survivors, const std::int8_t* codes,
-             std::size_t q, State& state) {
-    const Interval& interval = intervals_[q];
-    scratch_.resize(found);
-    for (std::size_t i = 0; i < found; ++i) {
-      const std::size_t row = survivors[i];
-      const double dot =
-          path_.int8_dot(rows_.int8 + row * rows_.d, codes, rows_.d, code_sums_[q]);
-      const double bound = interval.factor * rows_.scale[row] * dot -
-                           interval.residual_factor * rows_.residual[row] - interval.slack;
-      scratch_[i] = round_down(bound - 0x1p-24);
-    }
-    const auto at = scratch_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
-    std::nth_element(scratch_.begin(), at, scratch_.end(), std::greater<float>());
-    state.floor = *at;
-    state.used = *at;
-  }
-
-  void score(std::size_t q, const std::size_t* rows, std::size_t n, State& state, Counts& counts) {
-    const std::size_t d = rows_.d;
+  // Score what waits, the most promising first, until the rest cannot come in.
+  void score(std::size_t q, State& state, Counts& counts) {
+    std::vector<Candidate>& waiting = state.waiting;
+    const auto hopeless = [&](const Candidate& one) { return out(one.bound, state.used); };
+    waiting.erase(std::remove_if(waiting.begin(), waiting.end(), hopeless), waiting.end());
+    const auto higher = [](const Candidate& a, const Candidate& b) {
+      return a.bound > b.bound || (a.bound == b.bound && a.row < b.row);
+    };
+    std::sort(waiting.begin(), waiting.end(), higher);
+    const std::size_t d = rows_.d, n = waiting.size();
+    const float* query = queries_.vectors + (first_ + q) * d;
+    for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch_floats(waiting[i].row);
     for (std::size_t i = 0; i < n; ++i) {
+      if (out(waiting[i].bound, std::max(state.floor, state.heap.threshold()))) break;
+      if (i + kAhead < n) fetch_floats(waiting[i + kAhead].row);
+      const std::size_t row = waiting[i].row;
       double product, square;
-      path_.lane_dots(rows_.vectors + rows[i] * d, queries_.vectors + (first_ + q) * d, d, &product,
-                      &square);
+      path_.lane_dots(rows_.vectors + row * d, query, d, &product, &square);
       const float found = static_cast<float>(product / std::sqrt(square * squares_[q]));
       ++counts.rescored;
       if (!std::isfinite(found)) {
         finite_ = false;
         continue;
       }
-      state.heap.push(found, rows_.first_position + static_cast<std::int64_t>(rows[i]));
-      state.used = std::max(state.used, state.heap.threshold());
+      state.heap.push(found, rows_.first_position + static_cast<std::int64_t>(row));
     }
+    waiting.clear();
+    state.used = std::max(state.used, std::max(state.floor, state.heap.threshold()));
+  }
+
+  // Whether a row with this bound can neither be better than a score nor equal to it.
+  static bool out(float bound, float score) {
+    return static_cast<double>(bound) < static_cast<double>(score) - 0x1p-24;
   }
 
   // Into the second cache: the row is looked at when the chunk is done.
@@ -321,7 +370,13 @@ class Worker {
     __builtin_prefetch(rows_.residual + row, 0, 2);
   }
 
-  static constexpr std::size_t kWaiting = 2;  // rows whose floats are on their way
+  void fetch_floats(std::size_t row) const {
+    const float* vector = rows_.vectors + row * rows_.d;
+    for (std::size_t i = 0; i < rows_.d; i += 16) __builtin_prefetch(vector + i);
+  }
+
+  static constexpr std::size_t kAhead = 3;  // rows whose floats are on their way
+  static constexpr float kAll = std::numeric_limits<float>::infinity();
 
   const Path& path_;
   const Rows& rows_;
@@ -329,7 +384,7 @@ class Worker {
   std::size_t first_;
   std::size_t count_;
   std::size_t k_;
-  std::size_t total_;
+  double likely_width_;  // the part of a bound that the error of an int8 score stays below, likely
   bool guess_;
   std::size_t groups_;
   std::vector<std::int32_t> packed_;  // per tile of queries: (groups, queries)
@@ -346,19 +401,19 @@ class Worker {
 
 // All rows for the queries [first, last) in this thread. The heaps hold `filled` documents each.
 bool search_queries(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
-                    std::size_t last, std::size_t k, std::size_t filled, std::size_t total,
-                    float* scores, std::int64_t* positions, Counts* counts) {
+                    std::size_t last, std::size_t k, std::size_t filled, float* scores,
+                    std::int64_t* positions, Counts* counts) {
   const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
   // What was there before is kept, for queries whose guess proves wrong.
   const std::vector<float> old_scores(scores + first * k, scores + last * k);
   const std::vector<std::int64_t> old_positions(positions + first * k, positions + last * k);
   std::vector<State> states;
   for (std::size_t q = first; q < last; ++q) {
-    states.push_back({Heap(scores + q * k, positions + q * k, k), kNone, kNone});
-    states.back().heap.restore(filled);
+    states.emplace_back(Heap(scores + q * k, positions + q * k, k), k);
+    states.back().restart(filled, kNone);
   }
   const std::size_t seen = static_cast<std::size_t>(rows.first_position);
-  Worker worker(path, rows, queries, first, last, k, total, true);
+  Worker worker(path, rows, queries, first, last, k, true);
   worker.run(0, blocks, seen, states.data(), nullptr, counts + first);
   bool finite = worker.finite();
   for (std::size_t q = first; q < last; ++q) {
@@ -368,10 +423,8 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
       const float floor = state.heap.threshold();
       std::copy_n(old_scores.data() + (q - first) * k, k, scores + q * k);
       std::copy_n(old_positions.data() + (q - first) * k, k, positions + q * k);
-      state.heap.restore(filled);
-      state.floor = floor;
-      state.used = kNone;
-      Worker again(path, rows, queries, q, q + 1, k, total, false);
+      state.restart(filled, floor);
+      Worker again(path, rows, queries, q, q + 1, k, false);
       again.run(0, blocks, seen, &state, nullptr, counts + q);
       finite = finite && again.finite();
     }
@@ -382,8 +435,8 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
 
 // Few queries: each thread takes some of the rows, and they tell each other what the best k reach.
 bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
-                 std::size_t filled, std::size_t total, float* scores, std::int64_t* positions,
-                 Counts* counts, std::size_t threads) {
+                 std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
+                 std::size_t threads) {
   const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, blocks));
   const std::size_t n_queries = queries.count, places = n_queries * k;
@@ -393,9 +446,9 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
   std::vector<State> states;
   for (std::size_t part = 0; part < parts; ++part)
     for (std::size_t q = 0; q < n_queries; ++q)
-      states.push_back({Heap(part_scores.data() + part * places + q * k,
-                             part_positions.data() + part * places + q * k, k),
-                        kNone, kNone});
+      states.emplace_back(Heap(part_scores.data() + part * places + q * k,
+                               part_positions.data() + part * places + q * k, k),
+                          k);
   const auto shared = std::make_unique<std::atomic<float>[]>(n_queries);
   std::vector<float> floors(n_queries);
   for (std::size_t q = 0; q < n_queries; ++q) {
@@ -407,12 +460,8 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
   const auto search = [&](bool guess, std::size_t first, std::size_t last) {
     in_parallel(parts, [&](std::size_t part) {
       State* mine = states.data() + part * n_queries;
-      for (std::size_t q = first; q < last; ++q) {
-        mine[q].heap.clear();
-        mine[q].floor = floors[q];
-        mine[q].used = kNone;
-      }
-      Worker worker(path, rows, queries, first, last, k, total, guess);
+      for (std::size_t q = first; q < last; ++q) mine[q].restart(0, floors[q]);
+      Worker worker(path, rows, queries, first, last, k, guess);
       worker.run(share(blocks, parts, part), share(blocks, parts, part + 1), 0, mine + first,
                  shared.get() + first, part_counts.data() + part * n_queries + first);
       if (!worker.finite()) finite = false;
@@ -456,10 +505,10 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
 }  // namespace
 
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
-                     std::size_t filled, std::size_t total, float* scores,
-                     std::int64_t* positions, Counts* counts, std::size_t threads) {
+                     std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
+                     std::size_t threads) {
   if (threads > 1 && queries.count < 2 * threads)
-    return search_rows(path, rows, queries, k, filled, total, scores, positions, counts, threads);
+    return search_rows(path, rows, queries, k, filled, scores, positions, counts, threads);
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, queries.count));
   std::atomic<bool> finite{true};
   in_parallel(parts, [&](std::size_t part) {
@@ -467,8 +516,7 @@ bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries,
     for (std::size_t first = share(queries.count, parts, part); first < last;) {
       const std::size_t passes = (last - first + kPassQueries - 1) / kPassQueries;
       const std::size_t stop = first + (last - first + passes - 1) / passes;
-      if (!search_queries(path, rows, queries, first, stop, k, filled, total, scores, positions,
-                          counts))
+      if (!search_queries(path, rows, queries, first, stop, k, filled, scores, positions, counts))
         finite = false;
       first = stop;
     }

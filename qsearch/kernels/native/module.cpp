@@ -57,7 +57,7 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
                           In<float, 1> residual, In<float, 2> vectors, std::int64_t first_position,
                           In<float, 2> queries, In<std::int8_t, 2> head_codes,
                           In<double, 2> head_intervals, In<std::int8_t, 2> codes,
-                          In<double, 2> intervals, std::size_t filled, std::size_t total,
+                          In<double, 2> intervals, std::size_t filled,
                           Out<float, 2> scores,
                           Out<std::int64_t, 2> positions, Out<std::int64_t, 2> counts,
                           std::size_t threads) {
@@ -90,7 +90,7 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
   bool finite;
   {
     nb::gil_scoped_release release;
-    finite = certified_top_k(chosen, rows, given, k, filled, total, scores.data(), positions.data(),
+    finite = certified_top_k(chosen, rows, given, k, filled, scores.data(), positions.data(),
                              reinterpret_cast<Counts*>(counts.data()), threads);
   }
   return finite;
@@ -173,7 +173,7 @@ NB_MODULE(_native, m) {
   m.def("certified_top_k", &bind_certified_top_k, nb::arg("path"), ARRAY("rotated"),
         ARRAY("bounds"), ARRAY("int8"), ARRAY("scale"), ARRAY("residual"), ARRAY("vectors"),
         nb::arg("first_position"), ARRAY("queries"), ARRAY("head_codes"), ARRAY("head_intervals"),
-        ARRAY("codes"), ARRAY("intervals"), nb::arg("filled"), nb::arg("total"), ARRAY("scores"),
+        ARRAY("codes"), ARRAY("intervals"), nb::arg("filled"), ARRAY("scores"),
         ARRAY("positions"), ARRAY("counts"), nb::arg("threads"));
   m.def("hamming_nearest", &bind_hamming_nearest, nb::arg("path"), ARRAY("blocks"),
         ARRAY("queries"), nb::arg("n_rows"), ARRAY("result"), nb::arg("threads"));

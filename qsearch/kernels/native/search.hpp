@@ -49,12 +49,11 @@ float scan_threshold(float score, const Interval& interval);
 
 // Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
 // highest score, ties by position, among those given and those of the segment. There are (count, k)
-// places, of which the first `filled` are in use; on return they are sorted. `total` is the number of
-// rows of all segments: it makes for good guesses, and no result depends on it. Returns false if a row
-// is not finite.
+// places, of which the first `filled` are in use; on return they are sorted. Returns false if a row is
+// not finite.
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
-                     std::size_t filled, std::size_t total, float* scores,
-                     std::int64_t* positions, Counts* counts, std::size_t threads);
+                     std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
+                     std::size_t threads);
 
 // The `count` rows of smallest Hamming distance for each query, in order of (distance, row).
 void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
