@@ -21,6 +21,7 @@ from qsearch.encoding import (
     EncoderIdentity,
     check_contract,
     load_encoder,
+    load_encoder_of,
 )
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import EncoderError, IndexFormatError, QueryError
@@ -74,6 +75,7 @@ class Index:
         settings: dict[str, Any],
         encoder: Encoder | str | None,
         device: str,
+        backend: str,
     ) -> None:
         """Use ``Index.open`` or ``Index.build``."""
         self.path = path
@@ -82,6 +84,7 @@ class Index:
         self._settings = settings
         self._given_encoder = encoder
         self._device = device
+        self._backend = backend
         self._encoder: Encoder | None = None
         self._lock = threading.RLock()
 
@@ -96,6 +99,8 @@ class Index:
         encoder: Encoder | str | None = None,
         embeddings: str | Path | NDArray[np.floating] | None = None,
         device: str = "auto",
+        backend: str = "auto",
+        precision: str = "float32",
         input_format: str | None = None,
         fields: Fields | None = None,
         options: BuildOptions | None = None,
@@ -112,6 +117,9 @@ class Index:
             embeddings: (n, d) floats made elsewhere, one row for each record of the corpus, as an
                 array or a ``.npy`` file.
             device: where a named model runs: ``auto``, ``cpu``, ``cuda``.
+            backend: what runs a named model: ``onnx`` (on CPU, faster), ``torch``, or ``auto``: onnx
+                where that is possible.
+            precision: dtype of a named model's weights: ``float32``, ``bfloat16`` or ``float16``.
             input_format: ``jsonl``, ``csv``, ``tsv``, ``text`` or ``parquet``; by default from the
                 file name.
             fields: which field is which.
@@ -145,7 +153,7 @@ class Index:
             used: list[Encoder] = []
 
             def load() -> Encoder:
-                used.append(load_encoder(name, device=device))
+                used.append(load_encoder(name, device=device, backend=backend, precision=precision))
                 return used[0]
 
             build_index(
@@ -174,6 +182,7 @@ class Index:
         *,
         encoder: Encoder | str | None = None,
         device: str = "auto",
+        backend: str = "auto",
     ) -> Index:
         """Open an index for searching.
 
@@ -186,6 +195,7 @@ class Index:
             encoder: a model's name or path, or an ``Encoder``; by default the one that the index
                 names.
             device: where a named model runs.
+            backend: what runs a named model, see ``build``.
 
         Raises:
             IndexFormatError: it is missing, half written, damaged, or of another version.
@@ -194,7 +204,7 @@ class Index:
         for _ in range(_OPEN_ATTEMPTS):
             catalog = Catalog.open(path)
             try:
-                return cls(path, catalog, *_open_segments(path, catalog), encoder, device)
+                return cls(path, catalog, *_open_segments(path, catalog), encoder, device, backend)
             except BaseException as error:
                 catalog.close()
                 # Another index may have taken the place of this one between two files.
@@ -450,16 +460,7 @@ class Index:
                 f"{self.path} was built with an encoder of your own ({identity.model}); pass it to "
                 "Index.open(path, encoder=...)"
             )
-        return load_encoder(
-            given or identity.model,
-            device=self._device,
-            revision=None if given else identity.revision,
-            query_prompt=identity.query_prompt,
-            document_prompt=identity.document_prompt,
-            max_length=identity.max_length,
-            truncate_dim=identity.truncate_dim,
-            precision=identity.precision or "float32",
-        )
+        return load_encoder_of(identity, model=given, device=self._device, backend=self._backend)
 
     def _without_encoder(self) -> str:
         return (

@@ -27,11 +27,18 @@ def doctest_names(doctest_namespace: dict[str, Any], tmp_path: Path) -> None:
     doctest_namespace["np"] = np
 
 
+@pytest.fixture(scope="session")
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's models are exported to: each once, and never in the user's own cache."""
+    return tmp_path_factory.mktemp("model-cache")
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, model_cache: Path) -> None:
     for name in list(os.environ):
         if name.startswith("QSEARCH_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("QSEARCH_CACHE", str(model_cache))
 
 
 @pytest.fixture

@@ -116,3 +116,93 @@ def make_tiny_bert(
         modules.append(Normalize())
     SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"))
     return folder / "model"
+
+
+ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "modernbert")
+
+
+def make_tiny(
+    folder: Path, architecture: str, *, pooling: str = "mean", dense: bool = False, seed: int = 0
+) -> Path:
+    """Save a two-layer model of 32 dimensions with random weights, of one of ``ARCHITECTURES``."""
+    import torch
+    import transformers
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import (
+        Dense,
+        Normalize,
+        Pooling,
+        Transformer,
+    )
+
+    core = folder / "core"
+    core.mkdir(parents=True)
+    sizes = {
+        "vocab_size": write_fast_tokenizer(
+            core, angled="bert" not in architecture.replace("ro", "")
+        ),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 140,
+        "initializer_range": 0.5,
+        "pad_token_id": 0,
+    }
+    torch.manual_seed(seed)
+    if architecture == "distilbert":
+        names = {
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+        }
+        sizes = {names.get(name, name): value for name, value in sizes.items()}
+    if architecture == "modernbert":
+        sizes |= {"local_attention": 16, "global_attn_every_n_layers": 2, "cls_token_id": 2}
+        sizes |= {"sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    config = transformers.AutoConfig.for_model(architecture, **sizes)
+    transformers.AutoModel.from_config(config).save_pretrained(core)
+    modules = [Transformer(str(core), max_seq_length=64), Pooling(32, pooling)]
+    if dense:
+        modules.append(Dense(32, 16))
+    modules.append(Normalize())
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
+def write_fast_tokenizer(folder: Path, *, angled: bool) -> int:
+    """A tokenizer of the tokenizers package; returns the size of its vocabulary.
+
+    Special tokens are <s> and the like where ``angled``, else [CLS] and the like.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    if angled:
+        special = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
+    pad, unknown, first, last, mask = special
+    lowered = sorted({one.lower() for one in _CHARACTERS if len(one.lower()) == 1})
+    pieces = list(dict.fromkeys([*special, *WORDS, *lowered, *("##" + one for one in lowered)]))
+    model = models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token=unknown)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(first, 2), (last, 3)],
+    )
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 64,
+        "pad_token": pad,
+        "unk_token": unknown,
+        "cls_token": first,
+        "sep_token": last,
+        "mask_token": mask,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return len(pieces)

@@ -238,7 +238,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True))
 
 
-def test_a_changed_weight_file_is_caught_when_the_index_is_opened_by_name(
+def test_a_changed_weight_file_is_caught_when_the_model_is_named(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "model"))
@@ -247,10 +247,17 @@ def test_a_changed_weight_file_is_caught_when_the_index_is_opened_by_name(
     del changed
     shutil.copy(tmp_path / "changed" / "model.safetensors", folder / "model.safetensors")
     with (
-        Index.open(tmp_path / "i") as index,
+        Index.open(tmp_path / "i", encoder=str(folder)) as index,
         pytest.raises(EncoderMismatch, match="the weights differ"),
     ):
         index.search("cat")
+    with (
+        Index.open(tmp_path / "i", backend="torch") as index,
+        pytest.raises(EncoderMismatch, match="the weights differ"),
+    ):
+        index.search("cat")
+    with Index.open(tmp_path / "i") as index:  # through the export of the model as it was
+        assert index.search("cat")[0].score == pytest.approx(1.0)
 
 
 def test_an_index_without_an_encoder_says_so(tmp_path: Path) -> None:

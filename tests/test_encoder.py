@@ -174,10 +174,11 @@ def test_lengths_are_padded_to_steps(tokens: int, limit: int | None, expected: i
 
 def test_every_text_is_in_exactly_one_batch_of_its_length() -> None:
     tokens = [int(one) for one in np.random.default_rng(0).integers(1, 400, size=500)]
-    batches = plan_batches(tokens, 256, lambda length: 4 if length > 100 else 16)
+    padded = [padded_length(count, 256) for count in tokens]
+    batches = plan_batches(padded, lambda length: 4 if length > 100 else 16)
     assert sorted(i for batch in batches for i in batch.indices) == list(range(500))
     for batch in batches:
         assert len(batch.indices) <= batch.rows == (4 if batch.length > 100 else 16)
-        assert all(padded_length(tokens[i], 256) == batch.length for i in batch.indices)
+        assert all(padded[i] == batch.length for i in batch.indices)
     lengths = [batch.length for batch in batches]
     assert lengths == sorted(lengths, reverse=True)

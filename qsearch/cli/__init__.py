@@ -7,13 +7,14 @@ Commands are imported when they are called, and what they use is imported inside
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from typing import Any
 
 import click
 
-from qsearch.cli.output import Console
+from qsearch.cli.output import Console, ConsoleHandler
 from qsearch.errors import QsearchError
 from qsearch.version import __version__
 
@@ -60,10 +61,14 @@ def cli(context: click.Context, quiet: bool) -> None:
     An index is a directory. `build` makes one from a corpus of documents, `query` searches it.
     Data goes to standard output, everything else to standard error.
 
-    Environment: QSEARCH_INDEX names the index, QSEARCH_MODEL the model, QSEARCH_DEVICE the device;
-    NO_COLOR turns colours off, QSEARCH_DEBUG=1 shows tracebacks.
+    Environment: QSEARCH_INDEX names the index, QSEARCH_MODEL the model, QSEARCH_DEVICE the device,
+    QSEARCH_CACHE where exported models are kept, QSEARCH_THREADS how many threads work; NO_COLOR turns
+    colours off, QSEARCH_DEBUG=1 shows tracebacks.
     """
     context.obj = Console(quiet=quiet)
+    log = logging.getLogger("qsearch")
+    log.handlers = [ConsoleHandler(context.obj)]
+    log.setLevel(logging.INFO)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qsearch.cli.output import Console, TerminalProgress, human_bytes
-from qsearch.cli.target import default_target, device_option
+from qsearch.cli.target import backend_option, default_target, device_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,12 @@ Examples:
     help="Model: a folder, or a name on the hub.  [default: all-MiniLM-L6-v2]",
 )
 @device_option
+@backend_option
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Dtype of the weights while encoding; stored rows are float32.  [default: float32]",
+)
 @click.option("--query-prompt", help="Put in front of queries.  [default: the model's own]")
 @click.option("--document-prompt", help="Put in front of documents.  [default: the model's own]")
 @click.option(
@@ -109,6 +115,8 @@ def build(
     output: Path | None,
     model: str | None,
     device: str,
+    backend: str,
+    precision: str | None,
     query_prompt: str | None,
     document_prompt: str | None,
     max_length: int | None,
@@ -163,6 +171,8 @@ def build(
             document_prompt=document_prompt,
             max_length=max_length,
             truncate_dim=truncate_dim,
+            precision=precision or "float32",
+            backend=backend,
         )
 
     report = build_index(
@@ -214,7 +224,7 @@ def _refuse_idle_options(
         (
             "--model when there are --vectors",
             vectors is None or model is not None,
-            ("query_prompt", "document_prompt", "max_length", "truncate_dim"),
+            ("precision", "query_prompt", "document_prompt", "max_length", "truncate_dim"),
         ),
         ("--skip-invalid", skip_invalid, ("rejects",)),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -39,6 +40,19 @@ class Console:
         """Print labelled values in two columns."""
         for line in columns(rows):
             self.note(line)
+
+
+class ConsoleHandler(logging.Handler):
+    """What the library logs, as notes."""
+
+    def __init__(self, console: Console) -> None:
+        """Pass records on to ``console``."""
+        super().__init__(logging.INFO)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        self._console.note(record.getMessage())
 
 
 def columns(rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from qsearch.cli.output import Console, write_results
-from qsearch.cli.target import device_option, find_index, index_option
+from qsearch.cli.target import backend_option, device_option, find_index, index_option
 from qsearch.errors import QueryError
 
 __all__ = ["query"]
@@ -91,6 +91,7 @@ Examples:
     help="Model, where it is not at the place that the index names. It must be the same.",
 )
 @device_option
+@backend_option
 @click.pass_obj
 def query(
     console: Console,
@@ -105,6 +106,7 @@ def query(
     queries: Path | None,
     model: str | None,
     device: str,
+    backend: str,
 ) -> None:
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
@@ -123,7 +125,7 @@ def query(
         texts = ("-",)
     path = find_index(index)
     several = queries is not None or texts == ("-",) or len(texts) > 1
-    with Index.open(path, encoder=model, device=device) as opened:
+    with Index.open(path, encoder=model, device=device, backend=backend) as opened:
         if queries is not None:
             stream = read_queries(str(queries))
         else:

@@ -14,7 +14,14 @@ SUFFIXES = (
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".txt", ".text", ".parquet", ".pq", ".npy",
 )  # fmt: skip
 
-__all__ = ["INDEXES", "default_target", "device_option", "find_index", "index_option"]
+__all__ = [
+    "INDEXES",
+    "backend_option",
+    "default_target",
+    "device_option",
+    "find_index",
+    "index_option",
+]
 
 INDEXES = Path("indexes")
 """Where indexes are kept, below the current directory."""
@@ -35,6 +42,16 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="Where the model runs: auto, cpu, cuda, cuda:1, …",
+)
+
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["auto", "onnx", "torch"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model. onnx: ONNX Runtime, on the CPU in float32, starts at once and is faster; "
+    "auto: onnx where that is possible.",
 )
 
 

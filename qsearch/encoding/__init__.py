@@ -5,10 +5,18 @@ that use them. Nothing here knows what an index looks like on disk.
 """
 
 from qsearch.encoding.contract import ContractCheck, EncoderContract, check_contract, make_contract
-from qsearch.encoding.encoder import UNNAMED_MODEL, Encoder, EncoderIdentity, load_encoder
+from qsearch.encoding.encoder import (
+    BACKENDS,
+    UNNAMED_MODEL,
+    Encoder,
+    EncoderIdentity,
+    load_encoder,
+    load_encoder_of,
+)
 from qsearch.encoding.models import DEFAULT_MODEL, locate_model
 
 __all__ = [
+    "BACKENDS",
     "DEFAULT_MODEL",
     "UNNAMED_MODEL",
     "ContractCheck",
@@ -17,6 +25,7 @@ __all__ = [
     "EncoderIdentity",
     "check_contract",
     "load_encoder",
+    "load_encoder_of",
     "locate_model",
     "make_contract",
 ]

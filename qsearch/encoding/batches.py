@@ -41,22 +41,19 @@ def padded_length(tokens: int, max_length: int) -> int:
     return min(padded, max_length) if max_length else padded
 
 
-def plan_batches(
-    tokens: Sequence[int], max_length: int, rows_for: Callable[[int], int]
-) -> list[Batch]:
-    """Put texts of the same padded length together, the longest first.
+def plan_batches(lengths: Sequence[int], rows_for: Callable[[int], int]) -> list[Batch]:
+    """Put texts of the same length together, the longest first.
 
     The longest first, because then the largest allocation is the first one and progress speeds up
     rather than slowing down.
 
     Args:
-        tokens: number of tokens of each text.
-        max_length: tokens after which a text is cut; 0 where none is.
-        rows_for: how many rows a batch of a padded length has.
+        lengths: tokens that each text is padded to.
+        rows_for: how many rows a batch of a length has.
     """
     buckets: dict[int, list[int]] = {}
-    for index, count in enumerate(tokens):
-        buckets.setdefault(padded_length(count, max_length), []).append(index)
+    for index, length in enumerate(lengths):
+        buckets.setdefault(length, []).append(index)
     return [
         Batch(tuple(members[start : start + rows]), length, rows)
         for length, members in sorted(buckets.items(), reverse=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qsearch.codes import unit_rows
 from qsearch.encoding.canaries import Canary, canary_texts
-from qsearch.encoding.encoder import Encoder, EncoderIdentity
+from qsearch.encoding.encoder import CanaryEncoder, Encoder, EncoderIdentity
 from qsearch.errors import EncoderError, EncoderMismatch
 
 __all__ = [
@@ -199,10 +199,11 @@ def _encode(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     texts = [canary.text for canary in canaries]
     rows = []
-    for kind, embeddings in (
-        ("document", encoder.encode_documents(texts)),
-        ("query", encoder.encode_queries(texts)),
-    ):
+    if isinstance(encoder, CanaryEncoder):
+        documents, queries = encoder.encode_canaries(texts)
+    else:
+        documents, queries = encoder.encode_documents(texts), encoder.encode_queries(texts)
+    for kind, embeddings in (("document", documents), ("query", queries)):
         if embeddings.shape != (len(texts), dimensions):
             raise EncoderError(
                 f"the encoder gave {embeddings.shape} for {len(texts)} {kind} texts, "

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.errors import EncoderError
+
 if TYPE_CHECKING:
     from qsearch.encoding.sentence import SentenceEncoder
 
-__all__ = ["UNNAMED_MODEL", "Encoder", "EncoderIdentity", "load_encoder"]
+__all__ = [
+    "BACKENDS",
+    "UNNAMED_MODEL",
+    "CanaryEncoder",
+    "Encoder",
+    "EncoderIdentity",
+    "load_encoder",
+    "load_encoder_of",
+]
 
 UNNAMED_MODEL = "<a SentenceTransformer object>"
 """Stands for the name of a model that was given as an object: it cannot be loaded by name."""
@@ -111,6 +125,23 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class CanaryEncoder(Protocol):
+    """An ``Encoder`` that has a faster way for the check of its contract."""
+
+    def encode_canaries(
+        self, texts: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embed texts as documents and as queries, equal up to rounding: twice (n, d) float32."""
+        ...
+
+
+BACKENDS = ("auto", "onnx", "torch")
+"""What can run a model. ``auto`` is onnx on CPU in float32 where the model can be exported."""
+
+_log = logging.getLogger("qsearch")
+
+
 def load_encoder(
     model: str,
     *,
@@ -121,8 +152,12 @@ def load_encoder(
     max_length: int | None = None,
     truncate_dim: int | None = None,
     precision: str = "float32",
-) -> SentenceEncoder:
+    backend: str = "auto",
+) -> Encoder:
     """Load a sentence-transformers model.
+
+    On CPU the model is exported to ONNX, once, into a cache (``QSEARCH_CACHE``), and from then on runs
+    through ONNX Runtime, without torch. An export is used only if it reproduces what torch gives.
 
     Args:
         model: a local path, or a name on the hub; see ``locate_model``.
@@ -133,19 +168,112 @@ def load_encoder(
         max_length: tokens; ``None`` takes the model's own, 0 cuts nothing.
         truncate_dim: keep only so many components.
         precision: dtype of the weights: ``float32``, ``float16`` or ``bfloat16``.
+        backend: one of ``BACKENDS``.
 
     Raises:
-        EncoderError: the model cannot be found or loaded.
+        EncoderError: the model cannot be found or loaded, or not by ``backend``.
     """
+    from qsearch.encoding.models import locate_model
+
+    if backend not in BACKENDS:
+        raise EncoderError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
+    with_onnx = backend != "torch" and precision == "float32" and _runs_on_cpu(device)
+    if backend == "onnx" and not with_onnx:
+        raise EncoderError("the onnx backend runs on the CPU and in float32 only")
+    located = locate_model(model, revision)
+    if with_onnx:
+        from qsearch.encoding.onnx import find_export_of
+
+        export = find_export_of(located.path)
+        if export is not None:
+            from qsearch.encoding.onnx.encoder import OnnxEncoder
+
+            own = export.identity
+            identity = replace(
+                own,
+                model=located.name,
+                revision=located.revision,
+                query_prompt=own.query_prompt if query_prompt is None else query_prompt,
+                document_prompt=own.document_prompt if document_prompt is None else document_prompt,
+                max_length=own.max_length if max_length is None else max_length,
+                truncate_dim=truncate_dim or own.truncate_dim,
+                dimensions=min(truncate_dim or own.dimensions, own.dimensions),
+            )
+            return OnnxEncoder(export, identity)
     from qsearch.encoding.sentence import SentenceEncoder
 
-    return SentenceEncoder(
-        model,
-        device=device,
-        revision=revision,
+    loaded = SentenceEncoder(
+        located,
+        device="cpu" if with_onnx else device,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         max_length=max_length,
         truncate_dim=truncate_dim,
         precision=precision,
     )
+    return _exported(loaded, located.path, backend) if with_onnx else loaded
+
+
+def load_encoder_of(
+    identity: EncoderIdentity,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+) -> Encoder:
+    """Load the encoder that an identity describes; whether it is the same is for its contract to say.
+
+    Args:
+        identity: of a contract.
+        model: where the model is, if not where the identity says.
+        device: see ``load_encoder``.
+        backend: see ``load_encoder``. An export of the model is used wherever it was exported before,
+            even if the model itself is no longer there.
+
+    Raises:
+        EncoderError: see ``load_encoder``.
+    """
+    if model is None and backend != "torch" and device in ("auto", "cpu"):
+        from qsearch.encoding.onnx import find_export
+
+        export = find_export(identity)
+        if export is not None:
+            from qsearch.encoding.onnx.encoder import OnnxEncoder
+
+            return OnnxEncoder(export, identity)
+    return load_encoder(
+        model or identity.model,
+        device=device,
+        revision=None if model else identity.revision,
+        query_prompt=identity.query_prompt,
+        document_prompt=identity.document_prompt,
+        max_length=identity.max_length,
+        truncate_dim=identity.truncate_dim,
+        precision=identity.precision or "float32",
+        backend=backend,
+    )
+
+
+def _exported(loaded: SentenceEncoder, folder: Path, backend: str) -> Encoder:
+    """The same encoder through ONNX Runtime, or as it is where it cannot be exported."""
+    from qsearch.encoding.onnx.encoder import OnnxEncoder
+    from qsearch.encoding.onnx.export import ExportRefused, export_model
+
+    try:
+        return OnnxEncoder(export_model(loaded, folder), loaded.identity())
+    except ExportRefused as reason:
+        if backend == "onnx":
+            raise EncoderError(f"the onnx backend cannot run this model: {reason}") from reason
+        _log.warning("torch runs the model, more slowly than ONNX Runtime would: %s", reason)
+        return loaded
+
+
+def _runs_on_cpu(device: str) -> bool:
+    """Whether a model on this device runs on the CPU; asks torch only where there is an NVIDIA driver."""
+    if device != "auto":
+        return device == "cpu"
+    if not os.path.exists("/proc/driver/nvidia") and shutil.which("nvidia-smi") is None:
+        return True
+    import torch
+
+    return not torch.cuda.is_available()

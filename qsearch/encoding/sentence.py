@@ -7,13 +7,14 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.encoding.batches import Batch, plan_batches
+from qsearch.encoding.batches import Batch, padded_length, plan_batches
 from qsearch.encoding.encoder import UNNAMED_MODEL, EncoderIdentity
 from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.errors import EncoderError
@@ -44,7 +45,7 @@ class SentenceEncoder:
 
     def __init__(
         self,
-        model: str | Path | SentenceTransformer,
+        model: str | Path | LocatedModel | SentenceTransformer,
         *,
         device: str = "auto",
         revision: str | None = None,
@@ -58,8 +59,8 @@ class SentenceEncoder:
         """Load ``model`` where it is a name or path; take it as it is where it is an object.
 
         Args:
-            model: see ``locate_model``; or a loaded ``SentenceTransformer``, whose device and
-                precision are kept.
+            model: see ``locate_model``; or what that found; or a loaded ``SentenceTransformer``, whose
+                device and precision are kept.
             device: ``auto`` takes CUDA where there is any.
             revision: commit, branch or tag on the hub.
             query_prompt: ``None`` takes the model's prompt named ``query``.
@@ -73,22 +74,26 @@ class SentenceEncoder:
         Raises:
             EncoderError: the model cannot be found or loaded.
         """
-        if isinstance(model, str | Path):
-            located = locate_model(str(model), revision)
+        if isinstance(model, str | Path | LocatedModel):
+            located = model
+            if not isinstance(located, LocatedModel):
+                located = locate_model(str(model), revision)
             self._model = _load(located, device, precision)
             self._name, self._revision = located.name, located.revision
         else:
             self._model = model
             self._name, self._revision = UNNAMED_MODEL, None
         self._strip = strip
+        self._own_max_length = _plain_length(self._model.max_seq_length)
+        self._own_query_prompt = self._own_prompt("query")
+        self._own_document_prompt = self._own_prompt("document", "passage", "corpus")
         self._truncate_dim = truncate_dim or self._model.truncate_dim
-        limit = self._model.max_seq_length
-        if max_length is not None and max_length != (limit or 0):
-            self._model.max_seq_length = limit = max_length or _NO_LIMIT + 1
-        # 0, and not None, which would mean that nobody knows.
-        self._max_length = 0 if limit is None or limit > _NO_LIMIT else int(limit)
-        self._query_prompt = self._prompt(query_prompt, ("query",))
-        self._document_prompt = self._prompt(document_prompt, ("document", "passage", "corpus"))
+        if max_length is not None and max_length != self._own_max_length:
+            self._model.max_seq_length = max_length or _NO_LIMIT + 1
+        self._max_length = _plain_length(self._model.max_seq_length)
+        own = self._own_query_prompt, self._own_document_prompt
+        self._query_prompt = own[0] if query_prompt is None else query_prompt
+        self._document_prompt = own[1] if document_prompt is None else document_prompt
         self._tokenizer = self._find_tokenizer()
         self._identity: EncoderIdentity | None = None
         self._lock = threading.Lock()  # tokenizers refuse to be used by two threads at once
@@ -118,14 +123,41 @@ class SentenceEncoder:
             self._identity = self._describe()
         return self._identity
 
+    # For those who export it
+
+    @property
+    def model(self) -> SentenceTransformer:
+        """What runs; not to be changed."""
+        return self._model
+
+    def own_identity(self) -> EncoderIdentity:
+        """The identity that this encoder has when all prompts and lengths are the model's own."""
+        identity = self.identity()
+        return replace(
+            identity,
+            query_prompt=self._own_query_prompt,
+            document_prompt=self._own_document_prompt,
+            max_length=self._own_max_length,
+            truncate_dim=self._model.truncate_dim,
+            dimensions=self._dimensions(self._model.truncate_dim),
+            strip=True,
+        )
+
+    def token_ids(self, text: str) -> list[int]:
+        """The tokens that a text becomes as a document."""
+        prepared = [self._prepared(text)]
+        with self._lock:
+            ids = self._model.preprocess(prepared, prompt=self._document_prompt or None)[
+                "input_ids"
+            ]
+        return [int(one) for one in ids[0]]
+
     # Encoding
 
     def _prepared(self, text: str) -> str:
         return text.strip() if self._strip else text
 
-    def _prompt(self, given: str | None, names: tuple[str, ...]) -> str:
-        if given is not None:
-            return given
+    def _own_prompt(self, *names: str) -> str:
         # As encode_query and encode_document do, the model's default prompt is not for either. Unlike
         # them, an empty "document" (which the library adds to every model) does not hide "passage".
         prompts: Mapping[str, str] = self._model.prompts or {}
@@ -161,7 +193,8 @@ class SentenceEncoder:
         else:
             counts = self._token_counts(prepared, prompt)
             rows_for = self._document_rows if task == "document" else self._query_rows
-            batches = plan_batches(counts, self._max_length, rows_for)
+            lengths = [padded_length(count, self._max_length) for count in counts]
+            batches = plan_batches(lengths, rows_for)
         self._model.eval()
         for batch in batches:
             chosen = [prepared[index] for index in batch.indices]
@@ -250,12 +283,9 @@ class SentenceEncoder:
         transformer = getattr(model[0], "auto_model", None)
         config: dict[str, Any] = getattr(getattr(transformer, "config", None), "to_dict", dict)()
         settings = {key: value for key, value in config.items() if key not in _VOLATILE}
-        dimensions = self._truncate_dim or model.get_embedding_dimension()
-        if dimensions is None:
-            raise EncoderError(f"the model {self._name} does not say how long its embeddings are")
         return EncoderIdentity(
             model=self._name,
-            dimensions=int(dimensions),
+            dimensions=self._dimensions(self._truncate_dim),
             revision=self._revision,
             weights=_weights_digest(model),
             tokenizer=self._tokenizer_digest(),
@@ -276,6 +306,12 @@ class SentenceEncoder:
                 "torch": torch.__version__,
             },
         )
+
+    def _dimensions(self, truncate_dim: int | None) -> int:
+        dimensions = truncate_dim or self._model.get_embedding_dimension()
+        if dimensions is None:
+            raise EncoderError(f"the model {self._name} does not say how long its embeddings are")
+        return int(dimensions)
 
     def _tokenizer_digest(self) -> str | None:
         tokenizer: Any = getattr(self._model[0], "tokenizer", None)
@@ -337,6 +373,11 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def _plain_length(limit: int | None) -> int:
+    """0 where there is no limit; ``None`` would mean that nobody knows."""
+    return 0 if limit is None or limit > _NO_LIMIT else int(limit)
 
 
 def _module_config(module: Any) -> dict[str, Any]:

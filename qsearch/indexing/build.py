@@ -189,8 +189,7 @@ class _Build:
         identity: dict[str, Any] = {}
         if self.encoder is not None:
             identity = self.encoder.identity().to_json()
-            for informative in ("versions", "backend"):
-                del identity[informative]
+            del identity["versions"]  # informative
             if identity["weights"] is not None:
                 del identity["model"]  # a model that was moved is the same model
         settings = {

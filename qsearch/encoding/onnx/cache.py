@@ -1,0 +1,229 @@
+"""Where exported models are kept: a folder for each, in the user's cache.
+
+::
+
+    onnx/<key>/manifest.json     what the files are, and the identity of the model
+               model.onnx        the graph, already optimised
+               weights.bin       its weights, mapped into memory
+               tokenizer.json
+    onnx/models/<digest>         the key of the export of a model folder with these files
+
+A key stands for all that the graph depends on: weights, tokenizer, configuration, precision, and
+the libraries and the kind of processor that run it. Prompts and lengths are not part of the graph, so
+models that differ only in them share an export. Losing the cache costs an export, and never an index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qsearch.encoding.encoder import EncoderIdentity
+
+__all__ = [
+    "GRAPH",
+    "TOKENIZER",
+    "WEIGHTS",
+    "ExportedModel",
+    "cache_folder",
+    "export_key",
+    "files_digest",
+    "find_export",
+    "find_export_of",
+    "library_versions",
+    "new_export",
+]
+
+GRAPH = "model.onnx"
+WEIGHTS = "weights.bin"
+TOKENIZER = "tokenizer.json"
+_MANIFEST = "manifest.json"
+_FORMAT = 1
+
+_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """An export whose files are complete.
+
+    Attributes:
+        folder: holds ``GRAPH``, ``WEIGHTS`` and ``TOKENIZER``.
+        identity: the model with its own prompts and lengths.
+        worst_cosine: the smallest cosine of a canary with what torch made of it.
+    """
+
+    folder: Path
+    identity: EncoderIdentity
+    worst_cosine: float
+
+
+def cache_folder() -> Path:
+    """Where qsearch keeps what it can make again; ``QSEARCH_CACHE`` names another place."""
+    named = os.environ.get("QSEARCH_CACHE")
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("qsearch", appauthor=False)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what runs an export; raises ``PackageNotFoundError`` where one is missing."""
+    return {name: importlib.metadata.version(name) for name in ("onnxruntime", "tokenizers")}
+
+
+def export_key(identity: EncoderIdentity) -> str | None:
+    """The name of the export of a model; ``None`` where too little is known about the model."""
+    parts = {
+        "weights": identity.weights,
+        "tokenizer": identity.tokenizer,
+        "configuration": identity.configuration,
+        "precision": identity.precision,
+    }
+    if None in parts.values():
+        return None
+    try:
+        versions = library_versions()
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    told = {**parts, **versions, "format": _FORMAT, "machine": _machine()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def find_export(identity: EncoderIdentity) -> ExportedModel | None:
+    """The export of a model, if the cache holds an undamaged one."""
+    key = export_key(identity)
+    if key is None:
+        return None
+    folder = cache_folder() / "onnx" / key
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        found = EncoderIdentity.from_json(manifest["identity"])
+        if export_key(found) != key:
+            return None
+        for name, digest in manifest["files"].items():
+            if file_digest(folder / name) != digest:
+                return None
+        return ExportedModel(folder, found, manifest["worst_cosine"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def find_export_of(model: Path) -> ExportedModel | None:
+    """The export of a model's folder, if one was made of just these files.
+
+    Args:
+        model: see ``files_digest``.
+    """
+    try:
+        told = json.loads(_model_entry(files_digest(model)).read_text(encoding="utf-8"))
+        identity = EncoderIdentity.from_json(told)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return find_export(identity)
+
+
+def files_digest(model: Path) -> str:
+    """SHA-256 over names and contents of the files that a model is loaded from."""
+    total = hashlib.sha256()
+    for path in sorted(model.rglob("*")):
+        relative = path.relative_to(model)
+        if not path.is_file() or relative.parts[0] in ("onnx", "openvino", ".git", ".cache"):
+            continue
+        if path.suffix in (".md", ".h5", ".msgpack", ".ot", ".onnx", ".gguf"):
+            continue
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        total.update(json.dumps(relative.as_posix()).encode() + digest)
+    return total.hexdigest()
+
+
+@contextmanager
+def new_export(identity: EncoderIdentity, model: Path | None) -> Iterator[_NewExport]:
+    """A folder to write an export to; what is not published when the block ends is removed.
+
+    Args:
+        identity: the model with its own prompts and lengths.
+        model: its folder, if it was loaded from one.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    parent = cache_folder() / "onnx"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+    try:
+        yield _NewExport(folder, identity, model)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewExport:
+    folder: Path
+    identity: EncoderIdentity
+    model: Path | None
+
+    def publish(self, worst_cosine: float) -> ExportedModel:
+        """Put the folder where ``find_export`` looks; another process may have been faster."""
+        key = export_key(self.identity)
+        if key is None:
+            raise ValueError("a model of which so little is known has no export")
+        files = {path.name: file_digest(path) for path in sorted(self.folder.iterdir())}
+        manifest = {
+            "identity": self.identity.to_json(),
+            "files": files,
+            "worst_cosine": worst_cosine,
+            "libraries": library_versions(),
+        }
+        _write_json(self.folder / _MANIFEST, manifest)
+        target = cache_folder() / "onnx" / key
+        if find_export(self.identity) is None:
+            with suppress(OSError):
+                shutil.rmtree(target)
+            with suppress(OSError):
+                os.rename(self.folder, target)
+        if self.model is not None:
+            entry = _model_entry(files_digest(self.model))
+            entry.parent.mkdir(exist_ok=True)
+            temporary = entry.with_name(f".{entry.name}-{os.getpid()}")
+            _write_json(temporary, self.identity.to_json())
+            os.replace(temporary, entry)
+        published = find_export(self.identity)
+        if published is None:
+            raise OSError(f"{target} cannot be read back")
+        return published
+
+
+def file_digest(path: Path) -> str:
+    """XXH3 (128 bits) of a file, as hexadecimal: against damage, not against malice."""
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(_READ):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _model_entry(digest: str) -> Path:
+    return cache_folder() / "onnx" / "models" / digest
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
