@@ -11,9 +11,8 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,6 @@ from qsearch.errors import EncoderError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from qsearch.encoding.onnx.encoder import OnnxEncoder
     from qsearch.encoding.sentence import SentenceEncoder
 
 __all__ = ["ExportRefused", "export_model"]
@@ -94,7 +92,7 @@ def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel
             for traced in (True, False):
                 try:
                     _write_graph(encoder.model, made.folder, traced=traced)
-                    worst = _compare(encoder, identity, made.folder)
+                    worst = _compare(encoder.model, identity, made.folder)
                     return made.publish(worst)
                 except ExportRefused as reason:
                     reasons.append(str(reason))
@@ -207,30 +205,32 @@ def _silent() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _compare(encoder: SentenceEncoder, identity: EncoderIdentity, folder: Path) -> float:
+def _compare(model: SentenceTransformer, identity: EncoderIdentity, folder: Path) -> float:
     """Hold an export against the model it was made from; returns the smallest cosine."""
     from qsearch.encoding.onnx.encoder import OnnxEncoder
+    from qsearch.encoding.sentence import SentenceEncoder
 
-    # As the encoder is used, not as the model comes: the canaries are to be cut where it cuts.
-    used = replace(
-        encoder.identity(), dimensions=identity.dimensions, truncate_dim=identity.truncate_dim
-    )
+    limit = model.max_seq_length
     try:
-        export = OnnxEncoder(ExportedModel(folder, identity, 1.0), used)
-        _compare_tokens(encoder, export)
-        texts = [canary.text for canary in canary_texts(used.max_length)]
+        encoder = SentenceEncoder(model, max_length=identity.max_length)
+        export = OnnxEncoder(ExportedModel(folder, identity, 1.0))
+        texts = [canary.text for canary in canary_texts(identity.max_length)]
+        for text in (*_TOKENIZED, *texts):
+            if export.token_ids(text) != encoder.token_ids(text):
+                raise ExportRefused(f"its tokens are other ones, for example of {text[:40]!r}")
         worst = 1.0
         spaces = []
         for ours, theirs in (
             (export.encode_documents(texts), encoder.encode_documents(texts)),
             (export.encode_queries(texts), encoder.encode_queries(texts)),
         ):
-            width = min(ours.shape[1], theirs.shape[1])
-            rows, same = unit_rows(ours[:, :width])[0], unit_rows(theirs[:, :width])[0]
+            rows, same = unit_rows(ours)[0], unit_rows(theirs)[0]
             spaces.append((rows.astype(np.float64), same.astype(np.float64)))
             worst = min(worst, float((1 - 0.5 * np.square(rows - same).sum(axis=1)).min()))
     except EncoderError as error:
         raise ExportRefused(f"the export does not run ({error})") from error
+    finally:
+        model.max_seq_length = limit
     if not worst >= _LEAST_COSINE:
         raise ExportRefused(
             f"the export does not do the same: the worst canary has cosine {worst:.6f}"
@@ -246,10 +246,3 @@ def same_order(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
     order = np.argsort(-right, axis=1, kind="stable")
     falling = np.take_along_axis(left, order, axis=1)
     return bool((np.diff(falling, axis=1) <= _SAME_SCORE).all())
-
-
-def _compare_tokens(encoder: SentenceEncoder, export: OnnxEncoder) -> None:
-    texts: Sequence[str] = [one.text for one in canary_texts(export.identity().max_length)]
-    for text in (*_TOKENIZED, *texts):
-        if export.token_ids(text) != encoder.token_ids(text):
-            raise ExportRefused(f"its tokens are other ones, for example of {text[:40]!r}")
