@@ -245,6 +245,28 @@ def test_a_query_needs_neither_torch_nor_the_model(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("before", ["", "import usearch.index", "import usearch.index, torch"])
+def test_usearch_and_onnxruntime_live_in_one_process(before: str, tmp_path: Path) -> None:
+    """Imported in the wrong order they crash: qsearch sees to the order, or does with torch."""
+    model = make_tiny(tmp_path, "bert")
+    load_encoder(str(model))
+    code = f"""
+{before}
+import sys
+import numpy as np
+from qsearch import BuildOptions, Index
+index = Index.build(None, "axes", embeddings=np.eye(8, dtype=np.float32), options=BuildOptions(graph=True))
+assert index.search_vectors(np.eye(8)[:1], k=1, method="graph").positions.tolist() == [[0]]
+index = Index.build([{{"id": "a", "text": "the cat"}}], "one", encoder={str(model)!r})
+print(index.search("cat").hits[0].id, type(index._encoder).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    expected = "SentenceEncoder" if before and sys.platform == "linux" else "OnnxEncoder"
+    assert (done.returncode, done.stdout) == (0, f"a {expected}\n"), done.stderr
+
+
 # Reproducible to the bit
 
 

@@ -95,7 +95,8 @@ class Encoder(Protocol):
     """Turns texts into embeddings. Implement it to bring an encoder of your own.
 
     An embedding may have any length but zero: qsearch normalises. A text must give the same
-    embedding whatever stands beside it in the list.
+    embedding whatever stands beside it in the list. An encoder that several threads may use at once
+    says so by an attribute ``concurrent = True``: then a build reads and writes while it encodes.
     """
 
     def identity(self) -> EncoderIdentity:

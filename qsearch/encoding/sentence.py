@@ -43,6 +43,8 @@ class SentenceEncoder:
     shape. Embeddings come out as the model gives them, in float32, not yet normalised by qsearch.
     """
 
+    concurrent = True  # by a lock
+
     def __init__(
         self,
         model: str | Path | LocatedModel | SentenceTransformer,

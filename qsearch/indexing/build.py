@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from qsearch.encoding import Encoder, EncoderContract, check_contract, make_cont
 from qsearch.encoding.contract import contract_from_store, contract_to_store
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch, IndexWriteError
 from qsearch.indexing.chunks import ChunkMaker, chunk_digest, chunk_records, read_chunks
+from qsearch.indexing.pipeline import Pipeline
 from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
 from qsearch.indexing.survey import survey
@@ -228,15 +230,26 @@ class _Build:
             self._keep_rejects(writer)
 
     def _append_chunks(self, writer: IndexWriter) -> None:
-        maker = ChunkMaker(
-            writer,
-            self.encoder,
-            self.embeddings,
-            self.dimensions,
-            self.name,
-            self.progress,
-            skip_invalid=self.options.skip_invalid,
-        )
+        with Pipeline(writer.append, self._chunks_at_once()) as pipeline:
+            maker = ChunkMaker(
+                writer,
+                self.encoder,
+                self.embeddings,
+                self.dimensions,
+                self.name,
+                self.progress,
+                skip_invalid=self.options.skip_invalid,
+                check=pipeline.check,
+            )
+            self._put_chunks(writer, maker, pipeline)
+        self.compared = maker.compared
+
+    def _chunks_at_once(self) -> int:
+        """A chunk is read and another written while texts of two more are tokenized and encoded."""
+        concurrent = getattr(self.encoder, "concurrent", False)
+        return 2 if concurrent and self.embeddings is None else 0
+
+    def _put_chunks(self, writer: IndexWriter, maker: ChunkMaker, pipeline: Pipeline) -> None:
         row = 0
         number = -1
         chunks = read_chunks(self.corpus, self.embeddings)
@@ -253,9 +266,11 @@ class _Build:
                 writer.check_done(number, digest, self.name)
                 self.progress.advance(len(records), resumed=True)
             else:
-                writer.append(maker.make(records, given, digest))
+                with pipeline.lock:
+                    split = maker.split(records)
+                pipeline.put(partial(maker.make, split, given, digest))
+                del split
             del records, given  # or they would stay while the next chunk is read
-        self.compared = maker.compared
         if self.embeddings is not None and row != self.embeddings.rows:
             raise CorpusError(
                 f"has {row:,} records, {self.embeddings.name} has "

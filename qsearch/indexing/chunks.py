@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -18,7 +18,14 @@ from qsearch.indexing.report import Progress
 from qsearch.store.format import raw_bytes
 from qsearch.store.writer import Chunk, IndexWriter
 
-__all__ = ["ChunkMaker", "chunk_digest", "chunk_records", "invalid_record", "read_chunks"]
+__all__ = [
+    "ChunkMaker",
+    "SplitChunk",
+    "chunk_digest",
+    "chunk_records",
+    "invalid_record",
+    "read_chunks",
+]
 
 _CHUNK_RECORDS = 2048
 """Records made durable together where they are encoded: seconds of work, not hours, can be lost."""
@@ -39,7 +46,18 @@ _COMPARED = "vectors compared"
 _RAW_BYTES = 65_536
 """How much of a rejected document is kept."""
 
+_IN_FLIGHT = 3
+"""Chunks that may be read but not in the index yet, beside the one that is being read."""
+
 Record = Document | RejectedRecord
+
+
+class SplitChunk(NamedTuple):
+    """The records of a chunk: how many, documents with their offset, and rejects."""
+
+    records: int
+    valid: list[tuple[int, Document]]
+    rejects: list[RejectedRecord]
 
 
 def chunk_records(*, given: bool) -> int:
@@ -115,6 +133,7 @@ class ChunkMaker:
         progress: Progress,
         *,
         skip_invalid: bool,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Make chunks for ``writer``.
 
@@ -126,6 +145,7 @@ class ChunkMaker:
             corpus: its name, for messages.
             progress: is told about every text.
             skip_invalid: collect rejects instead of raising at the first.
+            check: called often while texts are encoded; may raise to end it.
         """
         self._writer = writer
         self._encoder = encoder
@@ -134,34 +154,63 @@ class ChunkMaker:
         self._corpus = corpus
         self._progress = progress
         self._skip_invalid = skip_invalid
+        self._check = check
+        self._waiting: list[dict[str, int | None]] = []
         self.compared: int | None = None
         if embeddings is not None and encoder is not None:
             self.compared = writer.settings().get(_COMPARED, 0)
 
-    def make(
-        self, records: Sequence[Record], given: NDArray[np.floating] | None, digest: str
-    ) -> Chunk:
-        """Make a chunk.
+    def split(self, records: Sequence[Record]) -> SplitChunk:
+        """Tell valid documents from rejects; an id counts where it came first.
 
-        Args:
-            records: of one chunk.
-            given: (len(records), d) embeddings, or ``None`` to encode.
-            digest: see ``chunk_digest``.
+        To be called for one chunk after the other; the ids of those that are not in the index yet are
+        remembered.
 
         Raises:
             CorpusError: a record is invalid, and such are not to be skipped.
+        """
+        documents = [one for one in records if isinstance(one, Document)]
+        lines = self._writer.lines_of([document.id for document in documents])
+        for waiting in self._waiting:
+            lines |= {one.id: waiting[one.id] for one in documents if one.id in waiting}
+        own: dict[str, int | None] = {}
+        valid: list[tuple[int, Document]] = []
+        rejects: list[RejectedRecord] = []
+        for offset, record in enumerate(records):
+            if isinstance(record, Document) and record.id in lines:
+                record = duplicate_record(record, lines[record.id])
+            if isinstance(record, Document):
+                lines[record.id] = own[record.id] = record.line
+                valid.append((offset, record))
+                continue
+            if not self._skip_invalid:
+                raise invalid_record(record, self._corpus)
+            rejects.append(record)
+        self._waiting = [*self._waiting[-_IN_FLIGHT:], own]
+        return SplitChunk(len(records), valid, rejects)
+
+    def make(self, split: SplitChunk, given: NDArray[np.floating] | None, digest: str) -> Chunk:
+        """Make a chunk. Where texts are encoded this may be called by several threads.
+
+        Args:
+            split: see ``split``.
+            given: (split.records, d) embeddings, or ``None`` to encode.
+            digest: see ``chunk_digest``.
+
+        Raises:
+            CorpusError: an embedding is unusable, and such documents are not to be skipped.
             EncoderError: the encoder fails.
             EncoderMismatch: the given embeddings are not the encoder's.
         """
-        valid, rejects = self._split(records)
-        documents = [document for _, document in valid]
+        rejects = list(split.rejects)
+        documents = [document for _, document in split.valid]
         truncated = 0
         if given is None:
-            embeddings, truncated = self._encode(documents, len(records))
+            embeddings, truncated = self._encode(documents, split.records)
         else:
-            embeddings = given[[offset for offset, _ in valid]]
+            embeddings = given[[offset for offset, _ in split.valid]]
             self._compare(documents, embeddings)
-            self._progress.advance(len(records))
+            self._progress.advance(split.records)
         rows, usable = unit_rows(embeddings)
         for offset in np.flatnonzero(~usable):
             document = documents[offset]
@@ -174,27 +223,7 @@ class ChunkMaker:
                 raise invalid_record(reject, self._corpus)
             rejects.append(reject)
         accepted = [document for document, good in zip(documents, usable, strict=True) if good]
-        return Chunk(digest, len(records), accepted, rows[usable], rejects, truncated)
-
-    def _split(
-        self, records: Sequence[Record]
-    ) -> tuple[list[tuple[int, Document]], list[RejectedRecord]]:
-        """Documents with their offset in the chunk, and rejects; an id counts where it came first."""
-        documents = [one for one in records if isinstance(one, Document)]
-        lines = self._writer.lines_of([document.id for document in documents])
-        valid: list[tuple[int, Document]] = []
-        rejects: list[RejectedRecord] = []
-        for offset, record in enumerate(records):
-            if isinstance(record, Document) and record.id in lines:
-                record = duplicate_record(record, lines[record.id])
-            if isinstance(record, Document):
-                lines[record.id] = record.line
-                valid.append((offset, record))
-                continue
-            if not self._skip_invalid:
-                raise invalid_record(record, self._corpus)
-            rejects.append(record)
-        return valid, rejects
+        return Chunk(digest, split.records, accepted, rows[usable], rejects, truncated)
 
     def _encode(
         self, documents: Sequence[Document], records: int
@@ -207,6 +236,7 @@ class ChunkMaker:
 
         def advance(count: int) -> None:
             nonlocal done
+            self._check()
             done += count
             self._progress.advance(count)
 

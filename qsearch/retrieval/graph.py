@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +33,7 @@ def build_graph(segment: Segment, path: Path, advance: Callable[[int], None]) ->
         path: file to write.
         advance: told how many rows were just added.
     """
-    from usearch.index import Index
-
-    graph = Index(
+    graph = _usearch().Index(
         ndim=segment.vectors.shape[1],
         metric="cos",
         dtype="i8",
@@ -50,6 +51,20 @@ def build_graph(segment: Segment, path: Path, advance: Callable[[int], None]) ->
         raise OSError(None, str(error), str(path)) from error
 
 
+def _usearch() -> Any:
+    """``usearch.index``.
+
+    It exports a C++ library of its own, linked in statically. onnxruntime crashes the process when it is
+    imported after that (usearch 2.26, onnxruntime 1.31, Linux), and works when it is imported before.
+    """
+    if "usearch.compiled" not in sys.modules:
+        with suppress(ImportError):
+            import onnxruntime  # noqa: F401
+    import usearch.index
+
+    return usearch.index
+
+
 class GraphCandidates:
     """The graph of one segment, mapped and not loaded."""
 
@@ -59,15 +74,13 @@ class GraphCandidates:
         Raises:
             IndexFormatError: the segment has none, or usearch cannot read it.
         """
-        from usearch.index import Index
-
         if segment.graph is None:
             raise IndexFormatError(
                 "the index has no graph; build it again with 'qsearch build --graph --force', or "
                 "search with another method"
             )
         try:
-            graph = Index.restore(segment.graph, view=True)
+            graph = _usearch().Index.restore(segment.graph, view=True)
         except (RuntimeError, ValueError) as error:
             raise IndexFormatError(
                 f"the graph of segment {segment.id} cannot be opened ({error}); 'qsearch verify' "

@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -91,7 +92,7 @@ def export_key(identity: EncoderIdentity) -> str | None:
         "configuration": identity.configuration,
         "precision": identity.precision,
     }
-    if None in parts.values():
+    if None in parts.values() or _onnxruntime_would_crash():
         return None
     try:
         versions = library_versions()
@@ -215,6 +216,12 @@ def file_digest(path: Path) -> str:
         while block := file.read(_READ):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _onnxruntime_would_crash() -> bool:
+    """Whether somebody has imported usearch before onnxruntime; see ``retrieval.graph``."""
+    loaded = sys.modules
+    return sys.platform == "linux" and "usearch.compiled" in loaded and "onnxruntime" not in loaded
 
 
 def _model_entry(digest: str) -> Path:

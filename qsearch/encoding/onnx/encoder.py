@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ class OnnxEncoder:
     whatever order, on however many threads. Safe to share between threads.
     """
 
+    concurrent = True
+
     def __init__(self, export: ExportedModel, identity: EncoderIdentity | None = None) -> None:
         """Load the graph and the tokenizer.
 
@@ -83,6 +85,8 @@ class OnnxEncoder:
         if told.max_length:
             self._tokenizer.enable_truncation(told.max_length)
         self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_threads = 0
 
     # The Encoder protocol
 
@@ -140,23 +144,22 @@ class OnnxEncoder:
         def run(batch: Batch) -> tuple[Batch, NDArray[np.float32] | None]:
             return batch, self._forward([ids[index] for index in batch.indices], batch)
 
-        threads = min(thread_count(), len(batches))
-        if threads > 1:
-            with ThreadPoolExecutor(threads, "qsearch-encode") as pool:
-                self._collect(pool.map(run, batches), embeddings, advance)
-        else:
-            self._collect(map(run, batches), embeddings, advance)
-        return embeddings
-
-    @staticmethod
-    def _collect(
-        results: Any, embeddings: NDArray[np.float32], advance: Callable[[int], None] | None
-    ) -> None:
-        for batch, values in results:
+        threads = thread_count()
+        several = threads > 1 and len(batches) > 1
+        for batch, values in (self._workers(threads).map if several else map)(run, batches):
             if values is not None:
                 embeddings[list(batch.indices)] = values
             if advance is not None:
                 advance(len(batch.indices))
+        return embeddings
+
+    def _workers(self, threads: int) -> ThreadPoolExecutor:
+        """Threads that all calls share: batches of a second call fill in where a first one ends."""
+        with self._lock:
+            if self._pool is None or self._pool_threads != threads:
+                self._pool = ThreadPoolExecutor(threads, "qsearch-encode")
+                self._pool_threads = threads
+            return self._pool
 
     def _forward(self, ids: list[list[int]], batch: Batch) -> NDArray[np.float32] | None:
         if not batch.length:

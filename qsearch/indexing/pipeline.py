@@ -1,0 +1,91 @@
+"""Making several chunks at once, and taking them in the order in which they came."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from qsearch.store.writer import Chunk
+
+__all__ = ["Pipeline", "Stopped"]
+
+
+class Stopped(Exception):
+    """Raised in a thread whose work is no longer wanted."""
+
+
+class Pipeline:
+    """While one chunk is read (by the caller) others are made, and another is taken (made durable).
+
+    A chunk is taken as soon as it is made and all before it are taken, even while the caller waits for
+    more to read. What was put before something failed is still taken, but for Ctrl-C, after which
+    nothing new is begun.
+
+    Attributes:
+        lock: held while a chunk is taken; the caller holds it to use what taking uses.
+    """
+
+    def __init__(self, take: Callable[[Chunk], None], at_once: int) -> None:
+        """Make so many chunks ``at_once``; with 0 each is made and taken when it is put."""
+        self.lock = threading.Lock()
+        self._take = take
+        self._at_once = at_once
+        self._stopped = threading.Event()
+        self._makers = ThreadPoolExecutor(at_once, "qsearch-make") if at_once else None
+        self._taker = ThreadPoolExecutor(1, "qsearch-take") if at_once else None
+        self._waiting: deque[Future[None]] = deque()
+
+    def put(self, make: Callable[[], Chunk]) -> None:
+        """Have a chunk made and taken; waits while there are too many. Raises what has failed."""
+        if self._makers is None or self._taker is None:
+            self._take(make())
+            return
+        while len(self._waiting) > self._at_once:
+            self._waiting.popleft().result()
+        made = self._makers.submit(make)
+        self._waiting.append(self._taker.submit(self._take_when_made, made))
+
+    def check(self) -> None:
+        """For those who make: raise ``Stopped`` where what they make is no longer wanted."""
+        if self._stopped.is_set():
+            raise Stopped
+
+    def _take_when_made(self, made: Future[Chunk]) -> None:
+        try:
+            chunk = made.result()
+            with self.lock:
+                self.check()
+                self._take(chunk)
+        except BaseException:
+            self._stopped.set()  # the chunks behind this one must not be taken without it
+            raise
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait until all is taken, or stop."""
+        if self._makers is None or self._taker is None:
+            return
+        try:
+            if error is None or isinstance(error, Exception):
+                while self._waiting:
+                    self._waiting.popleft().result()
+        except Exception:
+            if error is None:  # else the first failure is the one to tell
+                raise
+        finally:
+            with self.lock:  # not in the middle of making a chunk durable
+                self._stopped.set()
+            self._makers.shutdown(wait=False, cancel_futures=True)
+            self._taker.shutdown(wait=False, cancel_futures=True)
