@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -75,11 +77,22 @@ def segments_of(rows: np.ndarray, pieces: int = 1, energy: float = 0.88) -> list
     return segments
 
 
-def check(segments: list[Segment], queries: np.ndarray, k: int, threads: int = 1) -> None:
-    """Exact search over ``segments`` equals the definition, bit for bit."""
-    rows = np.concatenate([segment.vectors for segment in segments])
+def check(
+    segments: list[Segment],
+    queries: np.ndarray,
+    k: int,
+    threads: int = 1,
+    truth: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Exact search over ``segments`` equals the definition, bit for bit.
+
+    ``truth`` is what ``oracle`` says, for at least k, where it is known already.
+    """
+    if truth is None:
+        rows = np.concatenate([segment.vectors for segment in segments])
+        truth = oracle(rows, queries, k)
     ranking = ExactSearch(segments).search(queries, k, threads)
-    positions, scores = oracle(rows, queries, k)
+    positions, scores = (one[:, :k] for one in truth)
     assert ranking.certified.all()
     assert np.array_equal(ranking.positions, positions)
     assert ranking.scores.tobytes() == scores.tobytes()
@@ -196,6 +209,56 @@ def test_pieces_are_not_searched_again(threads: int) -> None:
     assert np.array_equal(pieces.positions, whole.positions)
     assert whole.stages[2].rows.mean() < 400
     assert pieces.stages[2].rows.mean() < 500  # 670 with guesses about rows that are yet to come
+
+
+class World(NamedTuple):
+    """Rows in an order that means something, as one segment and as two, and every row ranked."""
+
+    queries: np.ndarray
+    segments: dict[int, list[Segment]]
+    truth: tuple[np.ndarray, np.ndarray]
+
+
+@cache
+def world(order: str) -> World:
+    """20,000 rows whose score against the first query rises, falls, or is always the same."""
+    generator = np.random.default_rng(5)
+    queries = generator.standard_normal((3, 24)).astype(np.float32)
+    rows = unit_rows(generator.standard_normal((20_000, 24)))[0]
+    rising = np.argsort(rows @ queries[0])
+    if order == "equal":
+        rows[:] = rows[0]
+    else:
+        rows = rows[rising if order == "rising" else rising[::-1]]
+    segments = {pieces: segments_of(rows, pieces) for pieces in (1, 2)}
+    return World(queries, segments, oracle(rows, queries, 9000))
+
+
+@pytest.mark.parametrize("path", NATIVE)
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("order", ["rising", "falling", "equal"])
+def test_no_order_of_rows_misleads_the_search(order: str, pieces: int, path: str) -> None:
+    """What is guessed from the first rows is wrong where the best lie in front: it is found out.
+
+    9,000 documents are more than may wait to be scored, so rows are scored in between too.
+    """
+    queries, segments, truth = world(order)
+    with use_kernels(path):
+        for k in (10, 300, 9000):
+            for threads in (1, 2):  # 2: for so few queries, threads divide the rows
+                check(segments[pieces], queries, k, threads, truth)
+
+
+@pytest.mark.parametrize("path", NATIVE)
+def test_more_queries_than_one_pass_takes(path: str) -> None:
+    few, whole, _ = world("falling")
+    rows = whole[1][0].vectors[::10].copy()
+    others = np.random.default_rng(6).standard_normal((197, 24)).astype(np.float32)
+    queries = np.concatenate([few, others])
+    segments, truth = segments_of(rows, 2), oracle(rows, queries, 10)
+    with use_kernels(path):
+        for threads in (1, 2):
+            check(segments, queries, 10, threads, truth)
 
 
 def test_a_row_that_is_not_finite_is_refused() -> None:

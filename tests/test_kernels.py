@@ -174,6 +174,31 @@ def test_rows_in_falling_order_of_distance_are_kept_in_bounds() -> None:
         assert found.tolist() == [[299, 298, 297, 296, 295]]
 
 
+@pytest.mark.parametrize("order", ["rising", "falling", "equal"])
+def test_no_order_of_rows_misleads_the_nearest(order: str) -> None:
+    """What is guessed from the first rows is wrong where the nearest lie in front: it is found out."""
+    generator = np.random.default_rng(5)
+    rows = generator.standard_normal((20_000, 24)).astype(np.float32)
+    few = generator.standard_normal((3, 24)).astype(np.float32)
+    many = np.concatenate([few, generator.standard_normal((197, 24)).astype(np.float32)])
+    nearness = ((rows > 0) == (few[0] > 0)).sum(axis=1)
+    if order == "equal":
+        rows[:] = rows[0]
+    else:
+        rows = rows[np.argsort(nearness if order == "rising" else -nearness, kind="stable")]
+    blocks, words = pack_blocks(binary_codes(rows)), query_words(binary_codes(many))
+    expected = hamming_nearest(blocks, words[:3], 20_000, 9000)
+    expected_of_many = hamming_nearest(blocks, words, 20_000, 10)
+    for path in NATIVE:
+        with use_kernels(path):
+            for threads in (1, 2):
+                for count in (10, 300, 9000):
+                    found = kernels.hamming_nearest(blocks, words[:3], 20_000, count, threads)
+                    assert np.array_equal(found, expected[:, :count])
+                found = kernels.hamming_nearest(blocks, words, 20_000, 10, threads)
+                assert np.array_equal(found, expected_of_many)
+
+
 @pytest.mark.skipif(not NATIVE, reason="no native kernels")
 def test_shapes_are_checked_at_the_border() -> None:
     rows = unit_rows(np.random.default_rng(0).standard_normal((20, 16)))[0]
