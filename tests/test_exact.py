@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from qsearch.codes import (
     unit_rows,
 )
 from qsearch.errors import IndexFormatError
-from qsearch.kernels import kernel_paths, use_kernels
+from qsearch.kernels import kernel_paths, project, use_kernels
 from qsearch.kernels.reference import cosine_gather
 from qsearch.retrieval import ExactSearch
 from qsearch.retrieval.ranking import unit_queries
@@ -389,6 +389,66 @@ def check_query_lengths() -> None:
             assert (Fraction(slack) - Fraction(2.0**-23)) ** 2 >= lost
 
 
+ROUNDOFF, FLOAT_ROUNDOFF = Fraction(1, 2**53), Fraction(1, 2**24)
+
+
+def some_axes(rows: np.ndarray, h: int) -> np.ndarray:
+    wide = rows.astype(np.float64)
+    axes = np.linalg.eigh(wide.T @ wide)[1][:, ::-1][:, :h].T
+    return np.ascontiguousarray(axes, dtype=np.float32)
+
+
+def check_product_error() -> None:
+    """Products in float64 err by less, however they are summed, and the bound is not wide."""
+    for d, h in ((12, 5), (40, 7), (64, 64)):
+        rows = small_rows(d, n=6, d=d)
+        axes = some_axes(small_rows(d + 1, n=80, d=d), h)
+        bound = Fraction(qsearch.codes.rotated.product_error(h, d))
+        by_theory = d * ROUNDOFF * Fraction(np.sqrt(h)) / (1 - d * ROUNDOFF)
+        assert by_theory * (1 + Fraction(1, 2**20)) <= bound <= 2 * by_theory
+        for kept in (project(rows, axes), rows.astype(np.float64) @ axes.T.astype(np.float64)):
+            for row, found in zip(rows, kept, strict=True):
+                errors = [
+                    Fraction(float(one)) - exact_dot(axis, row)
+                    for axis, one in zip(axes, found, strict=True)
+                ]
+                square = sum((one * one for one in errors), Fraction(0))
+                assert 0 < square <= bound**2
+
+
+def check_rotated_query_lengths() -> None:
+    """What a query's rotated code may lose, its length and its rest are not understated."""
+    for seed, n in ((0, 24), (1, 24), (2, 3)):  # few queries are projected by another kernel
+        units = small_rows(seed, n=n)
+        rotation = some_axes(small_rows(seed), 5)
+        error = Fraction(rotation_error(rotation))
+        codes, intervals = qsearch.codes.bounds.rotated_query_codes(
+            units, rotation, rotation_error(rotation)
+        )
+        for unit, code, interval in zip(units, codes[:, :5], intervals, strict=True):
+            factor, along, rest, slack = (Fraction(one) for one in interval)
+            kept = [exact_dot(axis, unit) for axis in rotation]
+            lost = sum(
+                ((y - factor * int(c)) ** 2 for y, c in zip(kept, code, strict=True)),
+                Fraction(0),
+            )
+            assert along >= 0
+            assert along**2 >= sum((factor**2 * int(c) ** 2 for c in code), Fraction(0))
+            left = exact_dot(unit, unit) - sum((y * y for y in kept), Fraction(0)) / (1 + error)
+            assert rest >= 0
+            assert rest**2 >= left
+            assert rest**2 <= left + 2 * error + Fraction(1, 10**12)
+            # The terms of docs/exactness.md: 4 u for unit vectors, 20 u for the scan, and what an
+            # order of summation that is worse than this one could have hidden.
+            constant = Fraction(11, 10) * error + 24 * FLOAT_ROUNDOFF
+            products = 12 * ROUNDOFF * Fraction(np.sqrt(5.0))
+            growth = (1 + error) * (1 + 4 * FLOAT_ROUNDOFF)
+            spare = (slack - constant) / growth - products
+            assert spare >= 0
+            assert spare**2 >= lost
+            assert spare**2 <= lost * (1 + Fraction(1, 10**6)) + Fraction(1, 10**20)
+
+
 def check_scan_slack() -> None:
     """Six roundings of float32 fit the slack that the scan is given, and are not far below it."""
     generator = np.random.default_rng(0)
@@ -415,12 +475,51 @@ def check_native_roundings() -> None:
 
     generator = np.random.default_rng(0)
     for value in generator.uniform(-2, 2, size=500):
-        assert Fraction(_native.round_up(value)) >= Fraction(value)
+        exact = Fraction(value)
+        assert exact <= Fraction(_native.round_up(value)) <= exact + abs(exact) / 2**21
+        assert exact >= Fraction(_native.round_down(value)) >= exact - abs(exact) / 2**21
         score, factor = np.float32(value), float(generator.uniform(1e-3, 1))
         needed = (Fraction(float(score)) - Fraction(2.0**-24)) / Fraction(factor)
         threshold = Fraction(_native.scan_threshold(float(score), factor, 0.0))
         assert threshold <= needed
         assert needed - threshold <= abs(needed) * Fraction(2.0**-20) + Fraction(2.0**-100)
+        others = generator.uniform(0, 1, size=2)
+        factors = _native.scan_factors(factor, *others)
+        for found, other in zip(factors, others, strict=True):
+            exact = Fraction(other) / Fraction(factor)
+            assert exact <= Fraction(found) <= exact * (1 + Fraction(1, 2**21))
+
+
+def check_native_bounds() -> None:
+    """A cosine is between what its int8 code says, and so is the score after its rounding.
+
+    Rounding to float32 moves a number from -1 to 1 by half a unit in the last place, 2⁻²⁵.
+    """
+    from qsearch.kernels import _native
+
+    half_a_unit = Fraction(1, 2**25)
+    generator = np.random.default_rng(0)
+    for _ in range(1000):
+        factor, along, slack = generator.uniform((1e-3, 0.5, 0.0), (1e-2, 1.0, 1e-2)).tolist()
+        scale, residual = map(float, generator.uniform((1e-3, 0), (2e-3, 2e-2)).astype(np.float32))
+        dot = int(generator.integers(-50_000, 50_000))
+        middle = Fraction(factor) * Fraction(scale) * dot
+        width = Fraction(along) * Fraction(residual) + Fraction(slack)
+        lower, upper = map(
+            Fraction, _native.int8_bounds(factor, along, slack, scale, residual, dot)
+        )
+        assert middle + width <= upper <= middle + width + Fraction(1, 2**22)
+        assert lower <= middle - width - half_a_unit
+        assert lower >= middle - width - Fraction(1, 2**22)
+    for score in generator.uniform(-1, 1, size=500).astype(np.float32):
+        bound = score
+        for _ in range(20):
+            distance = Fraction(float(score)) - Fraction(float(bound))
+            if _native.out(float(bound), float(score)):
+                assert distance > half_a_unit
+            else:
+                assert distance < Fraction(1, 2**22)
+            bound = np.nextafter(bound, np.float32(-np.inf)) - np.float32(2.0**-27)
 
 
 SegmentOf = Callable[[np.ndarray, int], Segment]
@@ -476,12 +575,15 @@ def test_the_bounds_hold_in_exact_arithmetic() -> None:
     check_rotated_bounds()
     check_intervals()
     check_query_lengths()
+    check_product_error()
+    check_rotated_query_lengths()
     check_scan_slack()
 
 
 @pytest.mark.skipif(not NATIVE, reason="no native kernels")
 def test_native_roundings_go_outwards() -> None:
     check_native_roundings()
+    check_native_bounds()
 
 
 @pytest.mark.parametrize("path", kernel_paths())
@@ -525,6 +627,21 @@ def test_a_bound_that_is_one_percent_too_small_gives_a_wrong_answer(
         search(shrunk(which))
 
 
+def bare_rest(rows: np.ndarray, kept: np.ndarray, error: float) -> np.ndarray:
+    return np.sqrt(1.0 - np.square(kept).sum(axis=1))
+
+
+def understating(which: int) -> Callable[..., qsearch.codes.bounds.QueryCodes]:
+    """``rotated_query_codes`` with one of the four numbers of a query 1% too small."""
+
+    def make(*given: Any) -> qsearch.codes.bounds.QueryCodes:
+        codes, intervals = rotated_query_codes(*given)
+        intervals[:, which] *= 0.99
+        return qsearch.codes.bounds.QueryCodes(codes, intervals)
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("target", "name", "value", "noticed"),
     [
@@ -534,6 +651,25 @@ def test_a_bound_that_is_one_percent_too_small_gives_a_wrong_answer(
         (qsearch.codes.bounds, "ROUNDOFF", -(2.0**-45), check_query_lengths),
         (qsearch.codes.bounds, "_UNIT_SLACK", -(2.0**-22), check_query_lengths),
         (qsearch.codes.bounds, "_SCAN_SLACK", 0.0, check_scan_slack),
+        (qsearch.codes.bounds, "_SCAN_SLACK", 0.0, check_rotated_query_lengths),
+        (qsearch.codes.rotated, "product_error", lambda h, d: 0.0, check_product_error),
+        (
+            qsearch.codes.rotated,
+            "product_error",
+            lambda h, d: -1.1 * d * 2.0**-53 * h**0.5,
+            check_product_error,
+        ),
+        (qsearch.codes.bounds, "product_error", lambda h, d: 0.0, check_rotated_query_lengths),
+        (
+            qsearch.codes.bounds,
+            "product_error",
+            lambda h, d: -1.1 * d * 2.0**-53 * h**0.5,
+            check_rotated_query_lengths,
+        ),
+        (qsearch.codes.bounds, "rest_length", bare_rest, check_rotated_query_lengths),
+        (qsearch.codes.bounds, "rotated_query_codes", understating(1), check_rotated_query_lengths),
+        (qsearch.codes.bounds, "rotated_query_codes", understating(2), check_rotated_query_lengths),
+        (qsearch.codes.bounds, "rotated_query_codes", understating(3), check_rotated_query_lengths),
     ],
 )
 def test_a_rounding_that_is_turned_inwards_is_noticed(

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "bounds.hpp"
 #include "pool.hpp"
 #include "search.hpp"
 #include "selection.hpp"
@@ -131,27 +132,6 @@ float raise(std::atomic<float>& shared, float value) {
   return std::max(seen, value);
 }
 
-}  // namespace
-
-// Everything that could make the exact score reach `score` passes. Scores are rounded to float32 at
-// the end, which may lift a cosine by half a unit in the last place.
-float scan_threshold(float score, const Interval& interval) {
-  if (score == kNone) return kNone;
-  const double needed = (static_cast<double>(score) - 0x1p-24 - interval.slack) / interval.factor;
-  const float rounded = static_cast<float>(needed);
-  return std::nextafter(std::nextafter(rounded, kNone), kNone);
-}
-
-float round_down(double value) {
-  return std::nextafter(static_cast<float>(value), kNone);
-}
-
-float round_up(double value) {
-  return std::nextafter(static_cast<float>(value), std::numeric_limits<float>::infinity());
-}
-
-namespace {
-
 constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
 constexpr std::size_t kMostWaiting = 8192;  // rows of a query that wait to be scored
@@ -220,11 +200,9 @@ class Worker {
     for (std::size_t q = 0; q < count_; ++q) {
       std::memcpy(&head_intervals_[q], queries.head_intervals + 4 * (first + q), sizeof(Interval));
       std::memcpy(&intervals_[q], queries.intervals + 4 * (first + q), sizeof(Interval));
-      const Interval& interval = head_intervals_[q];
       std::int32_t sum = 0;
       for (std::size_t i = 0; i < rows.head; ++i) sum += queries.head_codes[(first + q) * rows.head + i];
-      scans_[q] = {128 * sum, round_up(interval.residual_factor / interval.factor),
-                   round_up(interval.rest_factor / interval.factor), kNone};
+      scans_[q] = scan_query(head_intervals_[q], sum);
       for (std::size_t i = 0; i < rows.d; ++i) code_sums_[q] += queries.codes[(first + q) * rows.d + i];
       double own;
       const float* vector = queries.vectors + (first + q) * rows.d;
@@ -305,22 +283,21 @@ class Worker {
 
   // The survivors of a chunk by their int8 codes.
   void refine(std::size_t q, State& state, Counts& counts) {
-    const std::size_t found = found_[q], d = rows_.d;
+    const std::size_t n = found_[q], d = rows_.d;
     const std::uint32_t* survivors = survivors_.get() + q * kRoom;
     const std::int8_t* codes = queries_.codes + (first_ + q) * d;
     const Interval& interval = intervals_[q];
-    counts.reached += static_cast<std::int64_t>(found);
+    counts.reached += static_cast<std::int64_t>(n);
     const double share_of_width = guess_ ? std::min(1.0, likely_width_) : 1.0;
-    for (std::size_t i = 0; i < found; ++i) {
+    for (std::size_t i = 0; i < n; ++i) {
       const std::size_t row = survivors[i];
       const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
-      const double middle = interval.factor * rows_.scale[row] * dot;
-      const double width = interval.residual_factor * rows_.residual[row] + interval.slack;
-      const float bound = round_up(middle + width);
+      const Estimate found = estimate(interval, rows_.scale[row], rows_.residual[row], dot);
+      const float bound = upper_bound(found);
       if (out(bound, state.used)) continue;
       // A damaged row passes all bounds, and is found when it is scored.
       state.waiting.push_back({survivors[i], std::isnan(bound) ? kAll : bound});
-      const float least = round_down(middle - share_of_width * width - 0x1p-24);
+      const float least = lower_bound(found, share_of_width);
       if (!std::isnan(least)) state.likely.push(least);
     }
     state.used = std::max(state.used, state.likely.at(k_, scratch_));
@@ -355,11 +332,6 @@ class Worker {
     }
     waiting.clear();
     state.used = std::max(state.used, std::max(state.floor, state.heap.threshold()));
-  }
-
-  // Whether a row with this bound can neither be better than a score nor equal to it.
-  static bool out(float bound, float score) {
-    return static_cast<double>(bound) < static_cast<double>(score) - 0x1p-24;
   }
 
   // Into the second cache: the row is looked at when the chunk is done.

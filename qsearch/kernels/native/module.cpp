@@ -2,13 +2,16 @@
 // this processor can run is chosen.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "bounds.hpp"
 #include "paths.hpp"
 #include "search.hpp"
 
@@ -164,10 +167,23 @@ void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2>
 NB_MODULE(_native, m) {
   m.doc() = "The kernels in C++; qsearch.kernels wraps and documents them.";
   m.def("path_names", &path_names);
+  // What rounds in the search, for its tests.
   m.def("round_up", &round_up);
+  m.def("round_down", &round_down);
   m.def("scan_threshold", [](float score, double factor, double slack) {
     return scan_threshold(score, Interval{factor, 0.0, 0.0, slack});
   });
+  m.def("scan_factors", [](double factor, double residual_factor, double rest_factor) {
+    const ScanQuery query = scan_query(Interval{factor, residual_factor, rest_factor, 0.0}, 0);
+    return std::pair(query.residual_factor, query.rest_factor);
+  });
+  m.def("int8_bounds", [](double factor, double residual_factor, double slack, float scale,
+                          float residual, std::int32_t dot) {
+    const Estimate found =
+        estimate(Interval{factor, residual_factor, 0.0, slack}, scale, residual, dot);
+    return std::pair(lower_bound(found, 1.0), upper_bound(found));
+  });
+  m.def("out", &out);
   // noconvert: a silent copy of an array to write into would lose the result.
 #define ARRAY(name) nb::arg(name).noconvert()
   m.def("certified_top_k", &bind_certified_top_k, nb::arg("path"), ARRAY("rotated"),

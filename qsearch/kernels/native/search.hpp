@@ -41,12 +41,6 @@ struct Counts {
   std::int64_t rescored;  // rows whose bound from the int8 code did too, and were scored exactly
 };
 
-// The two roundings of the scan, outwards: a float that is not below `value`, and the smallest bound
-// that lets a row through which could still reach `score`.
-float round_up(double value);
-float round_down(double value);
-float scan_threshold(float score, const Interval& interval);
-
 // Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
 // highest score, ties by position, among those given and those of the segment. There are (count, k)
 // places, of which the first `filled` are in use; on return they are sorted. Returns false if a row is

@@ -1,0 +1,63 @@
+// Everything that rounds in the certified search, each to the safe side. docs/exactness.md has the
+// reasons, and tests/test_exact.py holds every function to exact arithmetic: nothing in the search may
+// round a bound elsewhere. What float64 hides here is below 2^-50; the slack for unit vectors covers it.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "paths.hpp"
+#include "search.hpp"
+#include "selection.hpp"
+
+namespace qsearch {
+
+// Scores are rounded to float32 at the end, which may lift a cosine by half a unit in the last place.
+constexpr double kLift = 0x1p-24;
+
+inline float round_down(double value) {
+  return std::nextafter(static_cast<float>(value), kNone);
+}
+
+inline float round_up(double value) {
+  return std::nextafter(static_cast<float>(value), -kNone);
+}
+
+// The scan works in units of the query's factor. `code_sum` is the sum of the query's codes.
+inline ScanQuery scan_query(const Interval& interval, std::int32_t code_sum) {
+  return {128 * code_sum, round_up(interval.residual_factor / interval.factor),
+          round_up(interval.rest_factor / interval.factor), kNone};
+}
+
+// Everything that could make the exact score reach `score` passes.
+inline float scan_threshold(float score, const Interval& interval) {
+  if (score == kNone) return kNone;
+  const double needed = (static_cast<double>(score) - kLift - interval.slack) / interval.factor;
+  const float rounded = static_cast<float>(needed);
+  return std::nextafter(std::nextafter(rounded, kNone), kNone);
+}
+
+// What the int8 code of a row says of its cosine: it is within `width` of `middle`.
+struct Estimate {
+  double middle, width;
+};
+
+inline Estimate estimate(const Interval& interval, float scale, float residual, double dot) {
+  return {interval.factor * scale * dot, interval.residual_factor * residual + interval.slack};
+}
+
+// The cosine is not higher.
+inline float upper_bound(const Estimate& of) { return round_up(of.middle + of.width); }
+
+// The score is not lower, if the error is at most this share of what it can be.
+inline float lower_bound(const Estimate& of, double share_of_width) {
+  return round_down(of.middle - share_of_width * of.width - kLift);
+}
+
+// Whether a row with this upper bound can neither be better than a score nor equal to it.
+inline bool out(float bound, float score) {
+  return static_cast<double>(bound) < static_cast<double>(score) - kLift;
+}
+
+}  // namespace qsearch
