@@ -197,7 +197,7 @@ def certified_top_k(
 
     Raises:
         ValueError: a shape is wrong.
-        FloatingPointError: a row is not finite.
+        FloatingPointError: a row is not finite, or codes contradict the rows.
         RuntimeError: there is no native code.
     """
     path = kernel_path()
@@ -225,5 +225,5 @@ def certified_top_k(
         threads or thread_count(),
     )
     if not finite:
-        raise FloatingPointError("a row is not finite")
+        raise FloatingPointError("a row is not finite, or codes contradict the rows")
     return counts

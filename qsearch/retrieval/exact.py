@@ -134,7 +134,8 @@ class ExactSearch:
         try:
             search.update(segment, search.head(rotation, error))
         except FloatingPointError as failure:
-            raise damaged(segment) from failure
+            found = "rows that are not finite, or codes that contradict its rows"
+            raise damaged(segment, found) from failure
 
 
 class _CodeSearch:
@@ -179,11 +180,10 @@ class _CodeSearch:
         self.scores[:], self.positions[:], self._done = state
 
 
-def damaged(segment: Segment) -> IndexFormatError:
-    """The error for rows that are not finite."""
+def damaged(segment: Segment, found: str = "rows that are not finite") -> IndexFormatError:
+    """The error for a segment in which a search has found damage."""
     return IndexFormatError(
-        f"segment {segment.id} holds rows that are not finite; 'qsearch verify' tells which file is "
-        "damaged"
+        f"segment {segment.id} holds {found}; 'qsearch verify' tells which file is damaged"
     )
 
 

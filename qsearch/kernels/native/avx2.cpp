@@ -23,8 +23,11 @@ inline std::uint32_t reach(__m256i dots, const float* bounds, const ScanQuery& q
                           _mm256_set1_ps(query.residual_factor), bound);
   bound = _mm256_fmadd_ps(_mm256_loadu_ps(bounds + 2 * kBlockRows),
                           _mm256_set1_ps(query.rest_factor), bound);
-  return static_cast<std::uint32_t>(_mm256_movemask_ps(
-      _mm256_cmp_ps(bound, _mm256_set1_ps(query.threshold), _CMP_GE_OQ)));
+  // Compared so that what is not a number is not below.
+  const __m256 numbers = _mm256_cmp_ps(bound, _mm256_set1_ps(-__builtin_inff()), _CMP_GT_OQ);
+  const __m256 below = _mm256_and_ps(
+      numbers, _mm256_cmp_ps(bound, _mm256_set1_ps(query.threshold), _CMP_LT_OQ));
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(below)) ^ 0xff;
 }
 
 template <int kQueries>

@@ -22,7 +22,12 @@ inline std::uint64_t reach(__m512i dots, const float* bounds, const ScanQuery& q
                           _mm512_set1_ps(query.residual_factor), bound);
   bound = _mm512_fmadd_ps(_mm512_loadu_ps(bounds + 2 * kBlockRows),
                           _mm512_set1_ps(query.rest_factor), bound);
-  return _mm512_cmp_ps_mask(bound, _mm512_set1_ps(query.threshold), _CMP_GE_OQ);
+  // Compared so that what is not a number is not below.
+  const __mmask16 numbers =
+      _mm512_cmp_ps_mask(bound, _mm512_set1_ps(-__builtin_inff()), _CMP_GT_OQ);
+  const __mmask16 below = _mm512_mask_cmp_ps_mask(numbers, bound, _mm512_set1_ps(query.threshold),
+                                                  _CMP_LT_OQ);
+  return static_cast<__mmask16>(~below);
 }
 
 // Four blocks against some queries, every sum in a register of its own. Written out by macros: GCC

@@ -55,6 +55,12 @@ inline float lower_bound(const Estimate& of, double share_of_width) {
   return round_down(of.middle - share_of_width * of.width - kLift);
 }
 
+// No cosine is below -1 or above 1, as far as float32 vectors are unit vectors. A bound that says so,
+// or is not a number, comes of damage and bounds nothing.
+constexpr float kMost = 1.0f + 0x1p-20f;
+inline bool can_be_upper(float bound) { return bound >= -kMost; }
+inline bool can_be_lower(float bound) { return std::isfinite(bound) && bound <= kMost; }
+
 // Whether a row with this upper bound can neither be better than a score nor equal to it.
 inline bool out(float bound, float score) {
   return static_cast<double>(bound) < static_cast<double>(score) - kLift;

@@ -294,11 +294,12 @@ class Worker {
       const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
       const Estimate found = estimate(interval, rows_.scale[row], rows_.residual[row], dot);
       const float bound = upper_bound(found);
-      if (out(bound, state.used)) continue;
-      // A damaged row passes all bounds, and is found when it is scored.
-      state.waiting.push_back({survivors[i], std::isnan(bound) ? kAll : bound});
+      const bool sound = can_be_upper(bound);
+      if (sound && out(bound, state.used)) continue;
+      // A damaged row passes all bounds: its floats decide.
+      state.waiting.push_back({survivors[i], sound ? bound : kAll});
       const float least = lower_bound(found, share_of_width);
-      if (!std::isnan(least)) state.likely.push(least);
+      if (can_be_lower(least)) state.likely.push(least);
     }
     state.used = std::max(state.used, state.likely.at(k_, scratch_));
     if (state.waiting.size() > kMostWaiting) score(q, state, counts);
@@ -371,6 +372,13 @@ class Worker {
   bool finite_ = true;
 };
 
+// Whether a search that has guessed nothing, or nothing wrong, holds what it must: k documents where
+// there are so many, none below a score that k documents reach. Only damaged codes can claim a score
+// that no document has.
+bool proven(float used, const Heap& heap, std::size_t k, std::size_t documents) {
+  return used <= heap.threshold() && heap.size() == std::min(k, documents);
+}
+
 // All rows for the queries [first, last) in this thread. The heaps hold `filled` documents each.
 bool search_queries(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
                     std::size_t last, std::size_t k, std::size_t filled, float* scores,
@@ -400,6 +408,7 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
       again.run(0, blocks, seen, &state, nullptr, counts + q);
       finite = finite && again.finite();
     }
+    finite = finite && proven(state.used, state.heap, k, filled + rows.n);
     state.heap.sort();
   }
   return finite;
@@ -463,6 +472,7 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
       search(false, q, q + 1);
       heap = merge(q);
     }
+    if (!proven(shared[q], heap, k, filled + rows.n)) finite = false;
     heap.sort();
     std::copy_n(merged_scores.data(), k, scores + q * k);
     std::copy_n(merged_positions.data(), k, positions + q * k);

@@ -54,7 +54,7 @@ void check_indices(const In<std::int64_t, 2>& indices, std::size_t n) {
     require(values[i] >= -1 && values[i] < static_cast<std::int64_t>(n), "an index is out of range");
 }
 
-// Returns false if a row is not finite.
+// Returns false if a row is not finite, or codes contradict the rows.
 bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
                           In<float, 3> bounds, In<std::int8_t, 2> int8, In<float, 1> scale,
                           In<float, 1> residual, In<float, 2> vectors, std::int64_t first_position,

@@ -51,8 +51,10 @@ void scan_block(const std::uint8_t* block, const float* bounds, std::size_t grou
       float32x4_t bound = vmulq_f32(vcvtq_f32_s32(dots[q][i]), vld1q_f32(bound_of));
       bound = vfmaq_n_f32(bound, vld1q_f32(bound_of + kBlockRows), queries[q].residual_factor);
       bound = vfmaq_n_f32(bound, vld1q_f32(bound_of + 2 * kBlockRows), queries[q].rest_factor);
-      const uint32x4_t reaching = vcgeq_f32(bound, vdupq_n_f32(queries[q].threshold));
-      mask |= vaddvq_u32(vandq_u32(reaching, weights)) << (4 * i);
+      // Compared so that what is not a number is not below.
+      const uint32x4_t below = vandq_u32(vcltq_f32(bound, vdupq_n_f32(queries[q].threshold)),
+                                         vcgtq_f32(bound, vdupq_n_f32(-__builtin_inff())));
+      mask |= vaddvq_u32(vbicq_u32(weights, below)) << (4 * i);
     }
     masks[q] |= static_cast<std::uint64_t>(mask) << (b * kBlockRows);
   }

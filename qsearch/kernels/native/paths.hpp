@@ -19,8 +19,9 @@ constexpr std::size_t kTileQueries = 6;     // queries that one call of scan or 
 constexpr std::size_t kHammingRows = 8;     // rows in a block of transposed sign bits
 constexpr std::size_t kHammingBlocks = 8;   // blocks that one call of hamming looks at
 
-// What a scan needs to know of one query. A row may be among the best where
-//   dot * scale[row] + residual_factor * residual[row] + rest_factor * rest[row] >= threshold.
+// What a scan needs to know of one query. A row is certainly not among the best where
+//   -infinity < dot * scale[row] + residual_factor * residual[row] + rest_factor * rest[row] < threshold.
+// All others pass: a damaged row, whose bound is not a number or minus infinity, must not hide.
 struct ScanQuery {
   std::int32_t bias;        // 128 * sum of the query's codes: the rows are stored with 128 added
   float residual_factor;
@@ -34,7 +35,7 @@ struct Path {
   // Rotated codes. `blocks` points at `count` (at most kTileBlocks) blocks of (groups, 16, 4) uint8,
   // `bounds` at (count, 3, 16) float: scale, residual, rest. `packed` holds (groups, queries) times
   // four int8 codes in one int32.
-  // Bit 16 b + r of masks[q] is set where row r of block b reaches the threshold.
+  // Bit 16 b + r of masks[q] is set where row r of block b passes, see ScanQuery.
   void (*scan)(const std::uint8_t* blocks, const float* bounds, std::size_t count,
                std::size_t groups, const std::int32_t* packed, const ScanQuery* queries,
                std::size_t n_queries, std::uint64_t masks[kTileQueries]);

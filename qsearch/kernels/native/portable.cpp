@@ -27,8 +27,8 @@ void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, st
         const float product = static_cast<float>(dots[r] - queries[q].bias) * scale[r];
         const float bound = product + queries[q].residual_factor * residual[r] +
                             queries[q].rest_factor * rest[r];
-        masks[q] |= static_cast<std::uint64_t>(bound >= queries[q].threshold)
-                    << (b * kBlockRows + r);
+        const bool below = bound < queries[q].threshold && bound > -__builtin_inff();
+        masks[q] |= static_cast<std::uint64_t>(!below) << (b * kBlockRows + r);
       }
     }
   }

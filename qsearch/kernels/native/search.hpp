@@ -44,7 +44,7 @@ struct Counts {
 // Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
 // highest score, ties by position, among those given and those of the segment. There are (count, k)
 // places, of which the first `filled` are in use; on return they are sorted. Returns false if a row is
-// not finite.
+// not finite, or codes contradict the rows.
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                      std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
                      std::size_t threads);
