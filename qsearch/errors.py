@@ -85,4 +85,7 @@ class IndexWriteError(QsearchError):
 
 
 class QueryError(QsearchError, ValueError):
-    """A query that has no answer: empty, of another dimension, not finite, k below 1."""
+    """A query that has no answer: empty, of another dimension, not finite, k below 1.
+
+    Also where the environment asks for kernels or threads that there are not.
+    """

@@ -24,6 +24,7 @@ import pytest
 from qsearch import QsearchError
 from qsearch.cli import main
 from qsearch.cli.target import default_target
+from qsearch.kernels import has_native_kernels
 from tests.conftest import ROOT
 from tests.encoders import WORDS
 
@@ -174,6 +175,29 @@ def test_a_recall_may_be_asked_for(place: Path) -> None:
     assert "the index is small" in done.stderr
     assert "neither exact nor a number" in run("query", "x", "--recall", "lots", cwd=place).stderr
     assert "not measured" in run("info", cwd=place).stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("query", "puppies"), ("info",), ("build", "pets.jsonl", "--force")],
+    ids=lambda one: one[0],
+)
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("QSEARCH_KERNELS", "avx999", "this machine has .*numpy"),
+        ("QSEARCH_THREADS", "0", "it must be a whole number from 1 to 256"),
+        ("QSEARCH_THREADS", "²", "it must be a whole number from 1 to 256"),
+    ],
+)
+def test_an_environment_that_cannot_be_is_an_error_of_one_line(
+    place: Path, command: tuple[str, ...], name: str, value: str, allowed: str
+) -> None:
+    if name == "QSEARCH_THREADS" and command[0] == "query" and not has_native_kernels():
+        pytest.skip("without native kernels a search takes the threads of NumPy")
+    done = run(*command, cwd=place, environment={name: value})
+    assert done.returncode == 1
+    assert re.fullmatch(f"error: {name} is '{value}'; {allowed}\n", done.stderr)
 
 
 def test_recall_is_measured_with_queries_from_a_file(tmp_path: Path, tiny_bert: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as npst
 
 from qsearch import kernels
 from qsearch.codes import binary_codes, int8_codes, pack_blocks, query_words, unit_rows
+from qsearch.errors import QueryError
 from qsearch.kernels import LANES, hamming_distances, kernel_paths, lane_dot, reference, use_kernels
 from qsearch.kernels.reference import cosine_gather, hamming_nearest
 
@@ -221,16 +222,30 @@ def test_shapes_are_checked_at_the_border() -> None:
 
 def test_a_path_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QSEARCH_KERNELS", "abacus")
-    with pytest.raises(ValueError, match="QSEARCH_KERNELS is 'abacus'; this machine has .*numpy"):
+    with pytest.raises(QueryError, match="QSEARCH_KERNELS is 'abacus'; this machine has .*numpy"):
         kernels.kernel_path()
+    with pytest.raises(QueryError, match="the path wanted is 'quill'"), use_kernels("quill"):
+        pass
     monkeypatch.setenv("QSEARCH_KERNELS", "numpy")
     assert not kernels.has_native_kernels()
 
 
 def test_threads_are_counted_by_variable_or_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernels.thread_count() >= 1
-    monkeypatch.setenv("QSEARCH_THREADS", "3")
-    assert kernels.thread_count() == 3
+    assert 1 <= kernels.thread_count() <= 256
+    for wanted, count in (("", kernels.thread_count()), ("1", 1), ("3", 3), ("256", 256)):
+        monkeypatch.setenv("QSEARCH_THREADS", wanted)
+        assert kernels.thread_count() == count
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["x", "0", "-3", "²", "٣", "1.5", " 2", "2\n", "257", "9" * 5000],
+    ids=lambda one: one[:4],
+)
+def test_threads_that_cannot_be_are_named(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    monkeypatch.setenv("QSEARCH_THREADS", wanted)
+    with pytest.raises(QueryError, match="QSEARCH_THREADS is .*; it must be .* from 1 to 256"):
+        kernels.thread_count()
 
 
 @pytest.mark.skipif(not NATIVE, reason="no native kernels")

@@ -27,6 +27,7 @@ from qsearch.indexing.pipeline import Pipeline
 from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
 from qsearch.indexing.survey import survey
+from qsearch.kernels import kernel_path, thread_count
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, check_queries, measure
 from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH
@@ -64,6 +65,7 @@ def build_index(
         EncoderError: the encoder cannot be loaded or fails.
         EncoderMismatch: ``embeddings`` are not those of the encoder.
         IndexExists, IndexBusy, IndexWriteError: see there.
+        QueryError: the environment asks for kernels or threads that there are not.
     """
     build = _Build(corpus, target, embeddings, options or BuildOptions(), progress or Silent())
     return build.run(load_encoder)
@@ -95,6 +97,9 @@ class _Build:
         self.compared: int | None = None
 
     def run(self, load_encoder: Callable[[], Encoder] | None) -> BuildReport:
+        # Recall is measured at the end: what cannot search is said before everything is encoded.
+        kernel_path()
+        thread_count()
         check_target(real_target(self.target), replace=self.options.force)
         if self.options.rejects is not None:
             check_writable(self.options.rejects)

@@ -1,12 +1,13 @@
 """Chooses who does the work: native code for this processor, or NumPy where there is none.
 
 The environment variable QSEARCH_KERNELS names a path (``avx512``, ``avx2``, ``neon_dot``, ``neon``,
-``portable``, ``numpy``); without it the best one is taken. QSEARCH_THREADS limits the threads.
+``portable``, ``numpy``); without it the best one is taken. QSEARCH_THREADS sets the threads, 1 to 256.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.errors import QueryError
 from qsearch.kernels import reference
 
 try:
@@ -40,6 +42,9 @@ __all__ = [
 
 NUMPY = "numpy"
 
+_MOST_THREADS = 256
+"""Each takes its share of the rows and some memory; more have nothing left to divide."""
+
 _forced: str | None = None
 
 
@@ -52,14 +57,15 @@ def kernel_path() -> str:
     """Name of the path in use.
 
     Raises:
-        ValueError: QSEARCH_KERNELS names one that is not here.
+        QueryError: QSEARCH_KERNELS names one that is not here.
     """
     wanted = _forced or os.environ.get("QSEARCH_KERNELS")
     there = kernel_paths()
     if not wanted:
         return there[0]
     if wanted not in there:
-        raise ValueError(f"QSEARCH_KERNELS is {wanted!r}; this machine has {', '.join(there)}")
+        asked = "the path wanted" if _forced else "QSEARCH_KERNELS"
+        raise QueryError(f"{asked} is {wanted!r}; this machine has {', '.join(there)}")
     return wanted
 
 
@@ -81,13 +87,21 @@ def use_kernels(path: str) -> Iterator[None]:
 
 
 def thread_count() -> int:
-    """Threads for a search: the processors that this process may use, or QSEARCH_THREADS."""
-    wanted = os.environ.get("QSEARCH_THREADS", "")
-    if wanted.isdigit() and int(wanted):
+    """Threads for a search: the processors that this process may use, or QSEARCH_THREADS.
+
+    Raises:
+        QueryError: QSEARCH_THREADS is not a number from 1 to 256.
+    """
+    wanted = os.environ.get("QSEARCH_THREADS")
+    if wanted:
+        if not re.fullmatch("[0-9]{1,3}", wanted) or not 1 <= int(wanted) <= _MOST_THREADS:
+            raise QueryError(
+                f"QSEARCH_THREADS is {wanted!r}; it must be a whole number from 1 to {_MOST_THREADS}"
+            )
         return int(wanted)
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
 def code_rows(
