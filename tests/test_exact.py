@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import qsearch.codes.bounds
 import qsearch.codes.int8
 import qsearch.codes.rotated
+import qsearch.retrieval.exact
 from qsearch.codes import (
     binary_codes,
     fit_rotation,
@@ -262,10 +263,42 @@ def test_more_queries_than_one_pass_takes(path: str) -> None:
             check(segments, queries, 10, threads, truth)
 
 
-def test_a_row_that_is_not_finite_is_refused() -> None:
+@pytest.mark.parametrize("order", ["rising", "falling", "equal"])
+def test_a_search_of_floats_keeps_few_rows_of_any_order(
+    order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(5)
+    rows = unit_rows(generator.standard_normal((50_000, 16)))[0]
+    queries = generator.standard_normal((3, 16)).astype(np.float32)
+    rising = np.argsort(rows @ queries[0])
+    rows = rows[rising if order == "rising" else rising[::-1]]
+    if order == "equal":
+        rows[:] = rows[0]
+    longest = 0
+    take = qsearch.retrieval.exact._Kept.take
+
+    def watched(kept: qsearch.retrieval.exact._Kept, *block: Any) -> None:
+        nonlocal longest
+        take(kept, *block)
+        longest = max(longest, kept.waiting)
+
+    monkeypatch.setattr(qsearch.retrieval.exact._Kept, "take", watched)
+    segments = [
+        replace(segment_of(piece, first), rotated=None)  # so the floats are searched
+        for piece, first in ((rows[:20_000], 0), (rows[20_000:], 20_000))
+    ]
+    truth = oracle(rows, queries, 2000)
+    for k, most in ((1, 4096), (10, 4096), (2000, 32_000)):
+        longest = 0
+        check(segments, queries, k, 1, truth)
+        assert 0 < longest <= most
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_is_refused(value: float) -> None:
     rows = rows_of("random", 100, 16, np.random.default_rng(0))
     segment = segment_of(rows.copy())
-    segment.vectors[0] = np.nan  # the codes still say that it is the nearest
+    segment.vectors[0] = value  # the codes still say that it is the nearest
     for path in kernel_paths():
         with use_kernels(path), pytest.raises(IndexFormatError, match="not finite"):
             ExactSearch([segment]).search(rows[:1], 5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ __all__ = ["ExactSearch"]
 _BLOCK_ROWS = 16_384
 _BATCH = 64
 _REPEATS = 4
+_MOST_WAITING = 16
+"""So many times k float rows may wait to be scored, and no fewer than a quarter of a block."""
 
 
 class ExactSearch:
@@ -216,10 +220,10 @@ def search_floats(segments: Sequence[Segment], queries: NDArray[np.float32], k: 
     for start in range(0, len(queries), _BATCH):
         stop = min(start + _BATCH, len(queries))
         found = _search_batch(segments, queries[start:stop], k, margin)
-        for offset, (best_scores, best_positions, count) in enumerate(found):
-            scores[start + offset] = best_scores
-            positions[start + offset] = best_positions
-            rescored[start + offset] = count
+        for offset, one in enumerate(found):
+            scores[start + offset] = one.scores
+            positions[start + offset] = one.positions
+            rescored[start + offset] = one.rescored
     rows = np.full(len(queries), sum(segment.rows for segment in segments), dtype=np.int64)
     stages = (
         Stage("float product", rows, rows * 4 * d, time.perf_counter() - started),
@@ -230,45 +234,95 @@ def search_floats(segments: Sequence[Segment], queries: NDArray[np.float32], k: 
 
 def _search_batch(
     segments: Sequence[Segment], queries: NDArray[np.float32], k: int, margin: np.float32
-) -> list[tuple[NDArray[np.float32], NDArray[np.int64], int]]:
+) -> list[_Kept]:
     units = unit_rows(queries)[0]
-    count = len(queries)
-    # Per query: rows that may be in the top k, in one list per segment, with approximate scores;
-    # and the k best approximate scores so far.
-    kept_rows: list[list[list[NDArray[np.int64]]]] = [[[] for _ in segments] for _ in range(count)]
-    kept_scores: list[list[list[NDArray[np.float32]]]] = [
-        [[] for _ in segments] for _ in range(count)
-    ]
-    best = [np.empty(0, dtype=np.float32) for _ in range(count)]
-    threshold = np.full(count, -np.inf, dtype=np.float32)
+    kept = [_Kept(segments, queries[i : i + 1], k, margin) for i in range(len(queries))]
     for number, segment in enumerate(segments):
         for first in range(0, segment.rows, _BLOCK_ROWS):
-            block = segment.vectors[first : first + _BLOCK_ROWS]
-            approximate = units @ block.T
+            # A row that is not finite is an error in its own words, not a warning before it.
+            with np.errstate(all="ignore"):
+                approximate = units @ segment.vectors[first : first + _BLOCK_ROWS].T
             if not np.isfinite(approximate).all():
                 raise damaged(segment)
-            for i in map(int, np.flatnonzero(approximate.max(axis=1) >= threshold)):
-                rows = np.flatnonzero(approximate[i] >= threshold[i])
-                some = approximate[i, rows]
-                best[i] = np.concatenate([best[i], some])
-                if len(best[i]) > k:
-                    best[i] = np.partition(best[i], len(best[i]) - k)[len(best[i]) - k :]
-                if len(best[i]) == k:
-                    threshold[i] = best[i].min() - margin
-                    reaching = some >= threshold[i]
-                    rows, some = rows[reaching], some[reaching]
-                kept_rows[i][number].append(rows + first)
-                kept_scores[i][number].append(some)
-    results = []
-    for i in range(count):
-        scores, positions = [], []
-        for number, segment in enumerate(segments):
-            if not kept_rows[i][number]:
-                continue
-            approximate = np.concatenate(kept_scores[i][number])
-            rows = np.concatenate(kept_rows[i][number])[approximate >= threshold[i]]
-            scores.append(cosine_gather(segment.vectors, queries[i : i + 1], rows[None, :])[0])
+            highest = approximate.max(axis=1)
+            for i, one in enumerate(kept):
+                if highest[i] >= one.threshold:
+                    one.take(number, first, approximate[i])
+    for one in kept:
+        one.finish()
+    return kept
+
+
+class _Kept:
+    """What a search of floats knows of one query: approximate scores, and rows that may be the best.
+
+    Rows wait for their exact scores until it is known how high the best are. Where too many wait,
+    those that are out by now go, and if the others are still too many, as among equal rows, they are
+    scored and the k best stay.
+
+    Attributes:
+        scores: the exact scores of the k best, once ``finish`` was called.
+        positions: their documents.
+        rescored: how many rows were scored exactly.
+        threshold: no row with an approximate score below it is among the k best.
+        waiting: how many rows wait.
+    """
+
+    def __init__(
+        self, segments: Sequence[Segment], query: NDArray[np.float32], k: int, margin: np.float32
+    ) -> None:
+        self.scores = np.empty(0, dtype=np.float32)
+        self.positions = np.empty(0, dtype=np.int64)
+        self.rescored = 0
+        self.threshold = np.float32(-np.inf)
+        self._segments, self._query, self._k, self._margin = segments, query, k, margin
+        self._highest = np.empty(0, dtype=np.float32)  # the k best approximate scores
+        # Number of the segment, rows and approximate scores, in order.
+        self._waiting: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []
+        self.waiting = 0
+
+    def take(self, number: int, first: int, approximate: NDArray[np.float32]) -> None:
+        """Take in a block of rows of a segment, by their approximate scores."""
+        k = self._k
+        rows = np.flatnonzero(approximate >= self.threshold)
+        some = approximate[rows]
+        self._highest = np.concatenate([self._highest, some])
+        if len(self._highest) > k:
+            self._highest = np.partition(self._highest, len(self._highest) - k)[-k:]
+        if len(self._highest) == k:
+            self.threshold = self._highest.min() - self._margin
+            reaching = some >= self.threshold
+            rows, some = rows[reaching], some[reaching]
+        self._waiting.append((number, rows + first, some))
+        self.waiting += len(rows)
+        most = max(_MOST_WAITING * k, _BLOCK_ROWS // 4)
+        if self.waiting > most:
+            self._prune()
+            if self.waiting > most // 2:  # so that pruning is worth its time
+                self._score()
+
+    def finish(self) -> None:
+        """Score what waits."""
+        self._prune()
+        self._score()
+
+    def _prune(self) -> None:
+        waiting = []
+        for number, blocks in groupby(self._waiting, key=itemgetter(0)):
+            _, rows, some = zip(*blocks, strict=True)
+            reaching = np.concatenate(some) >= self.threshold
+            waiting.append((number, np.concatenate(rows)[reaching], np.concatenate(some)[reaching]))
+        self._waiting = waiting
+        self.waiting = sum(len(rows) for _, rows, _ in waiting)
+
+    def _score(self) -> None:
+        scores, positions = [self.scores], [self.positions]
+        for number, rows, _ in self._waiting:
+            segment = self._segments[number]
+            scores.append(cosine_gather(segment.vectors, self._query, rows[None, :])[0])
             positions.append(rows + segment.first_position)
-        all_scores = np.concatenate(scores)
-        results.append((*top_k(all_scores, np.concatenate(positions), k), len(all_scores)))
-    return results
+        self.scores, self.positions = top_k(
+            np.concatenate(scores), np.concatenate(positions), self._k
+        )
+        self.rescored += self.waiting
+        self._waiting, self.waiting = [], 0
