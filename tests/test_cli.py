@@ -174,6 +174,14 @@ def test_a_recall_may_be_asked_for(place: Path) -> None:
     assert done.stdout == run("query", "puppies", cwd=place).stdout
     assert "the index is small" in done.stderr
     assert "neither exact nor a number" in run("query", "x", "--recall", "lots", cwd=place).stderr
+    beside = run("query", "x", "--recall", "0.9", "--candidates", "50", cwd=place)
+    assert beside.stderr.startswith("error: candidates need a method")
+    for method in ("exact", "cascade", "binary", "graph"):
+        beside = run("query", "x", "--recall", "0.9", "--method", method, cwd=place)
+        assert beside.returncode == 1
+        assert (
+            "the recall or the method" in beside.stderr or "a recall or a method" in beside.stderr
+        )
     assert "not measured" in run("info", cwd=place).stdout
 
 

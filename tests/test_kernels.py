@@ -201,6 +201,26 @@ def test_no_order_of_rows_misleads_the_nearest(order: str) -> None:
 
 
 @pytest.mark.skipif(not NATIVE, reason="no native kernels")
+@pytest.mark.parametrize("k", [2, 10, 100, 256, 257, 300, 1000, 9000])
+def test_a_guess_is_wrong_one_time_in_two_thousand(k: int) -> None:
+    """By the binomial distribution: ``rank`` or more of k - 1 documents in a share of the rows."""
+    from qsearch.kernels import _native
+
+    assert _native.safe_rank(k, 1.0) == k
+    for share in (1e-6, 1e-4, 0.001, 0.004, 0.01, 0.03, 0.1, 0.22, 0.5, 0.9, 0.999):
+        rank = _native.safe_rank(k, share)
+        assert 1 <= rank <= k
+        chances = [
+            math.exp(
+                math.lgamma(k) - math.lgamma(i + 1) - math.lgamma(k - i)
+                + i * math.log(share) + (k - 1 - i) * math.log1p(-share)
+            )
+            for i in range(rank, k)
+        ]  # fmt: skip
+        assert math.fsum(chances) <= 0.0005
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
 def test_shapes_are_checked_at_the_border() -> None:
     rows = unit_rows(np.random.default_rng(0).standard_normal((20, 16)))[0]
     blocks, words = pack_blocks(binary_codes(rows)), query_words(binary_codes(rows[:2]))

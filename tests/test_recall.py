@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +108,9 @@ def test_documents_are_left_out_of_their_own_results() -> None:
 def test_a_small_index_is_searched_exactly(tmp_path: Path) -> None:
     index = Index.build(None, tmp_path / "i", embeddings=world(200, 1))
     assert index.tuning is None
-    result = index.search_vectors(world(5, 9), 3, recall=0.9)
-    assert result.certified.all()
+    for recall in (0.9, np.float32(0.9), np.float64(0.9), Fraction(9, 10), np.int64(1)):
+        result = index.search_vectors(world(5, 9), 3, recall=recall)  # type: ignore[arg-type] # (numbers of other kinds)
+        assert result.certified.all()
 
 
 def test_sample_queries_are_used_and_named(tmp_path: Path) -> None:

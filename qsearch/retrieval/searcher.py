@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +79,11 @@ class Searcher:
             raise QueryError(f"k must be at least 1, found {k}")
         if method is not None and method not in METHODS:
             raise QueryError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
-        if candidates is not None and method in (None, "exact"):
-            raise QueryError("an exact search has no candidates; leave them out, or name a method")
+        if candidates is not None and method is None:
+            named = ", ".join(_DEFAULT_CANDIDATES)
+            raise QueryError(f"candidates need a method ({named}); name one, or leave them out")
+        if candidates is not None and method == "exact":
+            raise QueryError("an exact search has no candidates; leave them out, or take a method")
         if candidates is not None and candidates < k:
             raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
         wanted = _checked_recall(recall)
@@ -94,7 +98,7 @@ class Searcher:
                 return Request(k, "exact", Plan(True, 0, 0, 1.0, reason))
             plan = self._tuning.plan(wanted, k)
             return Request(k, "exact" if plan.exact else "cascade", plan)
-        if wanted is not None:
+        if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
         count = candidates or max(k, _DEFAULT_CANDIDATES[method])
         kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
@@ -136,12 +140,13 @@ class Searcher:
             return self._opened_graphs
 
 
-def _checked_recall(recall: float | str) -> float | None:
+def _checked_recall(recall: object) -> float | None:
     """The recall as a number; ``None`` for exact."""
-    if recall == "exact":
+    if isinstance(recall, str) and recall == "exact":
         return None
-    if isinstance(recall, bool) or not isinstance(recall, int | float):
+    if isinstance(recall, bool) or not isinstance(recall, Real):
         raise QueryError(f"recall must be 'exact' or a number from 0 to 1, found {recall!r}")
-    if not 0 < recall <= 1:
+    number = float(recall)
+    if not 0 < number <= 1:
         raise QueryError(f"recall must be above 0 and at most 1, found {recall}")
-    return None if recall == 1 else float(recall)
+    return None if number == 1 else number

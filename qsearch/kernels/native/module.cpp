@@ -14,6 +14,7 @@
 #include "bounds.hpp"
 #include "paths.hpp"
 #include "search.hpp"
+#include "selection.hpp"
 
 namespace nb = nanobind;
 using namespace qsearch;
@@ -167,7 +168,8 @@ void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2>
 NB_MODULE(_native, m) {
   m.doc() = "The kernels in C++; qsearch.kernels wraps and documents them.";
   m.def("path_names", &path_names);
-  // What rounds in the search, for its tests.
+  // For tests: how far a guess goes, and what rounds in the search.
+  m.def("safe_rank", &safe_rank);
   m.def("round_up", &round_up);
   m.def("round_down", &round_down);
   m.def("scan_threshold", [](float score, double factor, double slack) {
