@@ -216,7 +216,7 @@ def test_recall_is_measured_with_queries_from_a_file(tmp_path: Path, tiny_bert: 
     done = run("build", "c.txt", "-m", tiny_bert, "--tune-queries", "q.txt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     info = run("info", cwd=tmp_path).stdout
-    assert "measured with 30 q.txt" in info
+    assert "measured with 30 queries from q.txt" in info
     assert re.search(r"40 candidates +[01]\.\d+ \(surely", info)
     facts = json.loads(run("info", "--format", "json", cwd=tmp_path).stdout)
     assert facts["tuning"]["queries"] == 30

@@ -188,7 +188,7 @@ def build(
             rejects=rejects,
             segment_rows=segment_rows,
             tune_queries=None if tune_queries is None else _tune_queries(tune_queries),
-            tuned_on=str(tune_queries),
+            tuned_on=f"queries from {tune_queries}",
         ),
         progress=TerminalProgress(console),
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from qsearch.documents import Corpus, Embeddings
 from qsearch.encoding import Encoder, EncoderContract, check_contract, make_contract
 from qsearch.encoding.contract import contract_from_store, contract_to_store
-from qsearch.errors import CorpusError, EncoderError, EncoderMismatch, IndexWriteError
+from qsearch.errors import (
+    CorpusError,
+    EncoderError,
+    EncoderMismatch,
+    IndexWriteError,
+    QueryError,
+)
 from qsearch.indexing.chunks import ChunkMaker, chunk_digest, chunk_records, read_chunks
 from qsearch.indexing.pipeline import Pipeline
 from qsearch.indexing.rejects import check_writable, write_rejects
@@ -35,6 +41,8 @@ from qsearch.store.staging import check_target, real_target
 from qsearch.version import __version__
 
 __all__ = ["build_index"]
+
+_Queries = TypeVar("_Queries", list[str], NDArray[np.floating])
 
 _TUNE_QUERIES = 2000
 """More sample queries than this make no narrower margin worth their time."""
@@ -116,6 +124,7 @@ class _Build:
                     f"the model {identity.model} gives {self.dimensions}"
                 )
             self.dimensions = self.embeddings.dimensions
+        self._check_tune_queries()
         with IndexWriter.open(
             self.target,
             self._settings(),
@@ -305,25 +314,40 @@ class _Build:
 
     def _tune(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         """Measure how many candidates reach which recall, and store it."""
-        queries, measured_on = self._tune_queries(), self.options.tuned_on
-        if queries is None:
-            measured_on = FROM_DOCUMENTS
+        queries, given = self._tune_queries(), self.options.tune_queries
+        measured_on = FROM_DOCUMENTS
+        if queries is not None and given is not None:
+            measured_on = self.options.tuned_on
+            if len(queries) < len(given):
+                measured_on += f", evenly chosen of {len(given):,}"
         with self._phase("tune", None, "queries"):
             tuning = measure(segments, queries, measured_on, self.progress.advance)
         writer.put_settings({"tuning": None if tuning is None else tuning.to_json()})
 
-    def _tune_queries(self) -> NDArray[np.float32] | None:
+    def _check_tune_queries(self) -> None:
+        """Refuse sample queries before anything slow is done."""
         given = self.options.tune_queries
-        if given is None or not len(given):
-            return None
+        if given is None:
+            return
+        if not len(given) or not any(isinstance(one, np.ndarray) or one.strip() for one in given):
+            raise QueryError(f"there are no {self.options.tuned_on} to measure recall with")
         if isinstance(given, np.ndarray):
-            return check_queries(given[:_TUNE_QUERIES], self.dimensions)
-        if self.encoder is None:
+            check_queries(_spread(given), self.dimensions)
+        elif self.encoder is None:
             raise EncoderError(
                 "queries to tune with cannot be encoded: the index has no encoder; give vectors"
             )
-        texts = [text for text in given if text.strip()][:_TUNE_QUERIES]
-        return check_queries(self.encoder.encode_queries(texts), self.dimensions)
+
+    def _tune_queries(self) -> NDArray[np.float32] | None:
+        given = self.options.tune_queries
+        if given is None:
+            return None
+        if isinstance(given, np.ndarray):
+            return check_queries(_spread(given), self.dimensions)
+        if self.encoder is None:
+            raise EncoderError("texts cannot be encoded without an encoder")
+        texts = [text for text in given if text.strip()]
+        return check_queries(self.encoder.encode_queries(_spread(texts)), self.dimensions)
 
     # Rejects
 
@@ -335,3 +359,9 @@ class _Build:
         if writer.totals()["rejected"]:
             write_rejects(self._rejects_path, writer.rejects())
             self.rejects = self._rejects_path
+
+
+def _spread(given: _Queries) -> _Queries:
+    """At most ``_TUNE_QUERIES``, evenly spread."""
+    step = -(-len(given) // _TUNE_QUERIES)
+    return given[::step]

@@ -35,12 +35,16 @@ __all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "Curve", "Plan", "Point", "Tuning", "
 FROM_DOCUMENTS = "documents and middles between two, each left out of its own results"
 
 CONFIDENCE = 0.95
-_QUANTILE = 1.645  # of the normal distribution at CONFIDENCE, one-sided
 _JUDGED_QUERIES = 100
 """A recall that was asked for is to be reached by the mean over so many queries, not only by the mean
 over all that there may ever be."""
 
-_DEPTHS = (10, 100)
+_UNSEEN_LOSS = 2
+"""Neighbours that a query may lose which the sample has not shown."""
+
+_DRAWS = 4000
+
+_DEPTHS = (1, 3, 10, 30, 100)
 _QUERIES = 500
 _MAX_SHARE = 8
 """More than an eighth of the rows as candidates costs more than an exact search."""
@@ -149,18 +153,27 @@ class Tuning:
             recall: between 0 and 1.
             k: documents wanted.
         """
-        curve = next((curve for curve in self.curves if curve.k >= k), None)
-        if curve is None:
+        above = next((curve for curve in self.curves if curve.k >= k), None)
+        if above is None:
             return Plan(True, 0, 0, 1.0, f"recall was not measured for k = {k}")
-        point = next((point for point in curve.points if point.low >= recall), None)
-        if point is None:
-            return Plan(True, 0, 0, 1.0, f"no measured number of candidates is sure of {recall:g}")
-        if point.milliseconds >= curve.exact_milliseconds:
+        # Between two depths both must reach it: the mean falls with k, its spread rises as k falls.
+        curves = [above]
+        if above.k > k:
+            curves += [curve for curve in self.curves if curve.k < k][-1:]
+        points = [_first_sure(curve, recall) for curve in curves]
+        sure = [point for point in points if point is not None]
+        if len(sure) < len(points):
+            return Plan(True, 0, 0, 1.0, f"no number of candidates that pays is sure of {recall:g}")
+        if max(point.milliseconds for point in sure) >= above.exact_milliseconds:
             return Plan(True, 0, 0, 1.0, "an exact search is as fast here")
-        kept = max(k, min(curve.kept, point.candidates))
-        return Plan(
-            False, max(k, point.candidates), kept, point.recall, f"measured on {self.measured_on}"
-        )
+        candidates = max(k, *(point.candidates for point in sure))
+        kept = max(k, min(max(curve.kept for curve in curves), candidates))
+        expected = min(point.recall for point in sure)
+        return Plan(False, candidates, kept, expected, f"measured on {self.measured_on}")
+
+
+def _first_sure(curve: Curve, recall: float) -> Point | None:
+    return next((point for point in curve.points if point.low >= recall), None)
 
 
 def measure(
@@ -185,7 +198,7 @@ def measure(
     """
     total = sum(segment.rows for segment in segments)
     most = min(_MAX_CANDIDATES, total // _MAX_SHARE)
-    depths = [k for k in _DEPTHS if most >= 4 * k]
+    depths = [k for k in _DEPTHS if most >= 4 * max(k, 10)]
     if not depths:
         return None
     # Measuring must not need more memory than building did: the index is gone through in pieces, and
@@ -209,28 +222,33 @@ def measure(
         )
         advance(len(some))
     timed = queries[:_TIMED_QUERIES]
+    # The time hardly depends on k, and is measured for few of them.
+    timed_depths = sorted({min(10, deepest), deepest})
+    exact_times = {k: exact.milliseconds(timed, k, threads) for k in timed_depths}
+    times: dict[tuple[int, int], float] = {}
     curves = []
     for k in depths:
+        like = next(depth for depth in timed_depths if depth >= k)
         kept = _kept(int8_ranks[:, :k], k)
-        exact_time = exact.milliseconds(timed, k, threads)
         points: list[Point] = []
-        for candidates in _grid(4 * k, most):
+        for candidates in _grid(4 * like, most):
             found = (binary_ranks[:, :k] < candidates) & (int8_ranks[:, :k] < kept)
             recalls = [found[groups == group].mean(axis=1) for group in np.unique(groups)]
             recall = min(float(of_group.mean()) for of_group in recalls)
             if points and round(recall, 6) == points[-1].recall:
                 continue
-            points.append(
-                Point(
-                    candidates,
-                    round(recall, 6),
-                    round(min(_low(of_group) for of_group in recalls), 6),
-                    round(_cascade_time(cascade, pieces, timed, k, candidates, kept, threads), 5),
+            low = min(_low(of_group, k) for of_group in recalls)
+            if (like, candidates) not in times:
+                times[like, candidates] = _cascade_time(
+                    cascade, pieces, timed, like, candidates, kept, threads
                 )
+            milliseconds = times[like, candidates]
+            points.append(
+                Point(candidates, round(recall, 6), round(low, 6), round(milliseconds, 5))
             )
-            if points[-1].milliseconds > 1.5 * exact_time:
+            if milliseconds > 1.5 * exact_times[like]:
                 break  # more candidates will not become faster
-        curves.append(Curve(k, kept, round(exact_time, 5), tuple(points)))
+        curves.append(Curve(k, kept, round(exact_times[like], 5), tuple(points)))
     return Tuning(measured_on, len(queries), total, tuple(curves))
 
 
@@ -373,18 +391,25 @@ def _grid(first: int, last: int) -> list[int]:
     return sorted({round(first * (last / first) ** (i / steps)) for i in range(steps + 1)})
 
 
-def _low(recalls: NDArray[np.float64]) -> float:
+def _low(recalls: NDArray[np.float64], k: int) -> float:
     """What the mean recall of ``_JUDGED_QUERIES`` further queries reaches with ``CONFIDENCE``.
 
-    The sample's mean errs by ``sd / sqrt(q)``, the judged mean by ``sd / sqrt(_JUDGED_QUERIES)``.
-    Where a sample shows no variation at all it has still seen only q queries: one of them might
-    have missed one neighbour (a Laplace estimate), so the standard deviation has a floor.
+    The quantile of a Bayesian bootstrap (Rubin, The Bayesian bootstrap, Annals of Statistics 9, 1981):
+    shares of the losses are drawn from a Dirichlet distribution over the sample, then so many queries
+    with these shares. A query that loses more than any in the sample, or ``_UNSEEN_LOSS`` neighbours,
+    is counted as if it had been seen once: a sample without losses has seen only its own queries.
+    No normal distribution: losses are rare and come several at once.
+
+    Args:
+        recalls: (q,) float64, of each query of the sample.
+        k: neighbours of each.
     """
-    n = len(recalls)
-    floor = math.sqrt(1.0 / (n + 1)) / 10
-    deviation = max(float(recalls.std(ddof=1)) if n > 1 else 1.0, floor)
-    margin = _QUANTILE * deviation * math.sqrt(1.0 / n + 1.0 / _JUDGED_QUERIES)
-    return float(recalls.mean()) - margin
+    unseen = max(float(1.0 - recalls.min(initial=1.0)), min(1.0, _UNSEEN_LOSS / k))
+    losses, counts = np.unique(np.append(1.0 - recalls, unseen), return_counts=True)
+    generator = np.random.default_rng(0)
+    shares = generator.dirichlet(counts, size=_DRAWS)
+    drawn = generator.multinomial(_JUDGED_QUERIES, shares) @ losses / _JUDGED_QUERIES
+    return 1.0 - float(np.quantile(drawn, CONFIDENCE, method="higher"))
 
 
 def _milliseconds(search: Callable[[], object], queries: int) -> float:
