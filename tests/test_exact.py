@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +18,11 @@ import qsearch.codes.bounds
 import qsearch.codes.int8
 import qsearch.codes.rotated
 import qsearch.retrieval.exact
+from qsearch import Index
 from qsearch.codes import (
     binary_codes,
     fit_rotation,
+    fit_rotation_to,
     int8_codes,
     int8_query_codes,
     pack_blocks,
@@ -792,3 +795,25 @@ def test_codes_of_queries_have_the_shapes_they_promise() -> None:
     assert head.codes.dtype == np.int8
     assert not head.codes[:, 5:].any()
     assert int8_query_codes(units).codes.shape == (3, 10)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64, 300])
+def test_few_rows_of_many_dimensions_have_the_same_axes(n: int) -> None:
+    generator = np.random.default_rng(n)
+    spectrum = 1.0 / (1.0 + np.arange(512) / 8)
+    rows = unit_rows(generator.standard_normal((n, 512)) * spectrum)[0]
+    wide = rows.astype(np.float64)
+    fitted, expected = fit_rotation_to(rows), fit_rotation(wide.T @ wide)
+    assert len(fitted) == min(n, len(expected))
+    assert rotation_error(fitted) < 1e-5
+    kept = np.square(wide @ fitted.T).sum(), np.square(wide @ expected.T).sum()
+    assert kept[0] == pytest.approx(kept[1], rel=1e-5)
+
+
+def test_more_dimensions_than_axes_are_fitted_to(tmp_path: Path) -> None:
+    rows = unit_rows(np.random.default_rng(0).standard_normal((400, 3000)))[0]
+    with Index.build(None, tmp_path / "i", embeddings=rows) as index:
+        result = index.search_vectors(rows[:3] + rows[3:6], k=5)
+    positions, scores = oracle(rows, rows[:3] + rows[3:6], 5)
+    assert np.array_equal(result.positions, positions)
+    assert result.scores.tobytes() == scores.tobytes()

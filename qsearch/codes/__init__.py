@@ -6,7 +6,13 @@ Pure functions of arrays. Nothing is read from or written to disk here, and noth
 from qsearch.codes.binary import binary_codes, pack_blocks, query_words, unpack_blocks
 from qsearch.codes.bounds import QueryCodes, int8_query_codes, rotated_query_codes
 from qsearch.codes.int8 import Int8Codes, int8_codes
-from qsearch.codes.rotated import RotatedCodes, fit_rotation, rotated_codes, rotation_error
+from qsearch.codes.rotated import (
+    RotatedCodes,
+    fit_rotation,
+    fit_rotation_to,
+    rotated_codes,
+    rotation_error,
+)
 from qsearch.codes.unit import unit_rows
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "RotatedCodes",
     "binary_codes",
     "fit_rotation",
+    "fit_rotation_to",
     "int8_codes",
     "int8_query_codes",
     "pack_blocks",

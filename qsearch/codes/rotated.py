@@ -22,6 +22,7 @@ from qsearch.kernels.reference import GROUP, ROTATED_BLOCK_ROWS
 __all__ = [
     "RotatedCodes",
     "fit_rotation",
+    "fit_rotation_to",
     "product_error",
     "rest_length",
     "rotated_codes",
@@ -68,12 +69,33 @@ def fit_rotation(
         (h, d) float32 with orthonormal rows, up to ``rotation_error``: rounding them costs some 1e-6
         of a score's bound, and halves what is stored.
     """
-    d = len(second_moments)
     values, vectors = np.linalg.eigh(second_moments)
-    shares = np.cumsum(values[::-1].clip(min=0.0))
-    needed = int(np.searchsorted(shares, energy * shares[-1])) + 1
-    kept = min(d, -(-needed // _STEP) * _STEP)
+    kept = _kept(values, energy)
     return np.ascontiguousarray(vectors[:, ::-1][:, :kept].T, dtype=np.float32)
+
+
+def fit_rotation_to(rows: NDArray[np.float32], energy: float = _ENERGY) -> NDArray[np.float32]:
+    """As ``fit_rotation``, from fewer rows than dimensions: their n×n products have the same axes.
+
+    Args:
+        rows: (n, d) float32 unit rows, n below d.
+        energy: between 0 and 1.
+    """
+    wide = rows.astype(np.float64)
+    values, vectors = np.linalg.eigh(wide @ wide.T)
+    # Axes of next to no length would be noise, and not orthogonal.
+    rank = int((values > 1e-6 * values[-1]).sum())
+    kept = min(rank, _kept(values, energy))
+    chosen = slice(len(values) - kept, None)
+    axes = (vectors[:, chosen].T @ wide) / np.sqrt(values[chosen])[:, None]
+    return np.ascontiguousarray(axes[::-1], dtype=np.float32)
+
+
+def _kept(rising: NDArray[np.float64], energy: float) -> int:
+    """How many of the axes with these eigenvalues are to be kept."""
+    shares = np.cumsum(rising[::-1].clip(min=0.0))
+    needed = int(np.searchsorted(shares, energy * shares[-1])) + 1
+    return min(len(rising), -(-needed // _STEP) * _STEP)
 
 
 def rotation_error(rotation: NDArray[np.floating]) -> float:

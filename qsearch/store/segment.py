@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qsearch.codes import (
     binary_codes,
     fit_rotation,
+    fit_rotation_to,
     int8_codes,
     pack_blocks,
     rotated_codes,
@@ -293,8 +294,18 @@ def write_arrays(
     }
 
 
+_FIT_ROWS = 2048
+"""Finding the axes takes a second for so many dimensions, and eight times as long for twice as many:
+beyond that a sample of rows decides."""
+
+
 def _fit(vectors: BinaryIO, rows: int, dimensions: int) -> NDArray[np.float32]:
     """The rotation of a segment, from blocks of its rows that are evenly spread."""
+    if min(rows, _FIT_ROWS) < dimensions:
+        chosen = np.unique(np.linspace(0, rows - 1, min(rows, _FIT_ROWS)).round().astype(int))
+        return fit_rotation_to(
+            np.concatenate([read_rows(vectors, int(row), 1, dimensions) for row in chosen])
+        )
     blocks = -(-rows // SEAL_ROWS)
     moments = np.zeros((dimensions, dimensions))
     for number in sorted({round(i) for i in np.linspace(0, blocks - 1, _FIT_BLOCKS)}):
