@@ -49,7 +49,7 @@ GRAPH = "model.onnx"
 WEIGHTS = "weights.bin"
 TOKENIZER = "tokenizer.json"
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 
 _READ = 1 << 20
 
@@ -62,11 +62,13 @@ class ExportedModel:
         folder: holds ``GRAPH``, ``WEIGHTS`` and ``TOKENIZER``.
         identity: the model with its own prompts and lengths.
         worst_cosine: the smallest cosine of a canary with what torch made of it.
+        rows_may_vary: whether a text gets the same bits in batches of any two rows or more.
     """
 
     folder: Path
     identity: EncoderIdentity
     worst_cosine: float
+    rows_may_vary: bool
 
 
 def cache_folder() -> Path:
@@ -116,7 +118,7 @@ def find_export(identity: EncoderIdentity) -> ExportedModel | None:
         for name, digest in manifest["files"].items():
             if file_digest(folder / name) != digest:
                 return None
-        return ExportedModel(folder, found, manifest["worst_cosine"])
+        return ExportedModel(folder, found, manifest["worst_cosine"], manifest["rows may vary"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -176,7 +178,7 @@ class _NewExport:
     identity: EncoderIdentity
     model: Path | None
 
-    def publish(self, worst_cosine: float) -> ExportedModel:
+    def publish(self, worst_cosine: float, *, rows_may_vary: bool) -> ExportedModel:
         """Put the folder where ``find_export`` looks; another process may have been faster."""
         key = export_key(self.identity)
         if key is None:
@@ -186,6 +188,7 @@ class _NewExport:
             "identity": self.identity.to_json(),
             "files": files,
             "worst_cosine": worst_cosine,
+            "rows may vary": rows_may_vary,
             "libraries": library_versions(),
         }
         _write_json(self.folder / _MANIFEST, manifest)

@@ -23,27 +23,61 @@ if TYPE_CHECKING:
 __all__ = ["OnnxEncoder"]
 
 
-def _document_rows(length: int) -> int:
-    """Rows of a batch of documents: matrix products want some hundred tokens to be fast.
+_ALONE = 96
+"""Texts of more tokens than this are encoded alone: their matrix products are large enough."""
 
-    MiniLM on one thread (AVX-512), milliseconds for a text by rows 1, 2, 4, 8: 24 tokens 8.5, 6.8,
-    6.3, 5.5; 48 tokens 14.0, 11.4, 10.8, 10.6; 128 tokens 31.8, 30.2, 30.2, 31.7. More rows mean
-    more dummy rows too.
+_ROWS = 4
+"""MiniLM on one thread (AVX-512), milliseconds for a text by rows 1, 2, 4, 8: 24 tokens 8.5, 6.8, 6.3,
+5.5; 48 tokens 14.0, 11.4, 10.8, 10.6; 128 tokens 31.8, 30.2, 30.2, 31.7."""
+
+
+_TRIAL_WORDS = (
+    "the",
+    "of",
+    "and",
+    "a",
+    "to",
+    "in",
+    "is",
+    "was",
+    "he",
+    "for",
+    "it",
+    "with",
+    "as",
+    "his",
+)
+
+
+def _document_batches(lengths: Sequence[int]) -> list[Batch]:
+    """Short texts in batches of two to four of the same length, long ones alone.
+
+    Two rows or more give the same bits, which is tried out when a model is exported; one row does not.
+    So a short text is never alone: where there is one of its length it stands beside a dummy.
     """
-    return 4 if length <= 32 else 2 if length <= 160 else 1
+    buckets: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        buckets.setdefault(length, []).append(index)
+    batches = []
+    for length, members in sorted(buckets.items(), reverse=True):
+        count = len(members) if length > _ALONE else -(-len(members) // _ROWS)
+        for part in range(count):
+            some = members[part::count]
+            rows = 1 if length > _ALONE else max(2, len(some))
+            batches.append(Batch(tuple(some), length, rows))
+    return batches
 
 
-def _query_rows(length: int) -> int:
-    return 1
+def _single_batches(lengths: Sequence[int]) -> list[Batch]:
+    return plan_batches(lengths, lambda length: 1)
 
 
 class OnnxEncoder:
     """An exported model as an ``Encoder``, on CPU.
 
     A text is stripped, the prompt put in front of it, and it runs beside others of the same number of
-    tokens, so that nothing is padded. The shape of a batch is a function of that number, and each
-    batch runs on one thread: an embedding is the same bit for bit whatever else is encoded, in
-    whatever order, on however many threads. Safe to share between threads.
+    tokens, so that nothing is padded, on one thread: an embedding is the same bit for bit whatever else
+    is encoded, in whatever order, on however many threads. Safe to share between threads.
     """
 
     concurrent = True
@@ -64,6 +98,7 @@ class OnnxEncoder:
 
         told = identity or export.identity
         self._identity = replace(told, backend="onnxruntime", versions=library_versions())
+        self._rows_may_vary = export.rows_may_vary
         self._query_prompt = told.query_prompt or ""
         self._document_prompt = told.document_prompt or ""
         options = onnxruntime.SessionOptions()
@@ -98,11 +133,12 @@ class OnnxEncoder:
         self, texts: Sequence[str], advance: Callable[[int], None] | None = None
     ) -> NDArray[np.float32]:
         """Embed documents: (n, d) float32."""
-        return self._encode(texts, self._document_prompt, _document_rows, advance)
+        plan = _document_batches if self._rows_may_vary else _single_batches
+        return self._encode(texts, self._document_prompt, plan, advance)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed queries: (n, d) float32."""
-        return self._encode(texts, self._query_prompt, _query_rows, None)
+        return self._encode(texts, self._query_prompt, _single_batches, None)
 
     def truncated(self, texts: Sequence[str]) -> int:
         """How many of ``texts``, as documents, are longer than the maximum length."""
@@ -116,7 +152,26 @@ class OnnxEncoder:
         queries = self.encode_queries(texts)
         if self._query_prompt == self._document_prompt:
             return queries, queries
-        return self._encode(texts, self._document_prompt, _query_rows, None), queries
+        return self._encode(texts, self._document_prompt, _single_batches, None), queries
+
+    def rows_may_vary(self) -> bool:
+        """Whether texts get the same bits in batches of two, three and four rows; tries it out."""
+        generator = np.random.default_rng(0)
+        texts = [
+            " ".join(generator.choice(_TRIAL_WORDS, size=n))
+            for n in (1, 2, 3, 5, 8, 13, 21, 34, 55)
+        ]
+        for encoding in self._tokenize(texts, self._document_prompt):
+            rows = [generator.permutation(encoding.ids).tolist() for _ in range(12)]
+            length = len(encoding.ids)
+            found = set()
+            for count in (2, 3, 4):
+                batch = Batch(tuple(range(count)), length, count)
+                parts = [self._forward(rows[i : i + count], batch) for i in range(0, 12, count)]
+                found.add(b"".join(b"" if part is None else part.tobytes() for part in parts))
+            if len(found) > 1:
+                return False
+        return True
 
     def token_ids(self, text: str) -> list[int]:
         """The tokens that a text becomes as a document."""
@@ -134,12 +189,12 @@ class OnnxEncoder:
         self,
         texts: Sequence[str],
         prompt: str,
-        rows_for: Callable[[int], int],
+        plan: Callable[[Sequence[int]], list[Batch]],
         advance: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
         ids = [encoding.ids for encoding in self._tokenize(texts, prompt)]
         embeddings = np.zeros((len(texts), self._identity.dimensions), dtype=np.float32)
-        batches = plan_batches([len(one) for one in ids], rows_for)
+        batches = plan([len(one) for one in ids])
 
         def run(batch: Batch) -> tuple[Batch, NDArray[np.float32] | None]:
             return batch, self._forward([ids[index] for index in batch.indices], batch)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from qsearch.codes import unit_rows
 from qsearch.encoding.canaries import canary_texts
-from qsearch.encoding.encoder import EncoderIdentity
 from qsearch.encoding.onnx.cache import (
     GRAPH,
     TOKENIZER,
@@ -76,6 +75,8 @@ def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel
             least 0.99999, the same order of canaries as results, the same tokens), or the cache
             cannot be written.
     """
+    from qsearch.encoding.onnx.encoder import OnnxEncoder
+
     identity = encoder.own_identity()
     if identity.precision != "float32":
         raise ExportRefused(f"the weights are in {identity.precision}, not float32")
@@ -92,8 +93,9 @@ def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel
             for traced in (True, False):
                 try:
                     _write_graph(encoder.model, made.folder, traced=traced)
-                    worst = _compare(encoder.model, identity, made.folder)
-                    return made.publish(worst)
+                    export = ExportedModel(made.folder, identity, 1.0, rows_may_vary=False)
+                    worst = _compare(encoder.model, export)
+                    return made.publish(worst, rows_may_vary=OnnxEncoder(export).rows_may_vary())
                 except ExportRefused as reason:
                     reasons.append(str(reason))
             raise ExportRefused("; ".join(dict.fromkeys(reasons)))
@@ -205,15 +207,15 @@ def _silent() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _compare(model: SentenceTransformer, identity: EncoderIdentity, folder: Path) -> float:
+def _compare(model: SentenceTransformer, exported: ExportedModel) -> float:
     """Hold an export against the model it was made from; returns the smallest cosine."""
     from qsearch.encoding.onnx.encoder import OnnxEncoder
     from qsearch.encoding.sentence import SentenceEncoder
 
-    limit = model.max_seq_length
+    identity, limit = exported.identity, model.max_seq_length
     try:
         encoder = SentenceEncoder(model, max_length=identity.max_length)
-        export = OnnxEncoder(ExportedModel(folder, identity, 1.0))
+        export = OnnxEncoder(exported)
         texts = [canary.text for canary in canary_texts(identity.max_length)]
         for text in (*_TOKENIZED, *texts):
             if export.token_ids(text) != encoder.token_ids(text):
