@@ -25,6 +25,7 @@ _COMMANDS = {
     "query": "Search an index.",
     "info": "Show what an index holds.",
     "verify": "Check an index for damage.",
+    "doctor": "Check the encoder of an index, or vectors made elsewhere.",
 }
 
 

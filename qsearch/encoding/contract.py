@@ -161,9 +161,9 @@ def check_contract(contract: EncoderContract, encoder: Encoder) -> ContractCheck
         return ContractCheck((), (*notes, *_other_fields(then, now)), results, tolerance)
     differences = list(fields)
     if not agree:
-        differences += _other_fields(then, now)
-        if not differences:
+        if not fields:
             differences.append(_guess(results, tolerance))
+        differences += _other_fields(then, now)
         differences.append(_worst(results, tolerance))
     return ContractCheck(tuple(differences), tuple(notes), results, tolerance)
 
