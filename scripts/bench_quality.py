@@ -1,6 +1,6 @@
 """nDCG@10 on a labelled set in BEIR's form, float and quantized routes side by side.
 
-    python scripts/bench_quality.py FOLDER [FOLDER ...] [--model NAME]
+    python scripts/bench_quality.py FOLDER [FOLDER ...] [--model NAME] [--precision bfloat16]
 
 FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv (query, document, relevance; a
 header is skipped). The corpus is built with a graph into a temporary index, every judged query is
@@ -38,12 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--precision", default="float32", help="dtype of the weights")
     options = parser.parse_args()
     for folder in options.folders:
-        evaluate(folder, options.model)
+        evaluate(folder, options.model, options.precision)
 
 
-def evaluate(folder: Path, model: str) -> None:
+def evaluate(folder: Path, model: str, precision: str) -> None:
     """Print a line per route."""
     queries = {
         str(record["_id"]): record["text"]
@@ -57,12 +58,13 @@ def evaluate(folder: Path, model: str) -> None:
             str(find(folder, "corpus.jsonl")),
             Path(temporary) / "index",
             encoder=model,
+            precision=precision,
             options=BuildOptions(graph=True),
         )
         seconds = time.perf_counter() - started
         print(
             f"{folder.name}: {len(index):,} documents in {seconds:.0f} s, "
-            f"{index.settings['truncated']:,} truncated, {len(judged)} judged queries, {model}"
+            f"{index.settings['truncated']:,} truncated, {len(judged)} judged queries, {model}, {precision}"
         )
         reference = None
         for method, candidates in ROUTES:

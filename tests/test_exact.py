@@ -198,6 +198,7 @@ def test_few_rows_are_scored(path: str) -> None:
     assert np.median(reached) < 3000
     assert np.median(rescored) < 100
     assert (rescored >= 10).all()
+    assert all(stage.seconds is not None and stage.seconds > 0 for stage in ranking.stages)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

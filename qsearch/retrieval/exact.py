@@ -122,12 +122,15 @@ class ExactSearch:
             if segment.rotated is not None:
                 scanned_bytes += segment.rotated.blocks.nbytes + segment.rotated.bounds.nbytes
         searching = time.perf_counter() - started - preparing
-        reached, rescored = search.counts.T
+        reached, rescored = search.counts.T[:2]
+        # Threads work side by side: what each stage took of their time, it took of the whole.
+        spent = search.counts[:, 2:].sum(axis=0)
+        scanning, refining, scoring = (searching * spent / max(1, spent.sum())).tolist()
         stages = (
             Stage("preparing", 0 * scanned, 0 * scanned, preparing),
-            Stage("rotated codes", scanned, scanned_bytes, searching),
-            Stage("int8 codes", reached, reached * (d + 8), None),
-            Stage("floats", rescored, rescored * 4 * d, None),
+            Stage("rotated codes", scanned, scanned_bytes, scanning),
+            Stage("int8 codes", reached, reached * (d + 8), refining),
+            Stage("floats", rescored, rescored * 4 * d, scoring),
         )
         return Ranking(search.positions, search.scores, np.ones(count, dtype=np.bool_), stages)
 
@@ -148,7 +151,7 @@ class _CodeSearch:
     def __init__(self, queries: NDArray[np.float32], k: int, threads: int | None) -> None:
         self.scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         self.positions = np.full((len(queries), k), -1, dtype=np.int64)
-        self.counts = np.zeros((len(queries), 2), dtype=np.int64)
+        self.counts = np.zeros((len(queries), 5), dtype=np.int64)
         self._queries, self._k, self._threads = queries, k, threads
         self._units = unit_queries(queries)
         self._codes = int8_query_codes(self._units)

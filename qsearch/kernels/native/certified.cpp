@@ -1,6 +1,7 @@
 // The certified search: codes rule rows out, floats decide. docs/exactness.md has the proof.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -214,6 +215,7 @@ class Worker {
   // rows that are in the heaps already.
   void run(std::size_t begin, std::size_t end, std::size_t seen, State* states,
            std::atomic<float>* shared, Counts* counts) {
+    Clock::duration scanning{}, refining{};
     // The first chunks are small: until k documents are scored nothing can be left out.
     std::size_t length = kTileBlocks;
     for (std::size_t block = begin; block < end;) {
@@ -231,24 +233,39 @@ class Worker {
         scans_[q].threshold = scan_threshold(needed, head_intervals_[q]);
         found_[q] = 0;
       }
+      const auto started = Clock::now();
       for (std::size_t four = block; four < stop; four += kTileBlocks)
         scan(four, std::min(kTileBlocks, stop - four), end);
+      const auto scanned = Clock::now();
       for (std::size_t q = 0; q < count_; ++q) {
         refine(q, states[q], counts[q]);
         if (shared) raise(shared[q], states[q].used);
       }
+      scanning += scanned - started;
+      refining += Clock::now() - scanned;
       block = stop;
       length = std::min(kChunkBlocks, length * 2);
     }
+    const auto refined = Clock::now();
     for (std::size_t q = 0; q < count_; ++q) {
       if (shared) states[q].used = raise(shared[q], states[q].used);
       score(q, states[q], counts[q]);
     }
+    const auto scoring = Clock::now() - refined;
+    for (std::size_t q = 0; q < count_; ++q)
+      counts[q].add({0, 0, shared_out(scanning), shared_out(refining), shared_out(scoring)});
   }
 
   bool finite() const { return finite_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  std::int64_t shared_out(Clock::duration spent) const {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count() /
+           static_cast<std::int64_t>(count_);
+  }
+
   static constexpr std::size_t kRoom = kChunkBlocks * kBlockRows;
 
   // A few blocks against every query: they stay in the first cache while the next ones are fetched.
@@ -476,10 +493,7 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
     heap.sort();
     std::copy_n(merged_scores.data(), k, scores + q * k);
     std::copy_n(merged_positions.data(), k, positions + q * k);
-    for (std::size_t part = 0; part < parts; ++part) {
-      counts[q].reached += part_counts[part * n_queries + q].reached;
-      counts[q].rescored += part_counts[part * n_queries + q].rescored;
-    }
+    for (std::size_t part = 0; part < parts; ++part) counts[q].add(part_counts[part * n_queries + q]);
   }
   return finite;
 }

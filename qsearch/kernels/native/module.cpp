@@ -85,7 +85,7 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
   require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1 &&
               filled <= k,
           "the places for results have another shape");
-  require(counts.shape(0) == q && counts.shape(1) == 2, "counts must be (q, 2)");
+  require(counts.shape(0) == q && counts.shape(1) == 5, "counts must be (q, 5)");
   const Path& chosen = named(path);
   const Rows rows = {n, d, head, rotated.data(), bounds.data(), int8.data(), scale.data(),
                      residual.data(), vectors.data(), first_position};

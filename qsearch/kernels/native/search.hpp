@@ -39,6 +39,15 @@ struct Queries {
 struct Counts {
   std::int64_t reached;   // rows whose bound from the rotated code reached the best k
   std::int64_t rescored;  // rows whose bound from the int8 code did too, and were scored exactly
+  std::int64_t scanning, refining, scoring;  // nanoseconds, of all threads; a batch shares its time out
+
+  void add(const Counts& other) {
+    reached += other.reached;
+    rescored += other.rescored;
+    scanning += other.scanning;
+    refining += other.refining;
+    scoring += other.scoring;
+  }
 };
 
 // Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
