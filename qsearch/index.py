@@ -430,6 +430,16 @@ class Index:
             raise EncoderError(self._without_encoder())
         return check_contract(contract, self._load_encoder(contract))
 
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the index, loaded and held against the contract the first time.
+
+        Raises:
+            EncoderMismatch: it is another one.
+            EncoderError: it cannot be loaded, or the index has none.
+        """
+        return self._checked_encoder()
+
     @cached_property
     def tuning(self) -> Tuning | None:
         """What was measured at build about recall; ``None`` where nothing was."""

@@ -196,15 +196,12 @@ def build(
 
 
 def _tune_queries(path: Path) -> list[str] | NDArray[np.floating]:
-    from qsearch.documents import Embeddings, read_queries, read_query_lines
+    from qsearch.documents import Embeddings, read_query_texts
 
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".npy":
+    if path.suffix.lower() == ".npy":
         vectors = Embeddings(path)
         return vectors.read(0, vectors.rows)
-    lines = ".txt" in suffixes[-2:] or ".text" in suffixes[-2:]
-    read = read_query_lines if lines else read_queries
-    return [text for _, text in read(str(path))]
+    return read_query_texts(str(path))
 
 
 def _refuse_idle_options(

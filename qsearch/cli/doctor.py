@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qsearch.cli.output import Console, columns, print_data
+from qsearch.cli.output import Console, columns, encoder_rows, print_data
 from qsearch.cli.target import backend_option, device_option, find_index, index_option
 from qsearch.errors import EncoderError, EncoderMismatch
 
@@ -85,11 +85,10 @@ def doctor(
                 f"{opened.path} was built from vectors without an encoder: there is nothing to check; "
                 "name the model at build with --model"
             )
-        check = opened.check_encoder()
         if vectors is not None and texts is not None:
-            check.require(str(opened.path))
-            _vectors(console, opened, contract, vectors, texts, format)
+            _vectors(console, opened, contract, vectors, texts, model, format)
             return
+        check = opened.check_encoder()
     _contract(opened.path, contract, check, format)
     if not check.ok:
         raise EncoderMismatch(
@@ -110,19 +109,7 @@ def _contract(path: Path, contract: EncoderContract, check: ContractCheck, forma
         }
         print_data(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    rows = [("index", str(path))]
-    for name, value in contract.identity.to_json().items():
-        if value is None:
-            continue
-        shown = " → ".join(value) if isinstance(value, list | tuple) else str(value)
-        if name.endswith("prompt"):
-            shown = repr(value)
-        if isinstance(value, dict):
-            shown = ", ".join(f"{library} {version}" for library, version in value.items())
-        if name == "max_length" and not value:
-            shown = "no limit"
-        rows.append((name.replace("_", " "), shown))
-    for line in columns(rows):
+    for line in columns([("index", str(path)), *encoder_rows(contract.identity.to_json())]):
         print_data(line)
     if check.canaries:
         print_data("")
@@ -155,23 +142,23 @@ def _vectors(
     contract: EncoderContract,
     vectors: Path,
     texts: Path,
+    model: str | None,
     format: str,
 ) -> None:
-    from qsearch.documents import Embeddings, read_queries, read_query_lines
-    from qsearch.encoding import load_encoder_of
+    from qsearch.documents import Embeddings, read_query_texts
     from qsearch.encoding.diagnosis import diagnose
 
     given = Embeddings(vectors)
-    plain = texts.name.lower().removesuffix(".gz").endswith((".txt", ".text"))
-    read = [text for _, text in (read_query_lines if plain else read_queries)(str(texts))]
+    read = read_query_texts(str(texts))
     if len(read) != given.rows:
         raise EncoderError(f"{texts} has {len(read):,} texts, {vectors} has {given.rows:,} rows")
     found = diagnose(
         contract.identity,
-        load_encoder_of(contract.identity),
+        index.encoder,
         read[:_MOST_TEXTS],
         given.read(0, min(given.rows, _MOST_TEXTS)),
         lambda habit: console.note(f"trying vectors made {habit}"),
+        model,
     )
     _print_diagnosis(found, format)
     if not found.fit:

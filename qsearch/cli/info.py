@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from qsearch.cli.output import columns, human_bytes, print_data
+from qsearch.cli.output import columns, encoder_rows, human_bytes, print_data
 from qsearch.cli.target import find_index, index_option
 
 __all__ = ["info"]
@@ -97,15 +97,9 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("encoder", "none: search by vector only"))
         return rows
     rows.append(("encoder", encoder["model"]))
-    for name, value in encoder.items():
-        if name == "versions":
-            value = ", ".join(f"{library} {version}" for library, version in value.items())
-        elif isinstance(value, list | tuple):
-            value = " → ".join(value)
-        elif isinstance(value, bool):
-            value = "yes" if value else "no"
-        elif name in ("query_prompt", "document_prompt"):
-            value = repr(value)
-        if name not in ("model", "dimensions") and value is not None:
-            rows.append((f"  {name.replace('_', ' ')}", str(value)))
+    rows += [
+        (f"  {label}", value)
+        for label, value in encoder_rows(encoder)
+        if label not in ("model", "dimensions")
+    ]
     return rows

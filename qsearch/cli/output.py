@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,6 +60,26 @@ def columns(rows: Iterable[tuple[str, str]]) -> list[str]:
     listed = list(rows)
     width = max((len(label) for label, _ in listed), default=0)
     return [f"{label:<{width}}  {value}".rstrip() for label, value in listed]
+
+
+def encoder_rows(identity: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of an encoder (``EncoderIdentity.to_json``), for ``columns``."""
+    rows = []
+    for name, value in identity.items():
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{library} {version}" for library, version in value.items())
+        elif isinstance(value, list | tuple):
+            value = " → ".join(value)
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif name in ("query_prompt", "document_prompt"):
+            value = repr(value)
+        elif name == "max_length" and not value:
+            value = "no limit"
+        rows.append((name.replace("_", " "), str(value)))
+    return rows
 
 
 def print_data(text: str) -> None:

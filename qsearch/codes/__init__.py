@@ -13,7 +13,7 @@ from qsearch.codes.rotated import (
     rotated_codes,
     rotation_error,
 )
-from qsearch.codes.unit import unit_rows
+from qsearch.codes.unit import near_cosines, unit_rows
 
 __all__ = [
     "Int8Codes",
@@ -24,6 +24,7 @@ __all__ = [
     "fit_rotation_to",
     "int8_codes",
     "int8_query_codes",
+    "near_cosines",
     "pack_blocks",
     "query_words",
     "rotated_codes",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from qsearch.kernels import lane_dot
 
-__all__ = ["unit_rows"]
+__all__ = ["near_cosines", "unit_rows"]
 
 _BLOCK = 1024
 """Rows at a time: the float64 copies stay small and in the cache."""
@@ -31,6 +31,22 @@ def unit_rows(
         block = slice(start, start + _BLOCK)
         rows[block], usable[block] = _unit_block(embeddings[block])
     return rows, usable
+
+
+def near_cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosines of unit rows that are nearly equal, from their distance.
+
+    Taken directly, 1 − cosine would lose its digits.
+
+    Args:
+        left: (n, d) float32 unit rows.
+        right: the same.
+
+    Returns:
+        (n,) float64.
+    """
+    difference = left.astype(np.float64) - right
+    return np.asarray(1.0 - 0.5 * np.square(difference).sum(axis=1))
 
 
 def _unit_block(

@@ -5,7 +5,7 @@ Bytes come in, ``Document`` and ``RejectedRecord`` go out. No embedding, no inde
 
 from qsearch.documents.document import Document, Fields, RejectedRecord
 from qsearch.documents.embeddings import Embeddings
-from qsearch.documents.queries import read_queries, read_query_lines
+from qsearch.documents.queries import read_queries, read_query_lines, read_query_texts
 from qsearch.documents.readers import FORMATS, Corpus, open_corpus
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "open_corpus",
     "read_queries",
     "read_query_lines",
+    "read_query_texts",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from qsearch.documents.lines import ByteSource
 from qsearch.errors import QueryError
 
-__all__ = ["read_queries", "read_query_lines"]
+__all__ = ["read_queries", "read_query_lines", "read_query_texts"]
 
 
 def read_queries(path: str) -> Iterator[tuple[str, str]]:
@@ -45,6 +45,20 @@ def read_query_lines(path: str) -> Iterator[tuple[str, str]]:
         CorpusError: the file cannot be read.
     """
     return ((str(number), line) for _, number, line in _lines(path) if line.strip())
+
+
+def read_query_texts(path: str) -> list[str]:
+    """The texts of a query file, which is a text a line if its name ends so (``.txt``, ``.txt.gz``).
+
+    Args:
+        path: see ``read_queries``.
+
+    Raises:
+        QueryError, CorpusError: see ``read_queries``.
+    """
+    name = path.lower().removesuffix(".gz")
+    read = read_query_lines if name.endswith((".txt", ".text")) else read_queries
+    return [text for _, text in read(path)]
 
 
 def _lines(path: str) -> Iterator[tuple[str, int, str]]:

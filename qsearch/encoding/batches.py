@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LENGTH_STEP", "Batch", "padded_length", "plan_batches"]
+__all__ = ["LENGTH_STEP", "Batch", "by_length", "padded_length", "plan_batches"]
 
 LENGTH_STEP = 16
 """Lengths are padded to a multiple of this many tokens."""
@@ -41,6 +41,14 @@ def padded_length(tokens: int, max_length: int) -> int:
     return min(padded, max_length) if max_length else padded
 
 
+def by_length(lengths: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Lengths, the longest first, each with the texts that have it."""
+    buckets: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        buckets.setdefault(length, []).append(index)
+    return sorted(buckets.items(), reverse=True)
+
+
 def plan_batches(lengths: Sequence[int], rows_for: Callable[[int], int]) -> list[Batch]:
     """Put texts of the same length together, the longest first.
 
@@ -51,12 +59,9 @@ def plan_batches(lengths: Sequence[int], rows_for: Callable[[int], int]) -> list
         lengths: tokens that each text is padded to.
         rows_for: how many rows a batch of a length has.
     """
-    buckets: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        buckets.setdefault(length, []).append(index)
     return [
         Batch(tuple(members[start : start + rows]), length, rows)
-        for length, members in sorted(buckets.items(), reverse=True)
+        for length, members in by_length(lengths)
         for rows in [rows_for(length)]
         for start in range(0, len(members), rows)
     ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import unit_rows
+from qsearch.codes import near_cosines, unit_rows
 from qsearch.encoding.canaries import Canary, canary_texts
 from qsearch.encoding.encoder import CanaryEncoder, Encoder, EncoderIdentity
 from qsearch.errors import EncoderError, EncoderMismatch
@@ -150,8 +150,8 @@ def check_contract(contract: EncoderContract, encoder: Encoder) -> ContractCheck
         CanaryResult(canary.name, float(document), float(query))
         for canary, document, query in zip(
             contract.canaries,
-            _cosines(documents, contract.documents),
-            _cosines(queries, contract.queries),
+            near_cosines(documents, contract.documents),
+            near_cosines(queries, contract.queries),
             strict=True,
         )
     )
@@ -218,12 +218,6 @@ def _encode(
             )
         rows.append(unit)
     return rows[0], rows[1]
-
-
-def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
-    # From the distance: 1 − cosine of nearly equal vectors loses its digits when taken directly.
-    difference = left.astype(np.float64) - right
-    return np.asarray(1.0 - 0.5 * np.square(difference).sum(axis=1))
 
 
 def _field_differences(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import unit_rows
+from qsearch.codes import near_cosines, unit_rows
 from qsearch.encoding.encoder import Encoder, EncoderIdentity, load_encoder_of
 from qsearch.errors import EncoderError
 
@@ -73,6 +73,7 @@ def diagnose(
     texts: Sequence[str],
     vectors: NDArray[np.floating],
     advance: Callable[[str], None] = lambda habit: None,
+    model: str | None = None,
 ) -> Diagnosis:
     """Compare vectors with what an encoder makes of their texts.
 
@@ -83,6 +84,7 @@ def diagnose(
             more habits.
         vectors: (n, any) numbers.
         advance: told what is tried next.
+        model: where the model is, if not where the identity says.
 
     Raises:
         EncoderError: the numbers of texts and vectors differ, or a vector is zero or not finite.
@@ -95,19 +97,20 @@ def diagnose(
         bad = int(np.argmin(usable))
         raise EncoderError(f"vector {bad} is zero, or holds NaN or infinity")
     notes = _notes(vectors, given)
-    trials: list[Trial] = []
-    for habit, advice, encode in _habits(identity, encoder):
+    documents = encoder.encode_documents(list(texts))
+    trials = [_trial("as documents of this index", "", documents, rows)]
+    for habit, advice, encode in _habits(identity, encoder, model):
+        if trials[-1].explains:
+            break
         advance(habit)
         try:
             own = encode(list(texts))
         except EncoderError:
             continue  # a length or a pooling that this model does not have
         trials.append(_trial(habit, advice, own, rows))
-        if trials[-1].explains:
-            if len(trials) <= 2 and given.shape[1] == identity.dimensions:
-                verdict = f"the vectors fit: they were made {habit}"
-                return Diagnosis(True, verdict, notes, tuple(trials))
-            break
+    if trials[-1].explains and len(trials) <= 2 and given.shape[1] == identity.dimensions:
+        verdict = f"the vectors fit: they were made {trials[-1].habit}"
+        return Diagnosis(True, verdict, notes, tuple(trials))
     trials.sort(key=lambda trial: -trial.median)
     best = trials[0]
     if best.explains:
@@ -117,7 +120,7 @@ def diagnose(
             f"the vectors do not fit quite: nearest are those made {best.habit}, the worst cosine is "
             f"{best.worst:.6f}. That is what another precision or quantized vectors cost."
         )
-    elif (moved := _moved(encoder.encode_documents(list(texts)), rows)) is not None:
+    elif (moved := _moved(documents, rows)) is not None:
         verdict = (
             f"the vectors do not fit: they are in another order, {moved}. Sort them as the texts."
         )
@@ -133,15 +136,16 @@ def diagnose(
 _Encode = Callable[[list[str]], NDArray[np.float32]]
 
 
-def _habits(identity: EncoderIdentity, encoder: Encoder) -> Iterator[tuple[str, str, _Encode]]:
-    """Habits, what to do about each, and how to encode so; the first two are those that fit."""
-    yield "as documents of this index", "", encoder.encode_documents
+def _habits(
+    identity: EncoderIdentity, encoder: Encoder, model: str | None
+) -> Iterator[tuple[str, str, _Encode]]:
+    """Habits, what to do about each, and how to encode so; the first is that of a query, and fits."""
     yield "as queries of this index", "", encoder.encode_queries
 
     def like(**changes: object) -> _Encode:
         def encode(texts: list[str]) -> NDArray[np.float32]:
             changed: EncoderIdentity = replace(identity, **changes)  # type: ignore[arg-type] # by name
-            return load_encoder_of(changed).encode_documents(texts)
+            return load_encoder_of(changed, model=model).encode_documents(texts)
 
         return encode
 
@@ -168,7 +172,7 @@ def _habits(identity: EncoderIdentity, encoder: Encoder) -> Iterator[tuple[str, 
             yield (
                 f"with {pooling} pooling",
                 f"Use {identity.pooling} pooling, as the model's own configuration says.",
-                _pooled(identity, pooling),
+                _pooled(identity, pooling, model),
             )
     for precision in ("bfloat16", "float16"):
         if precision != identity.precision:
@@ -179,14 +183,14 @@ def _habits(identity: EncoderIdentity, encoder: Encoder) -> Iterator[tuple[str, 
             )
 
 
-def _pooled(identity: EncoderIdentity, mode: str) -> _Encode:
+def _pooled(identity: EncoderIdentity, mode: str, model: str | None) -> _Encode:
     def encode(texts: list[str]) -> NDArray[np.float32]:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Pooling
 
         from qsearch.encoding.sentence import SentenceEncoder
 
-        loaded = load_encoder_of(identity, backend="torch", device="cpu")
+        loaded = load_encoder_of(identity, model=model, backend="torch", device="cpu")
         if not isinstance(loaded, SentenceEncoder):
             raise EncoderError("the model is not a sentence-transformers model")
         modules = [
@@ -215,7 +219,7 @@ def _trial(habit: str, advice: str, own: NDArray[np.float32], rows: NDArray[np.f
         habit += f", with {rows.shape[1]} components instead of {width}"
         advice = f"Keep the first {width} components."
     left, right = unit_rows(own[:, :width])[0], unit_rows(rows[:, :width])[0]
-    cosines = 1.0 - 0.5 * np.square(left.astype(np.float64) - right).sum(axis=1)
+    cosines = near_cosines(left, right)
     return Trial(habit, float(cosines.min()), float(np.median(cosines)), advice)
 
 

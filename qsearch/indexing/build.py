@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,6 @@ from qsearch.store.staging import check_target, real_target
 from qsearch.version import __version__
 
 __all__ = ["build_index"]
-
-_Queries = TypeVar("_Queries", list[str], NDArray[np.floating])
 
 _TUNE_QUERIES = 2000
 """More sample queries than this make no narrower margin worth their time."""
@@ -103,6 +101,8 @@ class _Build:
         self.dimensions = 0
         self.rejects: Path | None = None
         self.compared: int | None = None
+        self.tune_queries: Callable[[], NDArray[np.float32]] | None = None
+        self.tuned_on = FROM_DOCUMENTS
 
     def run(self, load_encoder: Callable[[], Encoder] | None) -> BuildReport:
         # Recall is measured at the end: what cannot search is said before everything is encoded.
@@ -124,7 +124,7 @@ class _Build:
                     f"the model {identity.model} gives {self.dimensions}"
                 )
             self.dimensions = self.embeddings.dimensions
-        self._check_tune_queries()
+        self.tune_queries = self._chosen_queries()
         with IndexWriter.open(
             self.target,
             self._settings(),
@@ -254,6 +254,7 @@ class _Build:
                 self.progress,
                 skip_invalid=self.options.skip_invalid,
                 check=pipeline.check,
+                most_waiting=pipeline.most_waiting,
             )
             self._put_chunks(writer, maker, pipeline)
         self.compared = maker.compared
@@ -314,40 +315,32 @@ class _Build:
 
     def _tune(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         """Measure how many candidates reach which recall, and store it."""
-        queries, given = self._tune_queries(), self.options.tune_queries
-        measured_on = FROM_DOCUMENTS
-        if queries is not None and given is not None:
-            measured_on = self.options.tuned_on
-            if len(queries) < len(given):
-                measured_on += f", evenly chosen of {len(given):,}"
+        queries = None if self.tune_queries is None else self.tune_queries()
         with self._phase("tune", None, "queries"):
-            tuning = measure(segments, queries, measured_on, self.progress.advance)
+            tuning = measure(segments, queries, self.tuned_on, self.progress.advance)
         writer.put_settings({"tuning": None if tuning is None else tuning.to_json()})
 
-    def _check_tune_queries(self) -> None:
-        """Refuse sample queries before anything slow is done."""
-        given = self.options.tune_queries
-        if given is None:
-            return
-        if not len(given) or not any(isinstance(one, np.ndarray) or one.strip() for one in given):
-            raise QueryError(f"there are no {self.options.tuned_on} to measure recall with")
-        if isinstance(given, np.ndarray):
-            check_queries(_spread(given), self.dimensions)
-        elif self.encoder is None:
-            raise EncoderError(
-                "queries to tune with cannot be encoded: the index has no encoder; give vectors"
-            )
-
-    def _tune_queries(self) -> NDArray[np.float32] | None:
+    def _chosen_queries(self) -> Callable[[], NDArray[np.float32]] | None:
+        """How to get the sample queries; what can be checked is, before anything slow is done."""
         given = self.options.tune_queries
         if given is None:
             return None
-        if isinstance(given, np.ndarray):
-            return check_queries(_spread(given), self.dimensions)
+        usable = given if isinstance(given, np.ndarray) else [one for one in given if one.strip()]
+        if not len(usable):
+            raise QueryError(f"there are no {self.options.tuned_on} to measure recall with")
+        self.tuned_on = self.options.tuned_on
+        if len(usable) > _TUNE_QUERIES:
+            self.tuned_on += f", evenly chosen of {len(usable):,}"
+        chosen = usable[:: -(-len(usable) // _TUNE_QUERIES)]
+        if isinstance(chosen, np.ndarray):
+            vectors = check_queries(chosen, self.dimensions)
+            return lambda: vectors
         if self.encoder is None:
-            raise EncoderError("texts cannot be encoded without an encoder")
-        texts = [text for text in given if text.strip()]
-        return check_queries(self.encoder.encode_queries(_spread(texts)), self.dimensions)
+            raise EncoderError(
+                "queries to tune with cannot be encoded: the index has no encoder; give vectors"
+            )
+        encode, texts = self.encoder.encode_queries, chosen
+        return lambda: check_queries(encode(texts), self.dimensions)
 
     # Rejects
 
@@ -359,9 +352,3 @@ class _Build:
         if writer.totals()["rejected"]:
             write_rejects(self._rejects_path, writer.rejects())
             self.rejects = self._rejects_path
-
-
-def _spread(given: _Queries) -> _Queries:
-    """At most ``_TUNE_QUERIES``, evenly spread."""
-    step = -(-len(given) // _TUNE_QUERIES)
-    return given[::step]

@@ -46,9 +46,6 @@ _COMPARED = "vectors compared"
 _RAW_BYTES = 65_536
 """How much of a rejected document is kept."""
 
-_IN_FLIGHT = 3
-"""Chunks that may be read but not in the index yet, beside the one that is being read."""
-
 Record = Document | RejectedRecord
 
 
@@ -133,7 +130,8 @@ class ChunkMaker:
         progress: Progress,
         *,
         skip_invalid: bool,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[], None],
+        most_waiting: int,
     ) -> None:
         """Make chunks for ``writer``.
 
@@ -146,6 +144,7 @@ class ChunkMaker:
             progress: is told about every text.
             skip_invalid: collect rejects instead of raising at the first.
             check: called often while texts are encoded; may raise to end it.
+            most_waiting: chunks that may be split and not be in the index yet.
         """
         self._writer = writer
         self._encoder = encoder
@@ -155,6 +154,7 @@ class ChunkMaker:
         self._progress = progress
         self._skip_invalid = skip_invalid
         self._check = check
+        self._most_waiting = most_waiting
         self._waiting: list[dict[str, int | None]] = []
         self.compared: int | None = None
         if embeddings is not None and encoder is not None:
@@ -186,7 +186,7 @@ class ChunkMaker:
             if not self._skip_invalid:
                 raise invalid_record(record, self._corpus)
             rejects.append(record)
-        self._waiting = [*self._waiting[-_IN_FLIGHT:], own]
+        self._waiting = [*self._waiting, own][-self._most_waiting :]
         return SplitChunk(len(records), valid, rejects)
 
     def make(self, split: SplitChunk, given: NDArray[np.floating] | None, digest: str) -> Chunk:

@@ -27,6 +27,7 @@ class Pipeline:
 
     Attributes:
         lock: held while a chunk is taken; the caller holds it to use what taking uses.
+        most_waiting: chunks that may be known to the caller and not be taken, when the next is put.
     """
 
     def __init__(self, take: Callable[[Chunk], None], at_once: int) -> None:
@@ -34,6 +35,9 @@ class Pipeline:
         self.lock = threading.Lock()
         self._take = take
         self._at_once = at_once
+        self.most_waiting = (
+            at_once + 2
+        )  # made or being made, one being taken, and the one to be put
         self._stopped = threading.Event()
         self._makers = ThreadPoolExecutor(at_once, "qsearch-make") if at_once else None
         self._taker = ThreadPoolExecutor(1, "qsearch-take") if at_once else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.encoding.batches import Batch, plan_batches
+from qsearch.encoding.batches import Batch, by_length, plan_batches
 from qsearch.encoding.encoder import EncoderIdentity
 from qsearch.encoding.onnx.cache import GRAPH, TOKENIZER, ExportedModel, library_versions
 from qsearch.errors import EncoderError
@@ -55,11 +55,8 @@ def _document_batches(lengths: Sequence[int]) -> list[Batch]:
     Two rows or more give the same bits, which is tried out when a model is exported; one row does not.
     So a short text is never alone: where there is one of its length it stands beside a dummy.
     """
-    buckets: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        buckets.setdefault(length, []).append(index)
     batches = []
-    for length, members in sorted(buckets.items(), reverse=True):
+    for length, members in by_length(lengths):
         count = len(members) if length > _ALONE else -(-len(members) // _ROWS)
         for part in range(count):
             some = members[part::count]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import unit_rows
+from qsearch.codes import near_cosines, unit_rows
 from qsearch.encoding.canaries import canary_texts
 from qsearch.encoding.onnx.cache import (
     GRAPH,
@@ -228,7 +228,7 @@ def _compare(model: SentenceTransformer, exported: ExportedModel) -> float:
         ):
             rows, same = unit_rows(ours)[0], unit_rows(theirs)[0]
             spaces.append((rows.astype(np.float64), same.astype(np.float64)))
-            worst = min(worst, float((1 - 0.5 * np.square(rows - same).sum(axis=1)).min()))
+            worst = min(worst, float(near_cosines(rows, same).min()))
     except EncoderError as error:
         raise ExportRefused(f"the export does not run ({error})") from error
     finally:
