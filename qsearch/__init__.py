@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     )
     from qsearch.index import Index
     from qsearch.indexing import BuildOptions, BuildReport
-    from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
+    from qsearch.results import (
+        Explanation,
+        Hit,
+        Passage,
+        SearchResult,
+        StageReport,
+        VectorResult,
+    )
     from qsearch.store import VerifyReport, verify_index
 
 __all__ = [
@@ -50,6 +57,7 @@ __all__ = [
     "IndexExists",
     "IndexFormatError",
     "IndexWriteError",
+    "Passage",
     "QsearchError",
     "QueryError",
     "SearchResult",
@@ -71,6 +79,7 @@ _HOME = {
     "Fields": "qsearch.documents",
     "Hit": "qsearch.results",
     "Index": "qsearch.index",
+    "Passage": "qsearch.results",
     "SearchResult": "qsearch.results",
     "SentenceEncoder": "qsearch.encoding.sentence",
     "StageReport": "qsearch.results",

@@ -26,7 +26,7 @@ from qsearch.encoding import (
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import EncoderError, IndexFormatError, QueryError
 from qsearch.indexing import BuildOptions, Progress, build_index
-from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
+from qsearch.results import Explanation, Hit, Passage, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import (
     METHODS,
     Ranking,
@@ -238,9 +238,19 @@ class Index:
         return int(self._settings["dimensions"])
 
     @property
+    def rows(self) -> int:
+        """Number of vectors: of passages, where documents are split into them, else of documents."""
+        return int(self._settings.get("rows", self._settings["documents"]))
+
+    @property
     def has_graph(self) -> bool:
         """Whether ``method="graph"`` is possible."""
         return all(segment.graph is not None for segment in self._segments)
+
+    @property
+    def format(self) -> int:
+        """Version of the format in which it was written."""
+        return self._catalog.version
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -283,6 +293,7 @@ class Index:
         method: str | None = None,
         candidates: int | None = None,
         explain: bool = False,
+        all_passages: bool = False,
     ) -> SearchResult:
         """Find the k documents nearest to a text.
 
@@ -298,6 +309,8 @@ class Index:
             candidates: how many, for ``cascade`` and ``binary`` (default 1,000) and ``graph`` (100);
                 at least k.
             explain: whether the result tells how it came about. Takes time.
+            all_passages: where documents are split into passages, the k nearest passages, of whatever
+                documents, instead of documents each by its best passage. Not at a recall below 1.
 
         Raises:
             QueryError: the query is empty, k is below 1, or an option is out of its range.
@@ -305,7 +318,13 @@ class Index:
             EncoderError: the encoder cannot be loaded, or there is none.
         """
         return self.search_batch(
-            [query], k, recall=recall, method=method, candidates=candidates, explain=explain
+            [query],
+            k,
+            recall=recall,
+            method=method,
+            candidates=candidates,
+            explain=explain,
+            all_passages=all_passages,
         )[0]
 
     def search_batch(
@@ -317,6 +336,7 @@ class Index:
         method: str | None = None,
         candidates: int | None = None,
         explain: bool = False,
+        all_passages: bool = False,
     ) -> list[SearchResult]:
         """Search several texts at once; faster than one after the other, with the same results.
 
@@ -327,6 +347,7 @@ class Index:
             method: see ``search``.
             candidates: see ``search``.
             explain: see ``search``.
+            all_passages: see ``search``.
 
         Returns:
             One result for each query, in order.
@@ -341,7 +362,7 @@ class Index:
         """
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of texts; use search for one text")
-        request = self._searcher.request(k, recall, method, candidates)
+        request = self._searcher.request(k, recall, method, candidates, all_passages=all_passages)
         for number, query in enumerate(queries):
             if not isinstance(query, str):
                 raise QueryError(f"query {number} must be a string, found {type(query).__name__}")
@@ -354,28 +375,55 @@ class Index:
         encoder = self._checked_encoder()
         vectors = check_queries(encoder.encode_queries(list(queries)), self.dimensions)
         ranking = self._searcher.search(vectors, request)
-        stored = self._catalog.documents(int(one) for one in ranking.positions.ravel() if one >= 0)
+        hits_of = self._hits(ranking)
         results = []
-        for number, (positions, scores) in enumerate(
-            zip(ranking.positions, ranking.scores, strict=True)
-        ):
-            found = positions >= 0
-            hits = []
-            for rank, (position, score) in enumerate(
-                zip(positions[found], scores[found], strict=True), 1
-            ):
-                one = stored[int(position)]
-                hits.append(Hit(rank, float(score), one.id, one.text, one.title, one.metadata))
+        for number, (positions, hits) in enumerate(zip(ranking.positions, hits_of, strict=True)):
             explanation = None
             if explain:
-                ranks = stage_ranks(self._segments, vectors[number : number + 1], positions[found])
+                found = positions[positions >= 0]
+                ranks = stage_ranks(self._segments, vectors[number : number + 1], found)
                 explanation = _explanation(request, ranking, number, ranks)
             results.append(
-                SearchResult(
-                    tuple(hits), bool(ranking.certified[number]), request.method, explanation
-                )
+                SearchResult(hits, bool(ranking.certified[number]), request.method, explanation)
             )
         return results
+
+    def _hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
+        """The documents of a ranking, for each of its queries."""
+        documents = self._searcher.documents.documents(ranking.positions)
+        spans = self._spans(ranking.positions)
+        stored = self._catalog.documents(int(one) for one in documents.ravel() if one >= 0)
+        found = []
+        for number, (positions, scores) in enumerate(zip(documents, ranking.scores, strict=True)):
+            hits: list[Hit] = []
+            for place in np.flatnonzero(positions >= 0):
+                one = stored[int(positions[place])]
+                passage = None
+                if spans is not None:
+                    begin, end = (int(side) for side in spans[number, place])
+                    if not 0 <= begin <= end <= len(one.text):
+                        raise IndexFormatError(
+                            f"a passage of document {one.id!r} lies outside of its text; 'qsearch verify' "
+                            "tells which file is damaged"
+                        )
+                    passage = Passage(begin, end, one.text[begin:end])
+                hits.append(
+                    Hit(
+                        len(hits) + 1,
+                        float(scores[place]),
+                        one.id,
+                        one.text,
+                        one.title,
+                        one.metadata,
+                        passage,
+                    )
+                )
+            found.append(tuple(hits))
+        return found
+
+    def _spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        documents = self._searcher.documents
+        return documents.spans(positions) if documents.split else None
 
     def search_vectors(
         self,
@@ -385,6 +433,7 @@ class Index:
         recall: float | str = "exact",
         method: str | None = None,
         candidates: int | None = None,
+        all_passages: bool = False,
     ) -> VectorResult:
         """Search by vectors that you already have: arrays in, arrays out.
 
@@ -397,6 +446,7 @@ class Index:
             recall: see ``search``.
             method: see ``search``.
             candidates: see ``search``.
+            all_passages: see ``search``; a document may then stand in several places.
 
         Raises:
             QueryError: another shape or dimension, NaN, infinity or a zero vector; k below 1.
@@ -415,9 +465,14 @@ class Index:
             array([['0', '1'],
                    ['2', '1']], dtype=object)
         """
-        request = self._searcher.request(k, recall, method, candidates)
+        request = self._searcher.request(k, recall, method, candidates, all_passages=all_passages)
         ranking = self._searcher.search(check_queries(queries, self.dimensions), request)
-        return VectorResult(ranking.positions, ranking.scores, ranking.certified)
+        return VectorResult(
+            self._searcher.documents.documents(ranking.positions),
+            ranking.scores,
+            ranking.certified,
+            self._spans(ranking.positions),
+        )
 
     def check_encoder(self) -> ContractCheck:
         """Load the encoder and hold it against the contract, without refusing it.
@@ -489,7 +544,10 @@ def _open_segments(path: Path, catalog: Catalog) -> tuple[list[Segment], dict[st
         Segment.open(path / SEGMENTS / entry.id, entry, catalog.files(entry.id), dimensions)
         for entry in catalog.segments()
     ]
-    if sum(segment.rows for segment in segments) != settings.get("documents"):
+    documents = settings.get("documents")
+    if sum(segment.rows for segment in segments) != settings.get("rows", documents) or (
+        sum(entry.documents for entry in catalog.segments()) != documents
+    ):
         raise IndexFormatError(f"{catalog.path} lists other segments than it should")
     return segments, settings
 

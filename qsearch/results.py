@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Explanation", "Hit", "SearchResult", "StageReport", "VectorResult"]
+__all__ = ["Explanation", "Hit", "Passage", "SearchResult", "StageReport", "VectorResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Explanation:
         reason: why this way of retrieval.
         recall: expected from what was measured; 1 for an exact search, 0 where nobody knows.
         stages: in order.
-        ranks: for each hit its rank, from 1, among all documents by each code.
+        ranks: for each hit its rank, from 1, among all rows (documents, or their passages) by each code.
     """
 
     reason: str
@@ -47,16 +47,33 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a document's text.
+
+    Attributes:
+        begin: where it begins in the text, in characters (Unicode code points, as Python counts).
+        end: where it ends: ``text[begin:end]``.
+        text: the part itself.
+    """
+
+    begin: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A document that a search found.
 
     Attributes:
         rank: from 1.
-        score: cosine between query and document, -1 to 1, higher is better.
+        score: cosine between query and document, -1 to 1, higher is better; of the passage, where
+            documents are split.
         id: the document's id.
         text: its text.
         title: its title, if it has one.
         metadata: its other fields.
+        passage: its best passage, where documents are split into passages.
     """
 
     rank: int
@@ -65,6 +82,7 @@ class Hit:
     text: str
     title: str | None
     metadata: Mapping[str, Any]
+    passage: Passage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +124,12 @@ class VectorResult:
         positions: (q, min(k, documents)) int64: places of the documents in the corpus, from 0,
             best first; −1 where a graph search ended early. ``Index.ids`` gives their ids.
         scores: of the same shape, float32 cosines; −inf where the position is −1.
+        spans: (q, same, 2) int64: begin and end of each one's best passage, in characters of its text;
+            ``None`` where documents are not split into passages.
         certified: (q,) bool: whether it is proven that this is the result of an exact search.
     """
 
     positions: NDArray[np.int64]
     scores: NDArray[np.float32]
     certified: NDArray[np.bool_]
+    spans: NDArray[np.int64] | None = None

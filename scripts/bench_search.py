@@ -287,7 +287,7 @@ def differences(index: Any, queries: np.ndarray) -> None:
         for segment in index._segments:
             every = np.arange(segment.rows)
             scores.append(cosine_gather(segment.vectors, queries[i : i + 1], every[None])[0])
-            positions.append(every + segment.first_position)
+            positions.append(every + segment.first_row)
         best, where = top_k(np.concatenate(scores), np.concatenate(positions), K)
         different += not (
             np.array_equal(where, found.positions[i]) and np.array_equal(best, found.scores[i])

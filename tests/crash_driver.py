@@ -1,7 +1,7 @@
 """Builds an index over and over, each time killed at another line, and resumes it.
 
 Run as a process of its own: it forks, which a process with running threads had better not do.
-Prints one JSON object. ``python -m tests.crash_driver FOLDER KILLS``
+Prints one JSON object. ``python -m tests.crash_driver FOLDER KILLS [passages]``
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ import numpy as np
 
 import qsearch.indexing.chunks
 from qsearch import BuildOptions, Index, QsearchError, verify_index
+from qsearch.encoding.canaries import canary_texts
 from tests.encoders import WORDS, HashedWords
 
-OPTIONS = BuildOptions(segment_rows=60, force=True)
+PASSAGES = sys.argv[-1] == "passages"
+OPTIONS = BuildOptions(segment_rows=60, force=True, passages=8 if PASSAGES else None)
+WORDS_ENCODED = 8 if PASSAGES else 5
+"""In each text that is encoded: whole documents, or the two halves of each."""
 WATCHED = (
     "store/writer.py",
     "store/publish.py",
@@ -39,7 +43,11 @@ WATCHED = (
 def corpus(seed: int) -> list[dict[str, Any]]:
     generator = np.random.default_rng(seed)
     return [
-        {"id": f"{seed}-{n}", "text": " ".join(generator.choice(WORDS, size=5)), "n": n}
+        {
+            "id": f"{seed}-{n}",
+            "text": " ".join(generator.choice(WORDS, size=16 if PASSAGES else 5)),
+            "n": n,
+        }
         for n in range(150)
     ]
 
@@ -159,9 +167,13 @@ def main(folder: Path, kills: int) -> dict[str, int]:
                 connection.close()
         encoder = HashedWords()
         Index.build(new, target, encoder=encoder, options=OPTIONS).close()
-        again = sum(len(text.split()) == 5 for text in encoder.encoded) - (150 - durable)
+        again = sum(len(text.split()) == WORDS_ENCODED for text in encoder.encoded)
+        again -= (150 - durable) * (2 if PASSAGES else 1)
         found["durable"] += durable
-        found["again"] += max(0, again - 2)  # two canaries have five words
+        canaries = [one.text for one in canary_texts(None)]
+        found["again"] += max(
+            0, again - sum(len(text.split()) == WORDS_ENCODED for text in canaries)
+        )
         if snapshot(target) != expected["new"]:
             raise RuntimeError(f"another result after a kill at line {line}")
         left = sorted(path.name for path in folder.iterdir() if "index" in path.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,6 +41,13 @@ class HashedWords:
 
     def truncated(self, texts: Sequence[str]) -> int:
         return sum(len(text.split()) > 100 for text in texts)
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        found = [[match.span() for match in re.finditer(r"\S+", text)] for text in texts]
+        return [np.array(one, dtype=np.int64).reshape(len(one), 2) for one in found]
 
     def _embed(self, text: str) -> NDArray[np.float64]:
         if text.strip() == "nothing":

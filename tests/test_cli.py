@@ -238,7 +238,7 @@ def test_info_shows_the_index_and_its_encoder(place: Path) -> None:
     assert "sentence-transformers/all-MiniLM-L6-v2" in text
     facts = json.loads(run("info", "--format", "json", cwd=place).stdout)
     assert facts["documents"] == 4
-    assert facts["format"] == 1
+    assert facts["format"] == 2
     assert facts["graph"] is True
     assert facts["encoder"]["pooling"] == "mean"
     assert facts["bytes"]["vectors.npy"] == 128 + 4 * 384 * 4
@@ -395,6 +395,9 @@ def test_blank_lines_among_queries_are_counted_and_left_out(place: Path) -> None
         (["--vectors", "v.npy", "--text-field", "body"], "--text-field needs a CORPUS"),
         (["--vectors", "v.npy", "--input-format", "csv"], "--input-format needs a CORPUS"),
         (["c.jsonl", "--rejects", "r"], "--rejects needs --skip-invalid"),
+        (["--vectors", "v.npy", "--passages", "9"], "--passages needs texts to encode"),
+        (["c.jsonl", "--overlap", "9"], "--overlap needs --passages"),
+        (["c.jsonl", "--language", "de"], "--language needs --passages"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(
@@ -501,6 +504,52 @@ def test_a_reader_that_leaves_early_is_no_error(place: Path) -> None:
     )
     assert json.loads(done.stdout)["id"] == "dog"
     assert done.stderr == ""
+
+
+def test_long_documents_are_split_into_passages(tmp_path: Path, tiny_bert: Path) -> None:
+    sentence = "the cat and the dog are in the house."
+    records = [
+        {
+            "id": "a",
+            "title": "King",
+            "text": " ".join([sentence] * 3 + ["Music in the night."] * 9),
+        },
+        {"id": "b", "text": "water"},
+    ]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    arguments = ("build", "c.jsonl", "-m", tiny_bert, "-o", "i")
+    cut = run(*arguments, "--max-length", "24", "-o", "cut", cwd=tmp_path)
+    assert "1 are longer than 24 tokens" in cut.stderr
+    assert "--passages 24 splits them" in cut.stderr
+    refused = run(*arguments, "--passages", "900", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "ask for at most 64 with --passages" in refused.stderr
+    built = run(*arguments, "--passages", "24", "--overlap", "6", cwd=tmp_path)
+    assert built.returncode == 0, built.stderr
+    lines = dict(line.strip().split(maxsplit=1) for line in built.stderr.splitlines())
+    count = int(lines["passages"])
+    assert count > 3
+    assert lines["truncated"] == "0"
+    done = run("query", sentence, "-i", "i", cwd=tmp_path)
+    assert len(done.stdout.splitlines()) == 2
+    # The passage is shown, not the whole document.
+    shown = next(line for line in done.stdout.splitlines() if "King" in line)
+    assert len(shown) < 130
+    done = run("query", sentence, "-i", "i", "--format", "jsonl", "--all-passages", cwd=tmp_path)
+    hits = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(hits) == count
+    assert [hit["id"] for hit in hits].count("a") == count - 1
+    for hit in hits:
+        passage = hit["passage"]
+        assert hit["text"][passage["begin"] : passage["end"]] == passage["text"]
+    done = run("query", "x", "-i", "i", "--format", "trec", "--all-passages", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "names a document once" in done.stderr
+    told = run("info", "-i", "i", cwd=tmp_path).stdout
+    assert f"{count}, of at most 24 tokens, overlapping by up to 6" in told
+    facts = json.loads(run("info", "-i", "i", "--format", "json", cwd=tmp_path).stdout)
+    assert (facts["rows"], facts["documents"]) == (count, 2)
+    assert facts["passages"] == {"tokens": 24, "overlap": 6, "language": "en"}
 
 
 def test_help_teaches() -> None:

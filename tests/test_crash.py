@@ -7,14 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 
+@pytest.mark.parametrize(("kills", "kind"), [(60, "documents"), (30, "passages")])
 def test_a_build_killed_anywhere_loses_nothing_and_resumes_to_the_same_result(
-    tmp_path: Path,
+    kills: int, kind: str, tmp_path: Path
 ) -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "tests.crash_driver", str(tmp_path), "60"],
+        [sys.executable, "-m", "tests.crash_driver", str(tmp_path), str(kills), kind],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -22,7 +25,7 @@ def test_a_build_killed_anywhere_loses_nothing_and_resumes_to_the_same_result(
     )
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
-    assert found["killed"] == 60
+    assert found["killed"] == kills
     assert found["again"] == 0
     # The sample reaches every state that there is.
     assert found["old"] > 0

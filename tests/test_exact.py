@@ -62,7 +62,8 @@ def segment_of(
     rotated = rotated_codes(rows, rotation, rotation_error(rotation))
     return Segment(
         id="memory",
-        first_position=first,
+        first_row=first,
+        first_document=first,
         rows=len(rows),
         vectors=rows,
         int8=int8.codes,
@@ -70,6 +71,7 @@ def segment_of(
         residual=int8.residual,
         binary=pack_blocks(binary_codes(rows)),
         rotated=RotatedArrays(rotation, rotated.blocks, rotated.bounds),
+        passages=None,
         graph=None,
     )
 
@@ -316,7 +318,7 @@ def with_damage(segment: Segment, array: str, rows: Sequence[int], value: float)
     assert segment.rotated is not None
     scale, residual = segment.scale.copy(), segment.residual.copy()
     bounds = segment.rotated.bounds.copy()
-    places = np.array([row - segment.first_position for row in rows], dtype=np.int64)
+    places = np.array([row - segment.first_row for row in rows], dtype=np.int64)
     places = places[(places >= 0) & (places < segment.rows)]
     if array in BOUNDS:
         bounds[places // 16, BOUNDS.index(array), places % 16] = value

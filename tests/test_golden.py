@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from qsearch import Index, verify_index
+from qsearch import Index, Passage, verify_index
 from qsearch.store import FORMAT_VERSION
 from tests.encoders import HashedWords
 from tests.golden.make import DOCUMENTS
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("format-*"))
+PASSAGES = sorted((Path(__file__).parent / "golden").glob("passages-*"))
 
 
 def test_the_current_format_has_a_golden_index() -> None:
@@ -31,6 +32,18 @@ def test_a_golden_index_answers_as_on_its_first_day(path: Path, method: str) -> 
         assert index.search("king queen and music")[0].metadata == {"tags": ["a", None]}
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PASSAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("method", ["exact", "binary", "graph"])
+def test_a_golden_index_of_passages_answers_as_on_its_first_day(path: Path, method: str) -> None:
+    with Index.open(path, encoder=HashedWords()) as index:
+        assert (len(index), index.rows) == (3, 6)
+        text = "the city. A child has paper for school."
+        hit = index.search(f"Town {text}", 1, method=method)[0]
+        assert (hit.id, hit.passage) == ("long", Passage(57, 96, text))
+        assert hit.score == 1.0
+        assert index.search("cat and dog in the house", method=method)[0].id == "short"
+
+
+@pytest.mark.parametrize("path", [*GOLDEN, *PASSAGES], ids=lambda path: path.name)
 def test_a_golden_index_is_sound(path: Path) -> None:
     assert verify_index(path, deep=True).ok

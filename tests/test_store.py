@@ -232,8 +232,8 @@ def of_version(version: int) -> Callable[[Path], None]:
         (text_catalog, "file is not a database"),
         (empty_catalog, "is not the catalog of a qsearch index"),
         (cut_catalog, "cannot be read"),
-        (of_version(2), "has index format 2, this qsearch reads format 1; a newer qsearch"),
-        (of_version(0), "has index format 0, this qsearch reads format 1; build it again"),
+        (of_version(3), "has index format 3, this qsearch reads formats 1 to 2; a newer qsearch"),
+        (of_version(0), "has index format 0, this qsearch reads formats 1 to 2; build it again"),
     ],
 )
 def test_what_is_no_readable_index_is_refused_by_name(
@@ -407,7 +407,7 @@ def test_pieces_of_a_segment_hold_its_rows_and_memory_can_be_let_go_of(tmp_path:
     with Index.build(None, tmp_path / "i", embeddings=rows) as opened:
         (whole,) = opened._segments
         pieces = whole.pieces(32)
-        assert [(one.first_position, one.rows) for one in pieces] == [
+        assert [(one.first_row, one.rows) for one in pieces] == [
             (0, 32), (32, 32), (64, 32), (96, 4)
         ]  # fmt: skip
         for name in ("vectors", "int8", "scale", "residual", "binary"):

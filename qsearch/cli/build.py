@@ -24,6 +24,7 @@ __all__ = ["build"]
     epilog="""\b
 Examples:
   qsearch build corpus.jsonl
+  qsearch build books.jsonl --passages 200 --overlap 40
   qsearch build articles.csv --text-field body --title-field headline -o indexes/articles
   zcat dump.jsonl.gz | qsearch build - -o indexes/dump
   qsearch build corpus.jsonl --vectors embeddings.npy --model BAAI/bge-small-en-v1.5
@@ -60,6 +61,21 @@ Examples:
     "--truncate-dim",
     type=click.IntRange(min=1),
     help="Keep only the first components of an embedding (Matryoshka models).",
+)
+@click.option(
+    "--passages",
+    type=click.IntRange(min=1),
+    help="Split documents of more tokens than this into passages, at ends of sentences where possible. A "
+    "hit is a document, by its best passage.  [default: cut them at --max-length]",
+)
+@click.option(
+    "--overlap",
+    type=click.IntRange(min=0),
+    help="Tokens that a passage may share with the one before it.  [default: 0]",
+)
+@click.option(
+    "--language",
+    help="Language of the texts (ISO 639), for abbreviations that do not end a sentence.  [default: en]",
 )
 @click.option(
     "--vectors",
@@ -121,6 +137,9 @@ def build(
     document_prompt: str | None,
     max_length: int | None,
     truncate_dim: int | None,
+    passages: int | None,
+    overlap: int | None,
+    language: str | None,
     vectors: Path | None,
     input_format: str | None,
     id_field: tuple[str, ...],
@@ -145,11 +164,14 @@ def build(
     """
     from qsearch.documents import Embeddings, open_corpus
     from qsearch.encoding import DEFAULT_MODEL, Encoder, load_encoder
+    from qsearch.encoding.passages import DEFAULT_LANGUAGE
     from qsearch.indexing import BuildOptions, build_index
 
     if corpus is None and vectors is None:
         raise click.UsageError("give a CORPUS, or --vectors, or both")
-    _refuse_idle_options(click.get_current_context(), corpus, vectors, model, skip_invalid)
+    _refuse_idle_options(
+        click.get_current_context(), corpus, vectors, model, skip_invalid, passages
+    )
     target = output or default_target(corpus or str(vectors))
     embeddings = None if vectors is None else Embeddings(vectors)
     opened = None
@@ -189,6 +211,9 @@ def build(
             segment_rows=segment_rows,
             tune_queries=None if tune_queries is None else _tune_queries(tune_queries),
             tuned_on=f"queries from {tune_queries}",
+            passages=passages,
+            overlap=overlap or 0,
+            language=language or DEFAULT_LANGUAGE,
         ),
         progress=TerminalProgress(console),
     )
@@ -210,6 +235,7 @@ def _refuse_idle_options(
     vectors: Path | None,
     model: str | None,
     skip_invalid: bool,
+    passages: int | None,
 ) -> None:
     """An option that would do nothing is a mistake, and is told before it costs a build."""
     needs: list[tuple[str, bool, tuple[str, ...]]] = [
@@ -224,6 +250,8 @@ def _refuse_idle_options(
             ("precision", "query_prompt", "document_prompt", "max_length", "truncate_dim"),
         ),
         ("--skip-invalid", skip_invalid, ("rejects",)),
+        ("texts to encode, not --vectors", vectors is None, ("passages",)),
+        ("--passages", passages is not None, ("overlap", "language")),
     ]
     for what, there, names in needs:
         for name in names:
@@ -256,9 +284,16 @@ def _report(console: Console, report: BuildReport) -> None:
     if report.rejects is not None:
         rejected += f" (see {report.rejects})"
     rows.append(("rejected", rejected))
+    if report.passages is not None:
+        rows.append(("passages", f"{report.passages:,}"))
     truncated = f"{report.truncated:,}"
-    if report.truncated:
-        truncated += f" are longer than {report.max_length} tokens; what lies behind is not encoded"
+    if report.truncated and report.passages is not None:
+        truncated += " have a title too long for its passages; its end is not encoded"
+    elif report.truncated:
+        truncated += (
+            f" are longer than {report.max_length} tokens; what lies behind is not encoded "
+        )
+        truncated += f"(--passages {report.max_length} splits them)"
     rows.append(("truncated", truncated))
     rows.append(("dimensions", f"{report.dimensions:,}"))
     if report.compared is not None:

@@ -29,7 +29,6 @@ def info(index: Path | None, format: str) -> None:
     from qsearch.index import Index
     from qsearch.indexing import index_sizes
     from qsearch.kernels import kernel_path, thread_count
-    from qsearch.store import FORMAT_VERSION
 
     path = find_index(index)
     with Index.open(path) as opened:
@@ -37,13 +36,15 @@ def info(index: Path | None, format: str) -> None:
         identity = opened.encoder_identity
         facts: dict[str, Any] = {
             "index": str(path),
-            "format": FORMAT_VERSION,
+            "format": opened.format,
             "created": settings.get("created"),
             "qsearch": settings.get("qsearch"),
             "corpus": settings.get("corpus"),
             "documents": len(opened),
             "rejected": settings.get("rejected"),
             "truncated": settings.get("truncated"),
+            "rows": opened.rows,
+            "passages": settings.get("passages"),
             "dimensions": opened.dimensions,
             "graph": opened.has_graph,
             "bytes": index_sizes(path),
@@ -85,7 +86,14 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for label in ("index", "format", "created", "qsearch", "corpus"):
         rows.append((label, str(facts[label])))
-    for label in ("documents", "rejected", "truncated", "dimensions"):
+    rows.append(("documents", f"{facts['documents']:,}"))
+    passages = facts["passages"]
+    if passages is not None:
+        told = f"{facts['rows']:,}, of at most {passages['tokens']:,} tokens"
+        if passages["overlap"]:
+            told += f", overlapping by up to {passages['overlap']:,}"
+        rows.append(("passages", told))
+    for label in ("rejected", "truncated", "dimensions"):
         rows.append((label, f"{facts[label]:,}"))
     sizes = facts["bytes"]
     rows.append(("on disk", human_bytes(sum(sizes.values()))))

@@ -193,7 +193,8 @@ def _write_text(query: str | None, result: SearchResult) -> None:
     width = max((len(hit.id) for hit in result), default=0)
     for hit in result:
         start = f"{hit.rank:>3}  {hit.score:.4f}  "
-        rest = " ".join((f"{hit.title}: {hit.text}" if hit.title else hit.text).split())
+        shown = hit.text if hit.passage is None else hit.passage.text
+        rest = " ".join((f"{hit.title}: {shown}" if hit.title else shown).split())
         line = f"{hit.id:<{width}}  {rest}"
         if room is not None and len(start) + len(line) > room:
             line = line[: max(0, room - len(start) - 1)] + "…"
@@ -224,6 +225,12 @@ def _records(format: str, name: str, query: str, result: SearchResult) -> list[s
             if hit.title is not None:
                 record["title"] = hit.title
             record["text"] = hit.text
+            if hit.passage is not None:
+                record["passage"] = {
+                    "begin": hit.passage.begin,
+                    "end": hit.passage.end,
+                    "text": hit.passage.text,
+                }
             if hit.metadata:
                 record["metadata"] = dict(hit.metadata)
             record["certified"] = result.certified

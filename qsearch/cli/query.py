@@ -72,6 +72,11 @@ Examples:
     help="Also tell what each stage did, and where each hit stood in it.",
 )
 @click.option(
+    "--all-passages",
+    is_flag=True,
+    help="Where documents are split into passages: the nearest passages, of whatever documents.",
+)
+@click.option(
     "--format",
     "format",
     type=click.Choice(["text", "jsonl", "trec"]),
@@ -102,6 +107,7 @@ def query(
     method: str | None,
     candidates: int | None,
     explain: bool,
+    all_passages: bool,
     format: str,
     queries: Path | None,
     model: str | None,
@@ -117,6 +123,8 @@ def query(
     from qsearch.documents import read_queries, read_query_lines
     from qsearch.index import Index
 
+    if all_passages and format == "trec":
+        raise click.UsageError("a TREC run names a document once; leave out --all-passages")
     if queries is not None and texts:
         raise click.UsageError("give TEXT or --queries, not both")
     if queries is None and not texts:
@@ -142,6 +150,7 @@ def query(
                 method=method,
                 candidates=candidates,
                 explain=explain,
+                all_passages=all_passages,
             )
             write_results(console, format, batch, results, heading=several)
 

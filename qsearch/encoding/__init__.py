@@ -10,6 +10,7 @@ from qsearch.encoding.encoder import (
     UNNAMED_MODEL,
     Encoder,
     EncoderIdentity,
+    TokenEncoder,
     load_encoder,
     load_encoder_of,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Encoder",
     "EncoderContract",
     "EncoderIdentity",
+    "TokenEncoder",
     "check_contract",
     "load_encoder",
     "load_encoder_of",

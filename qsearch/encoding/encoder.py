@@ -24,6 +24,7 @@ __all__ = [
     "CanaryEncoder",
     "Encoder",
     "EncoderIdentity",
+    "TokenEncoder",
     "load_encoder",
     "load_encoder_of",
 ]
@@ -134,6 +135,23 @@ class CanaryEncoder(Protocol):
         self, texts: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Embed texts as documents and as queries, equal up to rounding: twice (n, d) float32."""
+        ...
+
+
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """An ``Encoder`` that shows its tokens, so that documents can be split into passages by them."""
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has as a document, with prompt and special tokens, not cut."""
+        ...
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Where the tokens of each text alone begin and end, in characters: (t, 2) each, not cut.
+
+        Raises:
+            EncoderError: the tokenizer does not tell.
+        """
         ...
 
 

@@ -114,16 +114,47 @@ class SentenceEncoder:
 
     def truncated(self, texts: Sequence[str]) -> int:
         """How many of ``texts``, as documents, are longer than the maximum length."""
-        if self._tokenizer is None or not self._max_length:
+        if not self._max_length:
             return 0
-        counts = self._token_counts([self._prepared(text) for text in texts], self._document_prompt)
-        return sum(count > self._max_length for count in counts)
+        return sum(count > self._max_length for count in self.token_counts(texts))
 
     def identity(self) -> EncoderIdentity:
         """Describe this encoder; hashes every weight the first time."""
         if self._identity is None:
             self._identity = self._describe()
         return self._identity
+
+    # The TokenEncoder protocol
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has as a document, not cut."""
+        prepared = [self._prepared(text) for text in texts]
+        with self._lock:
+            return self._token_counts(prepared, self._document_prompt)
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Where the tokens of each text begin and end, in characters: (t, 2) each, not cut.
+
+        Raises:
+            EncoderError: the tokenizer does not tell.
+        """
+        if not getattr(self._tokenizer, "is_fast", False):
+            raise EncoderError(
+                f"the tokenizer of {self._name} does not tell where its tokens stand in a text: "
+                "documents cannot be split into passages by it; leave out --passages"
+            )
+        with self._lock:
+            found = self._tokenizer(
+                list(texts),
+                add_special_tokens=False,
+                truncation=False,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                return_offsets_mapping=True,
+                verbose=False,
+            )["offset_mapping"]
+        return [np.array(one, dtype=np.int64).reshape(len(one), 2) for one in found]
 
     # For those who export it
 

@@ -29,6 +29,7 @@ from qsearch.errors import (
     QueryError,
 )
 from qsearch.indexing.chunks import ChunkMaker, chunk_digest, chunk_records, read_chunks
+from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.pipeline import Pipeline
 from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
@@ -98,6 +99,7 @@ class _Build:
         self.name = corpus.name if corpus is not None else embeddings.name if embeddings else ""
         self.seconds: dict[str, float] = {}
         self.encoder: Encoder | None = None
+        self.splitter: PassageSplitter | None = None
         self.dimensions = 0
         self.rejects: Path | None = None
         self.compared: int | None = None
@@ -111,6 +113,10 @@ class _Build:
         check_target(real_target(self.target), replace=self.options.force)
         if self.options.rejects is not None:
             check_writable(self.options.rejects)
+        if self.options.passages is not None and self.embeddings is not None:
+            raise EncoderError(
+                "documents cannot be split into passages where their embeddings are given; leave one out"
+            )
         total = self._survey()
         if load_encoder is not None:
             with self._phase("load model"):
@@ -124,6 +130,10 @@ class _Build:
                     f"the model {identity.model} gives {self.dimensions}"
                 )
             self.dimensions = self.embeddings.dimensions
+        if self.options.passages is not None and self.encoder is not None:
+            self.splitter = PassageSplitter(
+                self.encoder, self.options.passages, self.options.overlap, self.options.language
+            )
         self.tune_queries = self._chosen_queries()
         with IndexWriter.open(
             self.target,
@@ -131,6 +141,7 @@ class _Build:
             segment_rows=self.options.segment_rows,
             replace=self.options.force,
             restart=self.options.restart,
+            passages=self.splitter is not None,
         ) as writer:
             resumed = writer.documents
             writer.put_settings({"dimensions": self.dimensions})
@@ -141,7 +152,7 @@ class _Build:
                     "holds no valid document" if writer.totals()["rejected"] else "is empty",
                     path=self.name,
                 )
-            with self._phase("code", writer.documents - writer.sealed_rows(), "rows"):
+            with self._phase("code", writer.rows - writer.sealed()[0], "rows"):
                 writer.advance_sealing = self.progress.advance
                 writer.seal()
             segments = writer.open_segments(self.dimensions)
@@ -157,12 +168,15 @@ class _Build:
                         "qsearch": __version__,
                         "corpus": self.name,
                         "documents": writer.documents,
+                        "rows": writer.rows,
+                        "passages": self._passages(),
                         **totals,
                     }
                 )
         return BuildReport(
             path=self.target,
             documents=writer.documents,
+            passages=None if self.splitter is None else writer.rows,
             rejected=totals["rejected"],
             rejects=self.rejects,
             truncated=totals["truncated"],
@@ -215,9 +229,21 @@ class _Build:
             "embeddings given": self.embeddings is not None,
             "records in a chunk": chunk_records(given=self.embeddings is not None),
             "segment rows": self.options.segment_rows,
+            "passages": self._passages(),
         }
         decoded: dict[str, Any] = json.loads(json.dumps(settings))  # as they will be read back
         return decoded
+
+    def _passages(self) -> dict[str, Any] | None:
+        """How documents are split, as the catalog keeps it."""
+        if self.splitter is None:
+            return None
+        options = self.options
+        return {
+            "tokens": options.passages,
+            "overlap": options.overlap,
+            "language": options.language,
+        }
 
     def _keep_contract(self, writer: IndexWriter) -> None:
         if self.encoder is None:
@@ -252,6 +278,7 @@ class _Build:
                 self.dimensions,
                 self.name,
                 self.progress,
+                splitter=self.splitter,
                 skip_invalid=self.options.skip_invalid,
                 check=pipeline.check,
                 most_waiting=pipeline.most_waiting,
@@ -267,7 +294,7 @@ class _Build:
     def _put_chunks(self, writer: IndexWriter, maker: ChunkMaker, pipeline: Pipeline) -> None:
         row = 0
         number = -1
-        chunks = read_chunks(self.corpus, self.embeddings)
+        chunks = read_chunks(self.corpus, self.embeddings, passages=self.splitter is not None)
         for number, records in enumerate(chunks):
             given = None
             if self.embeddings is not None:
@@ -305,7 +332,7 @@ class _Build:
                 if writer.has_file(segment.id, GRAPH):
                     writer.remove_file(segment.id, GRAPH)
             return
-        with self._phase("graph", writer.documents, "rows"):
+        with self._phase("graph", writer.rows, "rows"):
             for segment in segments:
                 if not writer.has_file(segment.id, GRAPH):
                     writer.add_file(segment.id, GRAPH, self._graph_writer(segment))

@@ -14,6 +14,7 @@ from qsearch.codes import unit_rows
 from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
 from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
+from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.report import Progress
 from qsearch.store.format import raw_bytes
 from qsearch.store.writer import Chunk, IndexWriter
@@ -35,6 +36,9 @@ _CHUNK_ROWS = 4096
 
 _CHUNK_CHARACTERS = 1 << 25
 """A chunk of long texts ends earlier, so that memory stays bounded by characters too."""
+
+_CHUNK_PASSAGE_CHARACTERS = 1 << 20
+"""The same where all of a text is encoded, in passages, and not only its beginning."""
 
 _SAMPLE = 16
 _SAMPLE_TOLERANCE = 5e-4
@@ -62,7 +66,9 @@ def chunk_records(*, given: bool) -> int:
     return _CHUNK_ROWS if given else _CHUNK_RECORDS
 
 
-def read_chunks(corpus: Corpus | None, embeddings: Embeddings | None) -> Iterator[list[Record]]:
+def read_chunks(
+    corpus: Corpus | None, embeddings: Embeddings | None, *, passages: bool = False
+) -> Iterator[list[Record]]:
     """Cut the records into chunks; without a corpus, one empty document for each embedding."""
     if corpus is not None:
         records = iter(corpus)
@@ -70,11 +76,12 @@ def read_chunks(corpus: Corpus | None, embeddings: Embeddings | None) -> Iterato
         count = embeddings.rows if embeddings is not None else 0
         records = (Document(str(row), "") for row in range(count))
     count = chunk_records(given=embeddings is not None)
+    most = _CHUNK_PASSAGE_CHARACTERS if passages else _CHUNK_CHARACTERS
     # Not bound to a name here: a chunk must be gone before the next one is read.
-    yield from iter(lambda: _take(records, count), [])
+    yield from iter(lambda: _take(records, count, most), [])
 
 
-def _take(records: Iterator[Record], count: int) -> list[Record]:
+def _take(records: Iterator[Record], count: int, most: int) -> list[Record]:
     """The next chunk: a function of the records alone, so that a resumed build cuts alike."""
     chunk: list[Record] = []
     characters = 0
@@ -84,7 +91,7 @@ def _take(records: Iterator[Record], count: int) -> list[Record]:
             characters += len(record.content) + len(repr(record.metadata))
         else:
             characters += len(record.raw)
-        if len(chunk) >= count or characters >= _CHUNK_CHARACTERS:
+        if len(chunk) >= count or characters >= most:
             break
     return chunk
 
@@ -129,6 +136,7 @@ class ChunkMaker:
         corpus: str,
         progress: Progress,
         *,
+        splitter: PassageSplitter | None = None,
         skip_invalid: bool,
         check: Callable[[], None],
         most_waiting: int,
@@ -141,7 +149,8 @@ class ChunkMaker:
             embeddings: given ones; only their name is used here.
             dimensions: of an embedding.
             corpus: its name, for messages.
-            progress: is told about every text.
+            progress: is told about every document.
+            splitter: makes passages of documents, each a row; only where texts are encoded.
             skip_invalid: collect rejects instead of raising at the first.
             check: called often while texts are encoded; may raise to end it.
             most_waiting: chunks that may be split and not be in the index yet.
@@ -152,6 +161,7 @@ class ChunkMaker:
         self._dimensions = dimensions
         self._corpus = corpus
         self._progress = progress
+        self._splitter = splitter
         self._skip_invalid = skip_invalid
         self._check = check
         self._most_waiting = most_waiting
@@ -205,13 +215,26 @@ class ChunkMaker:
         rejects = list(split.rejects)
         documents = [document for _, document in split.valid]
         truncated = 0
-        if given is None:
-            embeddings, truncated = self._encode(documents, split.records)
+        passages: NDArray[np.int64] | None = None
+        if given is None and self._splitter is not None:
+            parts = self._splitter.split(documents)
+            passages, truncated = parts.passages, parts.truncated
+            embeddings = self._encode(parts.contents, split.records)
+        elif given is None:
+            contents = [document.content for document in documents]
+            embeddings = self._encode(contents, split.records)
+            truncated = 0 if self._encoder is None else self._encoder.truncated(contents)
         else:
             embeddings = given[[offset for offset, _ in split.valid]]
             self._compare(documents, embeddings)
             self._progress.advance(split.records)
         rows, usable = unit_rows(embeddings)
+        if passages is not None:  # a document stands or falls with all of its passages
+            row_usable, usable = usable, np.ones(len(documents), dtype=np.bool_)
+            usable[passages[~row_usable, 0]] = False
+            rows, passages = _without(rows, passages, usable)
+        else:
+            rows = rows[usable]
         for offset in np.flatnonzero(~usable):
             document = documents[offset]
             reject = RejectedRecord(
@@ -223,22 +246,22 @@ class ChunkMaker:
                 raise invalid_record(reject, self._corpus)
             rejects.append(reject)
         accepted = [document for document, good in zip(documents, usable, strict=True) if good]
-        return Chunk(digest, split.records, accepted, rows[usable], rejects, truncated)
+        return Chunk(digest, split.records, accepted, rows, passages, rejects, truncated)
 
-    def _encode(
-        self, documents: Sequence[Document], records: int
-    ) -> tuple[NDArray[np.float32], int]:
-        """Embeddings of documents, and how many are truncated."""
+    def _encode(self, texts: list[str], records: int) -> NDArray[np.float32]:
+        """Embeddings of what so many records have become."""
         if self._encoder is None:
             raise CorpusError("texts cannot be encoded without an encoder", path=self._corpus)
-        texts = [document.content for document in documents]
-        done = 0
+        done = told = 0
 
         def advance(count: int) -> None:
-            nonlocal done
+            nonlocal done, told
             self._check()
             done += count
-            self._progress.advance(count)
+            # Of a text's passages the last counts: there are at least as many texts as records.
+            some = min(records, done * records // len(texts)) - told
+            told += some
+            self._progress.advance(some)
 
         embeddings = self._encoder.encode_documents(texts, advance)
         if embeddings.shape != (len(texts), self._dimensions):
@@ -246,8 +269,8 @@ class ChunkMaker:
                 f"the encoder gave {embeddings.shape} for {len(texts)} texts, expected "
                 f"{(len(texts), self._dimensions)}"
             )
-        self._progress.advance(records - done)
-        return embeddings, self._encoder.truncated(texts)
+        self._progress.advance(records - told)
+        return embeddings
 
     def _compare(self, documents: Sequence[Document], embeddings: NDArray[np.floating]) -> None:
         """Hold a few of the given embeddings, of the first chunk with texts, against the encoder."""
@@ -271,6 +294,16 @@ class ChunkMaker:
             )
         self.compared = len(chosen)
         self._writer.put_settings({_COMPARED: self.compared})
+
+
+def _without(
+    rows: NDArray[np.float32], passages: NDArray[np.int64], usable: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows and passages of the usable documents, these numbered anew."""
+    kept = usable[passages[:, 0]]
+    passages = passages[kept]
+    passages[:, 0] = (np.cumsum(usable) - 1)[passages[:, 0]]
+    return rows[kept], passages
 
 
 def duplicate_record(document: Document, first_line: int | None) -> RejectedRecord:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.encoding.passages import DEFAULT_LANGUAGE
 from qsearch.store import Catalog
 from qsearch.store.format import CATALOG
 
@@ -59,6 +60,10 @@ class BuildOptions:
         tune_queries: sample queries to measure recall with, as texts (where there is an encoder) or
             as (q, d) vectors; ``None`` takes documents.
         tuned_on: what they are, for people.
+        passages: split documents of more tokens than this into passages, each with a vector of its own;
+            ``None`` cuts them at the encoder's maximum length.
+        overlap: tokens that a passage may share with the one before it.
+        language: ISO 639 code, for abbreviations that do not end a sentence.
     """
 
     graph: bool = False
@@ -69,6 +74,9 @@ class BuildOptions:
     segment_rows: int = 1 << 20
     tune_queries: Sequence[str] | NDArray[np.floating] | None = None
     tuned_on: str = "sample queries"
+    passages: int | None = None
+    overlap: int = 0
+    language: str = DEFAULT_LANGUAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class BuildReport:
     Attributes:
         path: the index.
         documents: how many it holds.
+        passages: into which they were split; ``None`` where they were not.
         rejected: records left out.
         rejects: where they were written; ``None`` if there are none.
         truncated: documents longer than the encoder's maximum length, whose end was not encoded.
@@ -92,6 +101,7 @@ class BuildReport:
 
     path: Path
     documents: int
+    passages: int | None
     rejected: int
     rejects: Path | None
     truncated: int

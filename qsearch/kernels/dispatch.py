@@ -197,7 +197,7 @@ def certified_top_k(
 
     Args:
         segment: has ``rotated`` (``blocks`` and ``bounds``), ``int8``, ``scale``, ``residual``,
-            ``vectors`` and ``first_position`` (``store.Segment``).
+            ``vectors`` and ``first_row`` (``store.Segment``).
         queries: (q, d) float32, as they came.
         head: codes (q, 4 ⌈h/4⌉) and intervals (q, 4) of ``codes.rotated_query_codes``.
         codes: codes (q, d) and intervals (q, 4) of ``codes.int8_query_codes``.
@@ -227,7 +227,7 @@ def certified_top_k(
         segment.scale,
         segment.residual,
         segment.vectors,
-        segment.first_position,
+        segment.first_row,
         queries,
         head[0],
         head[1],

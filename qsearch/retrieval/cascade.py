@@ -127,7 +127,7 @@ class Cascade:
             local = np.where(here, best - offset, 0)
             indices = np.where(here, np.take_along_axis(rows, local, axis=1), -1)
             found.append(cosine_gather(segment.vectors, queries, indices, threads))
-            positions = np.where(here, indices + segment.first_position, positions)
+            positions = np.where(here, indices + segment.first_row, positions)
             offset += rows.shape[1]
         exact = found[0] if len(found) == 1 else np.maximum.reduce(found)
         ranked_positions, ranked_scores = rank_rows(positions, exact, k)

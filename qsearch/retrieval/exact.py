@@ -323,7 +323,7 @@ class _Kept:
         for number, rows, _ in self._waiting:
             segment = self._segments[number]
             scores.append(cosine_gather(segment.vectors, self._query, rows[None, :])[0])
-            positions.append(rows + segment.first_position)
+            positions.append(rows + segment.first_row)
         self.scores, self.positions = top_k(
             np.concatenate(scores), np.concatenate(positions), self._k
         )

@@ -210,7 +210,7 @@ def search_candidates(
     )
     positions = np.concatenate(
         [
-            np.where(rows >= 0, rows + segment.first_position, -1)
+            np.where(rows >= 0, rows + segment.first_row, -1)
             for segment, rows in zip(segments, chosen, strict=True)
         ],
         axis=1,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
 from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphCandidates
 from qsearch.retrieval.ranking import Ranking, search_candidates
@@ -39,26 +40,38 @@ class Request:
         k: documents wanted, at most those there are.
         method: one of ``METHODS``.
         plan: candidates, expected recall, and why.
+        all_passages: whether k rows are wanted instead, of whatever documents.
     """
 
     k: int
     method: str
     plan: Plan
+    all_passages: bool = False
 
 
 class Searcher:
-    """All ways of retrieval over the segments of one index. Safe to share between threads."""
+    """All ways of retrieval over the segments of one index. Safe to share between threads.
+
+    Attributes:
+        documents: which rows belong to which.
+    """
 
     def __init__(self, segments: Sequence[Segment], tuning: Tuning | None) -> None:
         """Take the segments in document order, and what was measured on them."""
         self._segments = list(segments)
         self._tuning = tuning
-        self._rows = sum(segment.rows for segment in segments)
+        self.documents = DocumentRows(segments)
         self._lock = threading.RLock()
         self._opened_graphs: list[GraphCandidates] | None = None
 
     def request(
-        self, k: int, recall: float | str, method: str | None, candidates: int | None
+        self,
+        k: int,
+        recall: float | str,
+        method: str | None,
+        candidates: int | None,
+        *,
+        all_passages: bool = False,
     ) -> Request:
         """Check what is asked, and decide how it is done.
 
@@ -67,6 +80,7 @@ class Searcher:
             recall: ``"exact"``, or the share of the true k documents that is to be found.
             method: one of ``METHODS``, instead of a recall.
             candidates: for a method that has any.
+            all_passages: rank rows, several of which may belong to one document.
 
         Raises:
             QueryError: a value is out of its range, or two contradict each other.
@@ -87,27 +101,32 @@ class Searcher:
         if candidates is not None and candidates < k:
             raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
         wanted = _checked_recall(recall)
-        k = min(k, self._rows)
+        every = all_passages and self.documents.split
+        k = min(k, self.documents.rows if every else self.documents.count)
         if method is None or method == "exact":
             if wanted is None:
-                return Request(k, "exact", Plan(True, 0, 0, 1.0, "asked for"))
+                return Request(k, "exact", Plan(True, 0, 0, 1.0, "asked for"), every)
             if method == "exact":
                 raise QueryError("an exact search has recall 1; leave out the recall or the method")
+            reason = ""
             if self._tuning is None:
                 reason = "the index is small, or was built before recall was measured"
-                return Request(k, "exact", Plan(True, 0, 0, 1.0, reason))
+            elif every:
+                reason = "recall was measured for documents, not for passages"
+            if self._tuning is None or reason:
+                return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every)
             plan = self._tuning.plan(wanted, k)
-            return Request(k, "exact" if plan.exact else "cascade", plan)
+            return Request(k, "exact" if plan.exact else "cascade", plan, every)
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
         count = candidates or max(k, _DEFAULT_CANDIDATES[method])
         kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
-        return Request(k, method, Plan(False, count, kept, 0.0, "asked for"))
+        return Request(k, method, Plan(False, count, kept, 0.0, "asked for"), every)
 
     def search(
         self, queries: NDArray[np.float32], request: Request, threads: int | None = None
     ) -> Ranking:
-        """Rank the documents for every query.
+        """Rank the documents for every query: positions of rows, the best of each document.
 
         Args:
             queries: (q, d) float32, checked.
@@ -118,12 +137,37 @@ class Searcher:
             IndexFormatError: a graph is wanted and there is none, or a file is damaged.
         """
         k, plan = request.k, request.plan
+        if request.all_passages or not self.documents.split:
+            return self._rank_rows(request, queries, k, plan.candidates, plan.kept, threads)
+        # All that was scored may hold a document: candidates by their codes are so few that every
+        # one counts. Where they hold too few documents, all numbers grow alike.
+        first = rows_for(k, self.documents.rows)
+        if request.method != "exact":
+            first = min(plan.kept, self.documents.rows)
+
+        def rank_rows(some: NDArray[np.float32], rows: int) -> Ranking:
+            more = -(-rows // first)
+            return self._rank_rows(
+                request, some, rows, plan.candidates * more, plan.kept * more, threads
+            )
+
+        return rank_documents(rank_rows, self.documents, queries, k, first)
+
+    def _rank_rows(
+        self,
+        request: Request,
+        queries: NDArray[np.float32],
+        rows: int,
+        candidates: int,
+        kept: int,
+        threads: int | None,
+    ) -> Ranking:
         if request.method == "exact":
-            return self._exact.search(queries, k, threads)
+            return self._exact.search(queries, rows, threads)
         if request.method == "cascade":
-            return self._cascade.search(queries, k, plan.candidates, plan.kept, threads)
+            return self._cascade.search(queries, rows, candidates, kept, threads)
         sources = self._cascade.binary if request.method == "binary" else self._graphs()
-        return search_candidates(self._segments, sources, queries, k, plan.candidates, threads)
+        return search_candidates(self._segments, sources, queries, rows, candidates, threads)
 
     @cached_property
     def _exact(self) -> ExactSearch:

@@ -9,6 +9,9 @@ Queries are not documents: they lie farther from all of them, and their neighbou
 by binary codes. Where no sample of queries is given, documents serve, and beside them the middles between
 two documents; the curve takes the worse of the two. On 100,000 real texts 0.99 takes 364 candidates for
 documents, 567 for real queries, and 882 for such middles.
+
+Where rows are passages, the true neighbours are documents, each by its best passage: a document is found
+if that passage is.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from numpy.typing import NDArray
 from qsearch.codes import int8_query_codes
 from qsearch.kernels import int8_gather
 from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.ranking import unit_queries
 from qsearch.store import Segment
@@ -196,9 +200,10 @@ def measure(
     Returns:
         ``None`` where the index is too small for candidates to be worth it.
     """
-    total = sum(segment.rows for segment in segments)
+    documents = DocumentRows(segments)
+    total = documents.rows
     most = min(_MAX_CANDIDATES, total // _MAX_SHARE)
-    depths = [k for k in _DEPTHS if most >= 4 * max(k, 10)]
+    depths = [k for k in _DEPTHS if min(most, documents.count) >= 4 * max(k, 10)]
     if not depths:
         return None
     # Measuring must not need more memory than building did: the index is gone through in pieces, and
@@ -216,15 +221,19 @@ def measure(
     for start in range(0, len(queries), step):
         some = queries[start : start + step]
         these = slice(start, start + len(some))
-        left_out = None if own is None else own[these]
+        left_out = np.full((len(some), 0), -1) if own is None else own[these]
+        truth = _true_rows(documents, exact, some, deepest, left_out, threads)
         binary_ranks[these], int8_ranks[these] = _stage_ranks(
-            segments, pieces, exact, cascade, some, deepest, most, left_out, threads
+            segments, pieces, cascade, some, truth, most, _all_rows(documents, left_out), threads
         )
         advance(len(some))
     timed = queries[:_TIMED_QUERIES]
     # The time hardly depends on k, and is measured for few of them.
     timed_depths = sorted({min(10, deepest), deepest})
-    exact_times = {k: exact.milliseconds(timed, k, threads) for k in timed_depths}
+    exact_times = {
+        k: exact.milliseconds(timed, rows_for(k, total) if documents.split else k, threads)
+        for k in timed_depths
+    }
     times: dict[tuple[int, int], float] = {}
     curves = []
     for k in depths:
@@ -249,7 +258,7 @@ def measure(
             if milliseconds > 1.5 * exact_times[like]:
                 break  # more candidates will not become faster
         curves.append(Curve(k, kept, round(exact_times[like], 5), tuple(points)))
-    return Tuning(measured_on, len(queries), total, tuple(curves))
+    return Tuning(measured_on, len(queries), documents.count, tuple(curves))
 
 
 def _cascade_time(
@@ -289,7 +298,7 @@ def _int8_scores(
     codes = int8_query_codes(units).codes
     scores = np.full(positions.shape, -np.inf, dtype=np.float32)
     for piece in pieces:
-        rows = positions - piece.first_position
+        rows = positions - piece.first_row
         rows[(rows < 0) | (rows >= piece.rows)] = -1
         np.maximum(scores, int8_gather(piece.int8, piece.scale, codes, rows, threads), out=scores)
         piece.release()
@@ -304,7 +313,7 @@ def _made_of_documents(
     positions = np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
     chosen = []
     for piece in pieces:
-        here = positions - piece.first_position
+        here = positions - piece.first_row
         chosen.append(piece.vectors[here[(here >= 0) & (here < piece.rows)]])
         piece.release()
     rows = np.concatenate(chosen)
@@ -321,29 +330,64 @@ def _made_of_documents(
     return np.concatenate([rows, middles[usable]]), own, groups
 
 
+def _true_rows(
+    documents: DocumentRows,
+    exact: ExactSearch,
+    queries: NDArray[np.float32],
+    depth: int,
+    left_out: NDArray[np.int64],
+    threads: int | None,
+) -> NDArray[np.int64]:
+    """(q, depth) positions of the true neighbours, without the documents of the rows ``left_out``."""
+    wanted = min(depth + left_out.shape[1], documents.count)
+    if not documents.split:
+        return _without(exact.search(queries, wanted, threads).positions, left_out)[:, :depth]
+    ranked = rank_documents(
+        lambda some, rows: exact.search(some, rows, threads),
+        documents,
+        queries,
+        wanted,
+        rows_for(wanted, documents.rows),
+    ).positions
+    owners = documents.documents(ranked)
+    order = np.argsort(_among(owners, documents.documents(left_out)), axis=1, kind="stable")
+    return np.take_along_axis(ranked, order, axis=1)[:, :depth]
+
+
+def _all_rows(documents: DocumentRows, left_out: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All rows of the documents that rows belong to: (q, r), filled up with −1."""
+    if not documents.split or not left_out.shape[1]:
+        return left_out
+    owners = documents.documents(left_out)
+    rows = [
+        np.concatenate([documents.rows_of(int(one)) for one in np.unique(some[some >= 0])])
+        for some in owners
+    ]
+    filled = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
+    for place, some in zip(filled, rows, strict=True):
+        place[: len(some)] = some
+    return filled
+
+
 def _stage_ranks(
     segments: Sequence[Segment],
     pieces: Sequence[Segment],
-    exact: ExactSearch,
     cascade: Cascade,
     queries: NDArray[np.float32],
-    depth: int,
+    truth: NDArray[np.int64],
     most: int,
-    left_out: NDArray[np.int64] | None,
+    left_out: NDArray[np.int64],
     threads: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ranks, from 0, of the true neighbours among the candidates of each stage.
+    """Ranks, from 0, of the rows ``truth`` among the candidates of each stage, without ``left_out``.
 
-    A neighbour that is not among ``most`` candidates has a rank that no number of them reaches.
+    A row that is not among ``most`` candidates has a rank that no number of them reaches.
     """
-    if left_out is None:
-        left_out = np.full((len(queries), 0), -1, dtype=np.int64)
-    truth = exact.search(queries, depth + left_out.shape[1], threads).positions
-    truth = _without(truth, left_out)[:, :depth]
+    depth = truth.shape[1]
     units = unit_queries(queries)
     chosen = cascade.choose(units, most, threads)
     positions = np.concatenate(
-        [rows + segment.first_position for rows, segment in zip(chosen, segments, strict=True)],
+        [rows + segment.first_row for rows, segment in zip(chosen, segments, strict=True)],
         axis=1,
     )
     scores = _int8_scores(pieces, units, positions, threads)
@@ -373,8 +417,14 @@ def _stage_ranks(
 
 def _without(truth: NDArray[np.int64], left_out: NDArray[np.int64]) -> NDArray[np.int64]:
     """Move the left-out documents of each row behind all others."""
-    dropped = (truth[:, :, None] == left_out[:, None, :]).any(axis=2)
-    return np.take_along_axis(truth, np.argsort(dropped, axis=1, kind="stable"), axis=1)
+    order = np.argsort(_among(truth, left_out), axis=1, kind="stable")
+    return np.take_along_axis(truth, order, axis=1)
+
+
+def _among(values: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which values of each row are among the others of that row."""
+    found: NDArray[np.bool_] = (values[:, :, None] == others[:, None, :]).any(axis=2)
+    return found
 
 
 def _kept(int8_ranks: NDArray[np.int64], k: int) -> int:

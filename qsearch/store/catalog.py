@@ -19,7 +19,13 @@ from typing import Any
 import xxhash
 
 from qsearch.errors import IndexFormatError, IndexWriteError
-from qsearch.store.format import APPLICATION_ID, CATALOG, FORMAT_VERSION, staging_path
+from qsearch.store.format import (
+    APPLICATION_ID,
+    CATALOG,
+    FORMAT_VERSION,
+    READABLE_VERSIONS,
+    staging_path,
+)
 
 __all__ = ["Catalog", "FileEntry", "SegmentEntry", "StoredDocument"]
 
@@ -38,8 +44,10 @@ CREATE TABLE documents (
 ) STRICT;
 CREATE TABLE segments (
     id TEXT PRIMARY KEY,                -- the directory's name: a hash of its arrays
-    first_position INTEGER NOT NULL UNIQUE,
-    rows INTEGER NOT NULL,              -- row r holds the document at first_position + r
+    first_row INTEGER NOT NULL UNIQUE,  -- rows in the segments before this one
+    rows INTEGER NOT NULL,
+    first_document INTEGER NOT NULL UNIQUE, -- position of its first document
+    documents INTEGER NOT NULL,         -- as many as rows, where they are not split into passages
     documents_xxh3 TEXT NOT NULL        -- checksum of the documents' rows in this catalog
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE files (
@@ -61,6 +69,7 @@ CREATE TABLE chunks (                   -- the steps of the build: what need not
     digest TEXT NOT NULL,               -- of the records that went in
     records INTEGER NOT NULL,
     documents INTEGER NOT NULL,         -- accepted so far, this chunk included
+    rows INTEGER NOT NULL,              -- of all these documents
     truncated INTEGER NOT NULL          -- in this chunk
 ) STRICT;
 CREATE TABLE rejects (
@@ -70,6 +79,18 @@ CREATE TABLE rejects (
     raw BLOB NOT NULL
 ) STRICT;
 """
+
+_DIGESTED = {
+    1: (
+        "id, first_position, rows, documents_xxh3",
+        "number, digest, records, documents, truncated",
+    ),
+    2: (
+        "id, first_row, rows, first_document, documents, documents_xxh3",
+        "number, digest, records, documents, rows, truncated",
+    ),
+}
+"""Columns of ``segments`` and ``chunks`` by format version, as the catalog's checksum takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +106,22 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """A row of ``segments``."""
+    """A row of ``segments``.
+
+    Attributes:
+        id: name of the directory.
+        first_row: rows in the segments before this one.
+        rows: of this segment.
+        first_document: position of its first document.
+        documents: how many.
+        documents_xxh3: checksum of what the catalog holds of them.
+    """
 
     id: str
-    first_position: int
+    first_row: int
     rows: int
+    first_document: int
+    documents: int
     documents_xxh3: str
 
 
@@ -103,13 +135,19 @@ class FileEntry:
 
 
 class Catalog:
-    """A connection to one catalog. Safe to share between threads."""
+    """A connection to one catalog. Safe to share between threads.
+
+    Attributes:
+        path: of the file.
+        version: of the format in which the index was written.
+    """
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, file: tuple[int, int] | None = None
     ) -> None:
         """Use ``open`` or ``create``."""
         self.path = path
+        self.version = FORMAT_VERSION
         self._file = file
         self._connection = connection
         self._lock = threading.RLock()
@@ -165,7 +203,16 @@ class Catalog:
             connection.close()
             raise
         catalog = cls(path, connection)
-        catalog._check_version()
+        try:
+            catalog._check_version()
+            if catalog.version != FORMAT_VERSION:
+                raise IndexFormatError(
+                    f"the interrupted build in {directory} is of index format {catalog.version}, which "
+                    "this qsearch reads and does not write; add --restart to begin anew"
+                )
+        except BaseException:
+            catalog.close()
+            raise
         return catalog
 
     def _check_version(self) -> None:
@@ -174,16 +221,17 @@ class Catalog:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION_ID:
             raise IndexFormatError(f"{self.path} is not the catalog of a qsearch index")
-        if version != FORMAT_VERSION:
+        if version not in READABLE_VERSIONS:
             advice = (
                 "a newer qsearch wrote it: upgrade with 'pip install --upgrade qsearch'"
                 if version > FORMAT_VERSION
-                else "build it again with 'qsearch build'"
+                else "build it again with 'qsearch build --force'"
             )
             raise IndexFormatError(
-                f"{self.path.parent} has index format {version}, "
-                f"this qsearch reads format {FORMAT_VERSION}; {advice}"
+                f"{self.path.parent} has index format {version}, this qsearch reads formats "
+                f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}; {advice}"
             )
+        self.version = version
 
     def was_replaced(self) -> bool:
         """Whether there is another file at ``path`` now, or none."""
@@ -320,11 +368,11 @@ class Catalog:
 
     # The build's own record
 
-    def chunks(self) -> list[tuple[str, int]]:
-        """(digest, documents accepted up to and including it) of every durable chunk."""
+    def chunks(self) -> list[tuple[str, int, int]]:
+        """(digest, documents and rows up to and including it) of every durable chunk."""
         with self._reading() as connection:
             return connection.execute(
-                "SELECT digest, documents FROM chunks ORDER BY number"
+                "SELECT digest, documents, rows FROM chunks ORDER BY number"
             ).fetchall()
 
     def totals(self) -> dict[str, int]:
@@ -346,9 +394,16 @@ class Catalog:
     def segments(self) -> list[SegmentEntry]:
         """All segments, in document order."""
         with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT id, first_position, rows, documents_xxh3 FROM segments ORDER BY first_position"
-            ).fetchall()
+            if self.version == 1:
+                rows = connection.execute(
+                    "SELECT id, first_position, rows, first_position, rows, documents_xxh3 "
+                    "FROM segments ORDER BY first_position"
+                ).fetchall()
+            else:
+                rows = connection.execute(
+                    "SELECT id, first_row, rows, first_document, documents, documents_xxh3 "
+                    "FROM segments ORDER BY first_row"
+                ).fetchall()
         return [SegmentEntry(*row) for row in rows]
 
     def files(self, segment: str) -> dict[str, FileEntry]:
@@ -385,15 +440,16 @@ class Catalog:
         The documents are covered by the checksums of their segments. The setting that holds this
         digest is left out.
         """
+        segments, chunks = _DIGESTED[self.version]
         digest = xxhash.xxh3_128()
         with self._reading() as connection:
             for query in (
                 "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name",
                 "SELECT key, value FROM settings WHERE key <> 'catalog_xxh3' ORDER BY key",
-                "SELECT id, first_position, rows, documents_xxh3 FROM segments ORDER BY id",
+                f"SELECT {segments} FROM segments ORDER BY id",  # noqa: S608 (see above)
                 "SELECT segment, name, bytes, xxh3 FROM files ORDER BY segment, name",
                 "SELECT number, name, text, hex(document), hex(query) FROM canaries ORDER BY number",
-                "SELECT number, digest, records, documents, truncated FROM chunks ORDER BY number",
+                f"SELECT {chunks} FROM chunks ORDER BY number",  # noqa: S608 (see above)
                 "SELECT chunk, line, reason, hex(raw) FROM rejects ORDER BY rowid",
             ):
                 for row in connection.execute(query):

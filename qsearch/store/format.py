@@ -24,6 +24,8 @@ __all__ = [
     "FORMAT_VERSION",
     "GRAPH",
     "HEADER_BYTES",
+    "PASSAGES",
+    "READABLE_VERSIONS",
     "ROTATED_ARRAYS",
     "ROTATION",
     "SEGMENTS",
@@ -39,8 +41,11 @@ __all__ = [
 APPLICATION_ID = 0x71737263  # "qsrc"
 """SQLite's ``application_id`` of a catalog: what tells it from any other database."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """SQLite's ``user_version`` of a catalog. Raised by every change that an older reader would misread."""
+
+READABLE_VERSIONS = (1, 2)
+"""Format 1 has no passages: its rows are its documents."""
 
 CATALOG = "catalog.sqlite"
 SEGMENTS = "segments"
@@ -66,6 +71,10 @@ ARRAYS = (
     ArrayFile("binary.npy", "<u8"),
 )
 """The arrays that every segment has, in the order in which they are written."""
+
+PASSAGES = ArrayFile("passages.npy", "<i8")
+"""Where rows are passages: number of the document in the segment, and where the passage begins and ends
+in its text, in characters. Rows are in order of documents, and each document has at least one."""
 
 ROTATION = "rotation.npy"
 
@@ -93,6 +102,8 @@ def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[i
         return (-(-rows // ROTATED_BLOCK_ROWS), -(-kept // GROUP), ROTATED_BLOCK_ROWS, GROUP)
     if name == "bounds.npy":
         return (-(-rows // ROTATED_BLOCK_ROWS), 3, ROTATED_BLOCK_ROWS)
+    if name == PASSAGES.name:
+        return (rows, 3)
     if name in ("vectors.npy", "int8.npy"):
         return (rows, dimensions)
     if name in ("scale.npy", "residual.npy"):

@@ -29,6 +29,7 @@ from qsearch.store.format import (
     ARRAYS,
     GRAPH,
     HEADER_BYTES,
+    PASSAGES,
     ROTATED_ARRAYS,
     ROTATION,
     ArrayFile,
@@ -71,7 +72,8 @@ class Segment:
 
     Attributes:
         id: name of its directory.
-        first_position: position of the document in row 0.
+        first_row: rows in the segments before this one.
+        first_document: position of its first document.
         rows: n.
         vectors: (n, d) float32 unit rows.
         int8: (n, d) int8 codes.
@@ -79,11 +81,14 @@ class Segment:
         residual: (n,) float32.
         binary: (ceil(n / 8), ceil(d / 64), 8) uint64 blocks of sign bits.
         rotated: codes along the principal axes; ``None`` in segments from before there were any.
+        passages: (n, 3) int64: number of the document in the segment, begin and end of the passage in
+            its text; ``None`` where row r is document r.
         graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
     """
 
     id: str
-    first_position: int
+    first_row: int
+    first_document: int
     rows: int
     vectors: NDArray[np.float32]
     int8: NDArray[np.int8]
@@ -91,6 +96,7 @@ class Segment:
     residual: NDArray[np.float32]
     binary: NDArray[np.uint64]
     rotated: RotatedArrays | None
+    passages: NDArray[np.int64] | None
     graph: NDArray[np.uint8] | None
 
     @classmethod
@@ -114,6 +120,12 @@ class Segment:
         if ROTATION in files:
             listed += ROTATED_ARRAYS
             kept = kept_components(files[ROTATION].bytes, dimensions)
+        if PASSAGES.name in files:
+            listed += (PASSAGES,)
+        elif entry.documents != entry.rows:
+            raise IndexFormatError(
+                f"the catalog's entry for {directory / PASSAGES.name} is missing"
+            )
         arrays: dict[str, NDArray[Any]] = {}
         for array in listed:
             shape = array_shape(array.name, entry.rows, dimensions, kept)
@@ -141,9 +153,11 @@ class Segment:
             graph = np.asarray(np.memmap(directory / GRAPH, np.uint8, mode="r"))
         return cls(
             id=entry.id,
-            first_position=entry.first_position,
+            first_row=entry.first_row,
+            first_document=entry.first_document,
             rows=entry.rows,
             rotated=rotated,
+            passages=arrays.pop("passages", None),
             graph=graph,
             **arrays,
         )
@@ -165,7 +179,7 @@ class Segment:
             )
         return replace(
             self,
-            first_position=self.first_position + first,
+            first_row=self.first_row + first,
             rows=last - first,
             vectors=self.vectors[first:last],
             int8=self.int8[first:last],
@@ -173,8 +187,13 @@ class Segment:
             residual=self.residual[first:last],
             binary=self.binary[first // BLOCK_ROWS : -(-last // BLOCK_ROWS)],
             rotated=rotated,
+            passages=None if self.passages is None else self.passages[first:last],
             graph=None,
         )
+
+    def documents_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the documents that ``rows`` of this segment belong to, in the same shape."""
+        return self.first_document + (rows if self.passages is None else self.passages[rows, 0])
 
     def release(self) -> None:
         """Let go of the memory behind the maps; what is needed again is read from disk again."""
@@ -185,6 +204,8 @@ class Segment:
         ]  # fmt: skip
         if self.rotated is not None:
             arrays += [self.rotated.blocks, self.rotated.bounds]
+        if self.passages is not None:
+            arrays.append(self.passages)
         for array in arrays:
             owner: Any = array
             while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
@@ -227,7 +248,12 @@ def derived_arrays(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
 
 
 def write_arrays(
-    directory: Path, rows: int, dimensions: int, advance: Callable[[int], None]
+    directory: Path,
+    rows: int,
+    dimensions: int,
+    advance: Callable[[int], None],
+    *,
+    passages: bool = False,
 ) -> dict[str, FileEntry]:
     """Complete a segment whose ``vectors.npy`` holds all its rows behind a reserved header.
 
@@ -238,20 +264,23 @@ def write_arrays(
         rows: n.
         dimensions: d.
         advance: told how many rows were just done.
+        passages: whether there is also a ``passages.npy``, of the same kind.
 
     Returns:
         Size and checksum of every array file.
     """
     files: dict[str, BinaryIO] = {}
-    sums = {array.name: xxhash.xxh3_128() for array in (*ARRAYS, *ROTATED_ARRAYS)}
+    plain = (*ARRAYS, PASSAGES) if passages else ARRAYS
+    given = ("vectors.npy", PASSAGES.name)
+    sums = {array.name: xxhash.xxh3_128() for array in (*plain, *ROTATED_ARRAYS)}
 
     def begin(array: ArrayFile, kept: int = 0) -> None:
         shape = array_shape(array.name, rows, dimensions, kept)
         file = open(  # noqa: SIM115 (closed below)
-            directory / array.name, "r+b" if array.name == "vectors.npy" else "wb"
+            directory / array.name, "r+b" if array.name in given else "wb"
         )
         files[array.name] = file
-        if array.name == "vectors.npy":
+        if array.name in given:
             file.truncate(array_bytes(array.dtype, shape))
         header = npy_header(array.dtype, shape)
         file.write(header)
@@ -263,7 +292,7 @@ def write_arrays(
         sums[name].update(data)
 
     try:
-        for array in ARRAYS:
+        for array in plain:
             begin(array)
         vectors = files["vectors.npy"]
         vectors.flush()
@@ -281,6 +310,8 @@ def write_arrays(
             rotated = rotated_codes(block, rotation, error)
             write("rotated.npy", rotated.blocks)
             write("bounds.npy", rotated.bounds)
+            if passages:
+                sums[PASSAGES.name].update(read_bytes(files[PASSAGES.name], start, count, 24))
             advance(count)
         for file in files.values():
             file.flush()
@@ -322,11 +353,21 @@ def read_rows(file: BinaryIO, start: int, count: int, dimensions: int) -> NDArra
     Raises:
         IndexFormatError: the file ends before them.
     """
-    size = count * dimensions * 4
-    data = os.pread(file.fileno(), size, HEADER_BYTES + start * dimensions * 4)
+    data = read_bytes(file, start, count, 4 * dimensions)
+    return np.frombuffer(data, dtype="<f4").reshape(count, dimensions)
+
+
+def read_bytes(file: BinaryIO, start: int, count: int, row_bytes: int) -> bytes:
+    """Read ``count`` rows of an array from row ``start`` on, without mapping it.
+
+    Raises:
+        IndexFormatError: the file ends before them.
+    """
+    size = count * row_bytes
+    data = os.pread(file.fileno(), size, HEADER_BYTES + start * row_bytes)
     if len(data) != size:
         raise IndexFormatError(f"{file.name} ends before row {start + count}")
-    return np.frombuffer(data, dtype="<f4").reshape(count, dimensions)
+    return data
 
 
 def file_checksum(path: Path, advance: Callable[[int], None] | None = None) -> str:

@@ -17,6 +17,7 @@ from qsearch.store.format import (
     ARRAYS,
     CATALOG,
     HEADER_BYTES,
+    PASSAGES,
     ROTATED_ARRAYS,
     ROTATION,
     SEGMENTS,
@@ -103,6 +104,7 @@ def verify_index(
                         for problem in (
                             *_check_codes(directory, entry, dimensions),
                             *(_check_rotated(directory, entry, dimensions) if kept else ()),
+                            *_check_passages(catalog, directory, entry),
                         )
                     ]
     except QsearchError as error:
@@ -119,17 +121,21 @@ def _check_catalog(catalog: Catalog) -> Iterator[tuple[str, str | None]]:
         f"{CATALOG}: settings and lists",
         None if found == expected else f"checksum is {found}, should be {expected}",
     )
-    position = 0
+    position = row = 0
     for entry in catalog.segments():
-        what = f"{CATALOG}: documents {entry.first_position:,} to {entry.first_position + entry.rows - 1:,}"
-        found = catalog.documents_digest(entry.first_position, entry.rows)
-        if entry.first_position != position:
+        first, count = entry.first_document, entry.documents
+        what = f"{CATALOG}: documents {first:,} to {first + count - 1:,}"
+        found = catalog.documents_digest(first, count)
+        if first != position:
             yield what, f"should begin at {position:,}"
+        elif entry.first_row != row:
+            yield what, f"their rows should begin at {row:,}"
         elif found != entry.documents_xxh3:
             yield what, f"checksum is {found}, should be {entry.documents_xxh3}"
         else:
             yield what, None
-        position += entry.rows
+        position += entry.documents
+        row += entry.rows
     count = catalog.count()
     yield (
         f"{CATALOG}: number of documents",
@@ -156,7 +162,7 @@ def _check_file(
         return f"cannot be read ({error.strerror})"
     if found != file.xxh3:
         return f"checksum is {found}, should be {file.xxh3}"
-    for array in (*ARRAYS, *ROTATED_ARRAYS):
+    for array in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES):
         if array.name == file.name:
             shape = array_shape(array.name, entry.rows, dimensions, kept)
             if size != array_bytes(array.dtype, shape) or header != npy_header(array.dtype, shape):
@@ -190,6 +196,34 @@ def _check_codes(directory: Path, entry: SegmentEntry, dimensions: int) -> Itera
                     wrong.add(name)
                     unit = int(np.argmin(same.reshape(len(derived), -1).all(axis=1)))
                     yield f"{name}: row {start + unit * per_unit} is not what its float row gives"
+
+
+def _check_passages(catalog: Catalog, directory: Path, entry: SegmentEntry) -> Iterator[str]:
+    """Check that rows go through the documents in order, and passages lie inside of their texts."""
+    if PASSAGES.name not in catalog.files(entry.id):
+        if entry.documents != entry.rows:
+            yield f"{PASSAGES.name}: is missing: {entry.rows:,} rows, {entry.documents:,} documents"
+        return
+    stored = np.load(directory / PASSAGES.name, mmap_mode="r", allow_pickle=False)
+    last = -1
+    for start in range(0, entry.rows, SEAL_ROWS):
+        some = np.array(stored[start : start + SEAL_ROWS])
+        steps = np.diff(some[:, 0], prepend=last)
+        wrong = (some[:, 0] < 0) | (steps < 0) | (steps > 1)
+        if wrong.any():
+            yield f"{PASSAGES.name}: row {start + int(np.argmax(wrong))} is of no next document"
+            return
+        last = int(some[-1, 0])
+        documents = catalog.documents((entry.first_document + some[:, 0]).tolist())
+        for row, (number, begin, end) in enumerate(some.tolist(), start):
+            length = len(documents[entry.first_document + number].text)
+            if not 0 <= begin <= end <= length:
+                yield (
+                    f"{PASSAGES.name}: row {row} is from {begin} to {end} in a text of {length} characters"
+                )
+                return
+    if last != entry.documents - 1:
+        yield f"{PASSAGES.name}: ends at document {last}, should at {entry.documents - 1}"
 
 
 def _check_rotated(directory: Path, entry: SegmentEntry, dimensions: int) -> Iterator[str]:

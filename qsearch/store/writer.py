@@ -30,7 +30,7 @@ from qsearch.errors import (
     IndexFormatError,
 )
 from qsearch.store.catalog import Catalog, FileEntry
-from qsearch.store.format import HEADER_BYTES, SEGMENTS, raw_bytes, staging_path
+from qsearch.store.format import HEADER_BYTES, PASSAGES, SEGMENTS, raw_bytes, staging_path
 from qsearch.store.publish import replace_directory, sync_directory, sync_file
 from qsearch.store.segment import Segment, file_checksum, write_arrays
 from qsearch.store.staging import (
@@ -57,7 +57,9 @@ class Chunk:
         digest: of the records that went in; equal digests mean equal records.
         records: how many went in.
         documents: those that were accepted, in order.
-        rows: (len(documents), d) float32 unit rows.
+        rows: (n, d) float32 unit rows, one for each document, or for each of its passages.
+        passages: (n, 3) int64: number of the document in the chunk, begin and end of the passage in its
+            text, by rising document; ``None`` where row r is document r. All chunks of an index alike.
         rejects: the records that were not accepted.
         truncated: documents longer than the encoder's maximum length.
     """
@@ -66,15 +68,28 @@ class Chunk:
     records: int
     documents: Sequence[Document]
     rows: NDArray[np.float32]
+    passages: NDArray[np.int64] | None
     rejects: Sequence[RejectedRecord]
     truncated: int
 
 
 class IndexWriter:
-    """Builds one index beside its target, and publishes it. Use as a context manager."""
+    """Builds one index beside its target, and publishes it. Use as a context manager.
+
+    Attributes:
+        documents: so far.
+        rows: so far.
+        advance_sealing: told how many rows were just coded.
+    """
 
     def __init__(
-        self, target: Path, staging: Path, catalog: Catalog, segment_rows: int, replace: bool
+        self,
+        target: Path,
+        staging: Path,
+        catalog: Catalog,
+        segment_rows: int,
+        replace: bool,
+        passages: bool,
     ) -> None:
         """Use ``open``."""
         self._target = target
@@ -85,7 +100,9 @@ class IndexWriter:
         self._digests: list[str] = []
         self._published = False
         self._replace = replace
+        self._passages = passages
         self.documents = 0
+        self.rows = 0
         self.advance_sealing: Callable[[int], None] = lambda rows: None
 
     # Opening and resuming
@@ -99,6 +116,7 @@ class IndexWriter:
         segment_rows: int,
         replace: bool = False,
         restart: bool = False,
+        passages: bool = False,
     ) -> IndexWriter:
         """Start a build of ``target``, or resume the one that was interrupted.
 
@@ -108,6 +126,7 @@ class IndexWriter:
             segment_rows: a segment is closed when it has at least so many rows.
             replace: whether an index at ``target`` may be replaced.
             restart: throw an interrupted build away.
+            passages: whether rows are passages of documents; ``build`` must tell so too.
 
         Raises:
             IndexExists: there is something at ``target`` that may not be replaced.
@@ -131,7 +150,7 @@ class IndexWriter:
             catalog = lock_staging(staging)
         remove_leftovers(target)
         try:
-            writer = cls(target, staging, catalog, segment_rows, replace)
+            writer = cls(target, staging, catalog, segment_rows, replace, passages)
             writer._resume(build)
         except BaseException:
             catalog.close()
@@ -156,8 +175,9 @@ class IndexWriter:
                     "again with those to finish it, or add --restart to throw it away"
                 )
         chunks = self._catalog.chunks()
-        self._digests = [digest for digest, _ in chunks]
-        self.documents = chunks[-1][1] if chunks else 0
+        self._digests = [digest for digest, _, _ in chunks]
+        if chunks:
+            _, self.documents, self.rows = chunks[-1]
         self._restore_pending()
         self._seal_if_full()
 
@@ -177,16 +197,20 @@ class IndexWriter:
                     shutil.rmtree(path)
                 else:
                     os.rename(path, pending)
-        rows = self.documents - self.sealed_rows()
+        rows = self.rows - self.sealed()[0]
         if not rows:
             if pending.exists():
                 shutil.rmtree(pending)
             return
-        vectors = pending / "vectors.npy"
-        size = HEADER_BYTES + rows * self._dimensions() * 4
-        if not vectors.is_file() or vectors.stat().st_size < size:
-            raise IndexFormatError(unusable(self._staging, f"{vectors} is missing or too short"))
-        os.truncate(vectors, size)
+        row_bytes = {"vectors.npy": 4 * self._dimensions()}
+        if self._passages:
+            row_bytes[PASSAGES.name] = 24
+        for name, one in row_bytes.items():
+            path = pending / name
+            size = HEADER_BYTES + rows * one
+            if not path.is_file() or path.stat().st_size < size:
+                raise IndexFormatError(unusable(self._staging, f"{path} is missing or too short"))
+            os.truncate(path, size)
 
     # What a build asks and adds
 
@@ -236,10 +260,18 @@ class IndexWriter:
             IndexWriteError: the file system refuses; the index is as it was before.
         """
         pending = self._staging / SEGMENTS / _PENDING
-        row = self.documents - self.sealed_rows()
+        if (chunk.passages is not None) != self._passages:
+            raise ValueError("either all chunks of an index have passages, or none has")
+        sealed_rows, sealed_documents = self.sealed()
+        row = self.rows - sealed_rows
         if len(chunk.documents):
             with writing(pending):
-                _append_rows(pending, row, chunk.rows)
+                _append_rows(pending / "vectors.npy", row, chunk.rows.astype("<f4", copy=False))
+                if chunk.passages is not None:
+                    before = np.array([self.documents - sealed_documents, 0, 0])
+                    _append_rows(
+                        pending / PASSAGES.name, row, (chunk.passages + before).astype("<i8")
+                    )
         first = self.documents
         with self._catalog.transaction() as connection:
             connection.executemany(
@@ -263,17 +295,19 @@ class IndexWriter:
                 [(self.chunks_done, one.line, one.reason, one.raw) for one in chunk.rejects],
             )
             connection.execute(
-                "INSERT INTO chunks VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     self.chunks_done,
                     chunk.digest,
                     chunk.records,
                     first + len(chunk.documents),
+                    self.rows + len(chunk.rows),
                     chunk.truncated,
                 ),
             )
         self._digests.append(chunk.digest)
         self.documents += len(chunk.documents)
+        self.rows += len(chunk.rows)
         self._seal_if_full()
 
     def rejects(self) -> Iterator[RejectedRecord]:
@@ -288,7 +322,7 @@ class IndexWriter:
 
     def seal(self) -> None:
         """Close the segment that is being filled, if it has rows."""
-        if self.documents > self.sealed_rows():
+        if self.rows > self.sealed()[0]:
             self._seal()
 
     def open_segments(self, dimensions: int) -> list[Segment]:
@@ -333,22 +367,29 @@ class IndexWriter:
     def _dimensions(self) -> int:
         return int(self._settings["dimensions"])
 
-    def sealed_rows(self) -> int:
-        """Rows in closed segments."""
+    def sealed(self) -> tuple[int, int]:
+        """Rows and documents in closed segments."""
         segments = self._catalog.segments()
-        return segments[-1].first_position + segments[-1].rows if segments else 0
+        if not segments:
+            return 0, 0
+        last = segments[-1]
+        return last.first_row + last.rows, last.first_document + last.documents
 
     def _seal_if_full(self) -> None:
-        if self.documents - self.sealed_rows() >= self._segment_rows:
+        if self.rows - self.sealed()[0] >= self._segment_rows:
             self._seal()
 
     def _seal(self) -> None:
         segments = self._staging / SEGMENTS
-        first = self.sealed_rows()
-        rows = self.documents - first
+        first, first_document = self.sealed()
+        rows, documents = self.rows - first, self.documents - first_document
         with writing(segments):
             files = write_arrays(
-                segments / _PENDING, rows, self._dimensions(), self.advance_sealing
+                segments / _PENDING,
+                rows,
+                self._dimensions(),
+                self.advance_sealing,
+                passages=self._passages,
             )
             listing = json.dumps(
                 [first, [(one.name, one.bytes, one.xxh3) for one in files.values()]]
@@ -359,10 +400,11 @@ class IndexWriter:
             sync_directory(segments / _PENDING)
             os.rename(segments / _PENDING, segments / segment)
             sync_directory(segments)
-        digest = self._catalog.documents_digest(first, rows)
+        digest = self._catalog.documents_digest(first_document, documents)
         with self._catalog.transaction() as connection:
             connection.execute(
-                "INSERT INTO segments VALUES (?, ?, ?, ?)", (segment, first, rows, digest)
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
+                (segment, first, rows, first_document, documents, digest),
             )
             connection.executemany(
                 "INSERT INTO files VALUES (?, ?, ?, ?)",
@@ -404,18 +446,18 @@ class IndexWriter:
         self._catalog.close()
 
 
-def _append_rows(pending: Path, row: int, rows: NDArray[np.float32]) -> None:
-    vectors = pending / "vectors.npy"
-    if not vectors.exists():
+def _append_rows(path: Path, row: int, rows: NDArray[Any]) -> None:
+    pending = path.parent
+    if not path.exists():
         pending.mkdir(exist_ok=True)
-        with open(vectors, "wb") as file:
+        with open(path, "wb") as file:
             file.write(b"\0" * HEADER_BYTES)  # the header is known when the segment is closed
         sync_directory(pending)
         sync_directory(pending.parent)
-    with open(vectors, "r+b") as file:
-        size = HEADER_BYTES + row * rows.shape[1] * 4
+    with open(path, "r+b") as file:
+        size = HEADER_BYTES + row * rows.shape[1] * rows.itemsize
         file.truncate(size)
         file.seek(size)
-        file.write(raw_bytes(rows.astype("<f4", copy=False)))
+        file.write(raw_bytes(rows))
         file.flush()
         sync_file(file.fileno())

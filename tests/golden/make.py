@@ -22,12 +22,33 @@ DOCUMENTS = [
 ]
 
 
+LONG_DOCUMENTS = [
+    {"id": "short", "text": "cat and dog in the house"},
+    {
+        "id": "long",
+        "title": "Town",
+        "text": "The king and queen have music. Fish swim in the river of the city. "
+        "A child has paper for school. Night and fire light up the tree.",
+    },
+    {"id": "none", "title": "Only a title", "text": ""},
+]
+PASSAGES = {"passages": 10, "overlap": 4}
+
+
 def main() -> None:
-    """Make it beside this file; refuses to replace one."""
+    """Make them beside this file; refuses to replace one."""
     target = Path(__file__).parent / f"format-{FORMAT_VERSION}"
-    if target.exists():
-        sys.exit(f"{target} exists; a released format's golden index is never made again")
-    Index.build(DOCUMENTS, target, encoder=HashedWords(), options=BuildOptions(graph=True)).close()
+    for path, documents, options in (
+        (target, DOCUMENTS, BuildOptions(graph=True)),
+        (
+            target.with_name(f"passages-{FORMAT_VERSION}"),
+            LONG_DOCUMENTS,
+            BuildOptions(graph=True, **PASSAGES),
+        ),
+    ):
+        if path.exists():
+            sys.exit(f"{path} exists; a released format's golden index is never made again")
+        Index.build(documents, path, encoder=HashedWords(), options=options).close()
 
 
 if __name__ == "__main__":

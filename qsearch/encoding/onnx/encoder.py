@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
 
 __all__ = ["OnnxEncoder"]
 
@@ -142,6 +143,22 @@ class OnnxEncoder:
         encodings = self._tokenize(texts, self._document_prompt)
         return sum(bool(encoding.overflowing) for encoding in encodings)
 
+    # The TokenEncoder protocol
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has as a document, not cut."""
+        prepared = self._prepared(texts, self._document_prompt)
+        with self._lock:
+            return [len(one) for one in self._uncut_tokenizer.encode_batch(prepared)]
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Where the tokens of each text begin and end, in characters: (t, 2) each, not cut."""
+        with self._lock:
+            encodings = self._uncut_tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(one.offsets, dtype=np.int64).reshape(len(one.ids), 2) for one in encodings]
+
+    # For the contract and the export
+
     def encode_canaries(
         self, texts: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -177,10 +194,22 @@ class OnnxEncoder:
     # Encoding
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[Encoding]:
-        strip = self._identity.strip is not False
-        prepared = [prompt + (text.strip() if strip else text) for text in texts]
+        prepared = self._prepared(texts, prompt)
         with self._lock:
             return list(self._tokenizer.encode_batch(prepared))
+
+    def _prepared(self, texts: Sequence[str], prompt: str) -> list[str]:
+        strip = self._identity.strip is not False
+        return [prompt + (text.strip() if strip else text) for text in texts]
+
+    @cached_property
+    def _uncut_tokenizer(self) -> Tokenizer:
+        """The same tokenizer without a maximum length."""
+        from tokenizers import Tokenizer
+
+        tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.no_truncation()
+        return tokenizer
 
     def _encode(
         self,

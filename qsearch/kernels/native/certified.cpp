@@ -220,7 +220,7 @@ class Worker {
     std::size_t length = kTileBlocks;
     for (std::size_t block = begin; block < end;) {
       const std::size_t stop = std::min(end, block + length);
-      const std::size_t there = static_cast<std::size_t>(rows_.first_position) + rows_.n;
+      const std::size_t there = static_cast<std::size_t>(rows_.first_row) + rows_.n;
       const double share = static_cast<double>(seen + (block - begin) * kBlockRows) /
                            static_cast<double>(std::max<std::size_t>(1, there));
       const std::size_t rank = guess_ ? safe_rank(k_, share) : k_;
@@ -346,7 +346,7 @@ class Worker {
         finite_ = false;
         continue;
       }
-      state.heap.push(found, rows_.first_position + static_cast<std::int64_t>(row));
+      state.heap.push(found, rows_.first_row + static_cast<std::int64_t>(row));
     }
     waiting.clear();
     state.used = std::max(state.used, std::max(state.floor, state.heap.threshold()));
@@ -409,7 +409,7 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
     states.emplace_back(Heap(scores + q * k, positions + q * k, k), k);
     states.back().restart(filled, kNone);
   }
-  const std::size_t seen = static_cast<std::size_t>(rows.first_position);
+  const std::size_t seen = static_cast<std::size_t>(rows.first_row);
   Worker worker(path, rows, queries, first, last, k, true);
   worker.run(0, blocks, seen, states.data(), nullptr, counts + first);
   bool finite = worker.finite();

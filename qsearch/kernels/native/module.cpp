@@ -58,7 +58,7 @@ void check_indices(const In<std::int64_t, 2>& indices, std::size_t n) {
 // Returns false if a row is not finite, or codes contradict the rows.
 bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
                           In<float, 3> bounds, In<std::int8_t, 2> int8, In<float, 1> scale,
-                          In<float, 1> residual, In<float, 2> vectors, std::int64_t first_position,
+                          In<float, 1> residual, In<float, 2> vectors, std::int64_t first_row,
                           In<float, 2> queries, In<std::int8_t, 2> head_codes,
                           In<double, 2> head_intervals, In<std::int8_t, 2> codes,
                           In<double, 2> intervals, std::size_t filled,
@@ -88,7 +88,7 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
   require(counts.shape(0) == q && counts.shape(1) == 5, "counts must be (q, 5)");
   const Path& chosen = named(path);
   const Rows rows = {n, d, head, rotated.data(), bounds.data(), int8.data(), scale.data(),
-                     residual.data(), vectors.data(), first_position};
+                     residual.data(), vectors.data(), first_row};
   const Queries given = {q, queries.data(), head_codes.data(), head_intervals.data(), codes.data(),
                          intervals.data()};
   bool finite;
@@ -190,7 +190,7 @@ NB_MODULE(_native, m) {
 #define ARRAY(name) nb::arg(name).noconvert()
   m.def("certified_top_k", &bind_certified_top_k, nb::arg("path"), ARRAY("rotated"),
         ARRAY("bounds"), ARRAY("int8"), ARRAY("scale"), ARRAY("residual"), ARRAY("vectors"),
-        nb::arg("first_position"), ARRAY("queries"), ARRAY("head_codes"), ARRAY("head_intervals"),
+        nb::arg("first_row"), ARRAY("queries"), ARRAY("head_codes"), ARRAY("head_intervals"),
         ARRAY("codes"), ARRAY("intervals"), nb::arg("filled"), ARRAY("scores"),
         ARRAY("positions"), ARRAY("counts"), nb::arg("threads"));
   m.def("hamming_nearest", &bind_hamming_nearest, nb::arg("path"), ARRAY("blocks"),

@@ -18,7 +18,7 @@ struct Rows {
   const float* scale;             // (n)
   const float* residual;          // (n)
   const float* vectors;           // (n, d)
-  std::int64_t first_position;
+  std::int64_t first_row;
 };
 
 // A bound on a cosine from a code of the query: factor * dot * scale[row]

@@ -1,0 +1,172 @@
+"""From rows to documents, where the rows are passages and several belong to one document.
+
+A document's score is that of its best passage. Rows come ranked, so the first k documents among them are
+the k best as soon as there are k: every passage of another document ranks behind.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.retrieval.ranking import Ranking, Stage
+from qsearch.store import Segment
+
+__all__ = ["DocumentRows", "rank_documents", "rows_for"]
+
+_FIRST = 3
+_MORE = 4
+"""So many times k rows are ranked at first, and so many times as many where they hold too few
+documents. More rows cost little: those of a few documents lie at the front."""
+
+_BATCH_PLACES = 1 << 22
+"""Queries times rows at a time: bounds memory."""
+
+
+class DocumentRows:
+    """Which rows belong to which documents.
+
+    Attributes:
+        split: whether rows are passages; else row r is document r.
+        count: documents in the index.
+        rows: rows in the index.
+    """
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        """Take all segments, whole and in order."""
+        self._segments = list(segments)
+        self.split = any(one.passages is not None for one in segments)
+        self.rows = sum(one.rows for one in segments)
+        last = self._segments[-1] if segments else None
+        self.count = 0
+        if last is not None:
+            self.count = int(last.documents_of(np.array([last.rows - 1]))[0]) + 1
+
+    def documents(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the documents that rows belong to.
+
+        Args:
+            positions: any shape; −1 for none.
+
+        Returns:
+            In the same shape; −1 for none.
+        """
+        found = positions.copy()
+        if not self.split:
+            return found
+        for segment in self._segments:
+            here = (positions >= segment.first_row) & (positions < segment.first_row + segment.rows)
+            found[here] = segment.documents_of(positions[here] - segment.first_row)
+        return found
+
+    def spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Begin and end, in characters, of the passages that rows are; 0 and 0 for none.
+
+        Args:
+            positions: any shape; −1 for none. Only where rows are passages.
+
+        Returns:
+            int64, with one more axis, of two.
+        """
+        found = np.zeros((*positions.shape, 2), dtype=np.int64)
+        for segment in self._segments:
+            here = (positions >= segment.first_row) & (positions < segment.first_row + segment.rows)
+            if segment.passages is not None:
+                found[here] = segment.passages[positions[here] - segment.first_row, 1:]
+        return found
+
+    def rows_of(self, document: int) -> NDArray[np.int64]:
+        """Positions of the rows of a document."""
+        for segment in reversed(self._segments):
+            if segment.first_document > document:
+                continue
+            number = document - segment.first_document
+            if segment.passages is None:
+                return np.array([segment.first_row + number], dtype=np.int64)
+            passages = segment.passages
+            first, end = (  # rows are in order of documents
+                bisect.bisect_left(range(segment.rows), one, key=lambda row: int(passages[row, 0]))
+                for one in (number, number + 1)
+            )
+            return np.arange(first, end, dtype=np.int64) + segment.first_row
+        raise ValueError(f"there is no document {document}")
+
+
+def rows_for(k: int, rows: int) -> int:
+    """How many rows to rank at first where k documents are wanted."""
+    return min(rows, _FIRST * k)
+
+
+def rank_documents(
+    rank_rows: Callable[[NDArray[np.float32], int], Ranking],
+    documents: DocumentRows,
+    queries: NDArray[np.float32],
+    k: int,
+    first: int,
+) -> Ranking:
+    """The best row of each of the k best documents, for every query.
+
+    Args:
+        rank_rows: ranks so many rows for some queries: more rows when asked for more, up to all.
+        documents: of the index.
+        queries: (q, d) float32, checked.
+        k: documents wanted, at most those there are.
+        first: rows to ask for at first, at least k.
+
+    Returns:
+        (q, k) positions of rows, one for each document.
+    """
+    count = len(queries)
+    positions = np.full((count, k), -1, dtype=np.int64)
+    scores = np.full((count, k), -np.inf, dtype=np.float32)
+    certified = np.zeros(count, dtype=np.bool_)
+    stages: dict[str, Stage] = {}
+    waiting = np.arange(count)
+    wanted = first
+    while len(waiting):
+        short = []
+        step = max(1, _BATCH_PLACES // wanted)
+        for start in range(0, len(waiting), step):
+            some = waiting[start : start + step]
+            ranking = rank_rows(queries[some], wanted)
+            _add(stages, ranking.stages, some, count)
+            owners = documents.documents(ranking.positions)
+            for query, owner, row, score, proven in zip(
+                some, owners, ranking.positions, ranking.scores, ranking.certified, strict=True
+            ):
+                best = _first_of_each(owner, k)
+                if len(best) < k and wanted < documents.rows:
+                    short.append(query)
+                    continue
+                positions[query, : len(best)] = row[best]
+                scores[query, : len(best)] = score[best]
+                certified[query] = proven
+        waiting = np.array(short, dtype=np.int64)
+        wanted = min(documents.rows, _MORE * wanted)
+    return Ranking(positions, scores, certified, tuple(stages.values()))
+
+
+def _first_of_each(owners: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Where the first k different documents come first in a ranking."""
+    _, first = np.unique(owners, return_index=True)
+    first.sort()
+    best: NDArray[np.int64] = first[owners[first] >= 0][:k]
+    return best
+
+
+def _add(
+    stages: dict[str, Stage], more: Sequence[Stage], queries: NDArray[np.int64], count: int
+) -> None:
+    """Add what stages did for some of ``count`` queries to what they did before."""
+    for stage in more:
+        rows, size = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        rows[queries], size[queries] = stage.rows, stage.bytes
+        seconds = stage.seconds
+        before = stages.get(stage.name)
+        if before is not None:
+            rows, size = rows + before.rows, size + before.bytes
+            seconds = (seconds or 0.0) + (before.seconds or 0.0)
+        stages[stage.name] = Stage(stage.name, rows, size, seconds)
