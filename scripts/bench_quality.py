@@ -1,11 +1,13 @@
 """nDCG@10 on a labelled set in BEIR's form, float and quantized routes side by side.
 
     python scripts/bench_quality.py FOLDER [FOLDER ...] [--model NAME] [--precision bfloat16]
+        [--passages 256 128:32 ...]
 
 FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv (query, document, relevance; a
 header is skipped). The corpus is built with a graph into a temporary index, every judged query is
 searched by every route, and the mean nDCG@10 is printed with a 95% interval of the paired
-difference to the float route (bootstrap over queries, 2,000 samples).
+difference to the float route (bootstrap over queries, 2,000 samples). With --passages the corpus is
+also built split into passages, of at most so many tokens and overlap, and searched exactly.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +42,15 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--precision", default="float32", help="dtype of the weights")
+    parser.add_argument(
+        "--passages", nargs="*", default=[], metavar="N[:M]", help="N tokens, M overlap"
+    )
     options = parser.parse_args()
     for folder in options.folders:
-        evaluate(folder, options.model, options.precision)
+        evaluate(folder, options.model, options.precision, options.passages)
 
 
-def evaluate(folder: Path, model: str, precision: str) -> None:
+def evaluate(folder: Path, model: str, precision: str, passages: Sequence[str]) -> None:
     """Print a line per route."""
     queries = {
         str(record["_id"]): record["text"]
@@ -52,39 +58,51 @@ def evaluate(folder: Path, model: str, precision: str) -> None:
     }
     judgements = read_qrels(folder / "qrels.tsv")
     judged = [query for query in queries if query in judgements]
-    with tempfile.TemporaryDirectory() as temporary:
-        started = time.perf_counter()
-        index = Index.build(
-            str(find(folder, "corpus.jsonl")),
-            Path(temporary) / "index",
-            encoder=model,
-            precision=precision,
-            options=BuildOptions(graph=True),
+    texts = [queries[query] for query in judged]
+    reference: np.ndarray | None = None
+
+    def judge(index: Index, name: str, method: str, candidates: int | None) -> None:
+        nonlocal reference
+        results = index.search_batch(texts, 10, method=method, candidates=candidates)
+        values = np.array(
+            [
+                ndcg_at_k([hit.id for hit in result], judgements[query], 10)
+                for query, result in zip(judged, results, strict=True)
+            ]
         )
-        seconds = time.perf_counter() - started
+        reference = values if reference is None else reference
+        low, high = bootstrap(values - reference)
         print(
-            f"{folder.name}: {len(index):,} documents in {seconds:.0f} s, "
-            f"{index.settings['truncated']:,} truncated, {len(judged)} judged queries, {model}, {precision}"
+            f"  {name:<24} nDCG@10 {values.mean():.4f}   difference to exact "
+            f"{(values - reference).mean():+.4f} [{low:+.4f}, {high:+.4f}]",
+            flush=True,
         )
-        reference = None
-        for method, candidates in ROUTES:
-            results = index.search_batch(
-                [queries[query] for query in judged], 10, method=method, candidates=candidates
+
+    for number, size in enumerate(["", *passages]):
+        tokens, _, overlap = size.partition(":")
+        with tempfile.TemporaryDirectory() as temporary:
+            started = time.perf_counter()
+            index = Index.build(
+                str(find(folder, "corpus.jsonl")),
+                Path(temporary) / "index",
+                encoder=model,
+                precision=precision,
+                options=BuildOptions(
+                    graph=not size,
+                    passages=int(tokens) if size else None,
+                    overlap=int(overlap or 0),
+                ),
             )
-            values = np.array(
-                [
-                    ndcg_at_k([hit.id for hit in result], judgements[query], 10)
-                    for query, result in zip(judged, results, strict=True)
-                ]
-            )
-            reference = values if reference is None else reference
-            low, high = bootstrap(values - reference)
-            name = method if candidates is None else f"{method}, {candidates} candidates"
             print(
-                f"  {name:<24} nDCG@10 {values.mean():.4f}   difference to exact "
-                f"{(values - reference).mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+                f"{folder.name}: {len(index):,} documents, {index.rows:,} rows in "
+                f"{time.perf_counter() - started:.0f} s, {index.settings['truncated']:,} truncated, "
+                f"{len(judged)} judged queries, {model}, {precision}",
+                flush=True,
             )
-        index.close()
+            for method, candidates in ROUTES[:1] if number else ROUTES:
+                name = method if candidates is None else f"{method}, {candidates} candidates"
+                judge(index, f"passages of {size}" if size else name, method, candidates)
+            index.close()
 
 
 def bootstrap(differences: np.ndarray) -> tuple[float, float]:
