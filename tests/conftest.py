@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import settings
-
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests.encoders import HashedWords, make_tiny_bert
 
@@ -18,27 +13,6 @@ from tests.encoders import HashedWords, make_tiny_bert
 settings.register_profile("long", max_examples=10_000, deadline=None)
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(autouse=True)
-def doctest_names(doctest_namespace: dict[str, Any], tmp_path: Path) -> None:
-    """Doctests write below ``tmp``."""
-    doctest_namespace["tmp"] = tmp_path
-    doctest_namespace["np"] = np
-
-
-@pytest.fixture(scope="session")
-def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the session's models are exported to: each once, and never in the user's own cache."""
-    return tmp_path_factory.mktemp("model-cache")
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, model_cache: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith("QSEARCH_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("QSEARCH_CACHE", str(model_cache))
 
 
 @pytest.fixture

@@ -102,6 +102,15 @@ def test_the_title_is_encoded_in_front_of_the_text(tmp_path: Path, encoder: Hash
     assert "fish" in encoder.encoded
 
 
+def test_an_index_is_its_catalog_and_its_segments(tmp_path: Path, encoder: HashedWords) -> None:
+    Index.build(documents(40), tmp_path / "i", encoder=encoder).close()
+    assert sorted(path.name for path in (tmp_path / "i").iterdir()) == [
+        "catalog.sqlite",
+        "segments",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["i"]
+
+
 def test_rows_are_the_embeddings_normalised_in_document_order(
     tmp_path: Path, encoder: HashedWords
 ) -> None:

@@ -287,6 +287,9 @@ class Catalog:
             raise OSError(None, str(error), str(self.path)) from error
         if mode != "delete":
             raise OSError(None, f"the catalog stayed in {mode} mode", str(self.path))
+        # Under an exclusive lock SQLite keeps the journal of its last transaction, its header zeroed, and
+        # would look for it under a name that the directory no longer has when it closes.
+        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
 
     # Settings
 
