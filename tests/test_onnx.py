@@ -126,12 +126,12 @@ class LoadCounter:
 def test_a_changed_model_is_not_taken_for_the_exported_one(name: str, tmp_path: Path) -> None:
     model = make_tiny(tmp_path, "bert")
     load_encoder(str(model))
-    assert find_export_of(model) is not None
+    assert find_export_of(cache.files_digest(model)) is not None
     path = next(model.rglob(name))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert find_export_of(model) is None
+    assert find_export_of(cache.files_digest(model)) is None
 
 
 @pytest.mark.parametrize("name", [cache.GRAPH, cache.WEIGHTS, cache.TOKENIZER, "manifest.json"])
@@ -171,6 +171,22 @@ def test_an_export_that_does_something_else_is_refused(
     with pytest.raises(EncoderError, match="onnx backend cannot run this model: .*not do the same"):
         load_encoder(str(model), backend="onnx")
     assert not (tmp_path / "cache" / "onnx" / "models").exists()
+    # The next start does not try again, but says the same; a changed model is tried.
+    tried: list[Path | None] = []
+    really = export.export_model
+
+    def counted(encoder: SentenceEncoder, folder: Path | None) -> Any:
+        tried.append(folder)
+        return really(encoder, folder)
+
+    monkeypatch.setattr(export, "export_model", counted)
+    caplog.clear()
+    assert isinstance(load_encoder(str(model)), SentenceEncoder)
+    assert "not do the same" in caplog.text
+    assert tried == []
+    (model / "new.txt").write_text("changed")
+    load_encoder(str(model))
+    assert len(tried) == 1
 
 
 def test_other_tokens_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

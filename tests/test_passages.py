@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 import qsearch.indexing.chunks
 from qsearch import (
@@ -32,7 +34,7 @@ from qsearch import (
 from qsearch.encoding import Encoder, TokenEncoder
 from qsearch.encoding.onnx.encoder import OnnxEncoder
 from qsearch.encoding.onnx.export import export_model
-from qsearch.encoding.passages import cut_text, sentence_ends
+from qsearch.encoding.passages import cut_text, sentence_ends, uncut
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.retrieval import measure
 from qsearch.retrieval.documents import DocumentRows
@@ -234,6 +236,21 @@ def test_no_passage_is_longer_than_asked_whatever_the_tokenizer(
             c for c, inside in zip(text, seen, strict=True) if not inside and not c.isspace()
         ]
     assert split.truncated == 2  # the titles that are too long
+
+
+def test_a_model_without_a_transformer_has_tokens_too(tiny_bert: Path, tmp_path: Path) -> None:
+    tokenizer = uncut(SentenceEncoder(tiny_bert, device="cpu").model[0].tokenizer.backend_tokenizer)
+    static = SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_dim=16)], device="cpu"
+    )
+    encoder = SentenceEncoder(static)
+    split = PassageSplitter(encoder, 24, 6).split(LONG)
+    counts = encoder.token_counts(split.contents)
+    assert max(counts) <= 24
+    assert sum(counts) > 500
+    encoder._uncut_tokenizer = None
+    with pytest.raises(EncoderError, match="does not tell where its tokens stand"):
+        encoder.token_spans(["a"])
 
 
 def test_titles_stand_before_every_passage() -> None:

@@ -43,11 +43,11 @@ class Console:
 
 
 class ConsoleHandler(logging.Handler):
-    """What the library logs, as notes."""
+    """What the library logs, as notes: warnings, and what goes on to those who watch."""
 
     def __init__(self, console: Console) -> None:
         """Pass records on to ``console``."""
-        super().__init__(logging.INFO)
+        super().__init__(logging.INFO if sys.stderr.isatty() else logging.WARNING)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:

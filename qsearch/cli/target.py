@@ -41,7 +41,8 @@ device_option = click.option(
     envvar="QSEARCH_DEVICE",
     default="auto",
     show_default=True,
-    help="Where the model runs: auto, cpu, cuda, cuda:1, …",
+    help="Where the model runs: auto, cpu, cuda, cuda:1, … auto and cuda take all GPUs of one kind for "
+    "documents; cuda:0,cuda:2 takes some.",
 )
 
 

@@ -159,6 +159,7 @@ BACKENDS = ("auto", "onnx", "torch")
 """What can run a model. ``auto`` is onnx on CPU in float32 where the model can be exported."""
 
 _log = logging.getLogger("qsearch")
+_THROUGH_TORCH = "torch runs the model, more slowly than ONNX Runtime would: %s"
 
 
 def load_encoder(
@@ -180,7 +181,8 @@ def load_encoder(
 
     Args:
         model: a local path, or a name on the hub; see ``locate_model``.
-        device: ``auto``, ``cpu``, ``cuda`` or any name that torch knows.
+        device: ``auto``, ``cpu``, ``cuda``, or names that torch knows with commas between: documents are
+            encoded on all of them. ``auto`` and ``cuda`` are all GPUs of one kind.
         revision: commit, branch or tag on the hub.
         query_prompt: ``None`` takes the model's own.
         document_prompt: ``None`` takes the model's own.
@@ -201,9 +203,10 @@ def load_encoder(
         raise EncoderError("the onnx backend runs on the CPU and in float32 only")
     located = locate_model(model, revision)
     if with_onnx:
-        from qsearch.encoding.onnx import find_export_of
+        from qsearch.encoding.onnx import files_digest, find_export_of, known_refusal
 
-        export = find_export_of(located.path)
+        files = files_digest(located.path)
+        export = find_export_of(files)
         if export is not None:
             from qsearch.encoding.onnx.encoder import OnnxEncoder
 
@@ -219,6 +222,12 @@ def load_encoder(
                 dimensions=min(truncate_dim or own.dimensions, own.dimensions),
             )
             return OnnxEncoder(export, identity)
+        refusal = known_refusal(files) if backend == "auto" else None
+        if refusal is not None:
+            _log.warning(_THROUGH_TORCH, refusal)
+            with_onnx, device = False, "cpu"
+    if with_onnx:
+        _log.info("exporting %s to ONNX: the first time takes some seconds", located.name)
     from qsearch.encoding.sentence import SentenceEncoder
 
     loaded = SentenceEncoder(
@@ -275,6 +284,7 @@ def load_encoder_of(
 
 def _exported(loaded: SentenceEncoder, folder: Path, backend: str) -> Encoder:
     """The same encoder through ONNX Runtime, or as it is where it cannot be exported."""
+    from qsearch.encoding.onnx import files_digest, keep_refusal
     from qsearch.encoding.onnx.encoder import OnnxEncoder
     from qsearch.encoding.onnx.export import ExportRefused, export_model
 
@@ -283,7 +293,9 @@ def _exported(loaded: SentenceEncoder, folder: Path, backend: str) -> Encoder:
     except ExportRefused as reason:
         if backend == "onnx":
             raise EncoderError(f"the onnx backend cannot run this model: {reason}") from reason
-        _log.warning("torch runs the model, more slowly than ONNX Runtime would: %s", reason)
+        if reason.final:
+            keep_refusal(files_digest(folder), str(reason))
+        _log.warning(_THROUGH_TORCH, reason)
         return loaded
 
 

@@ -10,17 +10,37 @@ import bisect
 import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_LANGUAGE", "cut_text", "sentence_ends"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["DEFAULT_LANGUAGE", "cut_text", "sentence_ends", "token_spans", "uncut"]
 
 DEFAULT_LANGUAGE = "en"
 
 _WINDOW = 4000
 """Characters that are looked at together for ends of sentences. A quotation mark that is never closed
 hides every end behind it, and costs time with the square of what follows."""
+
+
+def uncut(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy that neither cuts nor pads; what is never changed is safe to share between threads."""
+    from tokenizers import Tokenizer
+
+    copied: Tokenizer = Tokenizer.from_str(tokenizer.to_str())
+    copied.no_truncation()
+    copied.no_padding()
+    return copied
+
+
+def token_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Where the tokens of each text begin and end, in characters: (t, 2) each, no special tokens."""
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [np.array(one.offsets, dtype=np.int64).reshape(len(one.ids), 2) for one in encodings]
 
 
 def sentence_ends(text: str, language: str = DEFAULT_LANGUAGE) -> list[int]:

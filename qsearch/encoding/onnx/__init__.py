@@ -4,6 +4,20 @@
 ``export`` makes them from a model that torch has loaded.
 """
 
-from qsearch.encoding.onnx.cache import ExportedModel, find_export, find_export_of
+from qsearch.encoding.onnx.cache import (
+    ExportedModel,
+    files_digest,
+    find_export,
+    find_export_of,
+    keep_refusal,
+    known_refusal,
+)
 
-__all__ = ["ExportedModel", "find_export", "find_export_of"]
+__all__ = [
+    "ExportedModel",
+    "files_digest",
+    "find_export",
+    "find_export_of",
+    "keep_refusal",
+    "known_refusal",
+]

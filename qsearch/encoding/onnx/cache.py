@@ -6,7 +6,8 @@
                model.onnx        the graph, already optimised
                weights.bin       its weights, mapped into memory
                tokenizer.json
-    onnx/models/<digest>         the key of the export of a model folder with these files
+    onnx/models/<digest>         the identity of the model in a folder with these files
+    onnx/refused/<digest>        why a model in a folder with these files cannot be exported
 
 A key stands for all that the graph depends on: weights, tokenizer, configuration, precision, and
 the libraries and the kind of processor that run it. Prompts and lengths are not part of the graph, so
@@ -41,6 +42,8 @@ __all__ = [
     "files_digest",
     "find_export",
     "find_export_of",
+    "keep_refusal",
+    "known_refusal",
     "library_versions",
     "new_export",
 ]
@@ -123,18 +126,42 @@ def find_export(identity: EncoderIdentity) -> ExportedModel | None:
         return None
 
 
-def find_export_of(model: Path) -> ExportedModel | None:
+def find_export_of(files: str) -> ExportedModel | None:
     """The export of a model's folder, if one was made of just these files.
 
     Args:
-        model: see ``files_digest``.
+        files: see ``files_digest``.
     """
     try:
-        told = json.loads(_model_entry(files_digest(model)).read_text(encoding="utf-8"))
+        told = json.loads(_model_entry(files).read_text(encoding="utf-8"))
         identity = EncoderIdentity.from_json(told)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return find_export(identity)
+
+
+def known_refusal(files: str) -> str | None:
+    """Why the model of a folder could not be exported when that was tried, by the same libraries.
+
+    Args:
+        files: see ``files_digest``.
+    """
+    try:
+        told = json.loads(_refusal_entry(files).read_text(encoding="utf-8"))
+        return str(told["reason"])
+    except (OSError, ValueError, KeyError, TypeError, importlib.metadata.PackageNotFoundError):
+        return None
+
+
+def keep_refusal(files: str, reason: str) -> None:
+    """Remember why the model of a folder cannot be exported, so that not every start tries again.
+
+    Args:
+        files: see ``files_digest``.
+        reason: a phrase for people.
+    """
+    with suppress(OSError, importlib.metadata.PackageNotFoundError):
+        _replace_json(_refusal_entry(files), {"reason": reason})
 
 
 def files_digest(model: Path) -> str:
@@ -199,11 +226,7 @@ class _NewExport:
             with suppress(OSError):
                 os.rename(self.folder, target)
         if self.model is not None:
-            entry = _model_entry(files_digest(self.model))
-            entry.parent.mkdir(exist_ok=True)
-            temporary = entry.with_name(f".{entry.name}-{os.getpid()}")
-            _write_json(temporary, self.identity.to_json())
-            os.replace(temporary, entry)
+            _replace_json(_model_entry(files_digest(self.model)), self.identity.to_json())
         published = find_export(self.identity)
         if published is None:
             raise OSError(f"{target} cannot be read back")
@@ -231,8 +254,30 @@ def _model_entry(digest: str) -> Path:
     return cache_folder() / "onnx" / "models" / digest
 
 
+def _refusal_entry(files: str) -> Path:
+    names = (
+        "onnxruntime",
+        "tokenizers",
+        "torch",
+        "transformers",
+        "sentence-transformers",
+        "onnxscript",
+    )
+    versions = {name: importlib.metadata.version(name) for name in names}
+    told = [files, versions, _FORMAT, _machine()]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    return cache_folder() / "onnx" / "refused" / digest
+
+
 def _machine() -> str:
     return f"{platform.system()} {platform.machine()}"
+
+
+def _replace_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    _write_json(temporary, value)
+    os.replace(temporary, path)
 
 
 def _write_json(path: Path, value: Any) -> None:

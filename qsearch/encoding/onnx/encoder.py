@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qsearch.encoding.batches import Batch, by_length, plan_batches
 from qsearch.encoding.encoder import EncoderIdentity
 from qsearch.encoding.onnx.cache import GRAPH, TOKENIZER, ExportedModel, library_versions
+from qsearch.encoding.passages import token_spans, uncut
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
 
@@ -148,14 +149,11 @@ class OnnxEncoder:
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has as a document, not cut."""
         prepared = self._prepared(texts, self._document_prompt)
-        with self._lock:
-            return [len(one) for one in self._uncut_tokenizer.encode_batch(prepared)]
+        return [len(one) for one in self._uncut_tokenizer.encode_batch(prepared)]
 
     def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Where the tokens of each text begin and end, in characters: (t, 2) each, not cut."""
-        with self._lock:
-            encodings = self._uncut_tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [np.array(one.offsets, dtype=np.int64).reshape(len(one.ids), 2) for one in encodings]
+        return token_spans(self._uncut_tokenizer, texts)
 
     # For the contract and the export
 
@@ -205,11 +203,7 @@ class OnnxEncoder:
     @cached_property
     def _uncut_tokenizer(self) -> Tokenizer:
         """The same tokenizer without a maximum length."""
-        from tokenizers import Tokenizer
-
-        tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
-        tokenizer.no_truncation()
-        return tokenizer
+        return uncut(self._tokenizer)
 
     def _encode(
         self,

@@ -60,7 +60,16 @@ _TOKENIZED = (
 
 
 class ExportRefused(Exception):
-    """The model cannot be exported, or the export does not do the same; says why."""
+    """The model cannot be exported, or the export does not do the same; says why.
+
+    Attributes:
+        final: whether another try would end alike.
+    """
+
+    def __init__(self, reason: str, *, final: bool = True) -> None:
+        """Say why."""
+        super().__init__(reason)
+        self.final = final
 
 
 def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel:
@@ -81,7 +90,9 @@ def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel
     if identity.precision != "float32":
         raise ExportRefused(f"the weights are in {identity.precision}, not float32")
     if export_key(identity) is None:
-        raise ExportRefused("onnxruntime or tokenizers is missing, or the tokenizer is unknown")
+        raise ExportRefused(
+            "onnxruntime or tokenizers is missing, or the tokenizer is unknown", final=False
+        )
     tokenizer = _tokenizer_definition(encoder.model)
     size = sum(one.numel() * one.element_size() for one in encoder.model.parameters())
     if size > _MOST_BYTES:
@@ -100,7 +111,7 @@ def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel
                     reasons.append(str(reason))
             raise ExportRefused("; ".join(dict.fromkeys(reasons)))
     except OSError as error:
-        raise ExportRefused(f"the cache cannot be written ({error})") from error
+        raise ExportRefused(f"the cache cannot be written ({error})", final=False) from error
 
 
 def _tokenizer_definition(model: SentenceTransformer) -> str:
