@@ -349,6 +349,10 @@ def threads(count: int, backend: str) -> Plant:
     return plant
 
 
+def several_devices(model: Path, tmp_path: Path) -> Encoder:
+    return SentenceEncoder(model, device="cpu,cpu", **PROMPTS)  # type: ignore[arg-type]
+
+
 def batch_rows(rows: int) -> Plant:
     def plant(model: Path, tmp_path: Path) -> Encoder:
         encoder = plain(model)
@@ -424,6 +428,7 @@ def called_before(model: Path, tmp_path: Path) -> Encoder:
 
 
 VARIATIONS: list[tuple[str, Plant]] = [
+    ("several devices", several_devices),
     *(
         (f"{n} threads, {backend}", threads(n, backend))
         for n in (1, 2, 3, 4)
