@@ -15,7 +15,7 @@ from qsearch.version import __version__
 
 if TYPE_CHECKING:
     from qsearch.documents import Document, Fields
-    from qsearch.encoding import Encoder, EncoderIdentity
+    from qsearch.encoding import Encoder, EncoderIdentity, TokenEncoder
     from qsearch.encoding.sentence import SentenceEncoder
     from qsearch.errors import (
         CorpusError,
@@ -63,6 +63,7 @@ __all__ = [
     "SearchResult",
     "SentenceEncoder",
     "StageReport",
+    "TokenEncoder",
     "VectorResult",
     "VerifyReport",
     "__version__",
@@ -83,6 +84,7 @@ _HOME = {
     "SearchResult": "qsearch.results",
     "SentenceEncoder": "qsearch.encoding.sentence",
     "StageReport": "qsearch.results",
+    "TokenEncoder": "qsearch.encoding",
     "VectorResult": "qsearch.results",
     "VerifyReport": "qsearch.store",
     "verify_index": "qsearch.store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from qsearch import (
     IndexFormatError,
     verify_index,
 )
+from tests.conftest import ROOT
 from tests.encoders import WORDS, HashedWords
 
 
@@ -233,14 +235,25 @@ def test_a_crash_between_exchange_and_deletion_is_cleaned_up(
     Index.build(documents(20), target, encoder=encoder)
     (tmp_path / "copy").mkdir()
     target.rename(tmp_path / "old")
-    import shutil
-
     shutil.copytree(tmp_path / "old", target)
     Index.build(documents(30), target, encoder=encoder, options=BuildOptions(force=True))
     # What such a crash leaves: the new index in place, the old one under the staging name.
     (tmp_path / "old").rename(tmp_path / "i.building")
     Index.build(documents(40), target, encoder=encoder, options=BuildOptions(force=True))
     assert len(Index.open(target)) == 40
+
+
+def test_the_same_where_the_old_index_is_of_the_format_before(
+    tmp_path: Path, encoder: HashedWords
+) -> None:
+    target, old = tmp_path / "i", ROOT / "tests" / "golden" / "format-1"
+    shutil.copytree(old, target)
+    force = BuildOptions(force=True)
+    Index.build(documents(20), target, encoder=encoder, options=force)
+    shutil.copytree(old, tmp_path / "i.building")
+    Index.build(documents(30), target, encoder=encoder, options=force).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["i"]
+    assert len(Index.open(target)) == 30
 
 
 def test_an_old_index_that_was_not_deleted_is_deleted_by_the_next_build(

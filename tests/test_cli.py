@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -491,6 +492,30 @@ def test_an_interrupted_build_says_how_to_go_on_and_does(tmp_path: Path, tiny_be
     assert re.search("documents +6,000", run("info", "-i", "i", cwd=tmp_path).stdout)
 
 
+def test_whoever_is_impatient_may_interrupt_twice(tmp_path: Path, tiny_bert: Path) -> None:
+    lines = [json.dumps({"id": n, "text": f"cat {n} " * 20}) for n in range(30_000)]
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qsearch", "build", "c.jsonl", "-o", "i", "-m", str(tiny_bert)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.poll() is None and not list(tmp_path.glob("i.building/segments/pending/*")):
+        time.sleep(0.01)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    for trouble in ("Traceback", "terminate", "Exception"):
+        assert trouble not in stderr
+    (tmp_path / "c.jsonl").write_text("\n".join(lines[:3000]))
+    done = run("build", "c.jsonl", "-o", "i", "-m", tiny_bert, "--restart", "--force", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_quiet_says_nothing(tmp_path: Path, tiny_bert: Path) -> None:
     (tmp_path / "c.txt").write_text("cat\n")
     done = run("-q", "build", "c.txt", "-m", tiny_bert, cwd=tmp_path)
@@ -518,9 +543,9 @@ def test_long_documents_are_split_into_passages(tmp_path: Path, tiny_bert: Path)
     ]
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
     arguments = ("build", "c.jsonl", "-m", tiny_bert, "-o", "i")
-    cut = run(*arguments, "--max-length", "24", "-o", "cut", cwd=tmp_path)
-    assert "1 are longer than 24 tokens" in cut.stderr
-    assert "--passages 24 splits them" in cut.stderr
+    cut = run(*arguments, "--max-length", "40", "-o", "cut", cwd=tmp_path)
+    assert "1 are longer than 40 tokens" in cut.stderr
+    assert "--passages 40 splits them" in cut.stderr
     refused = run(*arguments, "--passages", "900", cwd=tmp_path)
     assert refused.returncode == 1
     assert "ask for at most 64 with --passages" in refused.stderr
@@ -539,9 +564,14 @@ def test_long_documents_are_split_into_passages(tmp_path: Path, tiny_bert: Path)
     hits = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(hits) == count
     assert [hit["id"] for hit in hits].count("a") == count - 1
+    texts = {one["id"]: str(one["text"]) for one in records}
     for hit in hits:
         passage = hit["passage"]
-        assert hit["text"][passage["begin"] : passage["end"]] == passage["text"]
+        assert texts[hit["id"]][passage["begin"] : passage["end"]] == passage["text"]
+        assert "text" not in hit
+    odd = run(*arguments, "--passages", "24", "--language", "German", "--force", cwd=tmp_path)
+    assert odd.returncode == 1
+    assert "'German' is no ISO 639 code" in odd.stderr
     done = run("query", "x", "-i", "i", "--format", "trec", "--all-passages", cwd=tmp_path)
     assert done.returncode == 2
     assert "names a document once" in done.stderr
@@ -549,7 +579,8 @@ def test_long_documents_are_split_into_passages(tmp_path: Path, tiny_bert: Path)
     assert f"{count}, of at most 24 tokens, overlapping by up to 6" in told
     facts = json.loads(run("info", "-i", "i", "--format", "json", cwd=tmp_path).stdout)
     assert (facts["rows"], facts["documents"]) == (count, 2)
-    assert facts["passages"] == {"tokens": 24, "overlap": 6, "language": "en"}
+    passages = facts["passages"]
+    assert (passages["tokens"], passages["overlap"], passages["language"]) == (24, 6, "en")
 
 
 def test_help_teaches() -> None:

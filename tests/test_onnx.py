@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,14 @@ import pytest
 
 from qsearch import Index
 from qsearch.codes import unit_rows
-from qsearch.encoding import DEFAULT_MODEL, Encoder, check_contract, load_encoder, make_contract
+from qsearch.encoding import (
+    DEFAULT_MODEL,
+    Encoder,
+    check_contract,
+    load_encoder,
+    load_encoder_of,
+    make_contract,
+)
 from qsearch.encoding.canaries import canary_texts
 from qsearch.encoding.onnx import cache, export, find_export, find_export_of
 from qsearch.encoding.onnx.encoder import OnnxEncoder
@@ -184,9 +193,43 @@ def test_an_export_that_does_something_else_is_refused(
     assert isinstance(load_encoder(str(model)), SentenceEncoder)
     assert "not do the same" in caplog.text
     assert tried == []
-    (model / "new.txt").write_text("changed")
+    assert "--backend onnx tries again" in caplog.text
+    (entry,) = (tmp_path / "cache" / "onnx" / "refused").iterdir()
+    os.utime(entry, (1, 1))  # long ago
     load_encoder(str(model))
     assert len(tried) == 1
+    (model / "new.txt").write_text("changed")
+    load_encoder(str(model))
+    assert len(tried) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), MemoryError(), "onnxruntime"]
+)
+def test_what_is_not_because_of_the_model_is_tried_again(
+    error: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime.capi.onnxruntime_pybind11_state as state
+    import torch
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise state.Fail("cannot write") if error == "onnxruntime" else error
+
+    model = make_tiny(tmp_path, "bert")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.onnx, "export", fail)
+        assert isinstance(load_encoder(str(model)), SentenceEncoder)
+    assert not (tmp_path / "cache" / "onnx" / "refused").exists()
+    assert isinstance(load_encoder(str(model)), OnnxEncoder)
+
+
+def test_stripping_is_the_identitys_on_either_backend(tmp_path: Path) -> None:
+    model = make_tiny(tmp_path, "bert")
+    for backend in ("torch", "onnx"):
+        told = load_encoder(str(model), backend=backend).identity()
+        for strip in (True, False):
+            loaded = load_encoder_of(replace(told, strip=strip), model=str(model), backend=backend)
+            assert loaded.identity().strip is strip
 
 
 def test_other_tokens_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 import qsearch.indexing.chunks
 from qsearch import (
@@ -34,7 +35,8 @@ from qsearch import (
 from qsearch.encoding import Encoder, TokenEncoder
 from qsearch.encoding.onnx.encoder import OnnxEncoder
 from qsearch.encoding.onnx.export import export_model
-from qsearch.encoding.passages import cut_text, sentence_ends, uncut
+from qsearch.encoding.passages import character_start, cut_text, sentence_ends
+from qsearch.encoding.tokens import heads, token_spans, uncut
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.retrieval import measure
 from qsearch.retrieval.documents import DocumentRows
@@ -109,7 +111,17 @@ def test_a_quotation_that_never_ends_does_not_hide_all_that_follows() -> None:
     ends = sentence_ends(text)
     assert len(ends) > 1500
     assert ends[-1] == len(text)
-    assert max(end - begin for begin, end in pairwise([0, *ends])) <= 4100
+    assert max(end - begin for begin, end in pairwise([0, *ends])) < 100
+
+
+def test_the_edge_of_a_window_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "pneumono " * 2000  # no end for 18,000 characters
+    assert sentence_ends(words) == [len(words)]
+    text = " ".join(f"Sentence number {n} is here." for n in range(600))
+    whole = sentence_ends(text)
+    assert len(whole) == 600
+    monkeypatch.setattr("qsearch.encoding.passages._WINDOW", 150)
+    assert sentence_ends(text) == whole
 
 
 def test_languages_know_their_abbreviations() -> None:
@@ -180,12 +192,143 @@ def test_passages_are_as_few_and_as_even_as_sentences_allow(lengths: list[int], 
         assert max(sizes(text, passages)) == min(max(one) for one in every if len(one) == fewest)
 
 
+def test_characters_are_what_people_see() -> None:
+    for text in ("👩‍👩‍👧‍👦", "🇩🇪🇫🇷", "e\u0301\u0301", "ทำ", "नि", "각"):
+        for before in ("", "a ", "é"):
+            starts = {
+                character_start(before + text + "z", place)
+                for place in range(len(before), len(before + text))
+            }
+            expected = {len(before), len(before) + 2} if text == "🇩🇪🇫🇷" else {len(before)}
+            assert starts == expected, (before, text)
+    assert character_start("abc", 3) == 3
+
+
 # Splitting documents by the tokens of a model
+
+
+class Tokens(HashedWords):
+    """An encoder with a tokenizer of the tokenizers package."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._tokenizer = uncut(tokenizer)
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(one.ids) for one in self._tokenizer.encode_batch(list(texts))]
+
+    def token_spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return token_spans(self._tokenizer, texts)
+
+
+@pytest.fixture(scope="module", params=["bytes", "bytes, spaces", "unigram"])
+def trained(request: pytest.FixtureRequest, sample_texts: list[str]) -> Tokens:
+    """Tokenizers as RoBERTa and GPT have (byte-level BPE), ModernBERT (offsets with spaces), XLM-R."""
+    if request.param == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.NFKC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer: Any = trainers.UnigramTrainer(
+            vocab_size=600, unk_token="<unk>", special_tokens=["<unk>"]
+        )
+    else:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(sample_texts[:1000], trainer)
+    if request.param == "bytes":
+        tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    return Tokens(tokenizer)
+
+
+ODD = [
+    "The cat sat. " * 40 + "\n",
+    "The dog ran.\n\n" * 40 + "\n" * 300,
+    "One. " + "\n" * 200 + "Two. " * 50,
+    "เด็กหญิงคนหนึ่งเดินไปที่ตลาดเพื่อซื้อผลไม้และผัก" * 20,
+    "हिन्दी में यह एक लंबा वाक्य है जो समाप्त नहीं होता " * 20,
+    "👩‍👩‍👧‍👦" * 60,
+    "e\u0301" * 200,
+    "The index is a directory. " * 20 + "ﷺ " + "It has files. " * 20,
+    "x" * 900,
+    "\t".join(["cell"] * 400),
+]
+
+
+@pytest.mark.parametrize(("tokens", "overlap"), [(40, 0), (40, 10), (64, 32)])
+def test_any_tokenizer_cuts_well(trained: Tokens, tokens: int, overlap: int) -> None:
+    documents = [Document(str(number), text) for number, text in enumerate(ODD)]
+    split = PassageSplitter(trained, tokens, overlap).split(documents)
+    counts = trained.token_counts(split.contents)
+    assert max(counts) <= tokens
+    assert split.truncated == 0
+    for number, text in enumerate(ODD):
+        mine = split.passages[split.passages[:, 0] == number, 1:].tolist()
+        assert all(begin < end and text[begin:end].strip() for begin, end in mine)
+        assert all(character_start(text, place) == place for span in mine for place in span)
+        # Each goes on behind the one before, and nothing but white space is left out.
+        assert all(one[1] < two[1] for one, two in pairwise(mine))
+        assert not any(text[one[1] : two[0]].strip() for one, two in pairwise(mine))
+        assert not text[: mine[0][0]].strip()
+        assert not text[mine[-1][1] :].strip()
+        needed = -(-trained.token_counts([text])[0] // tokens)
+        assert len(mine) <= 2 * needed + 2 or overlap
+
+
+def test_one_character_of_many_tokens_does_not_break_up_its_document(
+    sample_texts: list[str],
+) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(sample_texts[:1000], trainer)
+    sentence = "It is the house of the king. "
+    text = sentence * 30 + "ﷺ " + sentence * 30  # 33 tokens
+    encoder = Tokens(tokenizer)
+    assert encoder.token_counts(["ﷺ"])[0] > 24
+    plain = PassageSplitter(encoder, 24).split([Document("a", sentence * 60)])
+    split = PassageSplitter(encoder, 24).split([Document("a", text)])
+    assert len(split.contents) <= len(plain.contents) + 4
+    assert split.truncated == 1
+    assert sum(count > 24 for count in encoder.token_counts(split.contents)) == 1
+
+
+def test_long_texts_are_tokenized_in_parts(
+    trained: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["The cat and the dog. " * 300, "", "short", "x" * 5000, "a b\n" * 2000]
+    whole = trained.token_spans(texts)
+    counted: list[int] = []
+
+    def count(some: list[str]) -> list[int]:
+        counted.extend(map(len, some))
+        return trained.token_counts(some)
+
+    assert heads(texts, 0, count) == texts
+    shortened = heads(texts, 20, count)
+    assert [len(one) < len(two) for one, two in zip(shortened, texts, strict=True)] == [
+        True, False, False, False, True
+    ]  # fmt: skip
+    assert max(counted) <= 640
+    for one, two in zip(shortened, texts, strict=True):
+        assert trained._tokenizer.encode(one).ids[:20] == trained._tokenizer.encode(two).ids[:20]
+    monkeypatch.setattr("qsearch.encoding.tokens._STRETCH", 1000)
+    monkeypatch.setattr("qsearch.encoding.tokens._SLICE", 2500)
+    for some, all_, text in zip(trained.token_spans(texts), whole, texts, strict=True):
+        assert abs(len(some) - len(all_)) <= len(text) // 1000
+        if text.isascii() and "x" not in text:
+            words = {tuple(span) for span in all_.tolist()} - {
+                tuple(span) for span in some.tolist()
+            }
+            assert len(words) <= 2 * (len(text) // 1000)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A tiny model of each architecture (three kinds of tokenizers), through torch and ONNX Runtime."""
+    """A tiny model of each architecture, through torch and ONNX Runtime."""
     model = make_tiny(tmp_path_factory.mktemp("tiny"), request.param)
     loaded = SentenceEncoder(model, device="cpu")
     return loaded, OnnxEncoder(export_model(loaded, model))
@@ -267,6 +410,46 @@ def test_titles_stand_before_every_passage() -> None:
     assert split.contents == [document.content]
 
 
+def test_a_title_leaves_half_of_a_passage_to_the_text() -> None:
+    title, text = " ".join(["title"] * 30), " ".join(["word"] * 100)
+    split = PassageSplitter(HashedWords(), 20, 10).split([Document("a", text, title)])
+    assert {content.count("title") for content in split.contents} == {10}
+    assert max(content.count("word") for content in split.contents) == 10
+    assert split.truncated == 1
+    # An overlap is at most half of what is left.
+    spans = [(begin, end) for _, begin, end in split.passages.tolist()]
+    assert all(two[0] - one[0] >= 25 for one, two in pairwise(spans[:-1]))
+
+
+def test_text_without_spaces_overlaps_at_letters() -> None:
+    text = "東京都は日本の首都" * 20
+    spans = np.array([(i, i + 1) for i in range(len(text))])
+    passages = cut_text(text, spans, [len(text)], 20, 5)
+    assert len(passages) == 12
+    assert all(0 < one[1] - two[0] <= 5 for one, two in pairwise(passages))
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([[(0, 1)], []], "spans of 2 texts for 1"),
+        ([[(0, 99_999)] * 30], "within the text"),
+        ([[(0, 1, 2)] * 30], "within the text"),
+        ([[(5, 3)] * 30], "within the text"),
+    ],
+)
+def test_spans_of_other_encoders_are_checked(spans: Any, message: str) -> None:
+    encoder = HashedWords()
+    encoder.token_spans = lambda texts: spans  # type: ignore[method-assign]
+    with pytest.raises(EncoderError, match=message):
+        PassageSplitter(encoder, 8).split([Document("a", "word " * 30)])
+    lists: Any = lambda texts: [  # noqa: E731
+        [match.span() for match in re.finditer("word", text)] for text in texts
+    ]
+    encoder.token_spans = lists  # type: ignore[method-assign]
+    assert len(PassageSplitter(encoder, 8).split([Document("a", "word " * 30)]).contents) == 4
+
+
 class NoTokens:
     """An encoder with no more than it needs."""
 
@@ -290,6 +473,15 @@ def test_what_cannot_be_split_is_refused(tiny_bert: Path, tmp_path: Path) -> Non
         PassageSplitter(bert, 64, 33)
     with pytest.raises(EncoderError, match="does not show its tokens"):
         PassageSplitter(NoTokens(), 20)
+    with pytest.raises(EncoderError, match="no ISO 639 code"):
+        PassageSplitter(bert, 64, language="German")
+    with pytest.raises(EncoderError, match="say how long they are"):
+        Index.build(
+            [{"id": "a", "text": "b"}],
+            tmp_path / "i",
+            encoder=HashedWords(),
+            options=BuildOptions(overlap=5),
+        )
     options = BuildOptions(passages=20)
     with pytest.raises(EncoderError, match="does not show its tokens"):
         Index.build([{"id": "a", "text": "b"}], tmp_path / "i", encoder=NoTokens(), options=options)
@@ -383,6 +575,7 @@ def test_few_candidates_still_give_as_many_documents_as_were_asked_for(
     for result in index.search_batch(QUERIES, 12, method=method, candidates=12):
         assert len({hit.id for hit in result}) == len(result) == 12
         assert [hit.score for hit in result] == sorted((hit.score for hit in result), reverse=True)
+        assert not result.certified
 
 
 def test_arrays_give_documents_and_where_their_passages_are(index: Index) -> None:
@@ -457,6 +650,25 @@ def test_a_resumed_build_equals_an_uninterrupted_one(
         one["settings"].pop("tuning")  # holds times
     assert first == second
     assert verify_index(tmp_path / "index", deep=True).ok
+
+
+def test_passages_that_were_not_written_whole_are_noticed(tmp_path: Path) -> None:
+    options = BuildOptions(passages=20)
+    with pytest.raises(Interrupted):
+        Index.build(
+            interrupted_after(town(4000), 3000),
+            tmp_path / "i",
+            encoder=HashedWords(),
+            options=options,
+        )
+    pending = tmp_path / "i.building" / "segments" / "pending" / "passages.npy"
+    data = pending.read_bytes()
+    pending.write_bytes(data[:-24])
+    with pytest.raises(IndexFormatError, match=r"passages\.npy is missing or too short.*--restart"):
+        Index.build(town(4000), tmp_path / "i", encoder=HashedWords(), options=options)
+    pending.write_bytes(data)
+    with pytest.raises(CorpusError, match="changed since the build was interrupted"):
+        Index.build(town(4), tmp_path / "i", encoder=HashedWords(), options=options)
 
 
 def test_a_document_falls_with_a_passage_that_has_no_vector(tmp_path: Path) -> None:
@@ -675,9 +887,9 @@ def test_a_passage_has_the_vector_that_its_text_has_alone(both: Any, tmp_path: P
     # A passage found by its own text, title included.
     hit = forward.search("The king The queen of the city. It was night; the fire was out!", 1)[0]
     assert hit.id == "2"
-    assert json.loads(json.dumps(forward.settings["passages"])) == {
-        "tokens": 32, "overlap": 8, "language": "en"
-    }  # fmt: skip
+    passages = forward.settings["passages"]
+    assert (passages["tokens"], passages["overlap"], passages["language"]) == (32, 8, "en")
+    assert passages["sentencex"]
 
 
 def test_an_interrupted_build_of_the_format_before_is_refused(tmp_path: Path) -> None:
@@ -686,7 +898,7 @@ def test_an_interrupted_build_of_the_format_before_is_refused(tmp_path: Path) ->
     with sqlite3.connect(tmp_path / "i.building" / "catalog.sqlite") as catalog:
         catalog.execute("PRAGMA user_version = 1")
     catalog.close()
-    with pytest.raises(IndexFormatError, match="of index format 1.*add --restart"):
+    with pytest.raises(IndexFormatError, match="it is of index format 1.*add --restart"):
         Index.build(town(30), tmp_path / "i", encoder=HashedWords())
     options = BuildOptions(restart=True)
     assert len(Index.build(town(30), tmp_path / "i", encoder=HashedWords(), options=options)) == 30

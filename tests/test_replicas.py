@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 
 from qsearch import EncoderError, Index, SentenceEncoder
 from qsearch.encoding.replicas import chosen_devices
@@ -41,6 +44,113 @@ def test_neither_threads_nor_devices_change_a_bit(
     encoder = SentenceEncoder(model, device="cpu")
     whole = encoder.encode_documents(texts)
     assert np.array_equal(encoder.encode_documents(texts[::-1])[::-1], whole)
+
+
+def test_every_copy_runs_on_one_thread(
+    model: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSEARCH_THREADS", "3")
+    encoder = SentenceEncoder(model, device="cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        first = encoder.encode_documents(texts)
+        encoder.encode_queries(texts)
+        for workers in (encoder._replicas._documents, encoder._replicas._queries):
+            pool = workers._pool
+            assert pool is not None
+            barrier = threading.Barrier(pool._max_workers)
+
+            def asked(barrier: threading.Barrier = barrier) -> int:
+                barrier.wait()
+                return torch.get_num_threads()
+
+            waiting = [pool.submit(asked) for _ in range(pool._max_workers)]
+            assert [one.result() for one in waiting] == [1] * pool._max_workers
+        assert torch.get_num_threads() == 4
+        torch.set_num_threads(1)
+        fresh = SentenceEncoder(model, device="cpu")
+        assert np.array_equal(fresh.encode_documents(texts), first)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_that_cannot_be_had_are_named(
+    model: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSEARCH_THREADS", "3")
+    encoder = SentenceEncoder(model, device="cpu")
+    before = torch.get_num_threads()
+    with monkeypatch.context() as patch:
+        start = threading.Thread.start
+        started: list[threading.Thread] = []
+
+        def refuse(thread: threading.Thread) -> None:
+            started.append(thread)
+            if len(started) == 3:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(EncoderError, match="3 threads cannot be had.*QSEARCH_THREADS"):
+            encoder.encode_documents(texts)
+    assert torch.get_num_threads() == before
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert found == [before]
+    assert len(encoder.encode_documents(texts)) == len(texts)
+
+
+def test_a_query_does_not_wait_for_documents(
+    model: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSEARCH_THREADS", "2")
+    encoder = SentenceEncoder(model, device="cpu")
+    expected = encoder.encode_queries(texts[:1])
+    asked = []
+
+    def ask(count: int) -> None:
+        if not asked:
+            thread = threading.Thread(
+                target=lambda: asked.append(encoder.encode_queries(texts[:1]))
+            )
+            thread.start()
+            thread.join()
+
+    encoder.encode_documents(texts, ask)
+    assert np.array_equal(asked[0], expected)
+
+
+def test_a_model_that_cannot_be_copied_still_runs(tiny_bert: Path, texts: list[str]) -> None:
+    class Holder(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()
+
+        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return features
+
+    plain = SentenceTransformer(str(tiny_bert), device="cpu")
+    expected = SentenceEncoder(plain).encode_documents(texts)
+    odd = SentenceTransformer(modules=[*plain, Holder()], device="cpu")
+    assert np.array_equal(SentenceEncoder(odd).encode_documents(texts), expected)
+
+
+def test_a_forked_child_has_threads_of_its_own(tiny_bert: Path) -> None:
+    code = f"""
+import os
+from qsearch import SentenceEncoder
+encoder = SentenceEncoder({str(tiny_bert)!r}, device="cpu")
+expected = encoder.encode_documents(["cat", "dog and bird"])
+child = os.fork()
+if child == 0:
+    same = (encoder.encode_documents(["cat", "dog and bird"]) == expected).all()
+    os._exit(0 if same else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_copies_on_one_processor_share_their_weights(
@@ -135,6 +245,11 @@ def test_all_gpus_of_the_first_kind_are_used(
         ("cuda", [], "no CUDA device for --device cuda"),
         ("cuda:0,cuda:1", [], "no CUDA device"),
         ("cpu,cuda:0", ["A"], "devices of several kinds"),
+        ("cuda:0,cuda:1", ["A", "B"], "devices of several kinds"),
+        ("cuda:7", ["A"], "there are only 1 of them"),
+        ("gpu", ["A"], "no kind of device 'gpu'"),
+        ("auto,auto", ["A"], "no kind of device 'auto'"),
+        ("cuda,", ["A"], "no kind of device ''"),
     ],
 )
 def test_devices_that_cannot_be_are_named(

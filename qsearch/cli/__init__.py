@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -72,8 +74,17 @@ def cli(context: click.Context, quiet: bool) -> None:
     log.setLevel(logging.INFO)
 
 
+def _interrupt(number: int, frame: object) -> None:
+    """Stop orderly at the first Ctrl-C and at once at the second: what was finished is on disk."""
+    signal.signal(number, lambda *ignored: os._exit(130))
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 1 after an error, 2 after a usage error, 130 after Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has other plans
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, _interrupt)
     try:
         result: Any = cli.main(arguments, prog_name="qsearch", standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -83,9 +94,14 @@ def main(arguments: list[str] | None = None) -> None:
         Console().error(str(error))
         code = 1
     except click.exceptions.Abort:
-        Console().error("interrupted; run the same command again to go on where it stopped")
+        Console().error(
+            "interrupted; what was finished is kept: run the same command again to go on"
+        )
         code = 130
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(code)

@@ -288,12 +288,11 @@ def _report(console: Console, report: BuildReport) -> None:
         rows.append(("passages", f"{report.passages:,}"))
     truncated = f"{report.truncated:,}"
     if report.truncated and report.passages is not None:
-        truncated += " have a title too long for its passages; its end is not encoded"
+        truncated += " have a title, or a character, too long for a passage; its end is not encoded"
     elif report.truncated:
-        truncated += (
-            f" are longer than {report.max_length} tokens; what lies behind is not encoded "
-        )
-        truncated += f"(--passages {report.max_length} splits them)"
+        truncated += f" are longer than {report.max_length} tokens; what lies behind is not encoded"
+        if (report.max_length or 0) >= 32:  # a passage must have some room
+            truncated += f" (--passages {report.max_length} splits them)"
     rows.append(("truncated", truncated))
     rows.append(("dimensions", f"{report.dimensions:,}"))
     if report.compared is not None:

@@ -15,6 +15,7 @@ __all__ = ["info"]
 
 
 @click.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path), metavar="[INDEX]")
 @index_option
 @click.option(
     "--format",
@@ -24,13 +25,13 @@ __all__ = ["info"]
     show_default=True,
     help="text for people, json for programs.",
 )
-def info(index: Path | None, format: str) -> None:
+def info(path: Path | None, index: Path | None, format: str) -> None:
     """Show what an index holds: documents, sizes on disk, and the encoder it is tied to."""
     from qsearch.index import Index
     from qsearch.indexing import index_sizes
     from qsearch.kernels import kernel_path, thread_count
 
-    path = find_index(index)
+    path = find_index(path or index)
     with Index.open(path) as opened:
         settings = opened.settings
         identity = opened.encoder_identity
@@ -92,6 +93,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         told = f"{facts['rows']:,}, of at most {passages['tokens']:,} tokens"
         if passages["overlap"]:
             told += f", overlapping by up to {passages['overlap']:,}"
+        told += f", sentences as in {passages['language']!r}"
         rows.append(("passages", told))
     for label in ("rejected", "truncated", "dimensions"):
         rows.append((label, f"{facts[label]:,}"))

@@ -224,8 +224,9 @@ def _records(format: str, name: str, query: str, result: SearchResult) -> list[s
             }
             if hit.title is not None:
                 record["title"] = hit.title
-            record["text"] = hit.text
-            if hit.passage is not None:
+            if hit.passage is None:
+                record["text"] = hit.text
+            else:  # the whole text may be a book
                 record["passage"] = {
                     "begin": hit.passage.begin,
                     "end": hit.passage.end,

@@ -14,10 +14,11 @@ __all__ = ["verify"]
 
 
 @click.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path), metavar="[INDEX]")
 @index_option
 @click.option("--deep", is_flag=True, help="Also derive every code from its float row again.")
 @click.pass_obj
-def verify(console: Console, index: Path | None, deep: bool) -> None:
+def verify(console: Console, path: Path | None, index: Path | None, deep: bool) -> None:
     """Check every checksum of an index; exits 1 if anything is wrong.
 
     Reads all files. What is damaged cannot be mended from the index itself: restore it from a copy,
@@ -26,7 +27,7 @@ def verify(console: Console, index: Path | None, deep: bool) -> None:
     from qsearch.indexing import index_sizes
     from qsearch.store import verify_index
 
-    path = find_index(index)
+    path = find_index(path or index)
     progress = TerminalProgress(console)
     try:
         total = sum(size for name, size in index_sizes(path).items() if name != "catalog.sqlite")

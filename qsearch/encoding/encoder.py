@@ -173,6 +173,7 @@ def load_encoder(
     truncate_dim: int | None = None,
     precision: str = "float32",
     backend: str = "auto",
+    strip: bool = True,
 ) -> Encoder:
     """Load a sentence-transformers model.
 
@@ -190,6 +191,7 @@ def load_encoder(
         truncate_dim: keep only so many components.
         precision: dtype of the weights: ``float32``, ``float16`` or ``bfloat16``.
         backend: one of ``BACKENDS``.
+        strip: remove surrounding whitespace. Only to imitate encoders that do not.
 
     Raises:
         EncoderError: the model cannot be found or loaded, or not by ``backend``.
@@ -220,11 +222,12 @@ def load_encoder(
                 max_length=own.max_length if max_length is None else max_length,
                 truncate_dim=truncate_dim or own.truncate_dim,
                 dimensions=min(truncate_dim or own.dimensions, own.dimensions),
+                strip=strip,
             )
             return OnnxEncoder(export, identity)
         refusal = known_refusal(files) if backend == "auto" else None
         if refusal is not None:
-            _log.warning(_THROUGH_TORCH, refusal)
+            _log.warning(_THROUGH_TORCH, f"{refusal}; --backend onnx tries again")
             with_onnx, device = False, "cpu"
     if with_onnx:
         _log.info("exporting %s to ONNX: the first time takes some seconds", located.name)
@@ -238,6 +241,7 @@ def load_encoder(
         max_length=max_length,
         truncate_dim=truncate_dim,
         precision=precision,
+        strip=strip,
     )
     return _exported(loaded, located.path, backend) if with_onnx else loaded
 
@@ -279,6 +283,7 @@ def load_encoder_of(
         truncate_dim=identity.truncate_dim,
         precision=identity.precision or "float32",
         backend=backend,
+        strip=identity.strip is not False,
     )
 
 

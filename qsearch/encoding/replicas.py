@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,17 +37,26 @@ def chosen_devices(device: str) -> list[str]:
 
     names = [name.strip() for name in device.split(",")]
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kinds = [torch.cuda.get_device_name(number) for number in range(there)]
     if names == ["auto"] and not there:
         return ["cpu"]
-    if any(name.partition(":")[0] == "cuda" for name in names) and not there:
-        raise EncoderError(
-            f"there is no CUDA device for --device {device} (or this torch is a CPU build); "
-            "use --device cpu"
-        )
-    if names in (["auto"], ["cuda"]):
-        kinds = [torch.cuda.get_device_name(number) for number in range(there)]
+    if names in (["auto"], ["cuda"]) and there:
         return [f"cuda:{number}" for number, kind in enumerate(kinds) if kind == kinds[0]]
-    if len({name.partition(":")[0] for name in names}) > 1:
+    found = set()
+    for name in names:
+        try:
+            one = torch.device(name)
+        except RuntimeError:
+            raise EncoderError(
+                f"there is no kind of device {name!r}; give --device as auto, cpu, cuda, or cuda:0,cuda:1"
+            ) from None
+        if one.type == "cuda" and not (one.index or 0) < there:
+            has = f"only {there} of them" if there else "none (or this torch is a CPU build)"
+            raise EncoderError(
+                f"there is no CUDA device for --device {device}: there are {has}; use --device cpu"
+            )
+        found.add((one.type, kinds[one.index or 0] if one.type == "cuda" else ""))
+    if len(found) > 1:
         raise EncoderError(
             f"--device {device} names devices of several kinds, which give vectors that differ in the "
             "last bits; name devices of one kind"
@@ -55,7 +65,7 @@ def chosen_devices(device: str) -> list[str]:
 
 
 class Replicas:
-    """A model and its copies. Safe to share between threads.
+    """A model for queries, and copies of it for documents. Safe to share between threads.
 
     On the CPU copies share their weights, and each runs on one thread: faster than one model on all
     threads, and its results do not depend on how many there are. On several devices each has its own.
@@ -66,69 +76,134 @@ class Replicas:
         """Take a model that is on the first of ``devices``."""
         self._model = model
         self._devices = list(devices)
-        self._on_cpu = self._devices[0].partition(":")[0] == "cpu"
-        self._shared = self._on_cpu and len(self._devices) == 1
+        self._on_cpu = torch_kind(self._devices[0]) == "cpu"
         self._lock = threading.Lock()
+        self._model_lock = threading.Lock()
         self._free: queue.SimpleQueue[SentenceTransformer] = queue.SimpleQueue()
         self._made = 0
-        self._pool: ThreadPoolExecutor | None = None
-        self._threads = 0
+        self._queries = _Workers()
+        self._documents = _Workers()
 
-    def map(
+    def documents(
         self, work: Callable[[SentenceTransformer, Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result]:
-        """Results of ``work`` for all tasks, in their order."""
+        """Results of ``work`` for all tasks, in their order, by all copies."""
 
         def run(task: Task) -> Result:
             model = self._borrowed()
+            if model is None:
+                with self._model_lock:
+                    return work(self._model, task)
             try:
                 return work(model, task)
             finally:
                 self._free.put(model)
 
-        return self._workers().map(run, tasks)
+        one_cpu = self._devices == ["cpu"]
+        threads = thread_count() if one_cpu else len(self._devices)
+        return self._documents.pool(threads, limited=self._on_cpu).map(run, tasks)
 
-    def _borrowed(self) -> SentenceTransformer:
-        """A copy that is not in use: as many threads as may be copies ask for one."""
+    def queries(
+        self, work: Callable[[SentenceTransformer, Task], Result], tasks: Iterable[Task]
+    ) -> Iterator[Result]:
+        """The same by the model itself, which does not wait for documents."""
+
+        def run(task: Task) -> Result:
+            with self._model_lock:
+                return work(self._model, task)
+
+        return self._queries.pool(1, limited=self._on_cpu).map(run, tasks)
+
+    def _borrowed(self) -> SentenceTransformer | None:
+        """A copy that is not in use, made if need be; ``None`` if the model cannot be copied.
+
+        There are as many threads as there may be copies, so none has to wait for one.
+        """
         try:
             return self._free.get_nowait()
         except queue.Empty:
-            with self._lock:
-                number = self._made
-                self._made += 1
-            return self._model if number == 0 else self._copy(number)
+            pass
+        with self._lock, self._model_lock:  # one after the other: copying takes memory
+            device = self._devices[self._made % len(self._devices)]
+            try:
+                copied = self._copy(device)
+            except Exception as error:
+                if device != self._devices[0]:
+                    raise EncoderError(
+                        f"the model cannot be copied to {device} ({type(error).__name__}: {error}); name "
+                        f"one device, as --device {self._devices[0]}"
+                    ) from error
+                return None
+            self._made += 1
+            return copied
 
-    def _copy(self, number: int) -> SentenceTransformer:
-        # A copy of its own, because some models keep tables for the length they saw last.
-        if not self._shared:
-            copied: SentenceTransformer = copy.deepcopy(self._model)
-            return copied.to(self._devices[number % len(self._devices)])
-        tokenizer = getattr(self._model[0], "tokenizer", None)
-        shared = [*self._model.parameters(), *([] if tokenizer is None else [tokenizer])]
-        return copy.deepcopy(self._model, {id(one): one for one in shared})
+    def _copy(self, device: str) -> SentenceTransformer:
+        # Copies of their own, because some models keep tables for the length that they saw last.
+        shared: list[object] = []
+        if (device == self._devices[0] and self._made == 0) or self._devices == ["cpu"]:
+            tokenizer = getattr(self._model[0], "tokenizer", None)
+            shared = [*self._model.parameters(), *([] if tokenizer is None else [tokenizer])]
+        copied: SentenceTransformer = copy.deepcopy(self._model, {id(one): one for one in shared})
+        return copied if device == self._devices[0] else copied.to(device)
 
-    def _workers(self) -> ThreadPoolExecutor:
-        threads = thread_count() if self._shared else len(self._devices)
+
+def torch_kind(device: str) -> str:
+    """``cuda`` of ``cuda:1``."""
+    return device.partition(":")[0]
+
+
+class _Workers:
+    """A pool of threads, made when it is first needed, and anew where another number is wanted."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._made_for = (0, 0)
+
+    def pool(self, threads: int, *, limited: bool) -> ThreadPoolExecutor:
+        """So many threads; ``limited``: of which torch uses no others."""
+        wanted = threads, os.getpid()  # the threads of a process are not in its children
         with self._lock:
-            if self._pool is None or self._threads != threads:
-                self._pool = ThreadPoolExecutor(threads, "qsearch-torch")
-                self._threads = threads
-                if self._on_cpu:
-                    _limit_to_one_thread(self._pool, threads)
+            if self._pool is None or self._made_for != wanted:
+                made = ThreadPoolExecutor(threads, "qsearch-torch")
+                if limited:
+                    _limit_to_one_thread(made, threads)
+                self._pool, self._made_for = made, wanted
             return self._pool
 
 
+_limiting = threading.Lock()
+
+
 def _limit_to_one_thread(pool: ThreadPoolExecutor, threads: int) -> None:
-    """Have torch use one thread in each thread of the pool, and in others as many as before."""
+    """Have torch use one thread in each thread of the pool, and in others as many as before.
+
+    Raises:
+        EncoderError: so many threads cannot be had.
+    """
     import torch
 
-    before = torch.get_num_threads()
     all_there = threading.Barrier(threads)
 
     def limit() -> None:
-        torch.set_num_threads(1)  # for this thread, and for those that begin after it
+        # A thread takes over the number of the process when it first asks, and so must ask before.
+        torch.get_num_threads()
+        torch.set_num_threads(1)  # of this thread, and of those that ask later for the first time
         all_there.wait()
 
-    for done in [pool.submit(limit) for _ in range(threads)]:
-        done.result()
-    torch.set_num_threads(before)
+    with _limiting:
+        before = torch.get_num_threads()
+        complete = False
+        try:
+            for done in [pool.submit(limit) for _ in range(threads)]:
+                done.result()
+            complete = True
+        except RuntimeError as error:
+            raise EncoderError(
+                f"{threads} threads cannot be had ({error}); set QSEARCH_THREADS to fewer"
+            ) from error
+        finally:
+            all_there.abort()  # nobody waits for it any more, or somebody for what will never come
+            torch.set_num_threads(before)
+            if not complete:
+                pool.shutdown(wait=False, cancel_futures=True)

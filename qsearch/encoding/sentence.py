@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from qsearch.encoding.batches import Batch, padded_length, plan_batches
 from qsearch.encoding.encoder import UNNAMED_MODEL, EncoderIdentity
 from qsearch.encoding.models import LocatedModel, locate_model
-from qsearch.encoding.passages import token_spans, uncut
 from qsearch.encoding.replicas import Replicas, chosen_devices
+from qsearch.encoding.tokens import heads, slices, token_spans, uncut
 from qsearch.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -107,7 +107,6 @@ class SentenceEncoder:
         self._tokenizer = self._find_tokenizer()
         self._model.eval()
         self._replicas = Replicas(self._model, devices)
-        self._first = Replicas(self._model, devices[:1]) if len(devices) > 1 else self._replicas
         self._identity: EncoderIdentity | None = None
         self._lock = threading.Lock()  # tokenizers refuse to be used by two threads at once
 
@@ -127,7 +126,9 @@ class SentenceEncoder:
         """How many of ``texts``, as documents, are longer than the maximum length."""
         if not self._max_length:
             return 0
-        return sum(count > self._max_length for count in self.token_counts(texts))
+        prepared = self._heads([self._prepared(text) for text in texts], self._document_prompt)
+        counts = self._token_counts(prepared, self._document_prompt)
+        return sum(count > self._max_length for count in counts)
 
     def identity(self) -> EncoderIdentity:
         """Describe this encoder; hashes every weight the first time."""
@@ -142,9 +143,12 @@ class SentenceEncoder:
         prepared = [self._prepared(text) for text in texts]
         if self._tokenizer is None and self._uncut_tokenizer is not None:
             prepared = [self._document_prompt + text for text in prepared]
-            return [len(one.ids) for one in self._uncut_tokenizer.encode_batch(prepared)]
-        with self._lock:
-            return self._token_counts(prepared, self._document_prompt)
+            return [
+                len(one)
+                for some in slices(prepared)
+                for one in self._uncut_tokenizer.encode_batch(list(some))
+            ]
+        return self._token_counts(prepared, self._document_prompt)
 
     def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Where the tokens of each text begin and end, in characters: (t, 2) each, not cut.
@@ -213,7 +217,7 @@ class SentenceEncoder:
         task: str,
         advance: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
-        prepared = [self._prepared(text) for text in texts]
+        prepared = self._heads([self._prepared(text) for text in texts], prompt)
         embeddings: NDArray[np.float32] | None = None
         if self._tokenizer is None:
             batches = [
@@ -221,8 +225,7 @@ class SentenceEncoder:
                 for start in range(0, len(prepared), 256)
             ]
         else:
-            with self._lock:
-                counts = self._token_counts(prepared, prompt)
+            counts = self._token_counts(prepared, prompt)
             rows_for = self._document_rows if task == "document" else self._query_rows
             lengths = [padded_length(count, self._max_length) for count in counts]
             batches = plan_batches(lengths, rows_for)
@@ -231,8 +234,8 @@ class SentenceEncoder:
             chosen = [prepared[index] for index in batch.indices]
             return batch, self._forward(model, chosen, batch, prompt, task)
 
-        replicas = self._replicas if task == "document" else self._first
-        for batch, values in replicas.map(run, batches):
+        on = self._replicas.documents if task == "document" else self._replicas.queries
+        for batch, values in on(run, batches):
             if embeddings is None:
                 embeddings = np.empty((len(prepared), values.shape[1]), dtype=np.float32)
             embeddings[list(batch.indices)] = values
@@ -289,16 +292,25 @@ class SentenceEncoder:
     def _token_counts(self, texts: list[str], prompt: str) -> list[int]:
         if self._tokenizer is None or not texts:
             return [0] * len(texts)
-        ids = self._tokenizer(
-            [prompt + text for text in texts],
-            add_special_tokens=True,
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        return [len(one) for one in ids]
+        counts: list[int] = []
+        for some in slices([prompt + text for text in texts]):
+            with self._lock:
+                ids = self._tokenizer(
+                    list(some),
+                    add_special_tokens=True,
+                    truncation=False,
+                    padding=False,
+                    return_attention_mask=False,
+                    return_token_type_ids=False,
+                    verbose=False,
+                )["input_ids"]
+            counts += [len(one) for one in ids]
+        return counts
+
+    def _heads(self, texts: list[str], prompt: str) -> list[str]:
+        if self._tokenizer is None:
+            return texts
+        return heads(texts, self._max_length, lambda some: self._token_counts(some, prompt))
 
     def _find_tokenizer(self) -> Any:
         """The tokenizer, where texts are tokenized in the standard way; else ``None``."""

@@ -7,6 +7,7 @@ durable chunk is never encoded again.
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,13 @@ from qsearch.errors import (
     IndexWriteError,
     QueryError,
 )
-from qsearch.indexing.chunks import ChunkMaker, chunk_digest, chunk_records, read_chunks
+from qsearch.indexing.chunks import (
+    ChunkMaker,
+    chunk_characters,
+    chunk_digest,
+    chunk_records,
+    read_chunks,
+)
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.pipeline import Pipeline
 from qsearch.indexing.rejects import check_writable, write_rejects
@@ -116,6 +123,10 @@ class _Build:
         if self.options.passages is not None and self.embeddings is not None:
             raise EncoderError(
                 "documents cannot be split into passages where their embeddings are given; leave one out"
+            )
+        if self.options.passages is None and self.options.overlap:
+            raise EncoderError(
+                "an overlap is one of passages; say how long they are, or leave it out"
             )
         total = self._survey()
         if load_encoder is not None:
@@ -228,6 +239,7 @@ class _Build:
             "dimensions": self.dimensions,
             "embeddings given": self.embeddings is not None,
             "records in a chunk": chunk_records(given=self.embeddings is not None),
+            "characters in a chunk": chunk_characters(passages=self.splitter is not None),
             "segment rows": self.options.segment_rows,
             "passages": self._passages(),
         }
@@ -243,6 +255,7 @@ class _Build:
             "tokens": options.passages,
             "overlap": options.overlap,
             "language": options.language,
+            "sentencex": importlib.metadata.version("sentencex"),
         }
 
     def _keep_contract(self, writer: IndexWriter) -> None:

@@ -22,6 +22,7 @@ from qsearch.store.writer import Chunk, IndexWriter
 __all__ = [
     "ChunkMaker",
     "SplitChunk",
+    "chunk_characters",
     "chunk_digest",
     "chunk_records",
     "invalid_record",
@@ -37,8 +38,8 @@ _CHUNK_ROWS = 4096
 _CHUNK_CHARACTERS = 1 << 25
 """A chunk of long texts ends earlier, so that memory stays bounded by characters too."""
 
-_CHUNK_PASSAGE_CHARACTERS = 1 << 20
-"""The same where all of a text is encoded, in passages, and not only its beginning."""
+_CHUNK_PASSAGE_CHARACTERS = 1 << 18
+"""The same where all of a text is encoded, in passages, and not only its beginning: some ten seconds."""
 
 _SAMPLE = 16
 _SAMPLE_TOLERANCE = 5e-4
@@ -66,6 +67,11 @@ def chunk_records(*, given: bool) -> int:
     return _CHUNK_ROWS if given else _CHUNK_RECORDS
 
 
+def chunk_characters(*, passages: bool) -> int:
+    """Characters after which a chunk ends, where documents are split into ``passages`` or not."""
+    return _CHUNK_PASSAGE_CHARACTERS if passages else _CHUNK_CHARACTERS
+
+
 def read_chunks(
     corpus: Corpus | None, embeddings: Embeddings | None, *, passages: bool = False
 ) -> Iterator[list[Record]]:
@@ -76,7 +82,7 @@ def read_chunks(
         count = embeddings.rows if embeddings is not None else 0
         records = (Document(str(row), "") for row in range(count))
     count = chunk_records(given=embeddings is not None)
-    most = _CHUNK_PASSAGE_CHARACTERS if passages else _CHUNK_CHARACTERS
+    most = chunk_characters(passages=passages)
     # Not bound to a name here: a chunk must be gone before the next one is read.
     yield from iter(lambda: _take(records, count, most), [])
 

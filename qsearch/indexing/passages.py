@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,13 +11,20 @@ from numpy.typing import NDArray
 
 from qsearch.documents import Document
 from qsearch.encoding import Encoder, TokenEncoder
-from qsearch.encoding.passages import DEFAULT_LANGUAGE, cut_text, sentence_ends
+from qsearch.encoding.passages import (
+    DEFAULT_LANGUAGE,
+    character_start,
+    cut_text,
+    sentence_ends,
+)
 from qsearch.errors import EncoderError
 
 __all__ = ["PassageSplitter", "SplitDocuments"]
 
+Passage = tuple[int, int]
+"""Begin and end, in characters of a document's text."""
+
 _LEAST_ROOM = 8
-_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,11 @@ class PassageSplitter:
         self._encoder: TokenEncoder = encoder
         self._tokens = tokens
         self._overlap = overlap
-        self._language = language
+        self._language = re.split("[-_]", language.lower())[0]
+        if not re.fullmatch("[a-z]{2,3}", self._language):
+            raise EncoderError(
+                f"{language!r} is no ISO 639 code of a language; give --language as en, de, pt, ..."
+            )
         (self._around,) = encoder.token_counts([""])
         if tokens < self._around + _LEAST_ROOM:
             raise EncoderError(
@@ -83,62 +95,100 @@ class PassageSplitter:
     def split(self, documents: Sequence[Document]) -> SplitDocuments:
         """Split those documents that are longer than a passage."""
         plans = self._plans(documents)
-        waiting = plans
-        for _ in range(_ATTEMPTS):
-            contents = [plan.contents() for plan in waiting]
-            counts = iter(self._encoder.token_counts([one for some in contents for one in some]))
-            for plan, some in zip(waiting, contents, strict=True):
-                plan.longest = max(next(counts) for _ in some)
-            # Alone, a passage may have more tokens than within its text.
-            waiting = [plan for plan in waiting if plan.longest > self._tokens and plan.room > 1]
-            if not waiting:
-                break
-            for plan in waiting:
-                if not plan.whole:
-                    plan.room = max(1, plan.room - (plan.longest - self._tokens))
-                self._cut(plan)
-        contents = [plan.contents() for plan in plans]
+        waiting = [(plan, passage) for plan in plans for passage in plan.passages]
+        while waiting:
+            counts = self._encoder.token_counts([plan.content(one) for plan, one in waiting])
+            for (plan, passage), count in zip(waiting, counts, strict=True):
+                plan.counts[passage] = count
+            # Alone, a passage may have more tokens than within its text: it is cut once more.
+            waiting = [
+                (plan, piece)
+                for (plan, passage), count in zip(waiting, counts, strict=True)
+                if count > self._tokens
+                for piece in self._cut_again(plan, passage, count - self._tokens)
+            ]
         return SplitDocuments(
-            [one for some in contents for one in some],
+            [plan.content(one) for plan in plans for one in plan.passages],
             np.array(
-                [
-                    (number, *passage)
-                    for number, plan in enumerate(plans)
-                    for passage in plan.passages
-                ],
+                [(number, *one) for number, plan in enumerate(plans) for one in plan.passages],
                 dtype=np.int64,
             ).reshape(-1, 3),
-            sum(plan.longest > self._tokens or plan.title_cut for plan in plans),
+            sum(
+                plan.title_cut or max(plan.counts[one] for one in plan.passages) > self._tokens
+                for plan in plans
+            ),
         )
 
+    def _spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """``token_spans``, whoever wrote it."""
+        told = self._encoder.token_spans(texts)
+        if len(told) != len(texts):
+            raise EncoderError(f"token_spans gave spans of {len(told)} texts for {len(texts)}")
+        found = []
+        for text, one in zip(texts, told, strict=True):
+            spans = np.asarray(one, dtype=np.int64)
+            good = not len(one) or (
+                spans.shape == (len(one), 2)
+                and 0 <= spans.min() <= spans.max() <= len(text)
+                and bool((spans[:, 0] <= spans[:, 1]).all())
+            )
+            if not good:
+                raise EncoderError(
+                    "token_spans must give (begin, end) within the text for each token; for a text of "
+                    f"{len(text)} characters it gave {spans.tolist()[:3]} ..."
+                )
+            found.append(spans.reshape(len(one), 2))
+        return found
+
     def _plans(self, documents: Sequence[Document]) -> list[_Plan]:
-        spans = self._encoder.token_spans([document.text for document in documents])
-        titles = self._encoder.token_spans([document.title or "" for document in documents])
+        spans = self._spans([document.text for document in documents])
+        titles = self._spans([document.title or "" for document in documents])
         plans = []
         for document, text_spans, title_spans in zip(documents, spans, titles, strict=True):
-            plan = _Plan(document, document.title or "", text_spans)
-            plans.append(plan)
             room = self._tokens - self._around
-            if len(title_spans) + len(text_spans) <= room:
-                plan.room = room - len(title_spans)
-                continue  # whole, unless counting says otherwise
-            most = room // 2 if len(text_spans) else room
-            if len(title_spans) > most:
-                plan.title = plan.title[: int(title_spans[most, 0])].rstrip()
-                plan.title_cut = True
-            plan.room = room - min(len(title_spans), most)
-            self._cut(plan)
+            plan = _Plan(document, text_spans, room - len(title_spans))
+            if plan.room < len(text_spans):
+                self._shorten_title(plan, title_spans)
+                plan.passages = self._cut(plan, 0, len(document.text), plan.room)
+                plan.whole = False
+            plans.append(plan)
         return plans
 
-    def _cut(self, plan: _Plan) -> None:
-        plan.whole = False
-        if not len(plan.spans):
-            return
+    def _shorten_title(self, plan: _Plan, spans: NDArray[np.int64]) -> None:
+        """Leave half of a passage, or all of it where there is no text, to the title."""
+        room = self._tokens - self._around
+        most = room // 2 if len(plan.spans) else room
+        if len(spans) > most:
+            plan.title = plan.title[: character_start(plan.title, int(spans[most, 0]))].rstrip()
+            plan.title_cut = True
+            plan.room = room - most
+
+    def _cut_again(self, plan: _Plan, passage: tuple[int, int], excess: int) -> list[Passage]:
+        """Replace a passage that is too long by pieces of it, and return them; none if it has none."""
+        begin, end = passage
+        size = int(((plan.spans[:, 0] < end) & (plan.spans[:, 1] > begin)).sum())
+        if plan.whole:
+            self._shorten_title(plan, self._spans([plan.title])[0])
+            plan.whole = False
+        pieces = self._cut(plan, begin, end, max(1, min(size, plan.room) - excess))
+        if pieces == [passage]:
+            return []
+        place = plan.passages.index(passage)
+        plan.passages[place : place + 1] = pieces
+        return pieces
+
+    def _cut(self, plan: _Plan, begin: int, end: int, most: int) -> list[Passage]:
+        """Cut a part of a document's text into passages of so many tokens."""
         text = plan.document.text
+        # Some tokens begin with the white space before a passage.
+        spans = plan.spans[(plan.spans[:, 0] < end) & (plan.spans[:, 1] > begin)]
+        spans = spans.clip(begin, end) - begin
         if plan.ends is None:
             plan.ends = sentence_ends(text, self._language)
-        overlap = min(self._overlap, plan.room // 2)
-        plan.passages = cut_text(text, plan.spans, plan.ends, plan.room, overlap)
+        ends = [one - begin for one in plan.ends if begin < one < end]
+        overlap = min(self._overlap, most // 2)
+        found = cut_text(text[begin:end], spans, ends, most, overlap)
+        return [(begin + first, begin + last) for first, last in found]
 
 
 @dataclass(slots=True)
@@ -147,35 +197,33 @@ class _Plan:
 
     Attributes:
         document: what is split.
-        title: what is put before each passage.
         spans: of the tokens of the text.
         room: tokens that a passage may have of the text.
+        title: what is put before each passage.
+        title_cut: whether the title was too long.
+        whole: whether the document is a single passage, encoded as it would be without any.
         ends: of sentences, where they were needed.
         passages: begin and end of each.
-        whole: whether the document is a single passage.
-        title_cut: whether the title was too long.
-        longest: tokens of the longest passage, counted.
+        counts: tokens of each passage as it is encoded.
     """
 
     document: Document
-    title: str
     spans: NDArray[np.int64]
-    room: int = 0
-    ends: list[int] | None = None
-    passages: list[tuple[int, int]] = field(default_factory=list)
-    whole: bool = True
+    room: int
+    title: str = ""
     title_cut: bool = False
-    longest: int = 0
+    whole: bool = True
+    ends: list[int] | None = None
+    passages: list[Passage] = field(default_factory=list)
+    counts: dict[Passage, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.title = self.document.title or ""
         self.passages = [(0, len(self.document.text))]
 
-    def contents(self) -> list[str]:
-        """The texts to encode, made as ``Document.content`` is."""
+    def content(self, passage: Passage) -> str:
+        """The text to encode, made as ``Document.content`` is."""
         if self.whole:
-            return [self.document.content]
-        text = self.document.text
-        return [
-            f"{self.title} {text[begin:end]}".rstrip() if self.title else text[begin:end]
-            for begin, end in self.passages
-        ]
+            return self.document.content
+        text = self.document.text[passage[0] : passage[1]]
+        return f"{self.title} {text}".rstrip() if self.title else text

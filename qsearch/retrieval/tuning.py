@@ -38,6 +38,8 @@ __all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "Curve", "Plan", "Point", "Tuning", "
 
 FROM_DOCUMENTS = "documents and middles between two, each left out of its own results"
 
+FROM_PASSAGES = "passages and middles between two, their documents left out of the results"
+
 CONFIDENCE = 0.95
 _JUDGED_QUERIES = 100
 """A recall that was asked for is to be reached by the mean over so many queries, not only by the mean
@@ -212,6 +214,8 @@ def measure(
     own = None
     groups = np.zeros(0 if queries is None else len(queries), dtype=np.int64)
     if queries is None:
+        if documents.split:
+            measured_on = FROM_PASSAGES
         queries, own, groups = _made_of_documents(pieces, total)
     exact, cascade = ExactSearch(pieces, release=True), Cascade(segments)
     deepest = depths[-1]

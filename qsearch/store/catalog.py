@@ -179,6 +179,8 @@ class Catalog:
     def create(cls, directory: Path) -> Catalog:
         """Open a staging catalog for writing and lock it, creating it where there is none.
 
+        One that is there may be of another version, which can be read and not written.
+
         Raises:
             IndexWriteError: the file system refuses.
             sqlite3.OperationalError: another process holds the lock.
@@ -205,11 +207,6 @@ class Catalog:
         catalog = cls(path, connection)
         try:
             catalog._check_version()
-            if catalog.version != FORMAT_VERSION:
-                raise IndexFormatError(
-                    f"the interrupted build in {directory} is of index format {catalog.version}, which "
-                    "this qsearch reads and does not write; add --restart to begin anew"
-                )
         except BaseException:
             catalog.close()
             raise

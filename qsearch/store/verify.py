@@ -217,7 +217,7 @@ def _check_passages(catalog: Catalog, directory: Path, entry: SegmentEntry) -> I
         documents = catalog.documents((entry.first_document + some[:, 0]).tolist())
         for row, (number, begin, end) in enumerate(some.tolist(), start):
             length = len(documents[entry.first_document + number].text)
-            if not 0 <= begin <= end <= length:
+            if not 0 <= begin <= end <= length or (begin == end and length):
                 yield (
                     f"{PASSAGES.name}: row {row} is from {begin} to {end} in a text of {length} characters"
                 )

@@ -30,7 +30,14 @@ from qsearch.errors import (
     IndexFormatError,
 )
 from qsearch.store.catalog import Catalog, FileEntry
-from qsearch.store.format import HEADER_BYTES, PASSAGES, SEGMENTS, raw_bytes, staging_path
+from qsearch.store.format import (
+    FORMAT_VERSION,
+    HEADER_BYTES,
+    PASSAGES,
+    SEGMENTS,
+    raw_bytes,
+    staging_path,
+)
 from qsearch.store.publish import replace_directory, sync_directory, sync_file
 from qsearch.store.segment import Segment, file_checksum, write_arrays
 from qsearch.store.staging import (
@@ -150,6 +157,10 @@ class IndexWriter:
             catalog = lock_staging(staging)
         remove_leftovers(target)
         try:
+            if catalog.version != FORMAT_VERSION:
+                raise IndexFormatError(
+                    unusable(staging, f"it is of index format {catalog.version}")
+                )
             writer = cls(target, staging, catalog, segment_rows, replace, passages)
             writer._resume(build)
         except BaseException:
@@ -167,7 +178,8 @@ class IndexWriter:
             )
             if differing:
                 changes = "; ".join(
-                    f"{key} was {json.dumps(earlier.get(key))}, is {json.dumps(build.get(key))}"
+                    f"{key} was {json.dumps(earlier.get(key), sort_keys=True)}, "
+                    f"is {json.dumps(build.get(key), sort_keys=True)}"
                     for key in differing
                 )
                 raise IndexExists(

@@ -24,6 +24,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.version import __version__
 
 __all__ = [
     "GRAPH",
@@ -55,6 +57,8 @@ _MANIFEST = "manifest.json"
 _FORMAT = 2
 
 _READ = 1 << 20
+
+_REFUSAL_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,16 @@ def find_export_of(files: str) -> ExportedModel | None:
 def known_refusal(files: str) -> str | None:
     """Why the model of a folder could not be exported when that was tried, by the same libraries.
 
+    After a day nobody knows any more: it may have been for another reason.
+
     Args:
         files: see ``files_digest``.
     """
     try:
-        told = json.loads(_refusal_entry(files).read_text(encoding="utf-8"))
-        return str(told["reason"])
+        entry = _refusal_entry(files)
+        if time.time() - entry.stat().st_mtime > _REFUSAL_SECONDS:
+            return None
+        return str(json.loads(entry.read_text(encoding="utf-8"))["reason"])
     except (OSError, ValueError, KeyError, TypeError, importlib.metadata.PackageNotFoundError):
         return None
 
@@ -256,15 +264,11 @@ def _model_entry(digest: str) -> Path:
 
 def _refusal_entry(files: str) -> Path:
     names = (
-        "onnxruntime",
-        "tokenizers",
-        "torch",
+        "onnx", "onnx-ir", "onnxruntime", "onnxscript", "sentence-transformers", "tokenizers", "torch",
         "transformers",
-        "sentence-transformers",
-        "onnxscript",
-    )
+    )  # fmt: skip
     versions = {name: importlib.metadata.version(name) for name in names}
-    told = [files, versions, _FORMAT, _machine()]
+    told = [files, versions, __version__, _FORMAT, _machine()]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
     return cache_folder() / "onnx" / "refused" / digest
 

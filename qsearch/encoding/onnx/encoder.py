@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 from qsearch.encoding.batches import Batch, by_length, plan_batches
 from qsearch.encoding.encoder import EncoderIdentity
 from qsearch.encoding.onnx.cache import GRAPH, TOKENIZER, ExportedModel, library_versions
-from qsearch.encoding.passages import token_spans, uncut
+from qsearch.encoding.tokens import heads, slices, token_spans, uncut
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
 __all__ = ["OnnxEncoder"]
 
@@ -120,7 +121,7 @@ class OnnxEncoder:
             self._tokenizer.enable_truncation(told.max_length)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._pool_threads = 0
+        self._pool_for = (0, 0)
 
     # The Encoder protocol
 
@@ -141,15 +142,13 @@ class OnnxEncoder:
 
     def truncated(self, texts: Sequence[str]) -> int:
         """How many of ``texts``, as documents, are longer than the maximum length."""
-        encodings = self._tokenize(texts, self._document_prompt)
-        return sum(bool(encoding.overflowing) for encoding in encodings)
+        return sum(cut for _, cut in self._tokenize(texts, self._document_prompt))
 
     # The TokenEncoder protocol
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has as a document, not cut."""
-        prepared = self._prepared(texts, self._document_prompt)
-        return [len(one) for one in self._uncut_tokenizer.encode_batch(prepared)]
+        return self._uncut_counts(self._prepared(texts, self._document_prompt))
 
     def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Where the tokens of each text begin and end, in characters: (t, 2) each, not cut."""
@@ -173,9 +172,9 @@ class OnnxEncoder:
             " ".join(generator.choice(_TRIAL_WORDS, size=n))
             for n in (1, 2, 3, 5, 8, 13, 21, 34, 55)
         ]
-        for encoding in self._tokenize(texts, self._document_prompt):
-            rows = [generator.permutation(encoding.ids).tolist() for _ in range(12)]
-            length = len(encoding.ids)
+        for ids, _ in self._tokenize(texts, self._document_prompt):
+            rows = [generator.permutation(ids).tolist() for _ in range(12)]
+            length = len(ids)
             found = set()
             for count in (2, 3, 4):
                 batch = Batch(tuple(range(count)), length, count)
@@ -187,14 +186,23 @@ class OnnxEncoder:
 
     def token_ids(self, text: str) -> list[int]:
         """The tokens that a text becomes as a document."""
-        return list(self._tokenize([text], self._document_prompt)[0].ids)
+        return self._tokenize([text], self._document_prompt)[0][0]
 
     # Encoding
 
-    def _tokenize(self, texts: Sequence[str], prompt: str) -> list[Encoding]:
+    def _tokenize(self, texts: Sequence[str], prompt: str) -> list[tuple[list[int], bool]]:
+        """The tokens of each text, and whether there would be more without the maximum length."""
         prepared = self._prepared(texts, prompt)
-        with self._lock:
-            return list(self._tokenizer.encode_batch(prepared))
+        found: list[tuple[list[int], bool]] = []
+        for some in slices(heads(prepared, self._identity.max_length or 0, self._uncut_counts)):
+            with self._lock:
+                encodings = self._tokenizer.encode_batch(list(some))
+            found += [(one.ids, bool(one.overflowing)) for one in encodings]
+        return found
+
+    def _uncut_counts(self, prepared: list[str]) -> list[int]:
+        tokenizer = self._uncut_tokenizer
+        return [len(one) for some in slices(prepared) for one in tokenizer.encode_batch(list(some))]
 
     def _prepared(self, texts: Sequence[str], prompt: str) -> list[str]:
         strip = self._identity.strip is not False
@@ -212,7 +220,7 @@ class OnnxEncoder:
         plan: Callable[[Sequence[int]], list[Batch]],
         advance: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
-        ids = [encoding.ids for encoding in self._tokenize(texts, prompt)]
+        ids = [one for one, _ in self._tokenize(texts, prompt)]
         embeddings = np.zeros((len(texts), self._identity.dimensions), dtype=np.float32)
         batches = plan([len(one) for one in ids])
 
@@ -231,9 +239,10 @@ class OnnxEncoder:
     def _workers(self, threads: int) -> ThreadPoolExecutor:
         """Threads that all calls share: batches of a second call fill in where a first one ends."""
         with self._lock:
-            if self._pool is None or self._pool_threads != threads:
+            wanted = threads, os.getpid()  # the threads of a process are not in its children
+            if self._pool is None or self._pool_for != wanted:
                 self._pool = ThreadPoolExecutor(threads, "qsearch-encode")
-                self._pool_threads = threads
+                self._pool_for = wanted
             return self._pool
 
     def _forward(self, ids: list[list[int]], batch: Batch) -> NDArray[np.float32] | None:

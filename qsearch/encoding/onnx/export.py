@@ -63,7 +63,7 @@ class ExportRefused(Exception):
     """The model cannot be exported, or the export does not do the same; says why.
 
     Attributes:
-        final: whether another try would end alike.
+        final: whether that is because of the model, so that another try would end alike.
     """
 
     def __init__(self, reason: str, *, final: bool = True) -> None:
@@ -100,7 +100,7 @@ def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel
     try:
         with new_export(identity, folder) as made:
             (made.folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-            reasons = []
+            reasons: list[ExportRefused] = []
             for traced in (True, False):
                 try:
                     _write_graph(encoder.model, made.folder, traced=traced)
@@ -108,8 +108,11 @@ def export_model(encoder: SentenceEncoder, folder: Path | None) -> ExportedModel
                     worst = _compare(encoder.model, export)
                     return made.publish(worst, rows_may_vary=OnnxEncoder(export).rows_may_vary())
                 except ExportRefused as reason:
-                    reasons.append(str(reason))
-            raise ExportRefused("; ".join(dict.fromkeys(reasons)))
+                    reasons.append(reason)
+            raise ExportRefused(
+                "; ".join(dict.fromkeys(map(str, reasons))),
+                final=all(reason.final for reason in reasons),
+            )
     except OSError as error:
         raise ExportRefused(f"the cache cannot be written ({error})", final=False) from error
 
@@ -157,9 +160,21 @@ def _write_graph(model: SentenceTransformer, folder: Path, *, traced: bool) -> N
             onnxruntime.InferenceSession(plain, session, providers=["CPUExecutionProvider"])
         except Exception as error:  # torch and onnxruntime raise nearly anything here
             first = (str(error).strip().splitlines() or [""])[0][:200]
+            # What the exporter cannot do looks like what the machine cannot: only the first would last.
             raise ExportRefused(
-                f"it cannot be exported ({type(error).__name__}: {first})"
+                f"it cannot be exported ({type(error).__name__}: {first})",
+                final=not _may_pass(error),
             ) from error
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is one of disk or memory, or of onnxruntime."""
+    while error is not None:
+        here = type(error).__module__
+        if isinstance(error, OSError | MemoryError) or here.startswith("onnxruntime"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _pipeline(model: SentenceTransformer) -> Any:
