@@ -32,6 +32,7 @@ from qsearch import (
     SentenceEncoder,
     verify_index,
 )
+from qsearch.codes import unit_rows
 from qsearch.encoding import Encoder, TokenEncoder
 from qsearch.encoding.onnx.encoder import OnnxEncoder
 from qsearch.encoding.onnx.export import export_model
@@ -40,11 +41,12 @@ from qsearch.encoding.tokens import heads, token_spans, uncut
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.retrieval import measure
 from qsearch.retrieval.documents import DocumentRows
+from qsearch.retrieval.tuning import FROM_PASSAGES
 from qsearch.store.segment import Segment
 from tests.encoders import ARCHITECTURES, WORDS, HashedWords, make_tiny
 from tests.test_build import Interrupted, contents, interrupted_after
 from tests.test_exact import segment_of
-from tests.test_recall import world
+from tests.test_recall import DIMENSIONS, world
 
 # Cutting
 
@@ -789,47 +791,50 @@ def test_rows_and_documents_know_each_other() -> None:
 @pytest.mark.parametrize("own", [True, False])
 def test_recall_is_measured_for_documents(own: bool) -> None:
     """By hand: the best row of each document, and how many candidates it takes to find it."""
-    rows = world(4000, 1)
+    noise = np.random.default_rng(3).standard_normal((4000, DIMENSIONS)) * 0.04
+    rows = unit_rows(np.repeat(world(1000, 1), 4, axis=0) + noise)[0]  # passages are alike
     segments = segments_with_passages(rows, 4, 2)
     queries = None if own else world(60, 2)
     tuning = measure(segments, queries, "test", lambda count: None)
     assert tuning is not None
     assert tuning.documents == 1000
-    curve = next(one for one in tuning.curves if one.k == 10)
-    candidates = curve.points[0].candidates
+    assert [curve.k for curve in tuning.curves] == [1, 3, 10, 30, 100]
+    assert tuning.measured_on == (FROM_PASSAGES if own else "test")
     signs = rows > 0
     halves = np.repeat([0, 1], 2000)
 
-    def recall(query: np.ndarray, left_out: list[int]) -> float:
+    def recalls(query: np.ndarray, left_out: list[int]) -> list[float]:
+        """For each depth, at the first number of candidates."""
         usable = ~np.isin(np.arange(4000) // 4, left_out)
         scores, distances = rows.astype(np.float64) @ query, ((query > 0) != signs).sum(axis=1)
         best: dict[int, int] = {}
         for row in np.argsort(-scores, kind="stable"):
-            if usable[row] and len(best) < 10:
+            if usable[row] and len(best) < 100:
                 best.setdefault(row // 4, row)
-        found: set[int] = set()
+        nearest = []
         for half in (0, 1):
             here = np.flatnonzero((halves == half) & usable)
-            found |= set(here[np.argsort(distances[here], kind="stable")][:candidates].tolist())
-        return len(found & set(best.values())) / 10
+            nearest.append(here[np.argsort(distances[here], kind="stable")])
+        found = []
+        for curve in tuning.curves:
+            chosen = np.concatenate([one[: curve.points[0].candidates] for one in nearest])
+            found.append(np.isin(list(best.values())[: curve.k], chosen).mean())
+        return found
 
     if queries is not None:
-        expected = np.mean([recall(query, []) for query in queries])
-    else:  # the worse of documents and middles between two
+        expected = np.mean([recalls(query, []) for query in queries], axis=0)
+    else:  # the worse of passages and middles between two
         chosen = np.unique(np.linspace(0, 3999, 250).round().astype(int))
         others = chosen[np.random.default_rng(0).permutation(250)]
-        expected = min(
-            np.mean([recall(rows[one], [one // 4]) for one in chosen]),
-            np.mean(
-                [
-                    recall(rows[one] + rows[two], [one // 4, two // 4])
-                    for one, two in zip(chosen, others, strict=True)
-                ]
-            ),
-        )
+        alone = [recalls(rows[one], [one // 4]) for one in chosen]
+        middles = [
+            recalls(rows[one] + rows[two], [one // 4, two // 4])
+            for one, two in zip(chosen, others, strict=True)
+        ]
+        expected = np.minimum(np.mean(alone, axis=0), np.mean(middles, axis=0))
     # The curve also counts what the int8 codes lose: next to nothing.
-    assert curve.points[0].recall == pytest.approx(float(expected), abs=0.002)
-    assert curve.points[-1].recall > 0.97
+    measured = [curve.points[0].recall for curve in tuning.curves]
+    assert measured == pytest.approx(expected, abs=0.002)
 
 
 def test_a_recall_that_is_asked_for_is_reached_for_documents(tmp_path: Path) -> None:
