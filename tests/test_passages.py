@@ -315,6 +315,10 @@ def test_long_texts_are_tokenized_in_parts(
         True, False, False, False, True
     ]  # fmt: skip
     assert max(counted) <= 640
+    # Only a head with more tokens than count is as good as the whole.
+    assert [heads(texts[:1], 20, lambda some, n=n: [n])[0] == texts[0] for n in (20, 21)] == [  # type: ignore[misc]
+        True, False
+    ]  # fmt: skip
     for one, two in zip(shortened, texts, strict=True):
         assert trained._tokenizer.encode(one).ids[:20] == trained._tokenizer.encode(two).ids[:20]
     monkeypatch.setattr("qsearch.encoding.tokens._STRETCH", 1000)
