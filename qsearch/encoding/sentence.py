@@ -105,7 +105,6 @@ class SentenceEncoder:
         self._query_prompt = own[0] if query_prompt is None else query_prompt
         self._document_prompt = own[1] if document_prompt is None else document_prompt
         self._tokenizer = self._find_tokenizer()
-        self._model.eval()
         self._replicas = Replicas(self._model, devices)
         self._identity: EncoderIdentity | None = None
         self._lock = threading.Lock()  # tokenizers refuse to be used by two threads at once
@@ -268,6 +267,7 @@ class SentenceEncoder:
                 key: value.to(model.device) if isinstance(value, torch.Tensor) else value
                 for key, value in features.items()
             }
+            model.eval()  # whoever gave it may have trained it meanwhile
             with torch.inference_mode():
                 output = model(features, task=task)["sentence_embedding"]
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
