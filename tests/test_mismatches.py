@@ -26,7 +26,7 @@ from qsearch.encoding.onnx.cache import ExportedModel, find_export
 from qsearch.encoding.onnx.encoder import OnnxEncoder
 from tests.encoders import ARCHITECTURES, make_tiny
 
-PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}
+PROMPTS: dict[str, Any] = {"query_prompt": "query: ", "document_prompt": "passage: "}
 WEIGHTS = "the weights differ"
 TOKENIZER = "the tokenizer's definition differs"
 CONFIGURATION = "the configuration of the model or its modules differs"
@@ -97,7 +97,7 @@ def module(change: Callable[[Any], list[Any]]) -> Plant:
         from sentence_transformers import SentenceTransformer
 
         modules = change(list(SentenceTransformer(str(model), device="cpu")))
-        return SentenceEncoder(SentenceTransformer(modules=modules, device="cpu"), **PROMPTS)  # type: ignore[arg-type]
+        return SentenceEncoder(SentenceTransformer(modules=modules, device="cpu"), **PROMPTS)
 
     return plant
 
@@ -212,7 +212,7 @@ def foreign_export(swap: str) -> Plant:
         if swap == "tokenizer.json":
             edited_json(folder, swap, swapped_pieces)
         mixed = ExportedModel(folder, found.identity, 1.0, rows_may_vary=True)
-        return OnnxEncoder(mixed, replace(found.identity, **PROMPTS))  # type: ignore[arg-type] # by name
+        return OnnxEncoder(mixed, replace(found.identity, **PROMPTS))
 
     return plant
 
@@ -344,19 +344,19 @@ def threads(count: int, backend: str) -> Plant:
     def plant(model: Path, tmp_path: Path) -> Encoder:
         os.environ["QSEARCH_THREADS"] = str(count)
         torch.set_num_threads(count)
-        return load_encoder(str(model), device="cpu", backend=backend, **PROMPTS)  # type: ignore[arg-type]
+        return load_encoder(str(model), device="cpu", backend=backend, **PROMPTS)
 
     return plant
 
 
 def several_devices(model: Path, tmp_path: Path) -> Encoder:
-    return SentenceEncoder(model, device="cpu,cpu", **PROMPTS)  # type: ignore[arg-type]
+    return SentenceEncoder(model, device="cpu,cpu", **PROMPTS)
 
 
 def batch_rows(rows: int) -> Plant:
     def plant(model: Path, tmp_path: Path) -> Encoder:
         encoder = plain(model)
-        encoder._document_rows = encoder._query_rows = lambda length: rows  # type: ignore[method-assign]
+        encoder._document_rows = encoder._query_rows = lambda length: rows  # type: ignore[method-assign] # (planted)
         return encoder
 
     return plant
@@ -366,7 +366,7 @@ def moved(backend: str) -> Plant:
     def plant(model: Path, tmp_path: Path) -> Encoder:
         folder = copy_of(model, tmp_path)
         (folder / "README.md").write_text("moved")
-        return load_encoder(str(folder), device="cpu", backend=backend, **PROMPTS)  # type: ignore[arg-type]
+        return load_encoder(str(folder), device="cpu", backend=backend, **PROMPTS)
 
     return plant
 
@@ -407,11 +407,11 @@ def without_normalize(all_: list[Any]) -> list[Any]:
 
 
 def export_with_prompts(model: Path, tmp_path: Path) -> Encoder:
-    return load_encoder(str(model), backend="onnx", **PROMPTS)  # type: ignore[arg-type]
+    return load_encoder(str(model), backend="onnx", **PROMPTS)
 
 
 def as_object(model: Path, tmp_path: Path) -> Encoder:
-    return SentenceEncoder(plain(model).model, **PROMPTS)  # type: ignore[arg-type]
+    return SentenceEncoder(plain(model).model, **PROMPTS)
 
 
 def default_dtype(model: Path, tmp_path: Path) -> Encoder:
@@ -505,5 +505,5 @@ def test_another_process_is_no_mismatch(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_is_no_mismatch(model: Path, contract: EncoderContract) -> None:
-    check = check_contract(contract, SentenceEncoder(model, device="cuda", **PROMPTS))  # type: ignore[arg-type]
+    check = check_contract(contract, SentenceEncoder(model, device="cuda", **PROMPTS))
     assert check.ok, check.differences

@@ -27,6 +27,15 @@ def texts(sample_texts: list[str]) -> list[str]:
     return [*sample_texts[::60], "law " * 300, "x"]
 
 
+def threads_elsewhere() -> int:
+    """What torch uses in a thread that begins now."""
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
 def test_neither_threads_nor_devices_change_a_bit(
     model: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,7 +43,7 @@ def test_neither_threads_nor_devices_change_a_bit(
     for device, threads in (("cpu", 1), ("cpu", 2), ("cpu", 5), ("cpu,cpu,cpu", 2)):
         monkeypatch.setenv("QSEARCH_THREADS", str(threads))
         encoder = SentenceEncoder(model, device=device)
-        told = []
+        told: list[int] = []
         documents = encoder.encode_documents(texts, told.append)
         assert sum(told) == len(texts)
         queries = encoder.encode_queries(texts[:3])
@@ -63,7 +72,7 @@ def test_every_copy_runs_on_one_thread(
 
             def asked(barrier: threading.Barrier = barrier) -> int:
                 barrier.wait()
-                return torch.get_num_threads()
+                return int(torch.get_num_threads())
 
             waiting = [pool.submit(asked) for _ in range(pool._max_workers)]
             assert [one.result() for one in waiting] == [1] * pool._max_workers
@@ -95,11 +104,7 @@ def test_threads_that_cannot_be_had_are_named(
         with pytest.raises(EncoderError, match="3 threads cannot be had.*QSEARCH_THREADS"):
             encoder.encode_documents(texts)
     assert torch.get_num_threads() == before
-    found = []
-    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert found == [before]
+    assert threads_elsewhere() == before
     assert len(encoder.encode_documents(texts)) == len(texts)
 
 
@@ -109,7 +114,7 @@ def test_a_query_does_not_wait_for_documents(
     monkeypatch.setenv("QSEARCH_THREADS", "2")
     encoder = SentenceEncoder(model, device="cpu")
     expected = encoder.encode_queries(texts[:1])
-    asked = []
+    asked: list[np.ndarray] = []
 
     def ask(count: int) -> None:
         if not asked:
@@ -171,11 +176,7 @@ def test_torch_keeps_its_threads_elsewhere(model: Path, texts: list[str]) -> Non
     torch.set_num_threads(3)
     try:
         SentenceEncoder(model, device="cpu").encode_documents(texts)
-        found = [torch.get_num_threads()]
-        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-        thread.start()
-        thread.join()
-        assert found == [3, 3]
+        assert [torch.get_num_threads(), threads_elsewhere()] == [3, 3]
     finally:
         torch.set_num_threads(before)
 
@@ -186,9 +187,13 @@ def test_a_copy_that_fails_can_be_used_again(
     monkeypatch.setenv("QSEARCH_THREADS", "2")
     encoder = SentenceEncoder(model, device="cpu")
     expected = encoder.encode_documents(texts)
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("broken")
+
     with monkeypatch.context() as patch:
-        patch.setattr(encoder, "_prepared", lambda text: 5)
-        with pytest.raises((EncoderError, TypeError)):
+        patch.setattr(SentenceTransformer, "forward", broken)
+        with pytest.raises(EncoderError, match="failed on .* texts"):
             encoder.encode_documents(texts)
 
     def stop(count: int) -> None:

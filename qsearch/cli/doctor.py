@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qsearch.cli.output import Console, columns, encoder_rows, print_data
-from qsearch.cli.target import backend_option, device_option, find_index, index_option
+from qsearch.cli.target import (
+    backend_option,
+    device_option,
+    find_index,
+    index_argument,
+    index_option,
+)
 from qsearch.errors import EncoderError, EncoderMismatch
 
 if TYPE_CHECKING:
@@ -31,7 +37,7 @@ Examples:
   qsearch doctor --vectors langchain.npy --texts texts.txt
 """,
 )
-@click.argument("path", required=False, type=click.Path(path_type=Path), metavar="[INDEX]")
+@index_argument
 @index_option
 @click.option("-m", "--model", envvar="QSEARCH_MODEL", help="Check this model instead.")
 @device_option

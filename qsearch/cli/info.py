@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from qsearch.cli.output import columns, encoder_rows, human_bytes, print_data
-from qsearch.cli.target import find_index, index_option
+from qsearch.cli.target import find_index, index_argument, index_option
 
 __all__ = ["info"]
 
 
 @click.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path), metavar="[INDEX]")
+@index_argument
 @index_option
 @click.option(
     "--format",

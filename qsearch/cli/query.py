@@ -82,7 +82,8 @@ Examples:
     type=click.Choice(["text", "jsonl", "trec"]),
     default="text",
     show_default=True,
-    help="text for people, jsonl with everything, trec for evaluation tools.",
+    help="text for people, jsonl with everything (of split documents the passage, not the whole text), "
+    "trec for evaluation tools.",
 )
 @click.option(
     "--queries",

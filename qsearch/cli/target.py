@@ -20,6 +20,7 @@ __all__ = [
     "default_target",
     "device_option",
     "find_index",
+    "index_argument",
     "index_option",
 ]
 
@@ -34,6 +35,12 @@ index_option = click.option(
     envvar="QSEARCH_INDEX",
     help="Index directory. May be left out where indexes/ holds one index.",
 )
+
+
+index_argument = click.argument(
+    "path", required=False, type=click.Path(path_type=Path), metavar="[INDEX]"
+)
+"""The same without ``-i``, for commands that take no other arguments."""
 
 
 device_option = click.option(

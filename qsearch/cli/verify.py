@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from qsearch.cli.output import Console, TerminalProgress, human_bytes, print_data
-from qsearch.cli.target import find_index, index_option
+from qsearch.cli.target import find_index, index_argument, index_option
 from qsearch.errors import IndexFormatError
 
 __all__ = ["verify"]
 
 
 @click.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path), metavar="[INDEX]")
+@index_argument
 @index_option
 @click.option("--deep", is_flag=True, help="Also derive every code from its float row again.")
 @click.pass_obj

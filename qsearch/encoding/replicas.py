@@ -76,7 +76,7 @@ class Replicas:
         """Take a model that is on the first of ``devices``."""
         self._model = model
         self._devices = list(devices)
-        self._on_cpu = torch_kind(self._devices[0]) == "cpu"
+        self._on_cpu = self._devices[0].partition(":")[0] == "cpu"
         self._lock = threading.Lock()
         self._model_lock = threading.Lock()
         self._free: queue.SimpleQueue[SentenceTransformer] = queue.SimpleQueue()
@@ -145,11 +145,6 @@ class Replicas:
             shared = [*self._model.parameters(), *([] if tokenizer is None else [tokenizer])]
         copied: SentenceTransformer = copy.deepcopy(self._model, {id(one): one for one in shared})
         return copied if device == self._devices[0] else copied.to(device)
-
-
-def torch_kind(device: str) -> str:
-    """``cuda`` of ``cuda:1``."""
-    return device.partition(":")[0]
 
 
 class _Workers:

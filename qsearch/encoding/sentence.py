@@ -19,7 +19,7 @@ from qsearch.encoding.batches import Batch, padded_length, plan_batches
 from qsearch.encoding.encoder import UNNAMED_MODEL, EncoderIdentity
 from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.encoding.replicas import Replicas, chosen_devices
-from qsearch.encoding.tokens import heads, slices, token_spans, uncut
+from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -142,11 +142,7 @@ class SentenceEncoder:
         prepared = [self._prepared(text) for text in texts]
         if self._tokenizer is None and self._uncut_tokenizer is not None:
             prepared = [self._document_prompt + text for text in prepared]
-            return [
-                len(one)
-                for some in slices(prepared)
-                for one in self._uncut_tokenizer.encode_batch(list(some))
-            ]
+            return token_counts(self._uncut_tokenizer, prepared)
         return self._token_counts(prepared, self._document_prompt)
 
     def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["heads", "slices", "token_spans", "uncut"]
+__all__ = ["heads", "slices", "token_counts", "token_spans", "uncut"]
 
 _SLICE = 1 << 18
 """Characters that are tokenized at a time."""
@@ -46,6 +46,16 @@ def slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         characters += len(text)
     if first < len(texts):
         yield texts[first:]
+
+
+def token_counts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """How many tokens each text has, with special tokens.
+
+    Args:
+        tokenizer: see ``uncut``.
+        texts: of any length.
+    """
+    return [len(one) for some in slices(texts) for one in tokenizer.encode_batch(list(some))]
 
 
 def token_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> list[NDArray[np.int64]]:

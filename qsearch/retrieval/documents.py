@@ -7,7 +7,7 @@ the k best as soon as there are k: every passage of another document ranks behin
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +57,8 @@ class DocumentRows:
         found = positions.copy()
         if not self.split:
             return found
-        for segment in self._segments:
-            here = (positions >= segment.first_row) & (positions < segment.first_row + segment.rows)
-            found[here] = segment.documents_of(positions[here] - segment.first_row)
+        for segment, here, rows in self._parts(positions):
+            found[here] = segment.documents_of(rows)
         return found
 
     def spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -72,11 +71,19 @@ class DocumentRows:
             int64, with one more axis, of two.
         """
         found = np.zeros((*positions.shape, 2), dtype=np.int64)
-        for segment in self._segments:
-            here = (positions >= segment.first_row) & (positions < segment.first_row + segment.rows)
+        for segment, here, rows in self._parts(positions):
             if segment.passages is not None:
-                found[here] = segment.passages[positions[here] - segment.first_row, 1:]
+                found[here] = segment.passages[rows, 1:]
         return found
+
+    def _parts(
+        self, positions: NDArray[np.int64]
+    ) -> Iterator[tuple[Segment, NDArray[np.bool_], NDArray[np.int64]]]:
+        """Each segment, which positions are in it, and their rows there."""
+        for segment in self._segments:
+            rows = positions - segment.first_row
+            here = (rows >= 0) & (rows < segment.rows)
+            yield segment, here, rows[here]
 
     def rows_of(self, document: int) -> NDArray[np.int64]:
         """Positions of the rows of a document."""

@@ -446,10 +446,10 @@ class Catalog:
             for query in (
                 "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name",
                 "SELECT key, value FROM settings WHERE key <> 'catalog_xxh3' ORDER BY key",
-                f"SELECT {segments} FROM segments ORDER BY id",  # noqa: S608 (see above)
+                f"SELECT {segments} FROM segments ORDER BY id",  # noqa: S608 (_DIGESTED is ours)
                 "SELECT segment, name, bytes, xxh3 FROM files ORDER BY segment, name",
                 "SELECT number, name, text, hex(document), hex(query) FROM canaries ORDER BY number",
-                f"SELECT {chunks} FROM chunks ORDER BY number",  # noqa: S608 (see above)
+                f"SELECT {chunks} FROM chunks ORDER BY number",  # noqa: S608 (_DIGESTED is ours)
                 "SELECT chunk, line, reason, hex(raw) FROM rejects ORDER BY rowid",
             ):
                 for row in connection.execute(query):

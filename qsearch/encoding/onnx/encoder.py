@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qsearch.encoding.batches import Batch, by_length, plan_batches
 from qsearch.encoding.encoder import EncoderIdentity
 from qsearch.encoding.onnx.cache import GRAPH, TOKENIZER, ExportedModel, library_versions
-from qsearch.encoding.tokens import heads, slices, token_spans, uncut
+from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
 
@@ -200,9 +200,8 @@ class OnnxEncoder:
             found += [(one.ids, bool(one.overflowing)) for one in encodings]
         return found
 
-    def _uncut_counts(self, prepared: list[str]) -> list[int]:
-        tokenizer = self._uncut_tokenizer
-        return [len(one) for some in slices(prepared) for one in tokenizer.encode_batch(list(some))]
+    def _uncut_counts(self, prepared: Sequence[str]) -> list[int]:
+        return token_counts(self._uncut_tokenizer, prepared)
 
     def _prepared(self, texts: Sequence[str], prompt: str) -> list[str]:
         strip = self._identity.strip is not False
