@@ -4,7 +4,7 @@
 
 Each line printed is one kill: when it came, what was left at the target and beside it, how many
 documents were durable, and whether the resumed build gave the same files and the same documents.
-Exits 1 if anything differs. (tests/test_crash.py kills at lines of the writer's code instead.)
+Exits 1 if anything differs. (tests/store/test_crash.py kills at lines of the writer's code instead.)
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.encoding.identity import EncoderIdentity
 
 
 class HashedWords:

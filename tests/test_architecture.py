@@ -109,3 +109,56 @@ def test_arrays_are_never_unpickled() -> None:
         assert "pickle" not in imports(path, top_level_only=False)
         if "np.load(" in source:
             assert source.count("np.load(") == source.count("allow_pickle=False")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of the package that a file imports, at its top or inside of functions."""
+    compiled = (ROOT / "qsearch").rglob("*.pyi")
+    known = {module_name(one) for one in (*modules(), *compiled)}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:  # a module of that package, or a name in that module
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+    return found & known
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str] | None:
+    """Names that point at each other in a circle, or ``None``."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str] | None:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return None
+        for there in sorted(graph.get(name, ())):
+            if circle := walk(there, [*way, name]):
+                return circle
+        done.add(name)
+        return None
+
+    return next((circle for name in sorted(graph) if (circle := walk(name, []))), None)
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {
+        module_name(path): imported_modules(path)
+        for path in modules()
+        if path != ROOT / "qsearch" / "__init__.py"  # whose names are imported when they are used
+    }
+    circle = circle_in(graph)
+    assert circle is None, " → ".join(circle or [])
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_cli import run
 from tests.conftest import ROOT
 from tests.encoders import make_tiny_bert
-from tests.test_cli import run
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -5,16 +5,10 @@ that use them. Nothing here knows what an index looks like on disk.
 """
 
 from qsearch.encoding.contract import ContractCheck, EncoderContract, check_contract, make_contract
-from qsearch.encoding.encoder import (
-    BACKENDS,
-    UNNAMED_MODEL,
-    Encoder,
-    EncoderIdentity,
-    TokenEncoder,
-    load_encoder,
-    load_encoder_of,
-)
+from qsearch.encoding.identity import UNNAMED_MODEL, EncoderIdentity
+from qsearch.encoding.loading import BACKENDS, load_encoder, load_encoder_of
 from qsearch.encoding.models import DEFAULT_MODEL, locate_model
+from qsearch.encoding.protocols import Encoder, TokenEncoder
 
 __all__ = [
     "BACKENDS",

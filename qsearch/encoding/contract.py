@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from qsearch.codes import near_cosines, unit_rows
 from qsearch.encoding.canaries import Canary, canary_texts
-from qsearch.encoding.encoder import CanaryEncoder, Encoder, EncoderIdentity
+from qsearch.encoding.identity import EncoderIdentity
+from qsearch.encoding.protocols import CanaryEncoder, Encoder
 from qsearch.errors import EncoderError, EncoderMismatch
 
 __all__ = [

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes import near_cosines, unit_rows
-from qsearch.encoding.encoder import Encoder, EncoderIdentity, load_encoder_of
+from qsearch.encoding.identity import EncoderIdentity
+from qsearch.encoding.loading import load_encoder_of
+from qsearch.encoding.protocols import Encoder
 from qsearch.errors import EncoderError
 
 __all__ = ["Diagnosis", "Trial", "diagnose"]

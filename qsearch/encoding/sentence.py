@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.encoding.batches import Batch, padded_length, plan_batches
-from qsearch.encoding.encoder import UNNAMED_MODEL, EncoderIdentity
+from qsearch.encoding.identity import UNNAMED_MODEL, EncoderIdentity
 from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.encoding.replicas import Replicas, chosen_devices
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.encoding.identity import EncoderIdentity
 from qsearch.version import __version__
 
 __all__ = [

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.encoding.batches import Batch, by_length, plan_batches
-from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.encoding.identity import EncoderIdentity
 from qsearch.encoding.onnx.cache import GRAPH, TOKENIZER, ExportedModel, library_versions
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError

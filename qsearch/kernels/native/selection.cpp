@@ -16,7 +16,7 @@ std::size_t safe_rank(std::size_t k, double share) {
   const double trials = static_cast<double>(k - 1);
   if (k > 256) {
     // 3.3 deviations of the normal distribution, and two and a half places more, because the binomial
-    // distribution leans to the right at small shares: tests/test_kernels.py holds it to kDoubt.
+    // distribution leans to the right at small shares: tests/kernels/test_kernels.py holds it to kDoubt.
     const double mean = trials * share;
     const double rank = std::ceil(mean + 3.3 * std::sqrt(mean * (1.0 - share)) + 2.5);
     return std::min(k, static_cast<std::size_t>(rank));

@@ -1,6 +1,6 @@
 """nDCG@10 on a labelled set in BEIR's form, float and quantized routes side by side.
 
-    python scripts/bench_quality.py FOLDER [FOLDER ...] [--model NAME] [--precision bfloat16]
+    python scripts/bench/quality.py FOLDER [FOLDER ...] [--model NAME] [--precision bfloat16]
         [--passages 256 128:32 ...]
 
 FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv (query, document, relevance; a

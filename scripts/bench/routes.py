@@ -1,6 +1,6 @@
 """Recall@10 and milliseconds per query of every route, beside sentence-transformers' own helpers.
 
-    python scripts/bench_routes.py VECTORS.npy QUERIES.npy [--repeats 5] [--threads 1]
+    python scripts/bench/routes.py VECTORS.npy QUERIES.npy [--repeats 5] [--threads 1]
 
 All in one process and one run, because absolute times on a shared machine do not hold. Every route
 answers all queries as one batch and one query at a time; the median over the repeats is printed

@@ -9,7 +9,7 @@ import pytest
 from qsearch import Index, Passage, verify_index
 from qsearch.store import FORMAT_VERSION
 from tests.encoders import HashedWords
-from tests.golden.make import DOCUMENTS
+from tests.store.golden.make import DOCUMENTS
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("format-*"))
 PASSAGES = sorted((Path(__file__).parent / "golden").glob("passages-*"))

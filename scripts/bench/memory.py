@@ -1,6 +1,6 @@
 """Peak memory of ``qsearch build`` at several corpus sizes.
 
-    python scripts/bench_memory.py CORPUS.jsonl[.gz] --sizes 10000 100000 [--vectors FILE.npy]
+    python scripts/bench/memory.py CORPUS.jsonl[.gz] --sizes 10000 100000 [--vectors FILE.npy]
 
 For each size so many lines, evenly spread over CORPUS so that every size has the same mix of short and
 long texts, are built into a temporary index by a process of its own, and the operating system's

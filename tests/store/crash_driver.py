@@ -1,7 +1,7 @@
 """Builds an index over and over, each time killed at another line, and resumes it.
 
 Run as a process of its own: it forks, which a process with running threads had better not do.
-Prints one JSON object. ``python -m tests.crash_driver FOLDER KILLS [passages]``
+Prints one JSON object. ``python -m tests.store.crash_driver FOLDER KILLS [passages]``
 """
 
 from __future__ import annotations

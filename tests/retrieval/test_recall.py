@@ -14,7 +14,7 @@ from qsearch import BuildOptions, EncoderError, Index, QueryError
 from qsearch.codes import unit_rows
 from qsearch.retrieval import CONFIDENCE, Tuning, measure
 from qsearch.retrieval.tuning import Curve, Point
-from tests.test_exact import segments_of
+from tests.retrieval.test_exact import segments_of
 
 DIMENSIONS = 96
 

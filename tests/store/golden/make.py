@@ -1,4 +1,4 @@
-"""Make the golden index of the current format: ``python -m tests.golden.make``.
+"""Make the golden index of the current format: ``python -m tests.store.golden.make``.
 
 Run once when a format is released; afterwards its golden index is never made again, because it
 stands for the indexes that users have.

@@ -31,9 +31,10 @@ from qsearch.encoding.onnx.encoder import OnnxEncoder
 from qsearch.encoding.onnx.export import ExportRefused, export_model
 from qsearch.encoding.sentence import SentenceEncoder
 from qsearch.errors import EncoderError
+from tests.conftest import ROOT
 from tests.encoders import ARCHITECTURES, make_tiny
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -337,7 +338,7 @@ def real_texts() -> list[str]:
         with gzip.open(corpus, "rt", encoding="utf-8") as file:
             texts = [json.loads(line)["text"] for line in file]
     else:
-        sample = Path(__file__).resolve().parent.parent / "scripts" / "sample" / "wordnet.jsonl"
+        sample = ROOT / "scripts" / "sample" / "wordnet.jsonl"
         with open(sample, encoding="utf-8") as file:
             glosses = [json.loads(line)["text"] for line in file]
         texts = [" ".join(glosses[i : i + 12]) for i in range(2000)]

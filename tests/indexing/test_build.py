@@ -246,7 +246,7 @@ def test_a_crash_between_exchange_and_deletion_is_cleaned_up(
 def test_the_same_where_the_old_index_is_of_the_format_before(
     tmp_path: Path, encoder: HashedWords
 ) -> None:
-    target, old = tmp_path / "i", ROOT / "tests" / "golden" / "format-1"
+    target, old = tmp_path / "i", ROOT / "tests" / "store" / "golden" / "format-1"
     shutil.copytree(old, target)
     force = BuildOptions(force=True)
     Index.build(documents(20), target, encoder=encoder, options=force)

@@ -17,7 +17,7 @@ def test_a_build_killed_anywhere_loses_nothing_and_resumes_to_the_same_result(
     kills: int, kind: str, tmp_path: Path
 ) -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "tests.crash_driver", str(tmp_path), str(kills), kind],
+        [sys.executable, "-m", "tests.store.crash_driver", str(tmp_path), str(kills), kind],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """Encoding speed beside sentence-transformers, in one run, and what encoding is worth to the bit.
 
-    python scripts/bench_encoding.py CORPUS.jsonl.gz [--texts 2000] [--repeats 3] [--threads 1 2]
+    python scripts/bench/encoding.py CORPUS.jsonl.gz [--texts 2000] [--repeats 3] [--threads 1 2]
 
 Texts are taken evenly from the corpus (title and text, as a build encodes them). Systems take turns:
 each repetition times each of them once. Printed are medians with the smallest and largest, ratios of
@@ -137,7 +137,7 @@ def cold_starts(corpus: Path, count: int) -> None:
     """Seconds of `qsearch query`, each in a new process."""
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"
-        sample = Path(__file__).parent / "sample" / "wordnet.jsonl"
+        sample = Path(__file__).parent.parent / "sample" / "wordnet.jsonl"
         command = [sys.executable, "-m", "qsearch"]
         subprocess.run([*command, "-q", "build", str(sample), "-o", str(index)], check=True)
         print("\nqsearch query from a cold start, 4,000 documents, seconds:")

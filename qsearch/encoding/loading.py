@@ -1,159 +1,23 @@
-"""What an encoder is, what it says about itself, and how one is chosen."""
+"""Choosing and loading an encoder: which model, and what runs it."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from qsearch.encoding.identity import EncoderIdentity
+from qsearch.encoding.models import locate_model
+from qsearch.encoding.protocols import Encoder
 from qsearch.errors import EncoderError
 
 if TYPE_CHECKING:
     from qsearch.encoding.sentence import SentenceEncoder
 
-__all__ = [
-    "BACKENDS",
-    "UNNAMED_MODEL",
-    "CanaryEncoder",
-    "Encoder",
-    "EncoderIdentity",
-    "TokenEncoder",
-    "load_encoder",
-    "load_encoder_of",
-]
-
-UNNAMED_MODEL = "<a SentenceTransformer object>"
-"""Stands for the name of a model that was given as an object: it cannot be loaded by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderIdentity:
-    """Everything that is known about an encoder and can change its embeddings.
-
-    ``None`` means unknown, and is never compared.
-
-    Attributes:
-        model: name on the hub or local path, as the user gave it.
-        dimensions: components of an embedding.
-        revision: commit on the hub.
-        weights: SHA-256 over the digests of all parameters (dtype, shape, bytes), names left out.
-        tokenizer: SHA-256 of the tokenizer's definition.
-        configuration: SHA-256 of the modules' and the model's configuration, without a Normalize
-            at the end, which changes nothing because qsearch normalises itself.
-        modules: short class names, in order.
-        pooling: pooling mode.
-        normalizes: whether the model ends by normalising.
-        query_prompt: put in front of a query.
-        document_prompt: put in front of a document.
-        max_length: tokens after which a text is cut; 0 where none is.
-        truncate_dim: components kept of a longer embedding.
-        precision: dtype of the weights.
-        backend: what runs the model.
-        strip: whether surrounding whitespace is removed from a text.
-        versions: library versions; informative.
-    """
-
-    model: str
-    dimensions: int
-    revision: str | None = None
-    weights: str | None = None
-    tokenizer: str | None = None
-    configuration: str | None = None
-    modules: tuple[str, ...] | None = None
-    pooling: str | None = None
-    normalizes: bool | None = None
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    max_length: int | None = None
-    truncate_dim: int | None = None
-    precision: str | None = None
-    backend: str | None = None
-    strip: bool | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> EncoderIdentity:
-        """Undo ``to_json``; keys of later versions are ignored."""
-        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
-        if known.get("modules") is not None:
-            known["modules"] = tuple(known["modules"])
-        return cls(**known)
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """Turns texts into embeddings. Implement it to bring an encoder of your own.
-
-    An embedding may have any length but zero: qsearch normalises. A text must give the same
-    embedding whatever stands beside it in the list. An encoder that several threads may use at once
-    says so by an attribute ``concurrent = True``: then a build reads and writes while it encodes.
-    """
-
-    def identity(self) -> EncoderIdentity:
-        """Say what the embeddings depend on."""
-        ...
-
-    def encode_documents(
-        self, texts: Sequence[str], advance: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]:
-        """Embed documents.
-
-        Args:
-            texts: n strings.
-            advance: may be told how many texts were just done, for a progress bar.
-
-        Returns:
-            (n, d) float32.
-        """
-        ...
-
-    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed queries: (n, d) float32."""
-        ...
-
-    def truncated(self, texts: Sequence[str]) -> int:
-        """How many of ``texts``, as documents, are longer than the maximum length."""
-        ...
-
-
-@runtime_checkable
-class CanaryEncoder(Protocol):
-    """An ``Encoder`` that has a faster way for the check of its contract."""
-
-    def encode_canaries(
-        self, texts: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Embed texts as documents and as queries, equal up to rounding: twice (n, d) float32."""
-        ...
-
-
-@runtime_checkable
-class TokenEncoder(Protocol):
-    """An ``Encoder`` that shows its tokens, so that documents can be split into passages by them."""
-
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has as a document, with prompt and special tokens, not cut."""
-        ...
-
-    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """Where the tokens of each text alone begin and end, in characters: (t, 2) each, not cut.
-
-        Raises:
-            EncoderError: the tokenizer does not tell.
-        """
-        ...
-
+__all__ = ["BACKENDS", "load_encoder", "load_encoder_of"]
 
 BACKENDS = ("auto", "onnx", "torch")
 """What can run a model. ``auto`` is onnx on CPU in float32 where the model can be exported."""
@@ -196,8 +60,6 @@ def load_encoder(
     Raises:
         EncoderError: the model cannot be found or loaded, or not by ``backend``.
     """
-    from qsearch.encoding.models import locate_model
-
     if backend not in BACKENDS:
         raise EncoderError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
     with_onnx = backend != "torch" and precision == "float32" and _runs_on_cpu(device)

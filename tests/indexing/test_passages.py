@@ -44,9 +44,9 @@ from qsearch.retrieval.documents import DocumentRows
 from qsearch.retrieval.tuning import FROM_PASSAGES
 from qsearch.store.segment import Segment
 from tests.encoders import ARCHITECTURES, WORDS, HashedWords, make_tiny
-from tests.test_build import Interrupted, contents, interrupted_after
-from tests.test_exact import segment_of
-from tests.test_recall import DIMENSIONS, world
+from tests.indexing.test_build import Interrupted, contents, interrupted_after
+from tests.retrieval.test_exact import segment_of
+from tests.retrieval.test_recall import DIMENSIONS, world
 
 # Cutting
 

@@ -21,7 +21,7 @@ import torch
 
 from qsearch import Index, SentenceEncoder
 from qsearch.encoding import Encoder, EncoderContract, check_contract, load_encoder, make_contract
-from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.encoding.identity import EncoderIdentity
 from qsearch.encoding.onnx.cache import ExportedModel, find_export
 from qsearch.encoding.onnx.encoder import OnnxEncoder
 from tests.encoders import ARCHITECTURES, make_tiny

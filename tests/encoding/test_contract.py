@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from qsearch import EncoderError, EncoderMismatch, Index, SentenceEncoder
 from qsearch.encoding import check_contract, make_contract
-from qsearch.encoding.encoder import EncoderIdentity
+from qsearch.encoding.identity import EncoderIdentity
 from tests.encoders import HashedWords, make_tiny_bert
 
 

@@ -1,7 +1,7 @@
 """Search speed beside faiss, turbovec and NumPy, in one run, as ratios with recall@10 next to each.
 
     pip install turbovec
-    python scripts/bench_search.py VECTORS.npy QUERIES.npy [--rows 1000000] [--repeats 7]
+    python scripts/bench/search.py VECTORS.npy QUERIES.npy [--rows 1000000] [--repeats 7]
 
 All that is compared runs in one process on the same vectors, one thread unless a line says otherwise,
 and takes turns: each repetition times every system once, so that a machine that slows down slows down

@@ -1,0 +1,70 @@
+"""What an encoder says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+__all__ = ["UNNAMED_MODEL", "EncoderIdentity"]
+
+UNNAMED_MODEL = "<a SentenceTransformer object>"
+"""Stands for the name of a model that was given as an object: it cannot be loaded by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderIdentity:
+    """Everything that is known about an encoder and can change its embeddings.
+
+    ``None`` means unknown, and is never compared.
+
+    Attributes:
+        model: name on the hub or local path, as the user gave it.
+        dimensions: components of an embedding.
+        revision: commit on the hub.
+        weights: SHA-256 over the digests of all parameters (dtype, shape, bytes), names left out.
+        tokenizer: SHA-256 of the tokenizer's definition.
+        configuration: SHA-256 of the modules' and the model's configuration, without a Normalize
+            at the end, which changes nothing because qsearch normalises itself.
+        modules: short class names, in order.
+        pooling: pooling mode.
+        normalizes: whether the model ends by normalising.
+        query_prompt: put in front of a query.
+        document_prompt: put in front of a document.
+        max_length: tokens after which a text is cut; 0 where none is.
+        truncate_dim: components kept of a longer embedding.
+        precision: dtype of the weights.
+        backend: what runs the model.
+        strip: whether surrounding whitespace is removed from a text.
+        versions: library versions; informative.
+    """
+
+    model: str
+    dimensions: int
+    revision: str | None = None
+    weights: str | None = None
+    tokenizer: str | None = None
+    configuration: str | None = None
+    modules: tuple[str, ...] | None = None
+    pooling: str | None = None
+    normalizes: bool | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    max_length: int | None = None
+    truncate_dim: int | None = None
+    precision: str | None = None
+    backend: str | None = None
+    strip: bool | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EncoderIdentity:
+        """Undo ``to_json``; keys of later versions are ignored."""
+        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        if known.get("modules") is not None:
+            known["modules"] = tuple(known["modules"])
+        return cls(**known)
