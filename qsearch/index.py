@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,9 @@ from qsearch.encoding import (
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import EncoderError, IndexFormatError, QueryError
 from qsearch.indexing import BuildOptions, Progress, build_index
+from qsearch.options import METHODS, RetrievalOptions, SearchOptions, documented, settled
 from qsearch.results import Explanation, Hit, Passage, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import (
-    METHODS,
     Ranking,
     Request,
     Searcher,
@@ -38,6 +38,7 @@ from qsearch.retrieval import (
 )
 from qsearch.store import Catalog, Segment
 from qsearch.store.format import SEGMENTS
+from qsearch.wording import words
 
 __all__ = ["METHODS", "Index"]
 
@@ -284,70 +285,32 @@ class Index:
 
     # Searching
 
-    def search(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        recall: float | str = "exact",
-        method: str | None = None,
-        candidates: int | None = None,
-        explain: bool = False,
-        all_passages: bool = False,
-    ) -> SearchResult:
+    @documented(SearchOptions)
+    def search(self, query: str, k: int = 10, **options: Unpack[SearchOptions]) -> SearchResult:
         """Find the k documents nearest to a text.
 
         Args:
             query: the text.
             k: hits wanted; an index with fewer documents gives them all.
-            recall: ``"exact"``: the answer of a search over all float rows, proven. Below 1: as many
-                candidates as reach this share of it, by what was measured on this index, with
-                95% confidence; where that would not be faster, the search is exact.
-            method: instead of a recall, a way of retrieval by name: ``exact``, ``cascade`` (binary,
-                then int8 codes, then floats), ``binary`` or ``graph`` (candidates by these codes,
-                then floats).
-            candidates: how many, for ``cascade`` and ``binary`` (default 1,000) and ``graph`` (100);
-                at least k.
-            explain: whether the result tells how it came about. Takes time.
-            all_passages: where documents are split into passages, the k nearest passages, of whatever
-                documents, instead of documents each by its best passage. Not at a recall below 1.
+            **options: see ``SearchOptions``.
 
         Raises:
             QueryError: the query is empty, k is below 1, or an option is out of its range.
             EncoderMismatch: the encoder is not the one that the index was built with.
             EncoderError: the encoder cannot be loaded, or there is none.
         """
-        return self.search_batch(
-            [query],
-            k,
-            recall=recall,
-            method=method,
-            candidates=candidates,
-            explain=explain,
-            all_passages=all_passages,
-        )[0]
+        return self.search_batch([query], k, **options)[0]
 
+    @documented(SearchOptions)
     def search_batch(
-        self,
-        queries: Sequence[str],
-        k: int = 10,
-        *,
-        recall: float | str = "exact",
-        method: str | None = None,
-        candidates: int | None = None,
-        explain: bool = False,
-        all_passages: bool = False,
+        self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]
     ) -> list[SearchResult]:
         """Search several texts at once; faster than one after the other, with the same results.
 
         Args:
             queries: the texts.
             k: hits wanted for each.
-            recall: see ``search``.
-            method: see ``search``.
-            candidates: see ``search``.
-            explain: see ``search``.
-            all_passages: see ``search``.
+            **options: see ``SearchOptions``.
 
         Returns:
             One result for each query, in order.
@@ -362,7 +325,9 @@ class Index:
         """
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of texts; use search for one text")
-        request = self._searcher.request(k, recall, method, candidates, all_passages=all_passages)
+        asked = settled(SearchOptions, options, "search")
+        explain = asked.pop("explain")
+        request = self._searcher.request(k, **asked)
         for number, query in enumerate(queries):
             if not isinstance(query, str):
                 raise QueryError(f"query {number} must be a string, found {type(query).__name__}")
@@ -403,7 +368,7 @@ class Index:
                     begin, end = (int(side) for side in spans[number, place])
                     if not 0 <= begin <= end <= len(one.text):
                         raise IndexFormatError(
-                            f"a passage of document {one.id!r} lies outside of its text; 'qsearch verify' "
+                            f"a passage of document {one.id!r} lies outside of its text; {words().verify} "
                             "tells which file is damaged"
                         )
                     passage = Passage(begin, end, one.text[begin:end])
@@ -425,15 +390,9 @@ class Index:
         documents = self._searcher.documents
         return documents.spans(positions) if documents.split else None
 
+    @documented(RetrievalOptions)
     def search_vectors(
-        self,
-        queries: NDArray[np.floating],
-        k: int = 10,
-        *,
-        recall: float | str = "exact",
-        method: str | None = None,
-        candidates: int | None = None,
-        all_passages: bool = False,
+        self, queries: NDArray[np.floating], k: int = 10, **options: Unpack[RetrievalOptions]
     ) -> VectorResult:
         """Search by vectors that you already have: arrays in, arrays out.
 
@@ -443,10 +402,7 @@ class Index:
         Args:
             queries: (q, d) numbers, of any length but zero; taken as float32.
             k: documents wanted for each.
-            recall: see ``search``.
-            method: see ``search``.
-            candidates: see ``search``.
-            all_passages: see ``search``; a document may then stand in several places.
+            **options: see ``RetrievalOptions``.
 
         Raises:
             QueryError: another shape or dimension, NaN, infinity or a zero vector; k below 1.
@@ -465,7 +421,7 @@ class Index:
             array([['0', '1'],
                    ['2', '1']], dtype=object)
         """
-        request = self._searcher.request(k, recall, method, candidates, all_passages=all_passages)
+        request = self._searcher.request(k, **settled(RetrievalOptions, options, "search_vectors"))
         ranking = self._searcher.search(check_queries(queries, self.dimensions), request)
         return VectorResult(
             self._searcher.documents.documents(ranking.positions),
@@ -530,7 +486,7 @@ class Index:
     def _without_encoder(self) -> str:
         return (
             f"{self.path} was built from vectors without an encoder and can only be searched by "
-            "vector (Index.search_vectors); name the model at build with --model to search by text"
+            f"vector (Index.search_vectors); name the model at build with {words().model} to search by text"
         )
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import re
 from pathlib import Path
 
+import click
 import pytest
 
 import qsearch
+from qsearch.cli import cli
+from qsearch.cli.wording import COMMAND_LINE
+from qsearch.wording import PYTHON, Words, speaking, words
 from tests.conftest import ROOT
 
 # Lowest first; a room may import from rooms before it, and from itself.
 ROOMS = (
     "version",
+    "wording",
     "errors",
+    "options",
     "documents",
     "kernels",
     "codes",
@@ -162,3 +170,46 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 def test_a_circle_would_be_found() -> None:
     assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
+
+
+def literal_strings(path: Path) -> list[str]:
+    """Strings of a module, but for docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said
+    ]
+
+
+def test_the_library_does_not_speak_of_the_command_line() -> None:
+    for path in modules():
+        inside = path.relative_to(ROOT / "qsearch").parts
+        if inside[0] in ("cli", "wording.py"):
+            continue
+        for text in literal_strings(path):
+            assert not re.search(r"(^|\W)--[a-z]|'qsearch [a-z]|words\(\)", text), f"{path}: {text}"
+
+
+def test_the_command_line_has_words_of_its_own() -> None:
+    """And names options that there are."""
+    options = {
+        option
+        for name in cli.list_commands(click.Context(cli))
+        for parameter in cli.get_command(click.Context(cli), name).params
+        for option in parameter.opts
+    }
+    for name in (field.name for field in dataclasses.fields(Words)):
+        python, shell = getattr(PYTHON, name), getattr(COMMAND_LINE, name)
+        assert python != shell
+        assert "--" not in python
+        for option in re.findall(r"--?[a-z-]+$", shell):
+            assert option.strip() in options, option
+
+
+def test_words_are_exchanged_for_a_while() -> None:
+    assert words() is PYTHON
+    with speaking(COMMAND_LINE):
+        assert words().force == "--force"
+    assert words() is PYTHON

@@ -17,8 +17,10 @@ from typing import Any
 import click
 
 from qsearch.cli.output import Console, ConsoleHandler
+from qsearch.cli.wording import COMMAND_LINE
 from qsearch.errors import QsearchError
 from qsearch.version import __version__
+from qsearch.wording import speaking
 
 __all__ = ["cli", "main"]
 
@@ -86,7 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, _interrupt)
     try:
-        result: Any = cli.main(arguments, prog_name="qsearch", standalone_mode=False)
+        with speaking(COMMAND_LINE):
+            result: Any = cli.main(arguments, prog_name="qsearch", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except QsearchError as error:
         if os.environ.get("QSEARCH_DEBUG"):

@@ -6,33 +6,19 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Unpack
 
 import click
 
 from qsearch.cli.output import Console, write_results
+from qsearch.cli.search_options import search_options
 from qsearch.cli.target import backend_option, device_option, find_index, index_option
 from qsearch.errors import QueryError
+from qsearch.options import SearchOptions
 
 __all__ = ["query"]
 
 _BATCH = 64
-
-
-class Recall(click.ParamType[float | str]):
-    """``exact``, or a number."""
-
-    name = "exact|0.99"
-
-    def convert(
-        self, value: object, parameter: click.Parameter | None, context: click.Context | None
-    ) -> float | str:
-        """Make a number of what is not ``exact``."""
-        if value == "exact":
-            return "exact"
-        try:
-            return float(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is neither exact nor a number", parameter, context)
 
 
 @click.command(
@@ -48,34 +34,7 @@ Examples:
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @index_option
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Hits for each query.")
-@click.option(
-    "--recall",
-    type=Recall(),
-    default="exact",
-    show_default=True,
-    help="exact: proven. 0.99: as many candidates as reach this share of the exact hits, by what "
-    "was measured on the index (see info).",
-)
-@click.option(
-    "--method",
-    type=click.Choice(["exact", "cascade", "binary", "graph"]),
-    help="A way of retrieval by name, instead of a recall.",
-)
-@click.option(
-    "--candidates",
-    type=int,
-    help="Candidates for cascade, binary and graph.  [default: 1000, 1000 and 100]",
-)
-@click.option(
-    "--explain",
-    is_flag=True,
-    help="Also tell what each stage did, and where each hit stood in it.",
-)
-@click.option(
-    "--all-passages",
-    is_flag=True,
-    help="Where documents are split into passages: the nearest passages, of whatever documents.",
-)
+@search_options
 @click.option(
     "--format",
     "format",
@@ -104,16 +63,12 @@ def query(
     texts: tuple[str, ...],
     index: Path | None,
     k: int,
-    recall: float | str,
-    method: str | None,
-    candidates: int | None,
-    explain: bool,
-    all_passages: bool,
     format: str,
     queries: Path | None,
     model: str | None,
     device: str,
     backend: str,
+    **options: Unpack[SearchOptions],
 ) -> None:
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
@@ -124,7 +79,7 @@ def query(
     from qsearch.documents import read_queries, read_query_lines
     from qsearch.index import Index
 
-    if all_passages and format == "trec":
+    if options["all_passages"] and format == "trec":
         raise click.UsageError("a TREC run names a document once; leave out --all-passages")
     if queries is not None and texts:
         raise click.UsageError("give TEXT or --queries, not both")
@@ -147,11 +102,7 @@ def query(
             results = opened.search_batch(
                 [text for _, text in batch],
                 k,
-                recall=recall,
-                method=method,
-                candidates=candidates,
-                explain=explain,
-                all_passages=all_passages,
+                **options,
             )
             write_results(console, format, batch, results, heading=several)
 

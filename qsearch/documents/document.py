@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from qsearch.wording import words
+
 __all__ = ["Document", "DocumentMapper", "Fields", "InvalidRecord", "RejectedRecord", "kind_of"]
 
 _MAX_NESTING = 100
@@ -144,7 +146,9 @@ class DocumentMapper:
                 return ""
             wanted = " or ".join(repr(one) for one in self._fields.text)
             found = ", ".join(repr(str(key)[:40]) for key in list(record)[:8]) or "no field at all"
-            raise InvalidRecord(f"no text (looked for {wanted}, found {found}; see --text-field)")
+            raise InvalidRecord(
+                f"no text (looked for {wanted}, found {found}; see {words().text_field})"
+            )
         value = record[name]
         if not isinstance(value, str):
             raise InvalidRecord(f"the text ({name!r}) must be a string, found {kind_of(value)}")

@@ -36,9 +36,7 @@ class ParquetCorpus:
         try:
             import pyarrow.parquet  # noqa: F401 (only whether it is there)
         except ImportError as error:
-            raise CorpusError(
-                "Parquet needs pyarrow: pip install 'qsearch[parquet]'", path=name
-            ) from error
+            raise CorpusError("Parquet needs pyarrow: pip install pyarrow", path=name) from error
 
     def __iter__(self) -> Iterator[Document | RejectedRecord]:
         from pyarrow import ArrowException

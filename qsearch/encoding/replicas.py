@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
+from qsearch.wording import words
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,18 +49,20 @@ def chosen_devices(device: str) -> list[str]:
             one = torch.device(name)
         except RuntimeError:
             raise EncoderError(
-                f"there is no kind of device {name!r}; give --device as auto, cpu, cuda, or cuda:0,cuda:1"
+                f"there is no kind of device {name!r}; give {words().device} as auto, cpu, cuda, or "
+                "cuda:0,cuda:1"
             ) from None
         if one.type == "cuda" and not (one.index or 0) < there:
             has = f"only {there} of them" if there else "none (or this torch is a CPU build)"
             raise EncoderError(
-                f"there is no CUDA device for --device {device}: there are {has}; use --device cpu"
+                f"there is no CUDA device for {words().device} {device}: there are {has}; "
+                f"use {words().device} cpu"
             )
         found.add((one.type, kinds[one.index or 0] if one.type == "cuda" else ""))
     if len(found) > 1:
         raise EncoderError(
-            f"--device {device} names devices of several kinds, which give vectors that differ in the "
-            "last bits; name devices of one kind"
+            f"{words().device} {device} names devices of several kinds, which give vectors that differ "
+            "in the last bits; name devices of one kind"
         )
     return names
 
@@ -131,7 +134,7 @@ class Replicas:
                 if device != self._devices[0]:
                     raise EncoderError(
                         f"the model cannot be copied to {device} ({type(error).__name__}: {error}); name "
-                        f"one device, as --device {self._devices[0]}"
+                        f"one device, as {words().device} {self._devices[0]}"
                     ) from error
                 return None
             self._made += 1

@@ -21,6 +21,7 @@ from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.encoding.replicas import Replicas, chosen_devices
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError
+from qsearch.wording import words
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -154,7 +155,7 @@ class SentenceEncoder:
         if self._uncut_tokenizer is None:
             raise EncoderError(
                 f"the tokenizer of {self._name} does not tell where its tokens stand in a text: "
-                "documents cannot be split into passages by it; leave out --passages"
+                f"documents cannot be split into passages by it; leave out {words().passages}"
             )
         return token_spans(self._uncut_tokenizer, texts)
 

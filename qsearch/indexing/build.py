@@ -47,6 +47,7 @@ from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH
 from qsearch.store.staging import check_target, real_target
 from qsearch.version import __version__
+from qsearch.wording import words
 
 __all__ = ["build_index"]
 
@@ -334,7 +335,7 @@ class _Build:
             )
         if number + 1 < writer.chunks_done:
             raise CorpusError(
-                "is shorter than when the build was interrupted; add --restart to build "
+                f"is shorter than when the build was interrupted; add {words().restart} to build "
                 "from the beginning",
                 path=self.name,
             )

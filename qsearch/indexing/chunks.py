@@ -18,6 +18,7 @@ from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.report import Progress
 from qsearch.store.format import raw_bytes
 from qsearch.store.writer import Chunk, IndexWriter
+from qsearch.wording import words
 
 __all__ = [
     "ChunkMaker",
@@ -119,7 +120,7 @@ def chunk_digest(records: Sequence[Record], given: NDArray[np.floating] | None) 
 def invalid_record(record: RejectedRecord, corpus: str) -> CorpusError:
     """The error that ends a build which was not told to leave invalid records out."""
     return CorpusError(
-        f"{record.reason} (--skip-invalid leaves such records out and reports them)",
+        f"{record.reason} ({words().skip_invalid} leaves such records out and reports them)",
         path=corpus,
         line=record.line,
     )
@@ -296,7 +297,8 @@ class ChunkMaker:
             raise EncoderMismatch(
                 f"the vectors in {name} are not those that {self._encoder.identity().model} gives: "
                 f"for document {documents[chosen[worst]].id!r} the cosine is {cosines[worst]:.4f}; "
-                "name the model that made them with --model, or leave it out to search by vector only"
+                f"name the model that made them with {words().model}, or leave it out to "
+                "search by vector only"
             )
         self.compared = len(chosen)
         self._writer.put_settings({_COMPARED: self.compared})

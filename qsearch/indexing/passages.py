@@ -18,6 +18,7 @@ from qsearch.encoding.passages import (
     sentence_ends,
 )
 from qsearch.errors import EncoderError
+from qsearch.wording import words
 
 __all__ = ["PassageSplitter", "SplitDocuments"]
 
@@ -69,8 +70,9 @@ class PassageSplitter:
         if identity.max_length and tokens > identity.max_length:
             raise EncoderError(
                 f"passages of {tokens} tokens are longer than the {identity.max_length} at which texts "
-                f"are cut for {identity.model}; ask for at most {identity.max_length} with --passages, "
-                "or raise --max-length if the model can take more"
+                f"are cut for {identity.model}; ask for at most {identity.max_length} with "
+                f"{words().passages}, "
+                f"or raise {words().max_length} if the model can take more"
             )
         self._encoder: TokenEncoder = encoder
         self._tokens = tokens
@@ -78,18 +80,18 @@ class PassageSplitter:
         self._language = re.split("[-_]", language.lower())[0]
         if not re.fullmatch("[a-z]{2,3}", self._language):
             raise EncoderError(
-                f"{language!r} is no ISO 639 code of a language; give --language as en, de, pt, ..."
+                f"{language!r} is no ISO 639 code of a language; give {words().language} as en, de, pt, ..."
             )
         (self._around,) = encoder.token_counts([""])
         if tokens < self._around + _LEAST_ROOM:
             raise EncoderError(
                 f"passages of {tokens} tokens leave no room: special tokens and prompt take "
-                f"{self._around}; ask for at least {self._around + _LEAST_ROOM} with --passages"
+                f"{self._around}; ask for at least {self._around + _LEAST_ROOM} with {words().passages}"
             )
         if not 0 <= overlap <= tokens // 2:
             raise EncoderError(
                 f"an overlap of {overlap} tokens does not go with passages of {tokens}; ask for 0 to "
-                f"{tokens // 2} with --overlap"
+                f"{tokens // 2} with {words().overlap}"
             )
 
     def split(self, documents: Sequence[Document]) -> SplitDocuments:

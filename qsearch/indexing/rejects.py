@@ -11,6 +11,7 @@ from typing import Any
 
 from qsearch.documents import RejectedRecord
 from qsearch.errors import IndexWriteError
+from qsearch.wording import words
 
 __all__ = ["check_writable", "write_rejects"]
 
@@ -24,7 +25,7 @@ def check_writable(path: Path) -> None:
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise IndexWriteError(
             f"the rejected records cannot be written to {path}; give a file in a directory that is "
-            "there and writable with --rejects"
+            f"there and writable with {words().rejects}"
         )
 
 

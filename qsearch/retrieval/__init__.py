@@ -10,13 +10,12 @@ from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.explain import stage_ranks
 from qsearch.retrieval.graph import GraphCandidates, build_graph
 from qsearch.retrieval.ranking import CandidateSource, Ranking, Stage, check_queries
-from qsearch.retrieval.searcher import METHODS, Request, Searcher
+from qsearch.retrieval.searcher import Request, Searcher
 from qsearch.retrieval.tuning import CONFIDENCE, FROM_DOCUMENTS, Plan, Tuning, measure
 
 __all__ = [
     "CONFIDENCE",
     "FROM_DOCUMENTS",
-    "METHODS",
     "BinaryCandidates",
     "CandidateSource",
     "Cascade",

@@ -21,6 +21,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.kernels import certified_top_k, cosine_gather, has_native_kernels
 from qsearch.retrieval.ranking import Ranking, Stage, top_k, unit_queries
 from qsearch.store import Segment
+from qsearch.wording import words
 
 __all__ = ["ExactSearch"]
 
@@ -190,7 +191,7 @@ class _CodeSearch:
 def damaged(segment: Segment, found: str = "rows that are not finite") -> IndexFormatError:
     """The error for a segment in which a search has found damage."""
     return IndexFormatError(
-        f"segment {segment.id} holds {found}; 'qsearch verify' tells which file is damaged"
+        f"segment {segment.id} holds {found}; {words().verify} tells which file is damaged"
     )
 
 

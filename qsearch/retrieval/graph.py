@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qsearch.codes import int8_codes
 from qsearch.errors import IndexFormatError
 from qsearch.store import Segment
+from qsearch.wording import words
 
 __all__ = ["GraphCandidates", "build_graph"]
 
@@ -76,14 +77,14 @@ class GraphCandidates:
         """
         if segment.graph is None:
             raise IndexFormatError(
-                "the index has no graph; build it again with 'qsearch build --graph --force', or "
+                f"the index has no graph; build it again with {words().graph} and {words().force}, or "
                 "search with another method"
             )
         try:
             graph = _usearch().Index.restore(segment.graph, view=True)
         except (RuntimeError, ValueError) as error:
             raise IndexFormatError(
-                f"the graph of segment {segment.id} cannot be opened ({error}); 'qsearch verify' "
+                f"the graph of segment {segment.id} cannot be opened ({error}); {words().verify} "
                 "tells which file is damaged"
             ) from error
         if graph is None or len(graph) != segment.rows or graph.ndim != segment.vectors.shape[1]:

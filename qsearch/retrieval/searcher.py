@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
+from qsearch.options import METHODS, RetrievalOptions, settled
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
@@ -21,11 +23,7 @@ from qsearch.retrieval.ranking import Ranking, search_candidates
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment
 
-__all__ = ["METHODS", "Request", "Searcher"]
-
-METHODS = ("exact", "binary", "graph", "cascade")
-"""Ways of retrieval: certified; Hamming candidates rescored; candidates from the HNSW graph rescored;
-Hamming, then int8, then floats."""
+__all__ = ["Request", "Searcher"]
 
 _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
 _CASCADE_KEPT = 4
@@ -64,27 +62,18 @@ class Searcher:
         self._lock = threading.RLock()
         self._opened_graphs: list[GraphCandidates] | None = None
 
-    def request(
-        self,
-        k: int,
-        recall: float | str,
-        method: str | None,
-        candidates: int | None,
-        *,
-        all_passages: bool = False,
-    ) -> Request:
+    def request(self, k: int, **options: Unpack[RetrievalOptions]) -> Request:
         """Check what is asked, and decide how it is done.
 
         Args:
             k: documents wanted.
-            recall: ``"exact"``, or the share of the true k documents that is to be found.
-            method: one of ``METHODS``, instead of a recall.
-            candidates: for a method that has any.
-            all_passages: rank rows, several of which may belong to one document.
+            **options: see ``options.RetrievalOptions``.
 
         Raises:
             QueryError: a value is out of its range, or two contradict each other.
         """
+        asked = settled(RetrievalOptions, options, "request")
+        recall, method, candidates = asked["recall"], asked["method"], asked["candidates"]
         try:
             k = operator.index(k)
         except TypeError:
@@ -101,7 +90,7 @@ class Searcher:
         if candidates is not None and candidates < k:
             raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
         wanted = _checked_recall(recall)
-        every = all_passages and self.documents.split
+        every = asked["all_passages"] and self.documents.split
         k = min(k, self.documents.rows if every else self.documents.count)
         if method is None or method == "exact":
             if wanted is None:

@@ -26,6 +26,7 @@ from qsearch.store.format import (
     READABLE_VERSIONS,
     staging_path,
 )
+from qsearch.wording import words
 
 __all__ = ["Catalog", "FileEntry", "SegmentEntry", "StoredDocument"]
 
@@ -220,9 +221,9 @@ class Catalog:
             raise IndexFormatError(f"{self.path} is not the catalog of a qsearch index")
         if version not in READABLE_VERSIONS:
             advice = (
-                "a newer qsearch wrote it: upgrade with 'pip install --upgrade qsearch'"
+                "a newer qsearch wrote it: install a newer one from where you got this one"
                 if version > FORMAT_VERSION
-                else "build it again with 'qsearch build --force'"
+                else f"build it again with {words().rebuild}"
             )
             raise IndexFormatError(
                 f"{self.path.parent} has index format {version}, this qsearch reads formats "
@@ -245,8 +246,8 @@ class Catalog:
                 yield self._connection
             except sqlite3.DatabaseError as error:
                 raise IndexFormatError(
-                    f"{self.path} cannot be read ({error}); 'qsearch verify' tells more, "
-                    "'qsearch build --force' builds the index again"
+                    f"{self.path} cannot be read ({error}); {words().verify} tells more, "
+                    f"{words().rebuild} builds the index again"
                 ) from error
 
     @contextmanager
@@ -495,11 +496,11 @@ def _require_sqlite() -> None:
 def _absent(index: Path) -> str:
     if (staging_path(index) / CATALOG).is_file():
         return (
-            f"{index} is half written: its build was interrupted; run the same 'qsearch build' "
-            "command again to finish it"
+            f"{index} is half written: its build was interrupted; run the same {words().build} "
+            "again to finish it"
         )
     if index.is_dir():
         return f"{index} is not a qsearch index: it has no {CATALOG}"
     if index.exists():
         return f"{index} is a file; an index is a directory"
-    return f"there is no index at {index}; make one with 'qsearch build CORPUS -o {index}'"
+    return f"there is no index at {index}; make one with {words().build}"

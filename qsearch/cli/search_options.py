@@ -1,0 +1,52 @@
+"""The options of a search on the command line, made of those of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from qsearch.options import METHODS, SearchOptions, listed
+
+__all__ = ["search_options"]
+
+
+class Recall(click.ParamType[float | str]):
+    """``exact``, or a number."""
+
+    name = "exact|0.99"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> float | str:
+        """Make a number of what is not ``exact``."""
+        if value == "exact":
+            return "exact"
+        try:
+            return float(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is neither exact nor a number", parameter, context)
+
+
+_TYPES: dict[str, click.ParamType[Any]] = {
+    "recall": Recall(),
+    "method": click.Choice(METHODS),
+    "candidates": click.INT,
+}
+"""How a value is typed; what is missing here is a flag."""
+
+
+def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every option of a search."""
+    for name, (_, option) in reversed(listed(SearchOptions).items()):
+        of_type = _TYPES.get(name)
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            type=of_type,
+            is_flag=of_type is None,
+            default=option.default,
+            show_default=option.default not in (None, False),
+            help=option.help,
+        )(command)
+    return command

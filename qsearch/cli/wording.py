@@ -1,0 +1,33 @@
+"""What the command line calls the things that a message advises."""
+
+from __future__ import annotations
+
+from qsearch.wording import Words
+
+__all__ = ["COMMAND_LINE"]
+
+COMMAND_LINE = Words(
+    backend="--backend",
+    build="'qsearch build'",
+    device="--device",
+    force="--force",
+    graph="--graph",
+    id_field="--id-field",
+    input_format="--input-format",
+    language="--language",
+    max_length="--max-length",
+    metadata_field="--metadata-field",
+    model="--model",
+    other_place="another place with -o",
+    overlap="--overlap",
+    passages="--passages",
+    rebuild="'qsearch build --force'",
+    rejects="--rejects",
+    restart="--restart",
+    skip_invalid="--skip-invalid",
+    text_field="--text-field",
+    title_field="--title-field",
+    truncate_dim="--truncate-dim",
+    vectors="--vectors",
+    verify="'qsearch verify'",
+)

@@ -1,0 +1,164 @@
+"""What can be asked of a search: each option once, with type, default and meaning.
+
+The signatures and help of the library's methods, the command line, and whatever else hands searches
+on are made of these.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_type_hints
+
+__all__ = [
+    "METHODS",
+    "Option",
+    "RetrievalOptions",
+    "SearchOptions",
+    "documented",
+    "listed",
+    "settled",
+]
+
+METHODS = ("exact", "cascade", "binary", "graph")
+"""Ways of retrieval by name, see ``RetrievalOptions.method``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of an option beside its type.
+
+    Attributes:
+        default: where it is not given.
+        help: what it means, for people who may be typing Python or a command.
+    """
+
+    default: Any
+    help: str
+
+
+class RetrievalOptions(TypedDict, total=False):
+    """Options of every search; those of ``Index.search_vectors``."""
+
+    recall: Annotated[
+        float | Literal["exact"],
+        Option(
+            "exact",
+            "exact: the answer of a search over all float rows, proven. Below 1: as many candidates as "
+            "reach this share of it, by what was measured on this index, with 95% confidence; where "
+            "that would not be faster, the search is exact.",
+        ),
+    ]
+    method: Annotated[
+        str | None,
+        Option(
+            None,
+            "A way of retrieval by name, instead of a recall: exact; cascade (binary, then int8 codes, "
+            "then floats); binary or graph (candidates by these codes, then floats).",
+        ),
+    ]
+    candidates: Annotated[
+        int | None,
+        Option(
+            None,
+            "How many, for cascade and binary (1,000 if not given) and graph (100); at least k.",
+        ),
+    ]
+    all_passages: Annotated[
+        bool,
+        Option(
+            False,
+            "Where documents are split into passages: the k nearest passages, of whatever documents, "
+            "instead of documents each by its best passage. Not at a recall below 1.",
+        ),
+    ]
+
+
+class SearchOptions(RetrievalOptions, total=False):
+    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
+
+    explain: Annotated[
+        bool,
+        Option(
+            False,
+            "Tell how the result came about: what each stage did, and where each hit stood in it. "
+            "Takes time.",
+        ),
+    ]
+
+
+def listed(options: type) -> dict[str, tuple[Any, Option]]:
+    """The type and the ``Option`` of each option of a TypedDict of this module, by name."""
+    found = {}
+    for name, hint in get_type_hints(options, include_extras=True).items():
+        of_type, option = get_args(hint)
+        found[name] = (of_type, option)
+    return found
+
+
+def settled(options: type, given: Mapping[str, Any], caller: str) -> dict[str, Any]:
+    """All options: what was given, else the default.
+
+    Args:
+        options: a TypedDict of this module.
+        given: by name.
+        caller: for the message.
+
+    Raises:
+        TypeError: one is not known; names the nearest that is.
+    """
+    known = listed(options)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}{meant}")
+    return {name: given.get(name, option.default) for name, (_, option) in known.items()}
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def documented(options: type) -> Callable[[_Method], _Method]:
+    """Show a method's options in its signature and its docstring, as if they had been written there.
+
+    Args:
+        options: the TypedDict that ``**options`` of the method is.
+    """
+
+    def decorate(method: _Method) -> _Method:
+        known = listed(options)
+        signature = inspect.signature(method)
+        plain = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        plain += [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=of_type
+            )
+            for name, (of_type, option) in known.items()
+        ]
+        method.__signature__ = signature.replace(parameters=plain)  # type: ignore[attr-defined]
+        method.__doc__ = _with_options(method.__doc__ or "", known)
+        return method
+
+    return decorate
+
+
+def _with_options(doc: str, known: Mapping[str, tuple[Any, Option]]) -> str:
+    """The docstring, with the options in the place of its line about them."""
+    lines: list[str] = []
+    for line in doc.split("\n"):
+        if line.lstrip().startswith("**options:"):
+            first = line[: len(line) - len(line.lstrip())]
+            for name, (_, option) in known.items():
+                lines += textwrap.wrap(
+                    f"{name}: {option.help}",
+                    100,
+                    initial_indent=first,
+                    subsequent_indent=first + "    ",
+                )
+        else:
+            lines.append(line)
+    return "\n".join(lines)

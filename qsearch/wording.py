@@ -1,0 +1,88 @@
+"""What things are called where a message tells what to do: in Python, and on the command line.
+
+A message of the library says ``BuildOptions(force=True)``, the same message of the command line
+``--force``. Whoever raises an error takes the words from here (``words()``), and knows nothing of who
+reads them; the command line puts its own in their place for as long as it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+__all__ = ["PYTHON", "Words", "speaking", "words"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """The name of everything that a message advises. Each reads on after "add", "give" or "with"."""
+
+    backend: str
+    build: str
+    device: str
+    force: str
+    graph: str
+    id_field: str
+    input_format: str
+    language: str
+    max_length: str
+    metadata_field: str
+    model: str
+    other_place: str
+    overlap: str
+    passages: str
+    rebuild: str
+    rejects: str
+    restart: str
+    skip_invalid: str
+    text_field: str
+    title_field: str
+    truncate_dim: str
+    vectors: str
+    verify: str
+
+
+PYTHON = Words(
+    backend="backend=",
+    build="Index.build",
+    device="device=",
+    force="BuildOptions(force=True)",
+    graph="BuildOptions(graph=True)",
+    id_field="Fields(id=...)",
+    input_format="input_format=",
+    language="BuildOptions(language=...)",
+    max_length="SentenceEncoder(max_length=...)",
+    metadata_field="Fields(metadata=...)",
+    model="encoder=",
+    other_place="another path",
+    overlap="BuildOptions(overlap=...)",
+    passages="BuildOptions(passages=...)",
+    rebuild="Index.build(..., options=BuildOptions(force=True))",
+    rejects="BuildOptions(rejects=...)",
+    restart="BuildOptions(restart=True)",
+    skip_invalid="BuildOptions(skip_invalid=True)",
+    text_field="Fields(text=...)",
+    title_field="Fields(title=...)",
+    truncate_dim="SentenceEncoder(truncate_dim=...)",
+    vectors="embeddings=",
+    verify="qsearch.verify_index",
+)
+
+_spoken = PYTHON
+
+
+def words() -> Words:
+    """The words of whoever reads the messages of this process."""
+    return _spoken
+
+
+@contextmanager
+def speaking(these: Words) -> Iterator[None]:
+    """Use other words, in all threads."""
+    global _spoken
+    before, _spoken = _spoken, these
+    try:
+        yield
+    finally:
+        _spoken = before
