@@ -12,47 +12,28 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from qsearch.documents import Corpus, Embeddings
 from qsearch.encoding import Encoder, EncoderContract, check_contract, make_contract
 from qsearch.encoding.contract import contract_from_store, contract_to_store
-from qsearch.errors import (
-    CorpusError,
-    EncoderError,
-    EncoderMismatch,
-    IndexWriteError,
-    QueryError,
-)
-from qsearch.indexing.chunks import (
-    ChunkMaker,
-    chunk_characters,
-    chunk_digest,
-    chunk_records,
-    read_chunks,
-)
+from qsearch.errors import CorpusError, EncoderError, EncoderMismatch, IndexWriteError
+from qsearch.indexing.chunks import chunk_characters, chunk_records
+from qsearch.indexing.filling import fill
 from qsearch.indexing.passages import PassageSplitter
-from qsearch.indexing.pipeline import Pipeline
 from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
+from qsearch.indexing.samples import SampleQueries, choose_queries
 from qsearch.indexing.survey import survey
 from qsearch.kernels import kernel_path, thread_count
-from qsearch.retrieval import FROM_DOCUMENTS, build_graph, check_queries, measure
+from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
 from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH
 from qsearch.store.staging import check_target, real_target
 from qsearch.version import __version__
-from qsearch.wording import words
 
 __all__ = ["build_index"]
-
-_TUNE_QUERIES = 2000
-"""More sample queries than this make no narrower margin worth their time."""
 
 
 def build_index(
@@ -111,8 +92,7 @@ class _Build:
         self.dimensions = 0
         self.rejects: Path | None = None
         self.compared: int | None = None
-        self.tune_queries: Callable[[], NDArray[np.float32]] | None = None
-        self.tuned_on = FROM_DOCUMENTS
+        self.samples = SampleQueries(FROM_DOCUMENTS, None)
 
     def run(self, load_encoder: Callable[[], Encoder] | None) -> BuildReport:
         # Recall is measured at the end: what cannot search is said before everything is encoded.
@@ -146,7 +126,7 @@ class _Build:
             self.splitter = PassageSplitter(
                 self.encoder, self.options.passages, self.options.overlap, self.options.language
             )
-        self.tune_queries = self._chosen_queries()
+        self.samples = choose_queries(self.options, self.encoder, self.dimensions)
         with IndexWriter.open(
             self.target,
             self._settings(),
@@ -276,69 +256,22 @@ class _Build:
         phase = "encode" if self.embeddings is None else "store"
         with self._phase(phase, total, "docs"):
             try:
-                self._append_chunks(writer)
+                self.compared = fill(
+                    writer,
+                    self.corpus,
+                    self.embeddings,
+                    self.encoder,
+                    self.splitter,
+                    self.dimensions,
+                    self.progress,
+                    name=self.name,
+                    skip_invalid=self.options.skip_invalid,
+                )
             except BaseException:
                 with suppress(IndexWriteError):  # what stopped the build is what must be told
                     self._keep_rejects(writer)
                 raise
             self._keep_rejects(writer)
-
-    def _append_chunks(self, writer: IndexWriter) -> None:
-        with Pipeline(writer.append, self._chunks_at_once()) as pipeline:
-            maker = ChunkMaker(
-                writer,
-                self.encoder,
-                self.embeddings,
-                self.dimensions,
-                self.name,
-                self.progress,
-                splitter=self.splitter,
-                skip_invalid=self.options.skip_invalid,
-                check=pipeline.check,
-                most_waiting=pipeline.most_waiting,
-            )
-            self._put_chunks(writer, maker, pipeline)
-        self.compared = maker.compared
-
-    def _chunks_at_once(self) -> int:
-        """A chunk is read and another written while texts of two more are tokenized and encoded."""
-        concurrent = getattr(self.encoder, "concurrent", False)
-        return 2 if concurrent and self.embeddings is None else 0
-
-    def _put_chunks(self, writer: IndexWriter, maker: ChunkMaker, pipeline: Pipeline) -> None:
-        row = 0
-        number = -1
-        chunks = read_chunks(self.corpus, self.embeddings, passages=self.splitter is not None)
-        for number, records in enumerate(chunks):
-            given = None
-            if self.embeddings is not None:
-                given = self.embeddings.read(row, row + len(records))
-                if len(given) < len(records):
-                    row += len(records) + sum(map(len, chunks))
-                    break
-            row += len(records)
-            digest = chunk_digest(records, given)
-            if number < writer.chunks_done:
-                writer.check_done(number, digest, self.name)
-                self.progress.advance(len(records), resumed=True)
-            else:
-                with pipeline.lock:
-                    split = maker.split(records)
-                pipeline.put(partial(maker.make, split, given, digest))
-                del split
-            del records, given  # or they would stay while the next chunk is read
-        if self.embeddings is not None and row != self.embeddings.rows:
-            raise CorpusError(
-                f"has {row:,} records, {self.embeddings.name} has "
-                f"{self.embeddings.rows:,} rows; there must be one row for each record",
-                path=self.name,
-            )
-        if number + 1 < writer.chunks_done:
-            raise CorpusError(
-                f"is shorter than when the build was interrupted; add {words().restart} to build "
-                "from the beginning",
-                path=self.name,
-            )
 
     def _build_graphs(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         if not self.options.graph:
@@ -356,32 +289,10 @@ class _Build:
 
     def _tune(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         """Measure how many candidates reach which recall, and store it."""
-        queries = None if self.tune_queries is None else self.tune_queries()
+        queries = None if self.samples.vectors is None else self.samples.vectors()
         with self._phase("tune", None, "queries"):
-            tuning = measure(segments, queries, self.tuned_on, self.progress.advance)
+            tuning = measure(segments, queries, self.samples.name, self.progress.advance)
         writer.put_settings({"tuning": None if tuning is None else tuning.to_json()})
-
-    def _chosen_queries(self) -> Callable[[], NDArray[np.float32]] | None:
-        """How to get the sample queries; what can be checked is, before anything slow is done."""
-        given = self.options.tune_queries
-        if given is None:
-            return None
-        usable = given if isinstance(given, np.ndarray) else [one for one in given if one.strip()]
-        if not len(usable):
-            raise QueryError(f"there are no {self.options.tuned_on} to measure recall with")
-        self.tuned_on = self.options.tuned_on
-        if len(usable) > _TUNE_QUERIES:
-            self.tuned_on += f", evenly chosen of {len(usable):,}"
-        chosen = usable[:: -(-len(usable) // _TUNE_QUERIES)]
-        if isinstance(chosen, np.ndarray):
-            vectors = check_queries(chosen, self.dimensions)
-            return lambda: vectors
-        if self.encoder is None:
-            raise EncoderError(
-                "queries to tune with cannot be encoded: the index has no encoder; give vectors"
-            )
-        encode, texts = self.encoder.encode_queries, chosen
-        return lambda: check_queries(encode(texts), self.dimensions)
 
     # Rejects
 

@@ -25,6 +25,7 @@ __all__ = [
     "GRAPH",
     "HEADER_BYTES",
     "PASSAGES",
+    "PENDING",
     "READABLE_VERSIONS",
     "ROTATED_ARRAYS",
     "ROTATION",
@@ -49,6 +50,9 @@ READABLE_VERSIONS = (1, 2)
 
 CATALOG = "catalog.sqlite"
 SEGMENTS = "segments"
+PENDING = "pending"
+"""Where the segment that is being filled is, among the others."""
+
 GRAPH = "graph.usearch"
 
 HEADER_BYTES = 128

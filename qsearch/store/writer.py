@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from qsearch.documents import Document, RejectedRecord
@@ -30,16 +29,10 @@ from qsearch.errors import (
     IndexFormatError,
 )
 from qsearch.store.catalog import Catalog, FileEntry
-from qsearch.store.format import (
-    FORMAT_VERSION,
-    HEADER_BYTES,
-    PASSAGES,
-    SEGMENTS,
-    raw_bytes,
-    staging_path,
-)
+from qsearch.store.format import FORMAT_VERSION, SEGMENTS, staging_path
+from qsearch.store.pending import PendingSegment
 from qsearch.store.publish import replace_directory, sync_directory, sync_file
-from qsearch.store.segment import Segment, file_checksum, write_arrays
+from qsearch.store.segment import Segment, file_checksum
 from qsearch.store.staging import (
     check_target,
     is_replaced_index,
@@ -53,8 +46,6 @@ from qsearch.store.staging import (
 from qsearch.wording import words
 
 __all__ = ["Chunk", "IndexWriter"]
-
-_PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +100,7 @@ class IndexWriter:
         self._published = False
         self._replace = replace
         self._passages = passages
+        self._pending = PendingSegment(staging / SEGMENTS, passages=passages)
         self.documents = 0
         self.rows = 0
         self.advance_sealing: Callable[[int], None] = lambda rows: None
@@ -196,34 +188,19 @@ class IndexWriter:
 
     def _restore_pending(self) -> None:
         """Bring back a segment that was named but not registered, and cut off what is not committed."""
-        segments = self._staging / SEGMENTS
-        pending = segments / _PENDING
         registered = {entry.id for entry in self._catalog.segments()}
-        for path in segments.iterdir():
+        for path in (self._staging / SEGMENTS).iterdir():
             if path.name in registered:
                 known = self._catalog.files(path.name)
                 for file in path.iterdir():
                     if file.name not in known:  # not finished, or given up
                         file.unlink()
-            elif path.is_dir() and path.name != _PENDING:
-                if pending.exists():
-                    shutil.rmtree(path)
-                else:
-                    os.rename(path, pending)
+            elif path.is_dir() and path != self._pending.path:
+                self._pending.take_back(path)
         rows = self.rows - self.sealed()[0]
-        if not rows:
-            if pending.exists():
-                shutil.rmtree(pending)
-            return
-        row_bytes = {"vectors.npy": 4 * self._dimensions()}
-        if self._passages:
-            row_bytes[PASSAGES.name] = 24
-        for name, one in row_bytes.items():
-            path = pending / name
-            size = HEADER_BYTES + rows * one
-            if not path.is_file() or path.stat().st_size < size:
-                raise IndexFormatError(unusable(self._staging, f"{path} is missing or too short"))
-            os.truncate(path, size)
+        wrong = self._pending.cut(rows, self._dimensions() if rows else 0)
+        if wrong is not None:
+            raise IndexFormatError(unusable(self._staging, wrong))
 
     # What a build asks and adds
 
@@ -272,19 +249,15 @@ class IndexWriter:
         Raises:
             IndexWriteError: the file system refuses; the index is as it was before.
         """
-        pending = self._staging / SEGMENTS / _PENDING
         if (chunk.passages is not None) != self._passages:
             raise ValueError("either all chunks of an index have passages, or none has")
         sealed_rows, sealed_documents = self.sealed()
-        row = self.rows - sealed_rows
         if len(chunk.documents):
-            with writing(pending):
-                _append_rows(pending / "vectors.npy", row, chunk.rows.astype("<f4", copy=False))
-                if chunk.passages is not None:
-                    before = np.array([self.documents - sealed_documents, 0, 0])
-                    _append_rows(
-                        pending / PASSAGES.name, row, (chunk.passages + before).astype("<i8")
-                    )
+            passages = chunk.passages
+            if passages is not None:  # numbers of documents in the segment
+                passages = passages + np.array([self.documents - sealed_documents, 0, 0])
+            with writing(self._pending.path):
+                self._pending.append(self.rows - sealed_rows, chunk.rows, passages)
         first = self.documents
         with self._catalog.transaction() as connection:
             connection.executemany(
@@ -393,26 +366,12 @@ class IndexWriter:
             self._seal()
 
     def _seal(self) -> None:
-        segments = self._staging / SEGMENTS
         first, first_document = self.sealed()
         rows, documents = self.rows - first, self.documents - first_document
-        with writing(segments):
-            files = write_arrays(
-                segments / _PENDING,
-                rows,
-                self._dimensions(),
-                self.advance_sealing,
-                passages=self._passages,
+        with writing(self._staging / SEGMENTS):
+            segment, files = self._pending.close(
+                first, rows, self._dimensions(), self.advance_sealing
             )
-            listing = json.dumps(
-                [first, [(one.name, one.bytes, one.xxh3) for one in files.values()]]
-            )
-            # Named by content: one name never means two different segments, not even for a reader
-            # that opened the catalog of an index which is being replaced.
-            segment = xxhash.xxh3_128(listing.encode()).hexdigest()[:16]
-            sync_directory(segments / _PENDING)
-            os.rename(segments / _PENDING, segments / segment)
-            sync_directory(segments)
         digest = self._catalog.documents_digest(first_document, documents)
         with self._catalog.transaction() as connection:
             connection.execute(
@@ -457,20 +416,3 @@ class IndexWriter:
         if nothing:
             shutil.rmtree(self._staging, ignore_errors=True)  # under our lock
         self._catalog.close()
-
-
-def _append_rows(path: Path, row: int, rows: NDArray[Any]) -> None:
-    pending = path.parent
-    if not path.exists():
-        pending.mkdir(exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(b"\0" * HEADER_BYTES)  # the header is known when the segment is closed
-        sync_directory(pending)
-        sync_directory(pending.parent)
-    with open(path, "r+b") as file:
-        size = HEADER_BYTES + row * rows.shape[1] * rows.itemsize
-        file.truncate(size)
-        file.seek(size)
-        file.write(raw_bytes(rows))
-        file.flush()
-        sync_file(file.fileno())

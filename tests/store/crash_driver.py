@@ -31,10 +31,12 @@ WORDS_ENCODED = 8 if PASSAGES else 5
 """In each text that is encoded: whole documents, or the two halves of each."""
 WATCHED = (
     "store/writer.py",
+    "store/pending.py",
     "store/publish.py",
     "store/catalog.py",
     "store/segment.py",
     "indexing/build.py",
+    "indexing/filling.py",
     "indexing/chunks.py",
     "store/staging.py",
 )

@@ -1,0 +1,62 @@
+"""The sample queries that recall is measured with: chosen and checked before anything slow is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.encoding import Encoder
+from qsearch.errors import EncoderError, QueryError
+from qsearch.indexing.report import BuildOptions
+from qsearch.retrieval import FROM_DOCUMENTS, check_queries
+
+__all__ = ["SampleQueries", "choose_queries"]
+
+_MOST = 2000
+"""More sample queries than this make no narrower margin worth their time."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleQueries:
+    """What recall is measured with.
+
+    Attributes:
+        name: what they are, for people.
+        vectors: gives (q, d) float32, checked, when they are needed; ``None``: take documents.
+    """
+
+    name: str
+    vectors: Callable[[], NDArray[np.float32]] | None
+
+
+def choose_queries(
+    options: BuildOptions, encoder: Encoder | None, dimensions: int
+) -> SampleQueries:
+    """How to get the sample queries that were asked for; what can be checked now is.
+
+    Raises:
+        QueryError: there are none, or they are no vectors of these dimensions.
+        EncoderError: there are texts, and no encoder.
+    """
+    given = options.tune_queries
+    if given is None:
+        return SampleQueries(FROM_DOCUMENTS, None)
+    usable = given if isinstance(given, np.ndarray) else [one for one in given if one.strip()]
+    if not len(usable):
+        raise QueryError(f"there are no {options.tuned_on} to measure recall with")
+    name = options.tuned_on
+    if len(usable) > _MOST:
+        name += f", evenly chosen of {len(usable):,}"
+    chosen = usable[:: -(-len(usable) // _MOST)]
+    if isinstance(chosen, np.ndarray):
+        vectors = check_queries(chosen, dimensions)
+        return SampleQueries(name, lambda: vectors)
+    if encoder is None:
+        raise EncoderError(
+            "queries to tune with cannot be encoded: the index has no encoder; give vectors"
+        )
+    encode, texts = encoder.encode_queries, chosen
+    return SampleQueries(name, lambda: check_queries(encode(texts), dimensions))
