@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qsearch.encoding import Encoder, EncoderIdentity, TokenEncoder
     from qsearch.encoding.sentence import SentenceEncoder
     from qsearch.errors import (
+        BuildInterrupted,
         CorpusError,
         EncoderError,
         EncoderMismatch,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         IndexExists,
         IndexFormatError,
         IndexWriteError,
+        OptionError,
         QsearchError,
         QueryError,
     )
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from qsearch.store import VerifyReport, verify_index
 
 __all__ = [
+    "BuildInterrupted",
     "BuildOptions",
     "BuildReport",
     "CorpusError",
@@ -57,6 +60,7 @@ __all__ = [
     "IndexExists",
     "IndexFormatError",
     "IndexWriteError",
+    "OptionError",
     "Passage",
     "QsearchError",
     "QueryError",

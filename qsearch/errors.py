@@ -10,7 +10,10 @@
     ├── IndexExists            a build onto an index that is already there
     ├── IndexBusy              another process is writing the same index
     ├── IndexWriteError        the disk refused: full, read-only, failing
+    ├── OptionError            an option of a build that makes no sense (also a ``ValueError``)
     └── QueryError             a query that has no answer (also a ``ValueError``)
+
+``BuildInterrupted`` stands beside it: it is the ``KeyboardInterrupt`` of a build, and says what is kept.
 
 A message says what was expected, what was found, where, and what to do. Nothing but exceptions may
 enter this module.
@@ -19,6 +22,7 @@ enter this module.
 from __future__ import annotations
 
 __all__ = [
+    "BuildInterrupted",
     "CorpusError",
     "EncoderError",
     "EncoderMismatch",
@@ -26,6 +30,7 @@ __all__ = [
     "IndexExists",
     "IndexFormatError",
     "IndexWriteError",
+    "OptionError",
     "QsearchError",
     "QueryError",
 ]
@@ -84,8 +89,32 @@ class IndexWriteError(QsearchError):
     """The file system refused a write: the disk is full, read-only or failing."""
 
 
+class OptionError(QsearchError, ValueError):
+    """An option of a build that makes no sense: a number out of its range, or of another type."""
+
+
 class QueryError(QsearchError, ValueError):
     """A query that has no answer: empty, of another dimension, not finite, k below 1.
 
     Also where the environment asks for kernels or threads that there are not.
     """
+
+
+class BuildInterrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a build.
+
+    Attributes:
+        kept: documents that the next build of the same index need not do again; ``None`` where it was
+            stopped before it knew how many an earlier one had kept.
+    """
+
+    def __init__(self, kept: int | None) -> None:
+        """Say what is kept."""
+        if kept is None:
+            told = "nothing was done yet; what an earlier build had finished is kept"
+        elif kept:
+            told = f"{kept:,} documents are finished and kept"
+        else:
+            told = "no document was finished, nothing is kept"
+        super().__init__(told)
+        self.kept = kept

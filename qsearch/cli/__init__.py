@@ -18,7 +18,7 @@ import click
 
 from qsearch.cli.output import Console, ConsoleHandler
 from qsearch.cli.wording import COMMAND_LINE
-from qsearch.errors import QsearchError
+from qsearch.errors import BuildInterrupted, QsearchError
 from qsearch.version import __version__
 from qsearch.wording import speaking
 
@@ -82,6 +82,13 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _interrupted(cause: BaseException | None) -> str:
+    if not isinstance(cause, BuildInterrupted):
+        return "interrupted"
+    again = "" if cause.kept == 0 else ": run the same command again to go on"
+    return f"interrupted; {cause}{again}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 1 after an error, 2 after a usage error, 130 after Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has other plans
@@ -96,10 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         Console().error(str(error))
         code = 1
-    except click.exceptions.Abort:
-        Console().error(
-            "interrupted; what was finished is kept: run the same command again to go on"
-        )
+    except click.exceptions.Abort as abort:
+        Console().error(_interrupted(abort.__cause__))
         code = 130
     except click.ClickException as error:
         error.show()

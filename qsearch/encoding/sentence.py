@@ -36,6 +36,11 @@ _QUERY_ROWS = 4
 
 _CUDA_ROWS = 16
 _CUDA_TOKENS = 65_536
+_AT_ONCE_CPU = 128
+_AT_ONCE_GPU = 2048
+"""MiniLM on CPU, long texts, bytes encoded in a second of one thread with 32, 64, 128, 256 texts at once:
+6,500, 8,500, 9,700, 11,000 (scripts/bench/chunks.py)."""
+
 _NO_LIMIT = 1_000_000
 """Tokenizers without a maximum say a number far above this."""
 
@@ -165,6 +170,13 @@ class SentenceEncoder:
         tokenizer: Any = getattr(self._model[0], "tokenizer", None)
         backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
         return uncut(backend) if hasattr(backend, "to_str") else None
+
+    # For builds
+
+    @property
+    def documents_at_once(self) -> int:
+        """So many are needed to fill batches of fixed shape with little waste."""
+        return _AT_ONCE_CPU if self._model.device.type == "cpu" else _AT_ONCE_GPU
 
     # For those who export it
 

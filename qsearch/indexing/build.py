@@ -10,28 +10,42 @@ import datetime
 import importlib.metadata
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from qsearch.documents import Corpus, Embeddings
-from qsearch.encoding import Encoder, EncoderContract, check_contract, make_contract
+from qsearch.encoding import (
+    ContractCheck,
+    Encoder,
+    EncoderContract,
+    check_contract,
+    make_contract,
+)
 from qsearch.encoding.contract import contract_from_store, contract_to_store
-from qsearch.errors import CorpusError, EncoderError, EncoderMismatch, IndexWriteError
-from qsearch.indexing.chunks import chunk_characters, chunk_records
+from qsearch.errors import (
+    BuildInterrupted,
+    CorpusError,
+    EncoderError,
+    EncoderMismatch,
+    QsearchError,
+)
 from qsearch.indexing.filling import fill
+from qsearch.indexing.options import BuildOptions, build_options
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.rejects import check_writable, write_rejects
-from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
+from qsearch.indexing.report import BuildReport, Progress, Silent, index_sizes
 from qsearch.indexing.samples import SampleQueries, choose_queries
-from qsearch.indexing.survey import survey
+from qsearch.indexing.survey import check_numbers, survey
 from qsearch.kernels import kernel_path, thread_count
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
 from qsearch.store import IndexWriter, Segment
-from qsearch.store.format import GRAPH
-from qsearch.store.staging import check_target, real_target
+from qsearch.store.format import GRAPH, staging_path
+from qsearch.store.guard import check_target
+from qsearch.store.staging import real_target
 from qsearch.version import __version__
+from qsearch.wording import words
 
 __all__ = ["build_index"]
 
@@ -42,7 +56,7 @@ def build_index(
     *,
     load_encoder: Callable[[], Encoder] | None,
     embeddings: Embeddings | None = None,
-    options: BuildOptions | None = None,
+    options: BuildOptions | Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Build the index ``target``, or finish its interrupted build.
@@ -52,19 +66,26 @@ def build_index(
         target: directory to make.
         load_encoder: makes the encoder; ``None`` for an index without one.
         embeddings: embeddings made elsewhere, one for each record of the corpus, in its order.
-        options: see ``BuildOptions``.
+        options: ``BuildOptions``, or a mapping of their names.
         progress: is told what is done.
 
     Raises:
-        CorpusError: a record is invalid (unless skipped), none is valid, or the corpus changed
-            since the build was interrupted.
+        CorpusError: a record is invalid (unless skipped), none is valid, or it is another corpus than
+            that of the interrupted build.
         EncoderError: the encoder cannot be loaded or fails.
         EncoderMismatch: ``embeddings`` are not those of the encoder.
         IndexExists, IndexBusy, IndexWriteError: see there.
         QueryError: the environment asks for kernels or threads that there are not.
+        BuildInterrupted: Ctrl-C; says how many documents are kept.
     """
-    build = _Build(corpus, target, embeddings, options or BuildOptions(), progress or Silent())
-    return build.run(load_encoder)
+    asked = build_options(options)
+    build = _Build(corpus, target, embeddings, asked, progress or Silent())
+    try:
+        return build.run(load_encoder)
+    except KeyboardInterrupt as error:
+        if build.published:
+            raise
+        raise BuildInterrupted(build.kept) from error
 
 
 class _Build:
@@ -93,6 +114,7 @@ class _Build:
         self.rejects: Path | None = None
         self.compared: int | None = None
         self.samples = SampleQueries(FROM_DOCUMENTS, None)
+        self.writer: IndexWriter | None = None
 
     def run(self, load_encoder: Callable[[], Encoder] | None) -> BuildReport:
         # Recall is measured at the end: what cannot search is said before everything is encoded.
@@ -104,10 +126,6 @@ class _Build:
         if self.options.passages is not None and self.embeddings is not None:
             raise EncoderError(
                 "documents cannot be split into passages where their embeddings are given; leave one out"
-            )
-        if self.options.passages is None and self.options.overlap:
-            raise EncoderError(
-                "an overlap is one of passages; say how long they are, or leave it out"
             )
         total = self._survey()
         if load_encoder is not None:
@@ -135,10 +153,10 @@ class _Build:
             restart=self.options.restart,
             passages=self.splitter is not None,
         ) as writer:
-            resumed = writer.documents
+            self.writer = writer
             writer.put_settings({"dimensions": self.dimensions})
             self._keep_contract(writer)
-            self._append_all(writer, total)
+            resumed = self._append_all(writer, total)
             if not writer.documents:
                 raise CorpusError(
                     "holds no valid document" if writer.totals()["rejected"] else "is empty",
@@ -180,6 +198,18 @@ class _Build:
             seconds=self.seconds,
         )
 
+    @property
+    def kept(self) -> int | None:
+        """Documents that need not be encoded again; ``None`` where only an earlier build knows."""
+        if self.writer is not None:
+            return self.writer.documents
+        return None if staging_path(real_target(self.target)).exists() else 0
+
+    @property
+    def published(self) -> bool:
+        """Whether the index is complete."""
+        return self.writer is not None and self.writer.published
+
     # Phases
 
     @contextmanager
@@ -195,16 +225,18 @@ class _Build:
     def _survey(self) -> int | None:
         """Read the whole corpus once before anything slow: its errors in seconds, and its size.
 
-        Not for pipes, which can be read only once, nor where reading is all the work there is.
+        Not for pipes, which can be read only once.
         """
-        if self.embeddings is not None:
-            return self.embeddings.rows
+        rows = None if self.embeddings is None else self.embeddings.rows
         if self.corpus is None or not self.corpus.rereadable:
-            return None
+            return rows
         with self._phase("read", None, "records"):
-            return survey(
+            count = survey(
                 self.corpus, self.progress.advance, skip_invalid=self.options.skip_invalid
             )
+        if self.embeddings is not None:
+            check_numbers(count, self.embeddings, self.name)
+        return count
 
     def _settings(self) -> dict[str, Any]:
         """What decides the result, beside the records themselves."""
@@ -219,8 +251,6 @@ class _Build:
             "has encoder": self.encoder is not None,
             "dimensions": self.dimensions,
             "embeddings given": self.embeddings is not None,
-            "records in a chunk": chunk_records(given=self.embeddings is not None),
-            "characters in a chunk": chunk_characters(passages=self.splitter is not None),
             "segment rows": self.options.segment_rows,
             "passages": self._passages(),
         }
@@ -250,13 +280,24 @@ class _Build:
                 writer.put_canaries(canaries)
                 writer.put_settings({"encoder": identity})
             else:
-                check_contract(stored, self.encoder).require(f"the interrupted {self.target}")
+                self._require(check_contract(stored, self.encoder))
 
-    def _append_all(self, writer: IndexWriter, total: int | None) -> None:
+    def _require(self, check: ContractCheck) -> None:
+        """Refuse to go on with another encoder."""
+        if not check.ok:
+            lines = [f"an interrupted build of {self.target} was made with another encoder:"]
+            lines += [f"  - {difference}" for difference in check.differences]
+            lines.append(
+                f"Finish it with that one, or add {words().restart} to begin anew with this one."
+            )
+            raise EncoderMismatch("\n".join(lines), check.differences)
+
+    def _append_all(self, writer: IndexWriter, total: int | None) -> int:
+        """Returns how many documents were there already."""
         phase = "encode" if self.embeddings is None else "store"
         with self._phase(phase, total, "docs"):
             try:
-                self.compared = fill(
+                resumed, self.compared = fill(
                     writer,
                     self.corpus,
                     self.embeddings,
@@ -268,10 +309,11 @@ class _Build:
                     skip_invalid=self.options.skip_invalid,
                 )
             except BaseException:
-                with suppress(IndexWriteError):  # what stopped the build is what must be told
+                with suppress(QsearchError):  # what stopped the build is what must be told
                     self._keep_rejects(writer)
                 raise
             self._keep_rejects(writer)
+        return resumed
 
     def _build_graphs(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         if not self.options.graph:

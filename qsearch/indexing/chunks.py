@@ -1,37 +1,25 @@
-"""Chunks: how a corpus is cut into the steps of a build, and what each becomes."""
+"""How a corpus is cut into the steps of a build."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from qsearch.codes import unit_rows
 from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
 from qsearch.encoding import Encoder
-from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
-from qsearch.indexing.passages import PassageSplitter
-from qsearch.indexing.report import Progress
 from qsearch.store.format import raw_bytes
-from qsearch.store.writer import Chunk, IndexWriter
-from qsearch.wording import words
 
-__all__ = [
-    "ChunkMaker",
-    "SplitChunk",
-    "chunk_characters",
-    "chunk_digest",
-    "chunk_records",
-    "invalid_record",
-    "read_chunks",
-]
+__all__ = ["ChunkLimit", "ChunkReader", "Record", "chunk_digest", "chunk_limit", "read_records"]
 
 _CHUNK_RECORDS = 2048
-"""Records made durable together where they are encoded: seconds of work, not hours, can be lost."""
+"""Most records that are made durable together where they are encoded."""
 
 _CHUNK_ROWS = 4096
 """The same where the embeddings are given and nothing is slow but the syncs."""
@@ -39,68 +27,112 @@ _CHUNK_ROWS = 4096
 _CHUNK_CHARACTERS = 1 << 25
 """A chunk of long texts ends earlier, so that memory stays bounded by characters too."""
 
-_CHUNK_PASSAGE_CHARACTERS = 1 << 18
-"""The same where all of a text is encoded, in passages, and not only its beginning: some ten seconds."""
+_CHUNK_ENCODED = 1 << 15
+"""Bytes of text that are encoded together: what an interruption loses is this, three times. MiniLM
+through ONNX Runtime encodes 9,500 of them a second on one thread where texts are short, 13,500 where they
+are long (scripts/bench/chunks.py), so on two threads five seconds of work can be lost; smaller chunks do
+not encode more slowly, and are synced more often than once a second."""
 
-_SAMPLE = 16
-_SAMPLE_TOLERANCE = 5e-4
-"""Given vectors may have been stored in float16, which costs up to 1e-6 of cosine; another model,
-pooling or prompt costs far more than this."""
-
-_COMPARED = "vectors compared"
-
-_RAW_BYTES = 65_536
-"""How much of a rejected document is kept."""
+_BYTES_A_TOKEN = 5
+"""English has 4 to 5. What lies behind the maximum length of the encoder costs nothing."""
 
 Record = Document | RejectedRecord
 
 
-class SplitChunk(NamedTuple):
-    """The records of a chunk: how many, documents with their offset, and rejects."""
+@dataclass(frozen=True, slots=True)
+class ChunkLimit:
+    """Where a chunk ends: a function of its records alone, so that every build cuts alike.
+
+    Attributes:
+        records: at most so many,
+        characters: or when it has so many, counting all there is,
+        encoded: or when it has so many bytes of text that is encoded,
+        least: but not for those before it has so many records.
+        document: most bytes that count of one document; 0: all of them.
+    """
 
     records: int
-    valid: list[tuple[int, Document]]
-    rejects: list[RejectedRecord]
+    characters: int
+    encoded: int
+    least: int
+    document: int
+
+    def encoded_bytes(self, content: str) -> int:
+        """How many bytes of a text count."""
+        if not self.document:
+            return len(content.encode())
+        return min(self.document, len(content[: self.document].encode()))
 
 
-def chunk_records(*, given: bool) -> int:
-    """Most records in a chunk, where the embeddings are ``given`` or not."""
-    return _CHUNK_ROWS if given else _CHUNK_RECORDS
+def chunk_limit(encoder: Encoder | None, *, given: bool, passages: bool) -> ChunkLimit:
+    """How a build cuts.
+
+    Args:
+        encoder: what encodes the texts. One that is slow on few at a time says so by an attribute
+            ``documents_at_once``.
+        given: whether the embeddings are given.
+        passages: whether all of a text is encoded, in passages, and not only its beginning.
+    """
+    if given or encoder is None:
+        return ChunkLimit(_CHUNK_ROWS, _CHUNK_CHARACTERS, 0, _CHUNK_ROWS, 1)
+    longest = 0 if passages else encoder.identity().max_length or 0
+    least = int(getattr(encoder, "documents_at_once", 1))
+    return ChunkLimit(
+        _CHUNK_RECORDS, _CHUNK_CHARACTERS, _CHUNK_ENCODED, least, longest * _BYTES_A_TOKEN
+    )
 
 
-def chunk_characters(*, passages: bool) -> int:
-    """Characters after which a chunk ends, where documents are split into ``passages`` or not."""
-    return _CHUNK_PASSAGE_CHARACTERS if passages else _CHUNK_CHARACTERS
-
-
-def read_chunks(
-    corpus: Corpus | None, embeddings: Embeddings | None, *, passages: bool = False
-) -> Iterator[list[Record]]:
-    """Cut the records into chunks; without a corpus, one empty document for each embedding."""
+def read_records(corpus: Corpus | None, embeddings: Embeddings | None) -> Iterator[Record]:
+    """The records; without a corpus, one empty document for each embedding."""
     if corpus is not None:
-        records = iter(corpus)
-    else:
-        count = embeddings.rows if embeddings is not None else 0
-        records = (Document(str(row), "") for row in range(count))
-    count = chunk_records(given=embeddings is not None)
-    most = chunk_characters(passages=passages)
-    # Not bound to a name here: a chunk must be gone before the next one is read.
-    yield from iter(lambda: _take(records, count, most), [])
+        return iter(corpus)
+    count = embeddings.rows if embeddings is not None else 0
+    return (Document(str(row), "") for row in range(count))
 
 
-def _take(records: Iterator[Record], count: int, most: int) -> list[Record]:
-    """The next chunk: a function of the records alone, so that a resumed build cuts alike."""
-    chunk: list[Record] = []
-    characters = 0
-    for record in records:
-        chunk.append(record)
-        if isinstance(record, Document):
-            characters += len(record.content) + len(repr(record.metadata))
-        else:
-            characters += len(record.raw)
-        if len(chunk) >= count or characters >= most:
-            break
-    return chunk
+class ChunkReader:
+    """Takes chunks off a stream of records."""
+
+    def __init__(self, records: Iterator[Record], limit: ChunkLimit) -> None:
+        """Take from ``records``, up to ``limit`` each."""
+        self._records = records
+        self._limit = limit
+
+    def take(self, count: int) -> list[Record]:
+        """The next ``count`` records, or those that are left."""
+        return list(islice(self._records, count))
+
+    def put_back(self, chunk: list[Record]) -> None:
+        """Have records come once more."""
+        self._records = chain(chunk, self._records)
+
+    def has_more(self) -> bool:
+        """Whether there is another record."""
+        some = self.take(1)
+        self.put_back(some)
+        return bool(some)
+
+    def skip(self) -> int:
+        """Read what is left, and return how many records that were."""
+        return sum(1 for _ in self._records)
+
+    def next(self) -> list[Record]:
+        """The next chunk; empty at the end."""
+        limit = self._limit
+        chunk: list[Record] = []
+        characters = encoded = 0
+        for record in self._records:
+            chunk.append(record)
+            if isinstance(record, Document):
+                content = record.content
+                characters += len(content) + len(repr(record.metadata))
+                encoded += limit.encoded_bytes(content)
+            else:
+                characters += len(record.raw)
+            enough = encoded >= limit.encoded and len(chunk) >= limit.least
+            if len(chunk) >= limit.records or characters >= limit.characters or enough:
+                break
+        return chunk
 
 
 def chunk_digest(records: Sequence[Record], given: NDArray[np.floating] | None) -> str:
@@ -115,209 +147,3 @@ def chunk_digest(records: Sequence[Record], given: NDArray[np.floating] | None) 
     if given is not None:
         digest.update(raw_bytes(given))
     return digest.hexdigest()
-
-
-def invalid_record(record: RejectedRecord, corpus: str) -> CorpusError:
-    """The error that ends a build which was not told to leave invalid records out."""
-    return CorpusError(
-        f"{record.reason} ({words().skip_invalid} leaves such records out and reports them)",
-        path=corpus,
-        line=record.line,
-    )
-
-
-class ChunkMaker:
-    """Turns records into a chunk: rejects what is invalid, embeds the rest, normalises.
-
-    Attributes:
-        compared: how many given embeddings were held against the encoder; ``None`` where embeddings
-            are not given, or there is no encoder.
-    """
-
-    def __init__(
-        self,
-        writer: IndexWriter,
-        encoder: Encoder | None,
-        embeddings: Embeddings | None,
-        dimensions: int,
-        corpus: str,
-        progress: Progress,
-        *,
-        splitter: PassageSplitter | None = None,
-        skip_invalid: bool,
-        check: Callable[[], None],
-        most_waiting: int,
-    ) -> None:
-        """Make chunks for ``writer``.
-
-        Args:
-            writer: knows which ids are there already.
-            encoder: encodes texts, or is what given embeddings are held against.
-            embeddings: given ones; only their name is used here.
-            dimensions: of an embedding.
-            corpus: its name, for messages.
-            progress: is told about every document.
-            splitter: makes passages of documents, each a row; only where texts are encoded.
-            skip_invalid: collect rejects instead of raising at the first.
-            check: called often while texts are encoded; may raise to end it.
-            most_waiting: chunks that may be split and not be in the index yet.
-        """
-        self._writer = writer
-        self._encoder = encoder
-        self._embeddings = embeddings
-        self._dimensions = dimensions
-        self._corpus = corpus
-        self._progress = progress
-        self._splitter = splitter
-        self._skip_invalid = skip_invalid
-        self._check = check
-        self._most_waiting = most_waiting
-        self._waiting: list[dict[str, int | None]] = []
-        self.compared: int | None = None
-        if embeddings is not None and encoder is not None:
-            self.compared = writer.settings().get(_COMPARED, 0)
-
-    def split(self, records: Sequence[Record]) -> SplitChunk:
-        """Tell valid documents from rejects; an id counts where it came first.
-
-        To be called for one chunk after the other; the ids of those that are not in the index yet are
-        remembered.
-
-        Raises:
-            CorpusError: a record is invalid, and such are not to be skipped.
-        """
-        documents = [one for one in records if isinstance(one, Document)]
-        lines = self._writer.lines_of([document.id for document in documents])
-        for waiting in self._waiting:
-            lines |= {one.id: waiting[one.id] for one in documents if one.id in waiting}
-        own: dict[str, int | None] = {}
-        valid: list[tuple[int, Document]] = []
-        rejects: list[RejectedRecord] = []
-        for offset, record in enumerate(records):
-            if isinstance(record, Document) and record.id in lines:
-                record = duplicate_record(record, lines[record.id])
-            if isinstance(record, Document):
-                lines[record.id] = own[record.id] = record.line
-                valid.append((offset, record))
-                continue
-            if not self._skip_invalid:
-                raise invalid_record(record, self._corpus)
-            rejects.append(record)
-        self._waiting = [*self._waiting, own][-self._most_waiting :]
-        return SplitChunk(len(records), valid, rejects)
-
-    def make(self, split: SplitChunk, given: NDArray[np.floating] | None, digest: str) -> Chunk:
-        """Make a chunk. Where texts are encoded this may be called by several threads.
-
-        Args:
-            split: see ``split``.
-            given: (split.records, d) embeddings, or ``None`` to encode.
-            digest: see ``chunk_digest``.
-
-        Raises:
-            CorpusError: an embedding is unusable, and such documents are not to be skipped.
-            EncoderError: the encoder fails.
-            EncoderMismatch: the given embeddings are not the encoder's.
-        """
-        rejects = list(split.rejects)
-        documents = [document for _, document in split.valid]
-        truncated = 0
-        passages: NDArray[np.int64] | None = None
-        if given is None and self._splitter is not None:
-            parts = self._splitter.split(documents)
-            passages, truncated = parts.passages, parts.truncated
-            embeddings = self._encode(parts.contents, split.records)
-        elif given is None:
-            contents = [document.content for document in documents]
-            embeddings = self._encode(contents, split.records)
-            truncated = 0 if self._encoder is None else self._encoder.truncated(contents)
-        else:
-            embeddings = given[[offset for offset, _ in split.valid]]
-            self._compare(documents, embeddings)
-            self._progress.advance(split.records)
-        rows, usable = unit_rows(embeddings)
-        if passages is not None:  # a document stands or falls with all of its passages
-            row_usable, usable = usable, np.ones(len(documents), dtype=np.bool_)
-            usable[passages[~row_usable, 0]] = False
-            rows, passages = _without(rows, passages, usable)
-        else:
-            rows = rows[usable]
-        for offset in np.flatnonzero(~usable):
-            document = documents[offset]
-            reject = RejectedRecord(
-                document.line or 0,
-                f"the embedding of document {document.id!r} is zero or holds NaN or infinity",
-                document.content.encode("utf-8")[:_RAW_BYTES],
-            )
-            if not self._skip_invalid:
-                raise invalid_record(reject, self._corpus)
-            rejects.append(reject)
-        accepted = [document for document, good in zip(documents, usable, strict=True) if good]
-        return Chunk(digest, split.records, accepted, rows, passages, rejects, truncated)
-
-    def _encode(self, texts: list[str], records: int) -> NDArray[np.float32]:
-        """Embeddings of what so many records have become."""
-        if self._encoder is None:
-            raise CorpusError("texts cannot be encoded without an encoder", path=self._corpus)
-        done = told = 0
-
-        def advance(count: int) -> None:
-            nonlocal done, told
-            self._check()
-            done += count
-            # Of a text's passages the last counts: there are at least as many texts as records.
-            some = min(records, done * records // len(texts)) - told
-            told += some
-            self._progress.advance(some)
-
-        embeddings = self._encoder.encode_documents(texts, advance)
-        if embeddings.shape != (len(texts), self._dimensions):
-            raise EncoderError(
-                f"the encoder gave {embeddings.shape} for {len(texts)} texts, expected "
-                f"{(len(texts), self._dimensions)}"
-            )
-        self._progress.advance(records - told)
-        return embeddings
-
-    def _compare(self, documents: Sequence[Document], embeddings: NDArray[np.floating]) -> None:
-        """Hold a few of the given embeddings, of the first chunk with texts, against the encoder."""
-        if self._encoder is None or self.compared:
-            return
-        with_text = [i for i, document in enumerate(documents) if document.content.strip()]
-        chosen = with_text[:: max(1, len(with_text) // _SAMPLE)][:_SAMPLE]
-        theirs, usable = unit_rows(embeddings[chosen])
-        chosen = [i for i, good in zip(chosen, usable, strict=True) if good]
-        if not chosen:  # rows that are not usable are reported by themselves
-            return
-        own = unit_rows(self._encoder.encode_documents([documents[i].content for i in chosen]))[0]
-        cosines = (own.astype(np.float64) * theirs[usable]).sum(axis=1)
-        worst = int(np.argmin(cosines))
-        if cosines[worst] < 1.0 - _SAMPLE_TOLERANCE:
-            name = self._embeddings.name if self._embeddings else ""
-            raise EncoderMismatch(
-                f"the vectors in {name} are not those that {self._encoder.identity().model} gives: "
-                f"for document {documents[chosen[worst]].id!r} the cosine is {cosines[worst]:.4f}; "
-                f"name the model that made them with {words().model}, or leave it out to "
-                "search by vector only"
-            )
-        self.compared = len(chosen)
-        self._writer.put_settings({_COMPARED: self.compared})
-
-
-def _without(
-    rows: NDArray[np.float32], passages: NDArray[np.int64], usable: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Rows and passages of the usable documents, these numbered anew."""
-    kept = usable[passages[:, 0]]
-    passages = passages[kept]
-    passages[:, 0] = (np.cumsum(usable) - 1)[passages[:, 0]]
-    return rows[kept], passages
-
-
-def duplicate_record(document: Document, first_line: int | None) -> RejectedRecord:
-    """What is wrong with a document whose id was used on ``first_line`` already."""
-    return RejectedRecord(
-        document.line or 0,
-        f"duplicate id {document.id!r}, first used on line {first_line}",
-        json.dumps({"id": document.id, "text": document.text}).encode()[:_RAW_BYTES],
-    )

@@ -1,20 +1,15 @@
-"""What is asked of a build, what it tells on the way, and what it reports at the end."""
+"""What a build tells on the way, and what it reports at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from qsearch.encoding.passages import DEFAULT_LANGUAGE
 from qsearch.store import Catalog
 from qsearch.store.format import CATALOG
 
-__all__ = ["BuildOptions", "BuildReport", "Progress", "Silent", "index_sizes"]
+__all__ = ["BuildReport", "Progress", "Silent", "index_sizes"]
 
 
 class Progress(Protocol):
@@ -47,39 +42,6 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """How to build.
-
-    Attributes:
-        graph: also build an HNSW graph for each segment.
-        force: replace an index that is there, when the new one is complete.
-        restart: throw an interrupted build away instead of resuming it.
-        skip_invalid: leave invalid records out and count them, instead of stopping at the first.
-        rejects: where to write the records left out; ``None``: ``<index>.rejects.jsonl``.
-        segment_rows: a segment is closed when it has at least so many rows.
-        tune_queries: sample queries to measure recall with, as texts (where there is an encoder) or
-            as (q, d) vectors; ``None`` takes documents.
-        tuned_on: what they are, for people.
-        passages: split documents of more tokens than this into passages, each with a vector of its own;
-            ``None`` cuts them at the encoder's maximum length.
-        overlap: tokens that a passage may share with the one before it.
-        language: ISO 639 code, for abbreviations that do not end a sentence.
-    """
-
-    graph: bool = False
-    force: bool = False
-    restart: bool = False
-    skip_invalid: bool = False
-    rejects: Path | None = None
-    segment_rows: int = 1 << 20
-    tune_queries: Sequence[str] | NDArray[np.floating] | None = None
-    tuned_on: str = "sample queries"
-    passages: int | None = None
-    overlap: int = 0
-    language: str = DEFAULT_LANGUAGE
-
-
-@dataclass(frozen=True, slots=True)
 class BuildReport:
     """What a build did.
 
@@ -97,6 +59,7 @@ class BuildReport:
             text, ``None`` where nothing is to be compared.
         sizes: bytes on disk by file name, summed over segments.
         seconds: by phase, of this run.
+        notes: what is worth knowing besides, a sentence each.
     """
 
     path: Path
@@ -111,6 +74,7 @@ class BuildReport:
     compared: int | None
     sizes: dict[str, int]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def index_sizes(index: Path) -> dict[str, int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qsearch.encoding import Encoder
 from qsearch.errors import EncoderError, QueryError
-from qsearch.indexing.report import BuildOptions
+from qsearch.indexing.options import BuildOptions
 from qsearch.retrieval import FROM_DOCUMENTS, check_queries
 
 __all__ = ["SampleQueries", "choose_queries"]

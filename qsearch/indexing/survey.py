@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from qsearch.documents import Corpus, Document, RejectedRecord
-from qsearch.errors import IndexWriteError
-from qsearch.indexing.chunks import duplicate_record, invalid_record
+from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
+from qsearch.errors import CorpusError, IndexWriteError
+from qsearch.indexing.making import duplicate_record, invalid_record
 
-__all__ = ["survey"]
+__all__ = ["check_numbers", "survey"]
 
 _STEP = 1024
 
@@ -43,7 +43,7 @@ def survey(corpus: Corpus, advance: Callable[[int], None], *, skip_invalid: bool
         ids.execute("BEGIN")
         for count, record in enumerate(corpus, 1):
             if isinstance(record, RejectedRecord):
-                raise invalid_record(record, corpus.name)
+                raise invalid_record(record, corpus.name, line=record.line)
             _add(ids, record, corpus.name)
             if not count % _STEP:
                 advance(_STEP)
@@ -58,8 +58,23 @@ def survey(corpus: Corpus, advance: Callable[[int], None], *, skip_invalid: bool
     return count
 
 
+def check_numbers(records: int, embeddings: Embeddings, corpus: str) -> None:
+    """Check that there is one given embedding for each record.
+
+    Raises:
+        CorpusError: there is not.
+    """
+    if records != embeddings.rows:
+        raise CorpusError(
+            f"has {records:,} records, {embeddings.name} has {embeddings.rows:,} rows; there must be "
+            "one row for each record",
+            path=corpus,
+        )
+
+
 def _add(ids: sqlite3.Connection, document: Document, corpus: str) -> None:
     added = ids.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (document.id, document.line))
     if not added.rowcount:
         (line,) = ids.execute("SELECT line FROM ids WHERE id = ?", (document.id,)).fetchone()
-        raise invalid_record(duplicate_record(document, line), corpus)
+        record = duplicate_record(document, line)
+        raise invalid_record(record, corpus, line=record.line)

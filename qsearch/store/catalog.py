@@ -18,17 +18,17 @@ from typing import Any
 
 import xxhash
 
-from qsearch.errors import IndexFormatError, IndexWriteError
+from qsearch.errors import IndexExists, IndexFormatError, IndexWriteError
 from qsearch.store.format import (
     APPLICATION_ID,
     CATALOG,
     FORMAT_VERSION,
     READABLE_VERSIONS,
-    staging_path,
 )
+from qsearch.store.holding import closing, file_identity, opening, unfinished
 from qsearch.wording import words
 
-__all__ = ["Catalog", "FileEntry", "SegmentEntry", "StoredDocument"]
+__all__ = ["Catalog", "ChunkEntry", "FileEntry", "SegmentEntry", "StoredDocument"]
 
 _SCHEMA = """
 CREATE TABLE settings (
@@ -135,6 +135,23 @@ class FileEntry:
     xxh3: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkEntry:
+    """A row of ``chunks``.
+
+    Attributes:
+        digest: of the records that went in.
+        records: how many.
+        documents: accepted so far, this chunk included.
+        rows: of all these documents.
+    """
+
+    digest: str
+    records: int
+    documents: int
+    rows: int
+
+
 class Catalog:
     """A connection to one catalog. Safe to share between threads.
 
@@ -144,10 +161,16 @@ class Catalog:
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, file: tuple[int, int] | None = None
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        file: tuple[int, int] | None = None,
+        *,
+        staging: bool = False,
     ) -> None:
         """Use ``open`` or ``create``."""
         self.path = path
+        self._staging = staging
         self.version = FORMAT_VERSION
         self._file = file
         self._connection = connection
@@ -164,7 +187,7 @@ class Catalog:
         path = index / CATALOG
         if not path.is_file():
             raise IndexFormatError(_absent(index))
-        file = _file_identity(path)  # before it is opened: a replacement in between counts as one
+        file = file_identity(path)  # before it is opened: a replacement in between counts as one
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
         )
@@ -183,29 +206,14 @@ class Catalog:
         One that is there may be of another version, which can be read and not written.
 
         Raises:
-            IndexWriteError: the file system refuses.
-            sqlite3.OperationalError: another process holds the lock.
+            IndexExists: there is a database of another application.
+            sqlite3.OperationalError: another process holds the lock, or the file system refuses.
         """
         _require_sqlite()
         path = directory / CATALOG
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
-        try:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
-            connection.execute("PRAGMA cache_size = -4096")
-            connection.execute("BEGIN IMMEDIATE")
-            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                for statement in _SCHEMA.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.close()
-            raise
-        catalog = cls(path, connection)
+        with opening(path):
+            connection = _locked_connection(path)
+        catalog = cls(path, connection, file_identity(path), staging=True)
         try:
             catalog._check_version()
         except BaseException:
@@ -233,11 +241,12 @@ class Catalog:
 
     def was_replaced(self) -> bool:
         """Whether there is another file at ``path`` now, or none."""
-        return _file_identity(self.path) != self._file
+        return file_identity(self.path) != self._file
 
     def close(self) -> None:
         """Close the connection; further use is an error."""
-        self._connection.close()
+        with closing(self._file if self._staging else None):
+            self._connection.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -245,10 +254,18 @@ class Catalog:
             try:
                 yield self._connection
             except sqlite3.DatabaseError as error:
-                raise IndexFormatError(
-                    f"{self.path} cannot be read ({error}); {words().verify} tells more, "
-                    f"{words().rebuild} builds the index again"
-                ) from error
+                raise self._damaged(error) from error
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> IndexFormatError:
+        if self._staging:
+            return IndexFormatError(
+                f"{self.path}, of an interrupted build, is damaged ({error}); add {words().restart} "
+                "to begin anew"
+            )
+        return IndexFormatError(
+            f"{self.path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} "
+            "builds the index again"
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -270,6 +287,10 @@ class Catalog:
                         f"{self.path} cannot be written ({error}); what was committed is safe: free "
                         "some space or mend the disk and run the same command again"
                     ) from error
+                if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+                    error, sqlite3.IntegrityError
+                ):
+                    raise self._damaged(error) from error
                 raise
 
     def finish(self) -> None:
@@ -369,11 +390,23 @@ class Catalog:
 
     # The build's own record
 
-    def chunks(self) -> list[tuple[str, int, int]]:
-        """(digest, documents and rows up to and including it) of every durable chunk."""
+    def chunks(self) -> list[ChunkEntry]:
+        """Every durable chunk, in order."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT digest, records, documents, rows FROM chunks ORDER BY number"
+            ).fetchall()
+        return [ChunkEntry(*row) for row in rows]
+
+    def records(
+        self, first: int, count: int
+    ) -> list[tuple[str, str | None, str, str | None, int | None]]:
+        """(id, title, text, metadata as JSON, line) of ``count`` documents from position ``first`` on."""
         with self._reading() as connection:
             return connection.execute(
-                "SELECT digest, documents, rows FROM chunks ORDER BY number"
+                "SELECT id, title, text, metadata, line FROM documents "
+                "WHERE position >= ? AND position < ? ORDER BY position",
+                (first, first + count),
             ).fetchall()
 
     def totals(self) -> dict[str, int]:
@@ -467,6 +500,34 @@ class Catalog:
         return [row[0] for row in rows if row[0] != "ok"]
 
 
+def _locked_connection(path: Path) -> sqlite3.Connection:
+    """Connect to a staging catalog and lock it for good; see ``Catalog.create``."""
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise IndexExists(
+                f"{path} is a database of another application; move it away, or choose "
+                f"{words().other_place}"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
+        connection.execute("PRAGMA cache_size = -4096")
+        connection.execute("BEGIN IMMEDIATE")
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
     if encoded is None:
         return {}
@@ -475,14 +536,6 @@ def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise IndexFormatError(f"{path} holds damaged metadata ({error})") from error
     return decoded if isinstance(decoded, dict) else {"": decoded}
-
-
-def _file_identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _require_sqlite() -> None:
@@ -494,11 +547,9 @@ def _require_sqlite() -> None:
 
 
 def _absent(index: Path) -> str:
-    if (staging_path(index) / CATALOG).is_file():
-        return (
-            f"{index} is half written: its build was interrupted; run the same {words().build} "
-            "again to finish it"
-        )
+    building = unfinished(index)
+    if building is not None:
+        return building
     if index.is_dir():
         return f"{index} is not a qsearch index: it has no {CATALOG}"
     if index.exists():

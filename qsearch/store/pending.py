@@ -71,6 +71,22 @@ class PendingSegment:
         else:
             os.rename(segment, self.path)
 
+    def reopen(self, segment: str) -> None:
+        """Make a segment that was closed the pending one again, in the place of the one there is.
+
+        Nothing happens where there is no such segment: then that has been done before a crash.
+        """
+        path = self._segments / segment
+        if not path.is_dir():
+            return
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        for file in path.iterdir():
+            if file.name not in (_VECTORS, PASSAGES.name):
+                file.unlink()
+        os.rename(path, self.path)
+        sync_directory(self._segments)
+
     def cut(self, rows: int, dimensions: int) -> str | None:
         """Cut off what lies behind the first ``rows`` rows; says what is wrong if they are not there."""
         if not rows:

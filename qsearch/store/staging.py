@@ -1,12 +1,14 @@
-"""Before and around a write: may the target be replaced, who holds the staging place, what refused."""
+"""Around a write: taking hold of the staging place, what is left there, what refused."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +20,17 @@ from qsearch.errors import (
     QsearchError,
 )
 from qsearch.store.catalog import Catalog
-from qsearch.store.format import APPLICATION_ID, CATALOG, SEGMENTS, staging_path
+from qsearch.store.format import FORMAT_VERSION, SEGMENTS, staging_path
+from qsearch.store.guard import holds_only_an_index
 from qsearch.store.publish import make_directory, replaced_directories
 from qsearch.wording import words
 
 __all__ = [
-    "check_target",
-    "is_replaced_index",
-    "lock_staging",
+    "Staging",
+    "check_settings",
+    "claim_staging",
     "published_settings",
     "real_target",
-    "refused",
-    "remove_leftovers",
     "unusable",
     "writing",
 ]
@@ -40,63 +41,72 @@ def real_target(target: Path) -> Path:
     return Path(os.path.realpath(target))
 
 
-def check_target(target: Path, *, replace: bool) -> None:
-    """Refuse a target that may not be replaced, before any work is done.
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """A staging place that this process holds.
+
+    Attributes:
+        path: of it.
+        catalog: its catalog, locked.
+        made: directories that were made for it, the deepest first.
+    """
+
+    path: Path
+    catalog: Catalog
+    made: tuple[Path, ...]
+
+    def remove(self) -> None:
+        """Delete it, and what was made for it. The catalog must be closed behind that."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for path in self.made:
+            with suppress(OSError):  # something else is in it by now
+                path.rmdir()
+
+
+def claim_staging(target: Path, *, restart: bool) -> Staging:
+    """Take hold of the staging place of ``target``, with the documents that an earlier build kept there.
 
     Args:
-        target: as ``real_target`` returns it.
-        replace: whether an index may be replaced.
+        target: as ``real_target`` returns it, checked.
+        restart: throw away what an earlier build kept.
 
     Raises:
-        IndexExists: there is an index and ``replace`` is false, or something that is no index.
+        IndexBusy: another process holds it.
+        IndexExists: what is there is not ours.
+        IndexWriteError: the file system refuses.
+        IndexFormatError: what is there is not usable.
     """
-    if target.suffix in (".building", ".replaced") or not target.name:
-        raise IndexExists(f"{target} cannot be the name of an index; choose {words().other_place}")
     staging = staging_path(target)
-    if staging.exists() and not _holds_only_an_index(staging):
-        raise IndexExists(
-            f"{staging}, where the index would be built, holds other things; move them away, or "
-            f"choose {words().other_place}"
-        )
-    if not os.path.lexists(target):
-        return
-    if os.path.ismount(target):
-        raise IndexExists(
-            f"{target} is a mount point and cannot be exchanged; use {target / 'index'}"
-        )
-    if _holds_only_an_index(target) and _is_catalog(target / CATALOG):
-        if not replace:
-            raise IndexExists(
-                f"there is an index at {target} already; add {words().force} to replace it "
-                f"(it stays in use until the new one is complete), or choose {words().other_place}"
-            )
-    elif not target.is_dir() or any(target.iterdir()):
-        raise IndexExists(
-            f"{target} exists and is not a qsearch index; choose {words().other_place}"
-        )
+    made = tuple(path for path in staging.parents if not path.exists())
+    try:
+        catalog = _lock(staging)
+    except IndexFormatError:
+        if not restart:
+            raise
+        shutil.rmtree(staging)
+        catalog = _lock(staging)
+    empty = False
+    try:
+        used = restart or bool(catalog.settings())
+        # Where not a single document was kept nothing is lost, and nothing speaks against other settings.
+        empty = restart or not used or not catalog.count()
+        if used and (empty or _is_replaced_index(catalog, target)):
+            shutil.rmtree(staging)  # under our lock: no other build is using it
+            catalog.close()
+            catalog = _lock(staging)
+            empty = True
+        if catalog.version != FORMAT_VERSION:
+            raise IndexFormatError(unusable(staging, f"it is of index format {catalog.version}"))
+        _remove_leftovers(target)
+    except BaseException:
+        if empty:
+            Staging(staging, catalog, made).remove()
+        catalog.close()
+        raise
+    return Staging(staging, catalog, made)
 
 
-def _holds_only_an_index(directory: Path) -> bool:
-    """Whether there is nothing in it that is not an index's: nothing else is ever deleted.
-
-    By names only: opening and closing the catalog of a build in this process would drop its lock.
-    """
-    return directory.is_dir() and all(
-        path.name == SEGMENTS or path.name.startswith(CATALOG) for path in directory.iterdir()
-    )
-
-
-def _is_catalog(path: Path) -> bool:
-    """Whether a file is the catalog of an index."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        header = file.read(72)
-    # SQLite keeps the application id at offset 68.
-    return header[:16] == b"SQLite format 3\0" and header[68:] == APPLICATION_ID.to_bytes(4, "big")
-
-
-def lock_staging(staging: Path) -> Catalog:
+def _lock(staging: Path) -> Catalog:
     """Open the staging catalog under an exclusive lock, creating what is not there.
 
     Raises:
@@ -119,7 +129,7 @@ def lock_staging(staging: Path) -> Catalog:
     except sqlite3.DatabaseError as error:
         raise IndexFormatError(unusable(staging, str(error))) from error
     except OSError as error:
-        raise refused(staging, error) from error
+        raise _refused(staging, error) from error
 
 
 def published_settings(target: Path) -> dict[str, Any]:
@@ -136,16 +146,16 @@ def published_settings(target: Path) -> dict[str, Any]:
         catalog.close()
 
 
-def is_replaced_index(staging: Catalog, target: Path) -> bool:
+def _is_replaced_index(staging: Catalog, target: Path) -> bool:
     """Whether a crash between exchanging and deleting left the old index under the staging name."""
     complete = staging.settings().get("catalog_xxh3")
     return complete is not None and published_settings(target).get("replaces") == complete
 
 
-def remove_leftovers(target: Path) -> None:
+def _remove_leftovers(target: Path) -> None:
     """Delete old indexes that a crash in the middle of an exchange left beside ``target``."""
     for path in replaced_directories(target):
-        if _holds_only_an_index(path):
+        if holds_only_an_index(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -155,10 +165,10 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(path, error) from error
+        raise _refused(path, error) from error
 
 
-def refused(path: Path, error: OSError) -> IndexWriteError:
+def _refused(path: Path, error: OSError) -> IndexWriteError:
     """The error for a write that was refused."""
     return IndexWriteError(
         f"{error.filename or path} cannot be written ({error.strerror or error}); what was committed "
@@ -172,3 +182,30 @@ def unusable(staging: Path, why: str) -> str:
         f"the interrupted build in {staging} cannot be resumed ({why}); add {words().restart} to "
         "begin anew"
     )
+
+
+_NOT_DECISIVE = {"records in a chunk", "characters in a chunk"}
+"""Settings of earlier versions, which did not resume a build that had cut its corpus otherwise."""
+
+
+def check_settings(target: Path, earlier: dict[str, Any], build: dict[str, Any]) -> None:
+    """Refuse to go on with a build that had other settings.
+
+    Raises:
+        IndexExists: it had; each is named, with both values.
+    """
+    differing = sorted(
+        key
+        for key in (earlier.keys() | build.keys()) - _NOT_DECISIVE
+        if earlier.get(key) != build.get(key)
+    )
+    if differing:
+        changes = "; ".join(
+            f"{key} was {json.dumps(earlier.get(key), sort_keys=True)}, "
+            f"is {json.dumps(build.get(key), sort_keys=True)}"
+            for key in differing
+        )
+        raise IndexExists(
+            f"an interrupted build of {target} had other settings ({changes}); run it again with "
+            f"those to finish it, or add {words().restart} to throw it away"
+        )

@@ -56,7 +56,7 @@ class VerifyReport:
 
 
 def verify_index(
-    path: Path, *, deep: bool = False, advance: Callable[[int], None] | None = None
+    path: str | Path, *, deep: bool = False, advance: Callable[[int], None] | None = None
 ) -> VerifyReport:
     """Check the catalog and the checksum of every file.
 
@@ -69,6 +69,7 @@ def verify_index(
     Raises:
         IndexFormatError: there is no index, or its catalog cannot be opened at all.
     """
+    path = Path(path)
     catalog = Catalog.open(path)
     checked: list[str] = []
     problems: list[str] = []

@@ -4,6 +4,7 @@ What is promised, and where it is kept:
 
 - A chunk is durable when ``append`` returns: its rows are synced before the transaction that says
   so. What lies behind the last committed chunk is cut off when the build is resumed.
+- What is taken back (``keep``) is gone from the catalog before a file is touched.
 - A segment is synced and named before the transaction that registers it.
 - The target changes in one step, when everything is complete (``publish``).
 - After a failed sync nothing is retried: the pages count as clean although they were not written.
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,29 +23,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.documents import Document, RejectedRecord
-from qsearch.errors import (
-    CorpusError,
-    IndexExists,
-    IndexFormatError,
-)
-from qsearch.store.catalog import Catalog, FileEntry
-from qsearch.store.format import FORMAT_VERSION, SEGMENTS, staging_path
+from qsearch.errors import IndexFormatError
+from qsearch.store.catalog import ChunkEntry, FileEntry
+from qsearch.store.format import SEGMENTS
+from qsearch.store.guard import check_target
 from qsearch.store.pending import PendingSegment
 from qsearch.store.publish import replace_directory, sync_directory, sync_file
 from qsearch.store.segment import Segment, file_checksum
 from qsearch.store.staging import (
-    check_target,
-    is_replaced_index,
-    lock_staging,
+    Staging,
+    check_settings,
+    claim_staging,
     published_settings,
     real_target,
-    remove_leftovers,
     unusable,
     writing,
 )
-from qsearch.wording import words
 
 __all__ = ["Chunk", "IndexWriter"]
+
+_REOPENED = "reopened"
+"""The setting that names a segment which is open again, until its directory is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +76,31 @@ class IndexWriter:
     Attributes:
         documents: so far.
         rows: so far.
+        published: whether the index is in its place.
         advance_sealing: told how many rows were just coded.
     """
 
     def __init__(
         self,
         target: Path,
-        staging: Path,
-        catalog: Catalog,
+        staging: Staging,
         segment_rows: int,
         replace: bool,
         passages: bool,
     ) -> None:
         """Use ``open``."""
         self._target = target
-        self._staging = staging
-        self._catalog = catalog
+        self._place = staging
+        self._staging = staging.path
+        self._catalog = staging.catalog
         self._segment_rows = segment_rows
-        self._settings = catalog.settings()
-        self._digests: list[str] = []
-        self._published = False
+        self._settings = self._catalog.settings()
+        self._chunks: list[ChunkEntry] = []
+        self.published = False
         self._replace = replace
         self._passages = passages
-        self._pending = PendingSegment(staging / SEGMENTS, passages=passages)
-        self.documents = 0
+        self._pending = PendingSegment(staging.path / SEGMENTS, passages=passages)
+        self.documents = self._catalog.count()
         self.rows = 0
         self.advance_sealing: Callable[[int], None] = lambda rows: None
 
@@ -136,60 +135,47 @@ class IndexWriter:
         """
         target = real_target(target)
         check_target(target, replace=replace)
-        staging = staging_path(target)
+        staging = claim_staging(target, restart=restart)
         try:
-            catalog = lock_staging(staging)
-        except IndexFormatError:
-            if not restart:
-                raise
-            shutil.rmtree(staging)
-            catalog = lock_staging(staging)
-        if restart or is_replaced_index(catalog, target):
-            shutil.rmtree(staging)  # under our lock: no other build is using it
-            catalog.close()
-            catalog = lock_staging(staging)
-        remove_leftovers(target)
+            writer = cls(target, staging, segment_rows, replace, passages)
+        except BaseException:
+            staging.catalog.close()
+            raise
         try:
-            if catalog.version != FORMAT_VERSION:
-                raise IndexFormatError(
-                    unusable(staging, f"it is of index format {catalog.version}")
-                )
-            writer = cls(target, staging, catalog, segment_rows, replace, passages)
             writer._resume(build)
         except BaseException:
-            catalog.close()
+            writer.__exit__()
             raise
         return writer
 
     def _resume(self, build: dict[str, Any]) -> None:
         earlier = self._settings.get("build")
-        if earlier is None:
+        if earlier is not None:
+            check_settings(self._target, earlier, build)
+        if earlier != build:
             self.put_settings({"build": build})
-        else:
-            differing = sorted(
-                key for key in earlier.keys() | build.keys() if earlier.get(key) != build.get(key)
-            )
-            if differing:
-                changes = "; ".join(
-                    f"{key} was {json.dumps(earlier.get(key), sort_keys=True)}, "
-                    f"is {json.dumps(build.get(key), sort_keys=True)}"
-                    for key in differing
-                )
-                raise IndexExists(
-                    f"an interrupted build of {self._target} had other settings ({changes}); run it "
-                    f"again with those to finish it, or add {words().restart} to throw it away"
-                )
-        chunks = self._catalog.chunks()
-        self._digests = [digest for digest, _, _ in chunks]
-        if chunks:
-            _, self.documents, self.rows = chunks[-1]
+        self._restore()
+
+    def _restore(self) -> None:
+        """Take up what the catalog says, and make the files match it."""
+        self._chunks = self._catalog.chunks()
+        last = self._chunks[-1] if self._chunks else None
+        self.documents = last.documents if last else 0
+        self.rows = last.rows if last else 0
+        reopened = self._catalog.settings().get(_REOPENED)
+        if reopened is not None:
+            with writing(self._pending.path):
+                self._pending.reopen(reopened)
         self._restore_pending()
+        if reopened is not None:
+            with self._catalog.transaction() as connection:
+                connection.execute("DELETE FROM settings WHERE key = ?", (_REOPENED,))
         self._seal_if_full()
 
     def _restore_pending(self) -> None:
         """Bring back a segment that was named but not registered, and cut off what is not committed."""
         registered = {entry.id for entry in self._catalog.segments()}
-        for path in (self._staging / SEGMENTS).iterdir():
+        for path in list((self._staging / SEGMENTS).iterdir()):
             if path.name in registered:
                 known = self._catalog.files(path.name)
                 for file in path.iterdir():
@@ -207,20 +193,43 @@ class IndexWriter:
     @property
     def chunks_done(self) -> int:
         """Number of durable chunks."""
-        return len(self._digests)
+        return len(self._chunks)
 
-    def check_done(self, number: int, digest: str, corpus: str) -> None:
-        """Check that the records of a durable chunk are those that it was made of.
+    def chunk(self, number: int) -> ChunkEntry:
+        """What is known of a durable chunk."""
+        return self._chunks[number]
+
+    def documents_of(self, number: int) -> list[Document]:
+        """The documents of a durable chunk."""
+        first = self._chunks[number - 1].documents if number else 0
+        found = self._catalog.records(first, self._chunks[number].documents - first)
+        return [
+            Document(name, text, title, json.loads(metadata or "{}"), line)
+            for name, title, text, metadata, line in found
+        ]
+
+    def keep(self, chunks: int) -> None:
+        """Forget what was made of all chunks but the first ``chunks``.
 
         Raises:
-            CorpusError: the corpus has changed since.
+            IndexWriteError: the file system refuses.
         """
-        if self._digests[number] != digest:
-            raise CorpusError(
-                "has changed since the build was interrupted; bring the old one back to finish it, "
-                f"or add {words().restart} to build from the beginning",
-                path=corpus,
-            )
+        kept = self._chunks[:chunks]
+        documents, rows = (kept[-1].documents, kept[-1].rows) if kept else (0, 0)
+        beyond = [one for one in self._catalog.segments() if one.first_row + one.rows > rows]
+        with self._catalog.transaction() as connection:
+            if beyond:  # the first of them may have rows that stay: it is open again
+                connection.execute(
+                    "INSERT OR REPLACE INTO settings VALUES (?, ?)",
+                    (_REOPENED, json.dumps(beyond[0].id)),
+                )
+            for one in beyond:
+                connection.execute("DELETE FROM files WHERE segment = ?", (one.id,))
+                connection.execute("DELETE FROM segments WHERE id = ?", (one.id,))
+            connection.execute("DELETE FROM documents WHERE position >= ?", (documents,))
+            connection.execute("DELETE FROM rejects WHERE chunk >= ?", (chunks,))
+            connection.execute("DELETE FROM chunks WHERE number >= ?", (chunks,))
+        self._restore()
 
     def settings(self) -> dict[str, Any]:
         """What has been stored so far."""
@@ -291,9 +300,9 @@ class IndexWriter:
                     chunk.truncated,
                 ),
             )
-        self._digests.append(chunk.digest)
         self.documents += len(chunk.documents)
         self.rows += len(chunk.rows)
+        self._chunks.append(ChunkEntry(chunk.digest, chunk.records, self.documents, self.rows))
         self._seal_if_full()
 
     def rejects(self) -> Iterator[RejectedRecord]:
@@ -403,7 +412,7 @@ class IndexWriter:
             sync_directory(self._staging / SEGMENTS)
             sync_directory(self._staging)
             replace_directory(self._staging, self._target)
-        self._published = True
+        self.published = True
         self._catalog.close()
 
     def __enter__(self) -> IndexWriter:
@@ -412,7 +421,6 @@ class IndexWriter:
 
     def __exit__(self, *exception: object) -> None:
         """Close the catalog; an unfinished build stays to be resumed, unless nothing was done."""
-        nothing = not self._published and not self._digests
-        if nothing:
-            shutil.rmtree(self._staging, ignore_errors=True)  # under our lock
+        if not self.published and not self.documents:
+            self._place.remove()  # under our lock
         self._catalog.close()

@@ -1,0 +1,267 @@
+"""What the records of a chunk become: documents with their rows, and rejects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.codes import unit_rows
+from qsearch.documents import Document, Embeddings, RejectedRecord
+from qsearch.encoding import Encoder
+from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
+from qsearch.indexing.chunks import Record
+from qsearch.indexing.passages import PassageSplitter
+from qsearch.indexing.report import Progress
+from qsearch.store.writer import Chunk, IndexWriter
+from qsearch.wording import words
+
+__all__ = [
+    "COMPARED",
+    "ChunkMaker",
+    "SplitChunk",
+    "duplicate_record",
+    "invalid_record",
+]
+
+_SAMPLE = 16
+_SAMPLE_TOLERANCE = 5e-4
+"""Given vectors may have been stored in float16, which costs up to 1e-6 of cosine; another model,
+pooling or prompt costs far more than this."""
+
+COMPARED = "vectors compared"
+"""The setting that says how many given embeddings were held against the encoder."""
+
+_RAW_BYTES = 65_536
+"""How much of a rejected document is kept."""
+
+
+class SplitChunk(NamedTuple):
+    """The records of a chunk: how many, documents with their offset, and rejects."""
+
+    records: int
+    valid: list[tuple[int, Document]]
+    rejects: list[RejectedRecord]
+
+
+def invalid_record(record: RejectedRecord, corpus: str, *, line: int | None = None) -> CorpusError:
+    """The error that ends a build which was not told to leave invalid records out."""
+    return CorpusError(
+        f"{record.reason} ({words().skip_invalid} leaves such records out and reports them)",
+        path=corpus,
+        line=line,
+    )
+
+
+class ChunkMaker:
+    """Turns records into a chunk: rejects what is invalid, embeds the rest, normalises.
+
+    Attributes:
+        compared: how many given embeddings were held against the encoder; ``None`` where embeddings
+            are not given, or there is no encoder.
+    """
+
+    def __init__(
+        self,
+        writer: IndexWriter,
+        encoder: Encoder | None,
+        embeddings: Embeddings | None,
+        dimensions: int,
+        corpus: str,
+        progress: Progress,
+        *,
+        splitter: PassageSplitter | None = None,
+        skip_invalid: bool,
+        check: Callable[[], None],
+        most_waiting: int,
+    ) -> None:
+        """Make chunks for ``writer``.
+
+        Args:
+            writer: knows which ids are there already.
+            encoder: encodes texts, or is what given embeddings are held against.
+            embeddings: given ones; only their name is used here.
+            dimensions: of an embedding.
+            corpus: its name, for messages.
+            progress: is told about every document.
+            splitter: makes passages of documents, each a row; only where texts are encoded.
+            skip_invalid: collect rejects instead of raising at the first.
+            check: called often while texts are encoded; may raise to end it.
+            most_waiting: chunks that may be split and not be in the index yet.
+        """
+        self._writer = writer
+        self._encoder = encoder
+        self._embeddings = embeddings
+        self._dimensions = dimensions
+        self._corpus = corpus
+        self._progress = progress
+        self._splitter = splitter
+        self._skip_invalid = skip_invalid
+        self._check = check
+        self._most_waiting = most_waiting
+        self._waiting: list[dict[str, int | None]] = []
+        self.compared: int | None = None
+        if embeddings is not None and encoder is not None:
+            self.compared = writer.settings().get(COMPARED, 0)
+
+    def split(self, records: Sequence[Record]) -> SplitChunk:
+        """Tell valid documents from rejects; an id counts where it came first.
+
+        To be called for one chunk after the other; the ids of those that are not in the index yet are
+        remembered.
+
+        Raises:
+            CorpusError: a record is invalid, and such are not to be skipped.
+        """
+        documents = [one for one in records if isinstance(one, Document)]
+        lines = self._writer.lines_of([document.id for document in documents])
+        for waiting in self._waiting:
+            lines |= {one.id: waiting[one.id] for one in documents if one.id in waiting}
+        own: dict[str, int | None] = {}
+        valid: list[tuple[int, Document]] = []
+        rejects: list[RejectedRecord] = []
+        for offset, record in enumerate(records):
+            if isinstance(record, Document) and record.id in lines:
+                record = duplicate_record(record, lines[record.id])
+            if isinstance(record, Document):
+                lines[record.id] = own[record.id] = record.line
+                valid.append((offset, record))
+                continue
+            if not self._skip_invalid:
+                raise invalid_record(record, self._corpus, line=record.line)
+            rejects.append(record)
+        self._waiting = [*self._waiting, own][-self._most_waiting :]
+        return SplitChunk(len(records), valid, rejects)
+
+    def make(
+        self, split: SplitChunk, given: NDArray[np.floating] | None, digest: str, first: int
+    ) -> Chunk:
+        """Make a chunk. Where texts are encoded this may be called by several threads.
+
+        Args:
+            split: see ``split``.
+            given: (split.records, d) embeddings, or ``None`` to encode.
+            digest: see ``chunk_digest``.
+            first: number of its first record, from 0.
+
+        Raises:
+            CorpusError: an embedding is unusable, and such documents are not to be skipped.
+            EncoderError: the encoder fails.
+            EncoderMismatch: the given embeddings are not the encoder's.
+        """
+        rejects = list(split.rejects)
+        documents = [document for _, document in split.valid]
+        truncated = 0
+        passages: NDArray[np.int64] | None = None
+        if given is None and self._splitter is not None:
+            parts = self._splitter.split(documents)
+            passages, truncated = parts.passages, parts.truncated
+            embeddings = self._encode(parts.contents, split.records)
+        elif given is None:
+            contents = [document.content for document in documents]
+            embeddings = self._encode(contents, split.records)
+            truncated = 0 if self._encoder is None else self._encoder.truncated(contents)
+        else:
+            embeddings = given[[offset for offset, _ in split.valid]]
+            self._compare(documents, embeddings)
+            self._progress.advance(split.records)
+        rows, usable = unit_rows(embeddings)
+        if passages is not None:  # a document stands or falls with all of its passages
+            row_usable, usable = usable, np.ones(len(documents), dtype=np.bool_)
+            usable[passages[~row_usable, 0]] = False
+            rows, passages = _without(rows, passages, usable)
+        else:
+            rows = rows[usable]
+        for offset in np.flatnonzero(~usable):
+            document = documents[offset]
+            row = first + split.valid[offset][0]
+            reject = RejectedRecord(
+                document.line or row + 1,
+                self._unusable(document, row, embeddings[offset]),
+                document.content.encode("utf-8")[:_RAW_BYTES],
+            )
+            if not self._skip_invalid:
+                raise invalid_record(reject, self._corpus, line=document.line)
+            rejects.append(reject)
+        accepted = [document for document, good in zip(documents, usable, strict=True) if good]
+        return Chunk(digest, split.records, accepted, rows, passages, rejects, truncated)
+
+    def _unusable(self, document: Document, row: int, embedding: NDArray[np.floating]) -> str:
+        """Why a document has no row, where its embedding has no direction."""
+        if self._embeddings is None:
+            return f"the embedding of document {document.id!r} is zero or holds NaN or infinity"
+        wrong = "holds NaN or infinity" if embedding.any() else "is zero"
+        if document.line is None:  # there are embeddings and nothing else
+            return f"row {row:,} (from 0) {wrong}"
+        name = self._embeddings.name
+        return f"the embedding of document {document.id!r}, row {row:,} (from 0) of {name}, {wrong}"
+
+    def _encode(self, texts: list[str], records: int) -> NDArray[np.float32]:
+        """Embeddings of what so many records have become."""
+        if self._encoder is None:
+            raise CorpusError("texts cannot be encoded without an encoder", path=self._corpus)
+        done = told = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, told
+            self._check()
+            done += count
+            # Of a text's passages the last counts: there are at least as many texts as records.
+            some = min(records, done * records // len(texts)) - told
+            told += some
+            self._progress.advance(some)
+
+        embeddings = self._encoder.encode_documents(texts, advance)
+        if embeddings.shape != (len(texts), self._dimensions):
+            raise EncoderError(
+                f"the encoder gave {embeddings.shape} for {len(texts)} texts, expected "
+                f"{(len(texts), self._dimensions)}"
+            )
+        self._progress.advance(records - told)
+        return embeddings
+
+    def _compare(self, documents: Sequence[Document], embeddings: NDArray[np.floating]) -> None:
+        """Hold a few of the given embeddings, of the first chunk with texts, against the encoder."""
+        if self._encoder is None or self.compared:
+            return
+        with_text = [i for i, document in enumerate(documents) if document.content.strip()]
+        chosen = with_text[:: max(1, len(with_text) // _SAMPLE)][:_SAMPLE]
+        theirs, usable = unit_rows(embeddings[chosen])
+        chosen = [i for i, good in zip(chosen, usable, strict=True) if good]
+        if not chosen:  # rows that are not usable are reported by themselves
+            return
+        own = unit_rows(self._encoder.encode_documents([documents[i].content for i in chosen]))[0]
+        cosines = (own.astype(np.float64) * theirs[usable]).sum(axis=1)
+        worst = int(np.argmin(cosines))
+        if cosines[worst] < 1.0 - _SAMPLE_TOLERANCE:
+            name = self._embeddings.name if self._embeddings else ""
+            raise EncoderMismatch(
+                f"the vectors in {name} are not those that {self._encoder.identity().model} gives: "
+                f"for document {documents[chosen[worst]].id!r} the cosine is {cosines[worst]:.4f}; "
+                f"name the model that made them with {words().model}, or leave it out to "
+                "search by vector only"
+            )
+        self.compared = len(chosen)
+        self._writer.put_settings({COMPARED: self.compared})
+
+
+def _without(
+    rows: NDArray[np.float32], passages: NDArray[np.int64], usable: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows and passages of the usable documents, these numbered anew."""
+    kept = usable[passages[:, 0]]
+    passages = passages[kept]
+    passages[:, 0] = (np.cumsum(usable) - 1)[passages[:, 0]]
+    return rows[kept], passages
+
+
+def duplicate_record(document: Document, first_line: int | None) -> RejectedRecord:
+    """What is wrong with a document whose id was used on ``first_line`` already."""
+    return RejectedRecord(
+        document.line or 0,
+        f"duplicate id {document.id!r}, first used on line {first_line}",
+        json.dumps({"id": document.id, "text": document.text}).encode()[:_RAW_BYTES],
+    )
