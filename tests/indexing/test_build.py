@@ -175,7 +175,9 @@ def test_a_resumed_build_refuses_another_encoder(tmp_path: Path) -> None:
     records = documents(60)
     with pytest.raises(Interrupted):
         Index.build(interrupted_after(records, 40), tmp_path / "i", encoder=HashedWords())
-    with pytest.raises(EncoderMismatch, match=r"(?s)another encoder.*canary.*add BuildOptions\(restart"):
+    with pytest.raises(
+        EncoderMismatch, match=r"(?s)another encoder.*canary.*add BuildOptions\(restart"
+    ):
         Index.build(records, tmp_path / "i", encoder=HashedWords(seed="b"))
     with pytest.raises(IndexExists, match="dimensions was 24, is 32"):
         Index.build(records, tmp_path / "i", encoder=HashedWords(dimensions=32))
