@@ -8,10 +8,12 @@ import click
 
 from qsearch.errors import IndexFormatError
 from qsearch.store.format import CATALOG
+from qsearch.store.holding import unfinished
 
 COMPRESSED = (".gz",)
 SUFFIXES = (
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".txt", ".text", ".parquet", ".pq", ".npy",
+    ".npz", ".fvecs", ".bvecs",
 )  # fmt: skip
 
 __all__ = [
@@ -85,12 +87,10 @@ def find_index(named: Path | None) -> Path:
     if found:
         names = ", ".join(str(path) for path in found)
         raise IndexFormatError(f"there are several indexes ({names}); choose one with -i")
-    unfinished = sorted(INDEXES.glob("*.building"))
-    if unfinished:
-        raise IndexFormatError(
-            f"{unfinished[0].with_suffix('')} is half written: its build was interrupted; run the "
-            "same 'qsearch build' command again to finish it"
-        )
+    for staging in sorted(INDEXES.glob("*.building")):
+        told = unfinished(staging.with_suffix(""))
+        if told is not None:
+            raise IndexFormatError(told)
     raise IndexFormatError(
         "there is no index in indexes/; make one with 'qsearch build CORPUS', or name one with -i"
     )

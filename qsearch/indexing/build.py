@@ -43,7 +43,7 @@ from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
 from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH, staging_path
 from qsearch.store.guard import check_target
-from qsearch.store.staging import real_target
+from qsearch.store.staging import real_target, resuming
 from qsearch.version import __version__
 from qsearch.wording import words
 
@@ -145,14 +145,15 @@ class _Build:
                 self.encoder, self.options.passages, self.options.overlap, self.options.language
             )
         self.samples = choose_queries(self.options, self.encoder, self.dimensions)
-        with IndexWriter.open(
+        writer = IndexWriter.open(
             self.target,
             self._settings(),
             segment_rows=self.options.segment_rows,
             replace=self.options.force,
             restart=self.options.restart,
             passages=self.splitter is not None,
-        ) as writer:
+        )
+        with writer, resuming(self.target):
             self.writer = writer
             writer.put_settings({"dimensions": self.dimensions})
             self._keep_contract(writer)

@@ -257,11 +257,6 @@ class Catalog:
                 raise self._damaged(error) from error
 
     def _damaged(self, error: sqlite3.DatabaseError) -> IndexFormatError:
-        if self._staging:
-            return IndexFormatError(
-                f"{self.path}, of an interrupted build, is damaged ({error}); add {words().restart} "
-                "to begin anew"
-            )
         return IndexFormatError(
             f"{self.path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} "
             "builds the index again"

@@ -31,7 +31,7 @@ __all__ = [
     "claim_staging",
     "published_settings",
     "real_target",
-    "unusable",
+    "resuming",
     "writing",
 ]
 
@@ -76,6 +76,11 @@ def claim_staging(target: Path, *, restart: bool) -> Staging:
         IndexWriteError: the file system refuses.
         IndexFormatError: what is there is not usable.
     """
+    with resuming(target):
+        return _claim(target, restart)
+
+
+def _claim(target: Path, restart: bool) -> Staging:
     staging = staging_path(target)
     made = tuple(path for path in staging.parents if not path.exists())
     try:
@@ -96,7 +101,7 @@ def claim_staging(target: Path, *, restart: bool) -> Staging:
             catalog = _lock(staging)
             empty = True
         if catalog.version != FORMAT_VERSION:
-            raise IndexFormatError(unusable(staging, f"it is of index format {catalog.version}"))
+            raise IndexFormatError(f"it is of index format {catalog.version}")
         _remove_leftovers(target)
     except BaseException:
         if empty:
@@ -127,7 +132,7 @@ def _lock(staging: Path) -> Catalog:
             f"{words().other_place}"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise IndexFormatError(unusable(staging, str(error))) from error
+        raise IndexFormatError(str(error)) from error
     except OSError as error:
         raise _refused(staging, error) from error
 
@@ -176,12 +181,20 @@ def _refused(path: Path, error: OSError) -> IndexWriteError:
     )
 
 
-def unusable(staging: Path, why: str) -> str:
-    """The message for an interrupted build that cannot be gone on with."""
-    return (
-        f"the interrupted build in {staging} cannot be resumed ({why}); add {words().restart} to "
-        "begin anew"
-    )
+@contextmanager
+def resuming(target: Path) -> Iterator[None]:
+    """Whatever of an index is damaged inside of this block, it is in the staging place of ``target``.
+
+    What is advised for an index that is there does not help then: the build is to be begun anew.
+    """
+    try:
+        yield
+    except IndexFormatError as error:
+        why = str(error).partition("; ")[0]
+        raise IndexFormatError(
+            f"the interrupted build in {staging_path(target)} cannot be resumed ({why}); add "
+            f"{words().restart} to begin anew"
+        ) from error
 
 
 _NOT_DECISIVE = {"records in a chunk", "characters in a chunk"}

@@ -36,7 +36,7 @@ from qsearch.store.staging import (
     claim_staging,
     published_settings,
     real_target,
-    unusable,
+    resuming,
     writing,
 )
 
@@ -142,7 +142,8 @@ class IndexWriter:
             staging.catalog.close()
             raise
         try:
-            writer._resume(build)
+            with resuming(target):
+                writer._resume(build)
         except BaseException:
             writer.__exit__()
             raise
@@ -186,7 +187,7 @@ class IndexWriter:
         rows = self.rows - self.sealed()[0]
         wrong = self._pending.cut(rows, self._dimensions() if rows else 0)
         if wrong is not None:
-            raise IndexFormatError(unusable(self._staging, wrong))
+            raise IndexFormatError(wrong)
 
     # What a build asks and adds
 
@@ -360,7 +361,10 @@ class IndexWriter:
             (self._staging / SEGMENTS / segment / name).unlink(missing_ok=True)
 
     def _dimensions(self) -> int:
-        return int(self._settings["dimensions"])
+        dimensions = self._settings.get("dimensions")
+        if not isinstance(dimensions, int):
+            raise IndexFormatError("it lacks the setting 'dimensions'")
+        return dimensions
 
     def sealed(self) -> tuple[int, int]:
         """Rows and documents in closed segments."""
