@@ -98,13 +98,13 @@ class Index:
         path: str | Path,
         *,
         encoder: Encoder | str | None = None,
-        embeddings: str | Path | NDArray[np.floating] | None = None,
+        embeddings: Any = None,
         device: str = "auto",
         backend: str = "auto",
         precision: str = "float32",
         input_format: str | None = None,
         fields: Fields | None = None,
-        options: BuildOptions | None = None,
+        options: BuildOptions | Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Build an index, or finish one whose build was interrupted.
@@ -115,8 +115,9 @@ class Index:
             path: the index directory to make.
             encoder: a model's name or path, or an ``Encoder``. By default all-MiniLM-L6-v2, or none
                 where ``embeddings`` are given.
-            embeddings: (n, d) floats made elsewhere, one row for each record of the corpus, as an
-                array or a ``.npy`` file.
+            embeddings: (n, d) numbers made elsewhere, one row for each record of the corpus: an array,
+                nested lists or a torch tensor, or the path of a file (``.npy``, ``.npz``, ``.fvecs``,
+                ``.bvecs``; ``vectors.npz:name`` is one of several arrays).
             device: where a named model runs: ``auto``, ``cpu``, ``cuda``.
             backend: what runs a named model: ``onnx`` (on CPU, faster), ``torch``, or ``auto``: onnx
                 where that is possible.
@@ -124,7 +125,7 @@ class Index:
             input_format: ``jsonl``, ``csv``, ``tsv``, ``text`` or ``parquet``; by default from the
                 file name.
             fields: which field is which.
-            options: what else can be set.
+            options: what else can be set: ``BuildOptions``, or a mapping of their names.
             progress: is told what is done.
 
         Returns:

@@ -80,8 +80,9 @@ Examples:
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
-    help="Embeddings you already have: a .npy file with a row for each record of CORPUS (which may "
-    "be left out). With --model, texts can be searched too.",
+    help="Embeddings you already have: a file (.npy, .npz, .fvecs, .bvecs) with a row for each record of "
+    "CORPUS (which may be left out); vectors.npz:name is one of several arrays. With --model, texts can "
+    "be searched too.",
 )
 @click.option(
     "--input-format",
@@ -103,7 +104,7 @@ Examples:
     "--tune-queries",
     type=click.Path(path_type=Path),
     help="Queries like those that will come: JSON Lines as for query --queries, a text a line "
-    "(.txt), or vectors (.npy). Recall is measured with them.  [default: with documents]",
+    "(.txt), or vectors (as --vectors). Recall is measured with them.  [default: with documents]",
 )
 @click.option(
     "--force", is_flag=True, help="Replace an index that is there, when this one is complete."
@@ -222,8 +223,9 @@ def build(
 
 def _tune_queries(path: Path) -> list[str] | NDArray[np.floating]:
     from qsearch.documents import Embeddings, read_query_texts
+    from qsearch.documents.vectors import is_vector_file
 
-    if path.suffix.lower() == ".npy":
+    if is_vector_file(path):
         vectors = Embeddings(path)
         return vectors.read(0, vectors.rows)
     return read_query_texts(str(path))

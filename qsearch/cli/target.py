@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -100,7 +101,7 @@ def default_target(corpus: str) -> Path:
     """Where the index of ``corpus`` goes: ``indexes/<name without its format>``."""
     if corpus == "-":
         return INDEXES / "stdin"
-    name = Path(corpus).name
+    name = re.sub(r"(\.npz):[^/]*$", r"\1", Path(corpus).name, flags=re.IGNORECASE)
     for endings in (COMPRESSED, SUFFIXES):
         ending = next((one for one in endings if name.lower().endswith(one)), "")
         name = name[: len(name) - len(ending)] or name

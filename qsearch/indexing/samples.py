@@ -44,19 +44,22 @@ def choose_queries(
     given = options.tune_queries
     if given is None:
         return SampleQueries(FROM_DOCUMENTS, None)
-    usable = given if isinstance(given, np.ndarray) else [one for one in given if one.strip()]
+    texts = [one for one in given if isinstance(one, str)]
+    if texts and len(texts) < len(given):
+        raise QueryError("queries to tune with must be texts or vectors, found both")
+    usable = [one for one in texts if one.strip()] if texts else given
     if not len(usable):
         raise QueryError(f"there are no {options.tuned_on} to measure recall with")
     name = options.tuned_on
     if len(usable) > _MOST:
         name += f", evenly chosen of {len(usable):,}"
     chosen = usable[:: -(-len(usable) // _MOST)]
-    if isinstance(chosen, np.ndarray):
+    if not texts:
         vectors = check_queries(chosen, dimensions)
         return SampleQueries(name, lambda: vectors)
     if encoder is None:
         raise EncoderError(
             "queries to tune with cannot be encoded: the index has no encoder; give vectors"
         )
-    encode, texts = encoder.encode_queries, chosen
-    return SampleQueries(name, lambda: check_queries(encode(texts), dimensions))
+    encode = encoder.encode_queries
+    return SampleQueries(name, lambda: check_queries(encode([*chosen]), dimensions))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.documents.numbers import as_numbers
 from qsearch.errors import QueryError
 from qsearch.kernels import cosine_gather
 from qsearch.store import Segment
@@ -90,12 +91,9 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         QueryError: another shape or dimension, not finite, or a vector of zeros.
     """
     try:
-        array = np.asarray(queries)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"dtype {array.dtype}")
         with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(array, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+            array = np.ascontiguousarray(as_numbers(queries), dtype=np.float32)
+    except ValueError as error:
         raise QueryError(f"query vectors must be an array of numbers ({error})") from error
     if array.ndim != 2:
         raise QueryError(

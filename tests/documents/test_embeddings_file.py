@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import struct
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +114,8 @@ def test_the_name_is_the_path_or_says_that_there_is_none(tmp_path: Path) -> None
         np.ones(4, np.float32),
         np.array(1, np.float32),
         np.ones((2, 3, 4), np.float32),
-        np.ones((2, 3), np.int8),
-        np.ones((2, 3), np.uint8),
-        np.ones((2, 3), np.int64),
         np.ones((2, 3), np.bool_),
         np.ones((2, 3), np.complex64),
-        np.ones((2, 3), np.longdouble),
         np.ones((2, 3), "U4"),
         np.ones((2, 3), "S4"),
         np.zeros((2, 3), "datetime64[s]"),
@@ -128,8 +126,9 @@ def test_the_name_is_the_path_or_says_that_there_is_none(tmp_path: Path) -> None
 def test_other_shapes_and_types_are_refused(tmp_path: Path, array: np.ndarray, source: str) -> None:
     given = saved(tmp_path / "e.npy", array) if source == "file" else array
     reason = refusal(given)
-    assert reason.startswith("must hold a two-dimensional array of float16, float32 or float64")
-    assert reason.endswith(f"found {array.dtype} {array.shape}")
+    assert reason.startswith("must hold a two-dimensional array of real numbers")
+    assert f"found {array.dtype} {array.shape}" in reason
+    assert ("v[None, :]" in reason) == (array.ndim == 1)
 
 
 def test_rows_without_components_are_refused(tmp_path: Path) -> None:
@@ -144,10 +143,214 @@ def test_an_array_without_rows_is_read_as_one(tmp_path: Path) -> None:
     assert embeddings.read(0, 10).shape == (0, 5)
 
 
-def test_fortran_order_is_refused_in_a_file_and_harmless_in_memory(tmp_path: Path) -> None:
-    array = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
-    assert "is in Fortran order; save it with" in refusal(saved(tmp_path / "e.npy", array))
-    assert np.array_equal(Embeddings(array).read(1, 3), array[1:3])
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "i1", "u1", ">i2", "<i4", ">i8", "<u4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "compressed", "memory"])
+def test_numbers_of_every_kind_are_read_a_block_at_a_time(
+    tmp_path: Path, dtype: str, order: Any, kind: str
+) -> None:
+    values = np.random.default_rng(0).integers(0, 100, size=(50, 7))
+    array = np.asarray(values, dtype=dtype, order=order)
+    source: Any = array
+    if kind == "npy":
+        source = saved(tmp_path / "e.npy", array)
+    elif kind != "memory":
+        source = tmp_path / "e.npz"
+        (np.savez if kind == "npz" else np.savez_compressed)(source, vectors=array)
+    embeddings = Embeddings(source)
+    assert (embeddings.rows, embeddings.dimensions) == (50, 7)
+    for start in (0, 13, 49, 50):
+        block = embeddings.read(start, start + 16)
+        assert block.dtype.kind == "f"
+        assert np.array_equal(block, values[start : start + 16])
+
+
+def test_whole_numbers_become_floats_that_hold_them(tmp_path: Path) -> None:
+    for dtype, becomes in (("u1", "f4"), ("i2", "f4"), ("i4", "f8"), ("i8", "f8")):
+        largest = np.array([[np.iinfo(dtype).max - 1, 1]], dtype=dtype)
+        block = Embeddings(largest).read(0, 1)
+        assert block.dtype == np.dtype(becomes)
+        if dtype != "i8":
+            assert block.astype(np.int64).tolist() == largest.tolist()
+
+
+@pytest.mark.parametrize("big", ["npy in Fortran order", "npz", "fvecs"])
+def test_no_format_is_read_as_a_whole(tmp_path: Path, big: str) -> None:
+    array = np.zeros((50_000, 64), dtype=np.float32, order="F" if "Fortran" in big else "C")
+    path = tmp_path / f"e.{big[:5].strip()}" if big == "fvecs" else tmp_path / f"e.{big[:3]}"
+    if big == "fvecs":
+        write_vecs(path, array, "<f4")
+    elif big == "npz":
+        np.savez(path, array)
+    else:
+        saved(path, array)
+    tracemalloc.start()
+    try:
+        assert Embeddings(path).read(25_000, 25_100).shape == (100, 64)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def write_vecs(path: Path, array: np.ndarray, dtype: str) -> None:
+    row = np.dtype([("width", "<i4"), ("components", dtype, (array.shape[1],))])
+    rows = np.empty(len(array), dtype=row)
+    rows["width"], rows["components"] = array.shape[1], array
+    rows.tofile(path)
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [("fvecs", "<f4"), ("bvecs", "u1"), ("FVECS", "<f4")])
+def test_texmex_files_are_read(tmp_path: Path, suffix: str, dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 255, size=(50, 7)).astype(dtype)
+    path = tmp_path / f"e.{suffix}"
+    write_vecs(path, values, dtype)
+    embeddings = Embeddings(path)
+    assert (embeddings.rows, embeddings.dimensions) == (50, 7)
+    assert np.array_equal(embeddings.read(20, 30), values[20:30])
+    assert embeddings.read(45, 60).shape == (5, 7)
+
+
+def test_damaged_texmex_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.fvecs"
+    write_vecs(path, np.ones((10, 4)), "<f4")
+    os.truncate(path, path.stat().st_size - 1)
+    assert "199 bytes are no rows of 4 components" in refusal(path)
+    path.write_bytes(b"ab")
+    assert "is not a .fvecs file" in refusal(path)
+    path.write_bytes(struct.pack("<i", -5) + bytes(16))
+    assert "no rows of -5 components" in refusal(path)
+    path.write_bytes(b"")
+    assert Embeddings(path).rows == 0
+    other = np.ones((4, 4), dtype="<f4")
+    write_vecs(path, other, "<f4")
+    data = bytearray(path.read_bytes())
+    data[40:44] = struct.pack("<i", 3)
+    path.write_bytes(data)
+    with pytest.raises(CorpusError, match=r"row 2 \(from 0\) has 3 components, the first has 4"):
+        Embeddings(path).read(1, 4)
+    path.unlink()
+    assert "cannot be opened" in refusal(path)
+    (tmp_path / "e.ivecs").write_bytes(bytes(20))
+    assert "neighbours" in refusal(tmp_path / "e.ivecs")
+
+
+def test_an_archive_names_its_arrays(tmp_path: Path) -> None:
+    first, second = np.ones((3, 2)), np.zeros((4, 5))
+    np.savez(tmp_path / "one.npz", first)
+    assert Embeddings(tmp_path / "one.npz").rows == 3
+    np.savez(tmp_path / "two.npz", documents=first, queries=second)
+    several = refusal(tmp_path / "two.npz")
+    assert several.startswith("holds several arrays (documents, queries); name one, as ")
+    advised = several.rpartition("as ")[2]
+    assert Embeddings(advised).rows == 3
+    assert Embeddings(f"{tmp_path / 'two.npz'}:queries").dimensions == 5
+    assert Embeddings(tmp_path / "two.npz:queries").dimensions == 5
+    assert "holds no array 'x'; there is documents, queries" in refusal(f"{tmp_path / 'two.npz'}:x")
+    with zipfile.ZipFile(tmp_path / "none.npz", "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    assert "without arrays" in refusal(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_archive_cut_off_or_damaged_anywhere_is_refused(tmp_path: Path, save: Any) -> None:
+    save(tmp_path / "e.npz", vectors=np.arange(40, dtype=np.float32).reshape(10, 4))
+    whole = (tmp_path / "e.npz").read_bytes()
+    path = tmp_path / "damaged.npz"
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        assert refusal(path)
+    for position in range(0, len(whole), 3):
+        data = bytearray(whole)
+        data[position] ^= 0x55
+        path.write_bytes(data)
+        try:
+            block = Embeddings(path).read(0, 10)
+        except CorpusError:
+            continue
+        assert block.nbytes <= 16 * len(whole)
+
+
+def test_a_small_archive_cannot_ask_for_much(tmp_path: Path) -> None:
+    """Unpacked is what the array's own header says, and no more than the archive says."""
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        small = crafted(tmp_path / "e.npy", header("(2, 4)"), data=bytes(32)).read_bytes()
+        archive.writestr("small.npy", small + bytes(50_000_000))
+        archive.writestr(
+            "large.npy", crafted(tmp_path / "e.npy", header(f"({1 << 40}, 4)")).read_bytes()
+        )
+    tracemalloc.start()
+    try:
+        assert Embeddings(f"{tmp_path / 'bomb.npz'}:small").rows == 2
+        assert "is cut off" in refusal(f"{tmp_path / 'bomb.npz'}:large")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), "an HDF5 file"),
+        (b"PAR1" + bytes(90), "a Parquet file"),
+        (pickle.dumps([1.0]), "a pickle"),
+        (b"\x1f\x8b" + bytes(90), "compressed with gzip"),
+        (b"[[1.0, 2.0]]", "JSON"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path: Path, data: bytes, kind: str) -> None:
+    path = tmp_path / "e.npy"
+    path.write_bytes(data)
+    assert refusal(path) == f"is not a .npy file but {kind}; save the vectors with numpy.save"
+
+
+def test_lists_are_taken_as_arrays() -> None:
+    rows = [[1, 2.5], [3, 4]]
+    for source in (rows, [np.array(one) for one in rows], tuple(map(tuple, rows))):
+        assert Embeddings(source).read(0, 2).tolist() == rows
+    assert "row 1 (from 0) has 3 numbers, the first has 2" in refusal([[1, 2], [3, 4, 5]])
+    assert "row 1 (from 0) is no row, the first has 2 numbers" in refusal([[1, 2], 3])
+    assert "found <U1 (1, 2)" in refusal([["a", "b"]])
+    assert "found object ()" in refusal(object())
+    assert "are masked" in refusal(np.ma.masked_equal(np.eye(2), 0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int8", "uint8"])
+def test_tensors_are_taken_whatever_they_carry(dtype: str) -> None:
+    import torch
+
+    values = torch.arange(12).reshape(3, 4).to(getattr(torch, dtype))
+    sources = [values, list(values), values.t().contiguous().t()]
+    if values.is_floating_point():
+        sources.append(values.clone().requires_grad_())
+        sources.append(torch.nn.Parameter(values.clone()))
+        sources.append(values.to_sparse())
+    for source in sources:
+        assert Embeddings(source).read(1, 3).tolist() == [[4, 5, 6, 7], [8, 9, 10, 11]]
+    assert "found bool (3, 4)" in refusal(values > 1)
+    assert "found complex64 (3, 4)" in refusal(values.to(torch.complex64))
+    assert refusal(torch.empty((2, 2), device="meta"))
+
+
+def test_queries_are_taken_as_embeddings_are() -> None:
+    import torch
+
+    from qsearch.errors import QueryError
+    from qsearch.retrieval import check_queries
+
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    for source in (
+        rows,
+        np.array(rows),
+        torch.tensor(rows, requires_grad=True),
+        np.array(rows, "i1"),
+    ):
+        assert check_queries(source, 2).tolist() == rows
+    assert check_queries(torch.tensor(rows, dtype=torch.bfloat16), 2).tolist() == rows
+    for wrong in ([["a", "b"]], torch.tensor([[True, False]]), [[1.0], [1.0, 2.0]]):
+        with pytest.raises(QueryError, match="must be an array of numbers"):
+            check_queries(wrong, 2)
 
 
 class Bomb:
@@ -269,12 +472,7 @@ def test_any_damage_to_a_header_is_refused_or_leaves_an_array_that_the_file_hold
 def test_other_files_are_no_npy_files(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "e.npy"
     path.write_bytes(data)
-    assert "is not a .npy file" in refusal(path)
-
-
-def test_an_archive_of_arrays_is_no_npy_file(tmp_path: Path) -> None:
-    np.savez(tmp_path / "e.npz", np.ones((2, 3), np.float32))
-    assert "is not a .npy file" in refusal(tmp_path / "e.npz")
+    assert re.search("is not an? .np[yz] (file|archive)", refusal(path))
 
 
 def test_what_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None:
