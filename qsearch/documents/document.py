@@ -44,6 +44,10 @@ class Document:
         """What is encoded: title, one space, text (the convention of BEIR and MTEB)."""
         return f"{self.title} {self.text}".rstrip() if self.title else self.text
 
+    def __hash__(self) -> int:
+        """Of id, text and title; metadata, which has no hash, is left out."""
+        return hash((self.id, self.text, self.title))
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
+from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, RetrievalOptions, settled
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
@@ -59,7 +59,7 @@ class Searcher:
         self._segments = list(segments)
         self._tuning = tuning
         self.documents = DocumentRows(segments)
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._opened_graphs: list[GraphCandidates] | None = None
 
     def request(self, k: int, **options: Unpack[RetrievalOptions]) -> Request:

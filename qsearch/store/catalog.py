@@ -18,7 +18,7 @@ from typing import Any
 
 import xxhash
 
-from qsearch.errors import IndexFormatError, IndexWriteError
+from qsearch.errors import IndexClosed, IndexFormatError, IndexWriteError
 from qsearch.store.format import (
     APPLICATION_ID,
     CATALOG,
@@ -152,6 +152,7 @@ class Catalog:
         self._file = file
         self._connection = connection
         self._lock = threading.RLock()
+        self._closed = False
 
     @classmethod
     def open(cls, index: Path) -> Catalog:
@@ -236,12 +237,16 @@ class Catalog:
         return _file_identity(self.path) != self._file
 
     def close(self) -> None:
-        """Close the connection; further use is an error."""
-        self._connection.close()
+        """Close the connection; further use is an error. Waits for the read of another thread."""
+        with self._lock:
+            self._closed = True
+            self._connection.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if self._closed:
+                raise IndexClosed(f"{self.path.parent} was closed; open it again with Index.open")
             try:
                 yield self._connection
             except sqlite3.DatabaseError as error:
