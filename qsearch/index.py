@@ -397,7 +397,7 @@ class Index:
             SearchResult(
                 hits,
                 bool(ranking.certified[number]),
-                request.method,
+                "exact" if request.plan.checks and ranking.certified[number] else request.method,
                 snapshot.explanation(request, ranking, number, vectors[number : number + 1])
                 if explain
                 else None,

@@ -6,6 +6,7 @@ opening it anew, in another thread changes nothing in the middle of a search.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from qsearch.wording import words
 
 __all__ = ["Snapshot"]
 
+_log = logging.getLogger("qsearch")
 _OPEN_ATTEMPTS = 5
 _DOCUMENTS_AT_A_TIME = 500
 
@@ -95,7 +97,18 @@ class Snapshot:
     def tuning(self) -> Tuning | None:
         """What was measured about recall; ``None`` where nothing was."""
         stored = self.settings.get("tuning")
-        return None if stored is None else Tuning.from_json(stored)
+        if stored is None:
+            return None
+        try:
+            return Tuning.from_json(stored)
+        except ValueError as error:
+            _log.warning(
+                "what %s holds about recall is damaged (%s): every search is exact; %s tells more",
+                self.path,
+                error,
+                words().verify,
+            )
+            return None
 
     # Documents by position
 
@@ -202,9 +215,13 @@ class Snapshot:
         positions = ranking.positions[number]
         ranks = stage_ranks(self.segments, query, positions[positions >= 0])
         queries = len(ranking.positions)
+        reason, recall = request.plan.reason, request.plan.recall
+        if request.plan.checks and ranking.certified[number]:
+            reason = "what was measured does not speak for this query"
+            recall = 1.0
         return Explanation(
-            request.plan.reason,
-            request.plan.recall,
+            reason,
+            recall,
             tuple(
                 StageReport(
                     stage.name,

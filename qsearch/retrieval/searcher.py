@@ -153,8 +153,15 @@ class Searcher:
     ) -> Ranking:
         if request.method == "exact":
             return self._exact.search(queries, rows, threads)
+        checks = request.plan.checks
+        if request.method == "cascade" and checks and candidates > request.plan.candidates:
+            return self._exact.search(queries, rows, threads)  # nothing is known of so many
         if request.method == "cascade":
-            return self._cascade.search(queries, rows, candidates, kept, threads)
+            ranking, passed = self._cascade.search(queries, rows, candidates, kept, threads, checks)
+            unlike = np.flatnonzero(~passed)
+            if not len(unlike):
+                return ranking
+            return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
         sources = self._cascade.binary if request.method == "binary" else self._graphs()
         return search_candidates(self._segments, sources, queries, rows, candidates, threads)
 
