@@ -248,6 +248,10 @@ def _search_batch(
                 approximate = units @ segment.vectors[first : first + _BLOCK_ROWS].T
             if not np.isfinite(approximate).all():
                 raise damaged(segment)
+            # A row of zeros is near to nothing, and would be left out without a word.
+            nothing = np.flatnonzero(~approximate.any(axis=0))
+            if len(nothing) and not segment.vectors[first + nothing].any(axis=1).all():
+                raise damaged(segment, "rows of zeros")
             highest = approximate.max(axis=1)
             for i, one in enumerate(kept):
                 if highest[i] >= one.threshold:

@@ -8,8 +8,8 @@ being built its catalog runs in WAL mode under an exclusive lock.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any
 import xxhash
 
 from qsearch.errors import IndexClosed, IndexFormatError, IndexWriteError
+from qsearch.locks import ProcessLock
 from qsearch.store.format import (
     APPLICATION_ID,
     CATALOG,
@@ -151,8 +152,10 @@ class Catalog:
         self.version = FORMAT_VERSION
         self._file = file
         self._connection = connection
-        self._lock = threading.RLock()
+        # SQLite has locks of its own: no thread may be in it while another forks.
+        self._lock = ProcessLock(fork_waits=True)
         self._closed = False
+        self._process = os.getpid()
 
     @classmethod
     def open(cls, index: Path) -> Catalog:
@@ -166,10 +169,7 @@ class Catalog:
         if not path.is_file():
             raise IndexFormatError(_absent(index))
         file = _file_identity(path)  # before it is opened: a replacement in between counts as one
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
-        )
-        catalog = cls(path, connection, file)
+        catalog = cls(path, _connected(path), file)
         try:
             catalog._check_version()
         except BaseException:
@@ -247,6 +247,8 @@ class Catalog:
         with self._lock:
             if self._closed:
                 raise IndexClosed(f"{self.path.parent} was closed; open it again with Index.open")
+            if self._process != os.getpid():
+                self._leave_to_parent()
             try:
                 yield self._connection
             except sqlite3.DatabaseError as error:
@@ -254,6 +256,16 @@ class Catalog:
                     f"{self.path} cannot be read ({error}); {words().verify} tells more, "
                     f"{words().rebuild} builds the index again"
                 ) from error
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: take a connection of its own, as SQLite asks for.
+
+        Where another index has taken the place of this one, the parent's is used: nothing was being read
+        when it forked, and nothing is ever written.
+        """
+        self._process = os.getpid()
+        if self._file is not None and not self.was_replaced():
+            self._connection = _connected(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -480,6 +492,13 @@ def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise IndexFormatError(f"{path} holds damaged metadata ({error})") from error
     return decoded if isinstance(decoded, dict) else {"": decoded}
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection that only reads."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
+    )
 
 
 def _file_identity(path: Path) -> tuple[int, int] | None:
