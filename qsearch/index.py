@@ -246,9 +246,8 @@ class Index:
         snapshot = self._snapshot
         if snapshot is None:
             return f"<Index {str(self.path)!r}: closed>"
-        encoder = "no encoder"
-        if snapshot.contract is not None:
-            encoder = snapshot.contract.identity.model
+        told = snapshot.settings.get("encoder")
+        encoder = told.get("model") if isinstance(told, dict) else "no encoder"
         passages = f" in {snapshot.rows:,} passages" if snapshot.searcher.documents.split else ""
         return (
             f"<Index {str(self.path)!r}: {snapshot.documents:,} documents{passages}, "

@@ -21,8 +21,7 @@ from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.results import Explanation, Hit, Passage, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
-from qsearch.store import Catalog, Segment, StoredDocument
-from qsearch.store.format import SEGMENTS
+from qsearch.store import Catalog, Segment, StoredDocument, checked_settings, open_segments
 from qsearch.wording import words
 
 __all__ = ["Snapshot"]
@@ -63,7 +62,8 @@ class Snapshot:
         for _ in range(_OPEN_ATTEMPTS):
             catalog = Catalog.open(path)
             try:
-                return cls(path, catalog, *_open_segments(path, catalog))
+                segments = open_segments(path, catalog)
+                return cls(path, catalog, segments, checked_settings(catalog, segments))
             except BaseException as error:
                 catalog.close()
                 # Another index may have taken the place of this one between two files.
@@ -254,21 +254,3 @@ def _passage(document: StoredDocument, span: NDArray[np.int64]) -> Passage:
             "which file is damaged"
         )
     return Passage(begin, end, document.text[begin:end])
-
-
-def _open_segments(path: Path, catalog: Catalog) -> tuple[list[Segment], dict[str, Any]]:
-    """Map what the catalog lists; returns it with the settings."""
-    settings = catalog.settings()
-    dimensions = settings.get("dimensions")
-    if not isinstance(dimensions, int) or dimensions < 1:
-        raise IndexFormatError(f"{catalog.path} lacks the setting 'dimensions'")
-    segments = [
-        Segment.open(path / SEGMENTS / entry.id, entry, catalog.files(entry.id), dimensions)
-        for entry in catalog.segments()
-    ]
-    documents = settings.get("documents")
-    if sum(segment.rows for segment in segments) != settings.get("rows", documents) or (
-        sum(entry.documents for entry in catalog.segments()) != documents
-    ):
-        raise IndexFormatError(f"{catalog.path} lists other segments than it should")
-    return segments, settings

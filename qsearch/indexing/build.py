@@ -44,7 +44,7 @@ from qsearch.indexing.survey import survey
 from qsearch.kernels import kernel_path, thread_count
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, check_queries, measure
 from qsearch.store import IndexWriter, Segment
-from qsearch.store.format import GRAPH
+from qsearch.store.format import GRAPH, MOST_DIMENSIONS
 from qsearch.store.staging import check_target, real_target
 from qsearch.version import __version__
 from qsearch.wording import words
@@ -142,6 +142,11 @@ class _Build:
                     f"the model {identity.model} gives {self.dimensions}"
                 )
             self.dimensions = self.embeddings.dimensions
+        if self.dimensions > MOST_DIMENSIONS:
+            raise EncoderError(
+                f"{self.name} has embeddings of {self.dimensions:,} dimensions; an index holds at most "
+                f"{MOST_DIMENSIONS:,}"
+            )
         if self.options.passages is not None and self.encoder is not None:
             self.splitter = PassageSplitter(
                 self.encoder, self.options.passages, self.options.overlap, self.options.language
@@ -167,7 +172,7 @@ class _Build:
             with self._phase("code", writer.rows - writer.sealed()[0], "rows"):
                 writer.advance_sealing = self.progress.advance
                 writer.seal()
-            segments = writer.open_segments(self.dimensions)
+            segments = writer.open_segments()
             self._build_graphs(writer, segments)
             self._tune(writer, segments)
             totals = writer.totals()

@@ -27,6 +27,7 @@ from qsearch.store.format import (
     READABLE_VERSIONS,
     staging_path,
 )
+from qsearch.store.mapping import reading
 from qsearch.wording import words
 
 __all__ = ["Catalog", "FileEntry", "SegmentEntry", "StoredDocument"]
@@ -320,10 +321,17 @@ class Catalog:
     def put_settings(self, settings: dict[str, Any]) -> None:
         """Store or replace ``settings`` (JSON values)."""
         with self.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO settings VALUES (?, ?)",
-                [(key, json.dumps(value, sort_keys=True)) for key, value in settings.items()],
-            )
+            self.store_settings(connection, settings)
+
+    def store_settings(
+        self, connection: sqlite3.Connection, settings: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The same inside of a transaction; returns them."""
+        connection.executemany(
+            "INSERT OR REPLACE INTO settings VALUES (?, ?)",
+            [(key, json.dumps(value, sort_keys=True)) for key, value in settings.items()],
+        )
+        return settings
 
     # Documents
 
@@ -495,10 +503,25 @@ def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    """A connection that only reads."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
-    )
+    """A connection that only reads, and trusts nothing that the schema could run.
+
+    Raises:
+        IndexFormatError: it cannot be opened.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
+        )
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA query_only = ON")
+    except sqlite3.DatabaseError as error:
+        with reading(path), open(path, "rb"):
+            pass  # the system may have a reason of its own, and then says it better
+        raise IndexFormatError(
+            f"{path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} builds "
+            "the index again"
+        ) from error
+    return connection
 
 
 def _file_identity(path: Path) -> tuple[int, int] | None:

@@ -24,10 +24,13 @@ __all__ = [
     "FORMAT_VERSION",
     "GRAPH",
     "HEADER_BYTES",
+    "MOST_DIMENSIONS",
+    "MOST_ROWS",
     "PASSAGES",
     "READABLE_VERSIONS",
     "ROTATED_ARRAYS",
     "ROTATION",
+    "ROTATION_ERRORS",
     "SEGMENTS",
     "ArrayFile",
     "array_bytes",
@@ -50,6 +53,15 @@ READABLE_VERSIONS = (1, 2)
 CATALOG = "catalog.sqlite"
 SEGMENTS = "segments"
 GRAPH = "graph.usearch"
+
+MOST_DIMENSIONS = 65_536
+"""Products of int8 codes are summed in 32 bits, which hold 133,144 of them at most."""
+
+MOST_ROWS = (1 << 32) - 1
+"""Rows of a segment are numbered in 32 bits."""
+
+ROTATION_ERRORS = "rotation_errors"
+"""Setting: for each segment what ``codes.rotation_error`` says of its rotation."""
 
 HEADER_BYTES = 128
 """Every array starts with a ``.npy`` header (version 1.0) of exactly this size."""

@@ -26,6 +26,7 @@ from qsearch.store.format import (
     kept_components,
     npy_header,
 )
+from qsearch.store.opening import checked_dimensions, checked_entries
 from qsearch.store.segment import SEAL_ROWS, derived_arrays, file_checksum, read_rows
 
 __all__ = ["VerifyReport", "verify_index"]
@@ -56,7 +57,7 @@ class VerifyReport:
 
 
 def verify_index(
-    path: Path, *, deep: bool = False, advance: Callable[[int], None] | None = None
+    path: str | Path, *, deep: bool = False, advance: Callable[[int], None] | None = None
 ) -> VerifyReport:
     """Check the catalog and the checksum of every file.
 
@@ -69,6 +70,7 @@ def verify_index(
     Raises:
         IndexFormatError: there is no index, or its catalog cannot be opened at all.
     """
+    path = Path(path)
     catalog = Catalog.open(path)
     checked: list[str] = []
     problems: list[str] = []
@@ -81,10 +83,9 @@ def verify_index(
                 checked.append(what)
                 if problem:
                     problems.append(f"{what}: {problem}")
-            dimensions = int(catalog.settings().get("dimensions", 0))
-            for entry in catalog.segments():
+            dimensions = checked_dimensions(catalog.settings(), catalog)
+            for entry, files in checked_entries(catalog):
                 directory = path / SEGMENTS / entry.id
-                files = catalog.files(entry.id)
                 kept = (
                     kept_components(files[ROTATION].bytes, dimensions) if ROTATION in files else 0
                 )

@@ -34,10 +34,12 @@ from qsearch.store.format import (
     FORMAT_VERSION,
     HEADER_BYTES,
     PASSAGES,
+    ROTATION_ERRORS,
     SEGMENTS,
     raw_bytes,
     staging_path,
 )
+from qsearch.store.opening import open_segments
 from qsearch.store.publish import replace_directory, sync_directory, sync_file
 from qsearch.store.segment import Segment, file_checksum, write_arrays
 from qsearch.store.staging import (
@@ -338,17 +340,9 @@ class IndexWriter:
         if self.rows > self.sealed()[0]:
             self._seal()
 
-    def open_segments(self, dimensions: int) -> list[Segment]:
+    def open_segments(self) -> list[Segment]:
         """Map every closed segment."""
-        return [
-            Segment.open(
-                self._staging / SEGMENTS / entry.id,
-                entry,
-                self._catalog.files(entry.id),
-                dimensions,
-            )
-            for entry in self._catalog.segments()
-        ]
+        return open_segments(self._staging, self._catalog)
 
     def has_file(self, segment: str, name: str) -> bool:
         """Whether a closed segment has the additional file ``name``."""
@@ -397,7 +391,7 @@ class IndexWriter:
         first, first_document = self.sealed()
         rows, documents = self.rows - first, self.documents - first_document
         with writing(segments):
-            files = write_arrays(
+            files, rotation_error = write_arrays(
                 segments / _PENDING,
                 rows,
                 self._dimensions(),
@@ -414,7 +408,9 @@ class IndexWriter:
             os.rename(segments / _PENDING, segments / segment)
             sync_directory(segments)
         digest = self._catalog.documents_digest(first_document, documents)
+        errors = {**self._settings.get(ROTATION_ERRORS, {}), segment: rotation_error}
         with self._catalog.transaction() as connection:
+            self._settings |= self._catalog.store_settings(connection, {ROTATION_ERRORS: errors})
             connection.execute(
                 "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
                 (segment, first, rows, first_document, documents, digest),
