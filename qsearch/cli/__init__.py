@@ -7,6 +7,7 @@ Commands are imported when they are called, and what they use is imported inside
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import signal
@@ -102,7 +103,9 @@ def main(arguments: list[str] | None = None) -> None:
         )
         code = 130
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        Console().note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
     finally:
         if signal.getsignal(signal.SIGINT) is _interrupt:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsearch.cli.output import Console, TerminalProgress, human_bytes
+from qsearch.cli.output import Console, human_bytes
+from qsearch.cli.progress import TerminalProgress
 from qsearch.cli.target import backend_option, default_target, device_option
 
 if TYPE_CHECKING:

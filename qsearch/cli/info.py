@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qsearch.cli.output import columns, encoder_rows, human_bytes, print_data
+from qsearch.cli.output import columns, encoder_rows, human_bytes, print_data, print_json
 from qsearch.cli.target import find_index, index_argument, index_option
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "tuning": None if tuning is None else tuning.to_json(),
         }
     if format == "json":
-        print_data(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts, indent=2)
         return
     for line in columns(_rows(facts, tuning)):
         print_data(line)
