@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has other plans
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, _interrupt)
+    code = 1
     try:
         with speaking(COMMAND_LINE):
             result: Any = cli.main(arguments, prog_name="qsearch", standalone_mode=False)
@@ -97,10 +98,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         Console().error(str(error))
         code = 1
-    except click.exceptions.Abort:
-        Console().error(
-            "interrupted; what was finished is kept: run the same command again to go on"
-        )
+    except click.exceptions.Abort as abort:
+        notes = getattr(abort.__cause__ or abort.__context__, "__notes__", ())
+        Console().error("; ".join(["interrupted", *notes]))
         code = 130
     except click.ClickException as error:
         shown = io.StringIO()
@@ -108,6 +108,9 @@ def main(arguments: list[str] | None = None) -> None:
         Console().note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
     finally:
-        if signal.getsignal(signal.SIGINT) is _interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(ValueError):
+            if signal.getsignal(signal.SIGINT) is _interrupt:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            elif code == 130:  # the process is ending: nothing is to be stopped any more
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from qsearch.errors import IndexFormatError
+from qsearch.store.catalog import absence
 from qsearch.store.format import CATALOG
 
 COMPRESSED = (".gz",)
@@ -87,10 +88,7 @@ def find_index(named: Path | None) -> Path:
         raise IndexFormatError(f"there are several indexes ({names}); choose one with -i")
     unfinished = sorted(INDEXES.glob("*.building"))
     if unfinished:
-        raise IndexFormatError(
-            f"{unfinished[0].with_suffix('')} is half written: its build was interrupted; run the "
-            "same 'qsearch build' command again to finish it"
-        )
+        raise IndexFormatError(absence(unfinished[0].with_suffix("")))
     raise IndexFormatError(
         "there is no index in indexes/; make one with 'qsearch build CORPUS', or name one with -i"
     )

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from qsearch.indexing.chunks import (
     chunk_characters,
     chunk_digest,
     chunk_records,
+    encoded_characters,
     read_chunks,
 )
 from qsearch.indexing.passages import PassageSplitter
@@ -46,6 +48,7 @@ from qsearch.retrieval import FROM_DOCUMENTS, build_graph, check_queries, measur
 from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH, MOST_DIMENSIONS
 from qsearch.store.staging import check_target, real_target
+from qsearch.store.writer import CorpusChanged, SettingsChanged
 from qsearch.version import __version__
 from qsearch.wording import words
 
@@ -82,8 +85,19 @@ def build_index(
         IndexExists, IndexBusy, IndexWriteError: see there.
         QueryError: the environment asks for kernels or threads that there are not.
     """
-    build = _Build(corpus, target, embeddings, options or BuildOptions(), progress or Silent())
-    return build.run(load_encoder)
+    options = options or BuildOptions()
+
+    def run(options: BuildOptions) -> BuildReport:
+        build = _Build(corpus, target, embeddings, options, progress or Silent())
+        return build.run(load_encoder)
+
+    try:
+        return run(options)
+    except (CorpusChanged, SettingsChanged):
+        # Where nothing was encoded nothing is lost: whoever has mended the input wants what it is now.
+        if embeddings is None or not (corpus is None or corpus.rereadable):
+            raise
+        return run(replace(options, restart=True))
 
 
 class _Build:
@@ -246,11 +260,19 @@ class _Build:
             "embeddings given": self.embeddings is not None,
             "records in a chunk": chunk_records(given=self.embeddings is not None),
             "characters in a chunk": chunk_characters(passages=self.splitter is not None),
+            "characters encoded in a chunk": self._encoded_characters(),
             "segment rows": self.options.segment_rows,
             "passages": self._passages(),
         }
         decoded: dict[str, Any] = json.loads(json.dumps(settings))  # as they will be read back
         return decoded
+
+    def _encoded_characters(self) -> tuple[int, int]:
+        return encoded_characters(
+            self.encoder,
+            given=self.embeddings is not None,
+            passages=self.splitter is not None,
+        )
 
     def _passages(self) -> dict[str, Any] | None:
         """How documents are split, as the catalog keeps it."""
@@ -313,7 +335,12 @@ class _Build:
     def _put_chunks(self, writer: IndexWriter, maker: ChunkMaker, pipeline: Pipeline) -> None:
         row = 0
         number = -1
-        chunks = read_chunks(self.corpus, self.embeddings, passages=self.splitter is not None)
+        chunks = read_chunks(
+            self.corpus,
+            self.embeddings,
+            passages=self.splitter is not None,
+            encoded=self._encoded_characters(),
+        )
         for number, records in enumerate(chunks):
             given = None
             if self.embeddings is not None:
@@ -324,7 +351,8 @@ class _Build:
             row += len(records)
             digest = chunk_digest(records, given)
             if number < writer.chunks_done:
-                writer.check_done(number, digest, self.name)
+                lines = records[0].line, records[-1].line
+                writer.check_done(number, digest, self.name, lines)
                 self.progress.advance(len(records), resumed=True)
             else:
                 with pipeline.lock:
@@ -339,7 +367,7 @@ class _Build:
                 path=self.name,
             )
         if number + 1 < writer.chunks_done:
-            raise CorpusError(
+            raise CorpusChanged(
                 f"is shorter than when the build was interrupted; add {words().restart} to build "
                 "from the beginning",
                 path=self.name,

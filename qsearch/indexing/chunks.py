@@ -26,12 +26,21 @@ __all__ = [
     "chunk_characters",
     "chunk_digest",
     "chunk_records",
+    "encoded_characters",
     "invalid_record",
     "read_chunks",
 ]
 
 _CHUNK_RECORDS = 2048
-"""Records made durable together where they are encoded: seconds of work, not hours, can be lost."""
+"""Most records made durable together where they are encoded."""
+
+_ENCODED_CHARACTERS = 1 << 16
+"""A chunk of texts to encode ends after so many characters that will be: some five seconds of MiniLM on
+two processors without AVX-512, which is what an interruption can cost. Not after a time: what a chunk holds
+must not depend on the machine."""
+
+_TOKEN_CHARACTERS = 5
+"""What lies behind so many characters for each token of the maximum length is hardly ever encoded."""
 
 _CHUNK_ROWS = 4096
 """The same where the embeddings are given and nothing is slow but the syncs."""
@@ -73,10 +82,28 @@ def chunk_characters(*, passages: bool) -> int:
     return _CHUNK_PASSAGE_CHARACTERS if passages else _CHUNK_CHARACTERS
 
 
+def encoded_characters(encoder: Encoder | None, *, given: bool, passages: bool) -> tuple[int, int]:
+    """Characters to encode after which a chunk ends, and most that count of one text; 0 where none do."""
+    if given or passages or encoder is None:
+        return 0, 0
+    return _ENCODED_CHARACTERS, _TOKEN_CHARACTERS * (encoder.identity().max_length or 0)
+
+
 def read_chunks(
-    corpus: Corpus | None, embeddings: Embeddings | None, *, passages: bool = False
+    corpus: Corpus | None,
+    embeddings: Embeddings | None,
+    *,
+    passages: bool = False,
+    encoded: tuple[int, int] = (0, 0),
 ) -> Iterator[list[Record]]:
-    """Cut the records into chunks; without a corpus, one empty document for each embedding."""
+    """Cut the records into chunks; without a corpus, one empty document for each embedding.
+
+    Args:
+        corpus: the records.
+        embeddings: given ones.
+        passages: whether documents are split.
+        encoded: see ``encoded_characters``.
+    """
     if corpus is not None:
         records = iter(corpus)
     else:
@@ -85,20 +112,25 @@ def read_chunks(
     count = chunk_records(given=embeddings is not None)
     most = chunk_characters(passages=passages)
     # Not bound to a name here: a chunk must be gone before the next one is read.
-    yield from iter(lambda: _take(records, count, most), [])
+    yield from iter(lambda: _take(records, count, most, encoded), [])
 
 
-def _take(records: Iterator[Record], count: int, most: int) -> list[Record]:
+def _take(
+    records: Iterator[Record], count: int, most: int, encoded: tuple[int, int]
+) -> list[Record]:
     """The next chunk: a function of the records alone, so that a resumed build cuts alike."""
     chunk: list[Record] = []
-    characters = 0
+    characters = to_encode = 0
+    most_encoded, of_one = encoded
     for record in records:
         chunk.append(record)
         if isinstance(record, Document):
-            characters += len(record.content) + len(repr(record.metadata))
+            length = len(record.content)
+            characters += length + len(repr(record.metadata))
+            to_encode += min(length, of_one) if of_one else length
         else:
             characters += len(record.raw)
-        if len(chunk) >= count or characters >= most:
+        if len(chunk) >= count or characters >= most or (0 < most_encoded <= to_encode):
             break
     return chunk
 

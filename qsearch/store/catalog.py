@@ -30,7 +30,7 @@ from qsearch.store.format import (
 from qsearch.store.mapping import reading
 from qsearch.wording import words
 
-__all__ = ["Catalog", "FileEntry", "SegmentEntry", "StoredDocument"]
+__all__ = ["Catalog", "FileEntry", "SegmentEntry", "StoredDocument", "absence"]
 
 _SCHEMA = """
 CREATE TABLE settings (
@@ -157,6 +157,7 @@ class Catalog:
         self._lock = ProcessLock(fork_waits=True)
         self._closed = False
         self._process = os.getpid()
+        self._held: Path | None = None
 
     @classmethod
     def open(cls, index: Path) -> Catalog:
@@ -168,7 +169,7 @@ class Catalog:
         _require_sqlite()
         path = index / CATALOG
         if not path.is_file():
-            raise IndexFormatError(_absent(index))
+            raise IndexFormatError(absence(index))
         file = _file_identity(path)  # before it is opened: a replacement in between counts as one
         catalog = cls(path, _connected(path), file)
         try:
@@ -213,6 +214,8 @@ class Catalog:
         except BaseException:
             catalog.close()
             raise
+        catalog._held = Path(os.path.realpath(path))
+        _BUILDING.add(catalog._held)
         return catalog
 
     def _check_version(self) -> None:
@@ -242,6 +245,8 @@ class Catalog:
         with self._lock:
             self._closed = True
             self._connection.close()
+            if self._held is not None:
+                _BUILDING.discard(self._held)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -540,8 +545,31 @@ def _require_sqlite() -> None:
         )
 
 
-def _absent(index: Path) -> str:
-    if (staging_path(index) / CATALOG).is_file():
+_BUILDING: set[Path] = set()
+"""Staging catalogs that this process holds. Looking into one would drop its lock: POSIX drops the locks of
+a process on a file when any descriptor of it is closed."""
+
+
+def _is_building(catalog: Path) -> bool:
+    """Whether somebody holds a staging catalog."""
+    if Path(os.path.realpath(catalog)) in _BUILDING:
+        return True
+    connection = sqlite3.connect(f"{catalog.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        return "locked" in str(error)
+    finally:
+        connection.close()
+    return False
+
+
+def absence(index: Path) -> str:
+    """Why there is no index, and what to do."""
+    staging = staging_path(index) / CATALOG
+    if staging.is_file():
+        if _is_building(staging):
+            return f"{index} is being built at this moment; it can be searched when it is complete"
         return (
             f"{index} is half written: its build was interrupted; run the same {words().build} "
             "again to finish it"

@@ -32,6 +32,7 @@ __all__ = [
     "ROTATION",
     "ROTATION_ERRORS",
     "SEGMENTS",
+    "SEGMENT_FILES",
     "ArrayFile",
     "array_bytes",
     "array_shape",
@@ -97,6 +98,10 @@ ROTATED_ARRAYS = (
 )
 """The arrays of the rotated codes: all or none. Segments from before there were any lack them, and
 are searched more slowly."""
+
+
+SEGMENT_FILES = frozenset({one.name for one in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES)} | {GRAPH})
+"""Every name that a file of a segment can have."""
 
 
 def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[int, ...]:

@@ -15,13 +15,11 @@ from typing import Any
 from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
 from qsearch.store.format import (
-    ARRAYS,
     GRAPH,
     MOST_DIMENSIONS,
     MOST_ROWS,
-    PASSAGES,
-    ROTATED_ARRAYS,
     ROTATION_ERRORS,
+    SEGMENT_FILES,
     SEGMENTS,
 )
 from qsearch.store.segment import Segment
@@ -30,8 +28,6 @@ from qsearch.wording import words
 __all__ = ["checked_dimensions", "checked_entries", "checked_settings", "open_segments"]
 
 _log = logging.getLogger("qsearch")
-
-_FILES = {one.name for one in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES)} | {GRAPH}
 
 
 def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
@@ -136,7 +132,11 @@ def _check_entry(entry: SegmentEntry, row: int, document: int, catalog: Catalog)
 
 def _check_files(files: Mapping[str, FileEntry], entry: SegmentEntry, catalog: Catalog) -> None:
     for name, file in files.items():
-        if name not in _FILES or type(file.bytes) is not int or not isinstance(file.xxh3, str):
+        if (
+            name not in SEGMENT_FILES
+            or type(file.bytes) is not int
+            or not isinstance(file.xxh3, str)
+        ):
             raise IndexFormatError(
                 f"{catalog.path} is damaged: segment {entry.id} cannot have a file {str(name)[:40]!r}; "
                 f"{words().rebuild} builds the index again"

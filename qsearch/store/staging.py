@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -18,7 +19,13 @@ from qsearch.errors import (
     QsearchError,
 )
 from qsearch.store.catalog import Catalog
-from qsearch.store.format import APPLICATION_ID, CATALOG, SEGMENTS, staging_path
+from qsearch.store.format import (
+    APPLICATION_ID,
+    CATALOG,
+    SEGMENT_FILES,
+    SEGMENTS,
+    staging_path,
+)
 from qsearch.store.publish import make_directory, replaced_directories
 from qsearch.wording import words
 
@@ -58,16 +65,23 @@ def check_target(target: Path, *, replace: bool) -> None:
             f"{staging}, where the index would be built, holds other things; move them away, or "
             f"choose {words().other_place}"
         )
+    for parent in target.parents:
+        if _is_catalog(parent / CATALOG):
+            raise IndexExists(
+                f"{target} lies inside of the index {parent}, which is replaced as a whole; choose "
+                f"{words().other_place}"
+            )
     if not os.path.lexists(target):
         return
     if os.path.ismount(target):
         raise IndexExists(
             f"{target} is a mount point and cannot be exchanged; use {target / 'index'}"
         )
-    if _holds_only_an_index(target) and _is_catalog(target / CATALOG):
+    if _holds_only_an_index(target) and (_is_catalog(target / CATALOG) or _is_ruin(target)):
         if not replace:
+            what = "an index" if _is_catalog(target / CATALOG) else "a damaged index"
             raise IndexExists(
-                f"there is an index at {target} already; add {words().force} to replace it "
+                f"there is {what} at {target} already; add {words().force} to replace it "
                 f"(it stays in use until the new one is complete), or choose {words().other_place}"
             )
     elif not target.is_dir() or any(target.iterdir()):
@@ -86,14 +100,41 @@ def _holds_only_an_index(directory: Path) -> bool:
     )
 
 
+def _is_ruin(directory: Path) -> bool:
+    """Whether segments are there, and nothing but them and what may have been their catalog.
+
+    Not where the catalog is a database of something else: that is not ours to replace.
+    """
+    header = _header(directory / CATALOG)
+    if header[:16] == _SQLITE and header[68:] not in (b"", bytes(4)):
+        return False
+    segments = directory / SEGMENTS
+    return segments.is_dir() and all(_is_segment(path) for path in segments.iterdir())
+
+
+def _is_segment(path: Path) -> bool:
+    """Whether a directory has a name that segments have, and only files that they have."""
+    if not path.is_dir() or not re.fullmatch("[0-9a-f]{16}|pending", path.name):
+        return False
+    return all(one.name.removesuffix(".unfinished") in SEGMENT_FILES for one in path.iterdir())
+
+
+_SQLITE = b"SQLite format 3\0"
+
+
+def _header(path: Path) -> bytes:
+    """What SQLite keeps first; as much as there is."""
+    if not path.is_file():
+        return b""
+    with open(path, "rb") as file:
+        return file.read(72)
+
+
 def _is_catalog(path: Path) -> bool:
     """Whether a file is the catalog of an index."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        header = file.read(72)
+    header = _header(path)
     # SQLite keeps the application id at offset 68.
-    return header[:16] == b"SQLite format 3\0" and header[68:] == APPLICATION_ID.to_bytes(4, "big")
+    return header[:16] == _SQLITE and header[68:] == APPLICATION_ID.to_bytes(4, "big")
 
 
 def lock_staging(staging: Path) -> Catalog:

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ from qsearch.store.staging import (
 )
 from qsearch.wording import words
 
-__all__ = ["Chunk", "IndexWriter"]
+__all__ = ["Chunk", "CorpusChanged", "IndexWriter", "SettingsChanged"]
 
 _PENDING = "pending"
 
@@ -81,6 +82,14 @@ class Chunk:
     passages: NDArray[np.int64] | None
     rejects: Sequence[RejectedRecord]
     truncated: int
+
+
+class CorpusChanged(CorpusError):
+    """What an interrupted build has done was done with another corpus."""
+
+
+class SettingsChanged(IndexExists):
+    """What an interrupted build has done was done with other settings."""
 
 
 class IndexWriter:
@@ -185,7 +194,7 @@ class IndexWriter:
                     f"is {json.dumps(build.get(key), sort_keys=True)}"
                     for key in differing
                 )
-                raise IndexExists(
+                raise SettingsChanged(
                     f"an interrupted build of {self._target} had other settings ({changes}); run it "
                     f"again with those to finish it, or add {words().restart} to throw it away"
                 )
@@ -234,15 +243,25 @@ class IndexWriter:
         """Number of durable chunks."""
         return len(self._digests)
 
-    def check_done(self, number: int, digest: str, corpus: str) -> None:
+    def check_done(
+        self, number: int, digest: str, corpus: str, lines: tuple[int | None, int | None]
+    ) -> None:
         """Check that the records of a durable chunk are those that it was made of.
 
+        Args:
+            number: of the chunk.
+            digest: of its records now.
+            corpus: its name.
+            lines: of the first and the last of these records.
+
         Raises:
-            CorpusError: the corpus has changed since.
+            CorpusChanged: the corpus has changed since.
         """
         if self._digests[number] != digest:
-            raise CorpusError(
-                "has changed since the build was interrupted; bring the old one back to finish it, "
+            where = "" if None in lines else f" in lines {lines[0]:,} to {lines[1]:,}"
+            raise CorpusChanged(
+                f"has changed since the build was interrupted{where} ({self.documents:,} documents of "
+                "the old one are kept); bring the old one back to finish it, "
                 f"or add {words().restart} to build from the beginning",
                 path=corpus,
             )
@@ -447,8 +466,20 @@ class IndexWriter:
         """Return self."""
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """Close the catalog; an unfinished build stays to be resumed, unless nothing was done."""
+        if isinstance(error, KeyboardInterrupt):
+            kept = "nothing was finished yet"
+            if self.documents:
+                kept = (
+                    f"{self.documents:,} documents are kept, and the same build goes on from there"
+                )
+            error.add_note(kept)
         nothing = not self._published and not self._digests
         if nothing:
             shutil.rmtree(self._staging, ignore_errors=True)  # under our lock
