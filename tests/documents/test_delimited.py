@@ -16,7 +16,9 @@ from qsearch.documents.lines import MAX_RECORD_BYTES
 from qsearch.errors import CorpusError
 from tests.documents.corpora import NAMES, SEPARATORS, Files, kinds, peak_bytes, pipe
 
-cells = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('\r\n",\t\0'))
+cells = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0") | st.sampled_from('\r\n",\t')
+)
 
 
 @settings(deadline=None)
@@ -26,7 +28,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('\r\n
 )
 @example("csv", [('"', '""', ","), ("\r\n", "x", "\n\n\r")][:1])
 @example("csv", [("a", "x\r\ny", "\r")])
-@example("tsv", [("a", "x\ty\nz", "\0")])
+@example("tsv", [("a", "x\ty\nz", "\x01")])
 @example("csv", [("a", SEPARATORS, SEPARATORS)])
 def test_delimited_files_give_back_every_cell(
     scratch: Files, format: str, rows: list[tuple[str, str, str]]
@@ -96,7 +98,7 @@ def test_line_ends_inside_a_cell_are_kept_as_they_are(files: Files) -> None:
     ("row", "reason"),
     [
         (b"1,a,m,extra", "has 4 columns, the header has 3"),
-        (b"1", "no text (looked for 'text', found 'id', 'text', 'm'; see --text-field)"),
+        (b"1", "the text ('text') is null (has 1 columns, the header has 3)"),
         (b"1,,m", "the text ('text') is empty"),
         (b",a,m", "the id ('id') is empty"),
         (b"1,\xff,m", "is not UTF-8"),
@@ -128,7 +130,6 @@ def test_a_rejected_record_is_kept_as_it_stood_in_the_file(files: Files) -> None
         (b"text,,\n", ":1: names a column twice: ''"),
         (b"\n\nid, id\n", ":3: names a column twice: 'id'"),
         (b"id,t\xff\n", ":1: the header is not UTF-8"),
-        (b"\xff\xfei\0d\0", ":1: the header is not UTF-8"),
         (b'id,"text\n1,a\n', ":1: has a quote that is not closed properly by line 2"),
         (b'"id"x,text\n', ":1: is not valid delimited text"),
         (b"id,text\r1,a\r2,b\r", ":1: is not valid delimited text (a carriage return outside"),

@@ -19,10 +19,11 @@ from tests.encoders import HashedWords
 @settings(deadline=None)
 @given(
     st.lists(
-        st.text().filter(lambda text: text.strip() and not {"\n", "\r"} & set(text)), max_size=8
+        st.text().filter(lambda text: text.strip() and not {"\n", "\r", "\0"} & set(text)),
+        max_size=8,
     )
 )
-@example([SEPARATORS, "\0", " padded "])
+@example([SEPARATORS, "\x01", " padded "])
 def test_text_files_give_back_every_line(scratch: Files, lines: list[str]) -> None:
     found = scratch.documents("".join(line + "\n" for line in lines), "c.txt")
     assert [one.text for one in found] == lines
@@ -114,9 +115,12 @@ def test_lines_of_unicode_spaces_are_blank_in_a_text_file(files: Files) -> None:
     assert kinds(found) == [(1, "a"), (4, "b")]
 
 
-def test_a_text_file_needs_no_names_of_fields(files: Files) -> None:
-    fields = Fields(id=("key",), text=("body",), title=("text",))
-    assert files.documents("a\n", "c.txt", fields=fields) == [Document("1", "a", None, {}, 1)]
+def test_a_text_file_has_no_fields_to_name(files: Files) -> None:
+    with pytest.raises(
+        CorpusError, match="has no fields; leave Fields\\(text=...\\) and the like out"
+    ):
+        files.read("a\n", "c.txt", fields=Fields(text="body"))
+    assert files.documents("a\n", "c.txt", fields=Fields()) == [Document("1", "a", None, {}, 1)]
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])

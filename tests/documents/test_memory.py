@@ -16,7 +16,7 @@ def test_mappings_and_documents_from_memory_are_a_corpus() -> None:
     corpus = open_corpus(records)
     assert corpus.rereadable
     assert list(corpus) == [
-        Document("1", "a", None, {"m": (1, 2)}, 1),
+        Document("1", "a", None, {"m": [1, 2]}, 1),
         Document("b", "x", "T", {"n": 1}, 2),
     ]
 
@@ -64,7 +64,6 @@ circular.append(circular)
         ({}, "no text"),
         ({"text": b"a"}, "the text ('text') must be a string, found a bytes"),
         ({"text": "a", "x": {1}}, "metadata that JSON cannot hold"),
-        ({"text": "a", "x": float("nan")}, "metadata that JSON cannot hold"),
         ({"text": "a", "x": circular}, "metadata that JSON cannot hold"),
         ({"text": "a", "x": 10**5000}, "metadata that JSON cannot hold"),
         ({"text": "a", "x": deep(100_000)}, "metadata nested deeper than 100 levels"),

@@ -76,5 +76,5 @@ def test_a_missing_id_is_refused_where_earlier_documents_have_one(files: Files) 
     records = files.read('{"text": "a", "id": "2"}\n{"text": "b"}\n{"text": "c", "_id": "3"}\n')
     assert kinds(records) == [(1, "a"), (2, "!"), (3, "c")]
     assert records[1].reason == (
-        "no id (looked for 'id' or '_id'), though earlier documents have one"
+        "no id (looked for 'id' or '_id', found 'text'), though earlier documents have one"
     )
