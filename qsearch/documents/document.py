@@ -97,10 +97,10 @@ class DocumentMapper:
 
     def _id(self, record: Mapping[str, Any], name: str | None, number: int) -> str:
         if name is None:
-            if self._has_ids or self._fields.named("id"):
-                missing = f"no id ({_looked_for(self._fields.wanted('id'), record)})"
-                if self._has_ids:
-                    missing += ", though earlier documents have one"
+            missing = f"no id ({_looked_for(self._fields.wanted('id'), record)})"
+            if self._has_ids:
+                raise InvalidRecord(f"{missing}, though earlier documents have one")
+            if self._fields.named("id"):
                 raise InvalidRecord(missing, "id field")
             return str(number)
         if self._has_ids is False:

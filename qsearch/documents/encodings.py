@@ -54,8 +54,9 @@ def guessed_encoding(raw: bytes) -> str | None:
     it is another alphabet, of which there are too many to tell from a line.
     """
     zeros = raw.count(0)
-    if zeros > len(raw) // 4:
-        return "utf-16-le" if raw[1::2].count(0) > zeros // 2 else "utf-16-be"
+    if 3 * zeros > len(raw) > 8:  # the upper halves of what ASCII has too
+        odd = raw[1::2].count(0)
+        return "utf-16-le" if odd == zeros else "utf-16-be" if not odd else None
     letters = len(re.findall(rb"[A-Za-z]", raw))
     high = len(re.findall(rb"[\x80-\xff]", raw))
     if zeros or high > letters:
@@ -70,8 +71,8 @@ def guessed_encoding(raw: bytes) -> str | None:
 def encoding_advice(raw: bytes) -> str:
     """What to do where ``raw`` is not in the encoding that was expected."""
     if guessed := guessed_encoding(raw):
-        return f"it could be {guessed}: if so, say {guessed} with {words().encoding}"
-    return f"name the encoding with {words().encoding}"
+        return f"it could be {guessed}; if so, give {guessed} with {words().encoding}"
+    return f"give its encoding with {words().encoding}"
 
 
 def _stand_in(error: UnicodeError) -> tuple[str, int]:

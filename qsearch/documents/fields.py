@@ -206,7 +206,9 @@ class FieldMatcher:
             return
         self._sampled += 1
         if self._sampled == 1:
-            names = [key for key in record if isinstance(key, str)][:_SAMPLED_FIELDS]
+            names = [key for key in record if isinstance(key, str) and key.strip()][
+                :_SAMPLED_FIELDS
+            ]
             self._values = {name: set() for name in names if name not in self._matched[:3]}
         for name, values in tuple(self._values.items()):
             value = record.get(name)

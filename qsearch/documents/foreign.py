@@ -113,7 +113,7 @@ def refuse_content(name: str, head: bytes) -> None:
         raise _holds_embeddings(name)
     if kind == "Parquet":
         raise CorpusError(
-            f"is a Parquet file; say parquet with {words().input_format}, or name it so", path=name
+            f"is a Parquet file; give parquet with {words().input_format}, or name it so", path=name
         )
     if kind is not None:
         raise _error(name, kind)

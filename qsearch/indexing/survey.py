@@ -68,7 +68,7 @@ def _missing_fields(corpus: Corpus) -> CorpusError:
         "title": words().title_field,
         "metadata": words().metadata_field,
     }
-    named = ", ".join(f"{name!r} ({options[role]})" for role, name in found.missing)
+    named = " or ".join(f"{name!r} ({options[role]})" for role, name in found.missing)
     seen = ", ".join(map(repr, found.seen))
     return CorpusError(f"no record has a field {named}; there are {seen}", path=corpus.name)
 
