@@ -68,8 +68,10 @@ def _is_missing(value: Any) -> bool:
 
 def _plain_numpy(value: np.ndarray[Any, Any] | np.generic, levels: int) -> Any:
     if isinstance(value, np.datetime64):
-        whole = value.astype("datetime64[us]")
-        moment = whole.item() if whole == value else None
+        coarse = value.astype("datetime64[us]")
+        moment = (coarse if coarse == value else value).item()
+        if np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D"):
+            moment = value.astype("datetime64[D]").item()
         return moment.isoformat() if isinstance(moment, datetime.date) else str(value)
     if isinstance(value, np.timedelta64):
         return duration_text(int(value.astype("timedelta64[ns]").astype(np.int64)))
