@@ -181,7 +181,9 @@ class FieldMatcher:
         key, text, title = (self._find(layout, role) for role in _ROLES[:3])
         if title in (key, text) and not self.fields.named("title"):
             title = None
-        used = {key, text, title}
+        used = {key, text, title} - {
+            None
+        }  # a field without a name (of csv.DictReader) is none of them
         if self.fields.metadata is None:
             kept = tuple(key for key in layout.keys if key not in used)
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
 import sys
 import zlib
@@ -15,15 +17,71 @@ from hypothesis import strategies as st
 from qsearch.documents import Document, RejectedRecord, open_corpus
 from qsearch.documents.lines import MAX_RECORD_BYTES
 from qsearch.errors import CorpusError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 from tests.documents.corpora import NAMES, Files, kinds, peak_bytes
 
 
+def zstandard(data: bytes) -> bytes:
+    """With a checksum, as the program ``zstd`` writes it."""
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
+
+
+COMPRESSORS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard,
+}
+
+
+@pytest.mark.parametrize("ending", COMPRESSORS)
 @pytest.mark.parametrize("format", sorted(NAMES))
-def test_gzip_is_recognised_by_content(files: Files, format: str) -> None:
+def test_compression_is_recognised_by_content(files: Files, format: str, ending: str) -> None:
     plain = {"jsonl": '{"text": "é"}', "text": "é"}.get(format, "text\né").encode()
-    for name in (NAMES[format] + ".gz", NAMES[format]):
-        assert files.documents(gzip.compress(plain), name)[0].text == "é"
-    assert files.documents(plain, NAMES[format] + ".gz")[0].text == "é"
+    for name in (NAMES[format] + ending, NAMES[format], NAMES[format] + ".gz"):
+        assert files.documents(COMPRESSORS[ending](plain), name)[0].text == "é"
+    assert files.documents(plain, NAMES[format] + ending)[0].text == "é"
+    assert files.read(COMPRESSORS[ending](b""), NAMES[format]) == []
+
+
+@pytest.mark.parametrize("ending", COMPRESSORS)
+def test_any_compressed_file_that_is_cut_off_or_damaged_is_an_error(
+    files: Files, ending: str
+) -> None:
+    whole = COMPRESSORS[ending](b"".join(b'{"text": "%d"}\n' % n for n in range(5000)))
+    for size in (len(whole) - 1, len(whole) // 2, 12):
+        with pytest.raises(CorpusError, match="cannot be read on after line"):
+            files.read(whole[:size])
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 0xFF
+    with pytest.raises(CorpusError, match="cannot be read on after line"):
+        files.read(bytes(damaged))
+
+
+@pytest.mark.parametrize("ending", COMPRESSORS)
+def test_compressed_streams_one_after_the_other_are_one_corpus(files: Files, ending: str) -> None:
+    compress = COMPRESSORS[ending]
+    data = compress(b'{"text": "a"}\n{"te') + compress(b'xt": "b"}\n')
+    assert kinds(files.documents(data)) == [(1, "a"), (2, "b")]
+
+
+def test_a_skippable_frame_may_stand_before_zstandard(files: Files) -> None:
+    data = b"\x5a\x2a\x4d\x18\x03\0\0\0abc" + zstd.compress(b"a\n")
+    assert kinds(files.documents(data, "c.txt")) == [(1, "a")]
+
+
+def test_zstandard_without_its_package_says_what_to_install(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    with pytest.raises(CorpusError, match="pip install backports.zstd"):
+        files.read(zstd.compress(b"a\n"), "c.txt")
 
 
 def test_gzip_members_one_after_the_other_are_one_corpus(files: Files) -> None:
