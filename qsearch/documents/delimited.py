@@ -167,7 +167,11 @@ class _RecordTooLong(csv.Error):
 
 
 def _header(source: ByteSource, row: list[str], lines: _RecordLines) -> list[str]:
-    names = unique_columns(source.name, [column.strip() for column in row], lines.first)
+    names = [column.strip() for column in row]
+    if names.count("") > 1:  # spreadsheets write columns that were emptied
+        while names and not names[-1]:
+            names.pop()
+    names = unique_columns(source.name, names, lines.first)
     try:
         "".join(names).encode("utf-8")
     except UnicodeEncodeError:
@@ -180,7 +184,7 @@ def _header(source: ByteSource, row: list[str], lines: _RecordLines) -> list[str
 
 
 def _row_record(source: ByteSource, header: list[str], row: list[str]) -> dict[str, str | None]:
-    if len(row) > len(header):
+    if any(row[len(header) :]):
         raise InvalidRecord(_columns(row, header))
     for value in row:
         if "\0" in value:
@@ -193,4 +197,5 @@ def _row_record(source: ByteSource, header: list[str], row: list[str]) -> dict[s
 
 
 def _columns(row: list[str], header: list[str]) -> str:
-    return f"has {len(row)} columns, the header has {len(header)}"
+    has = "1 column" if len(row) == 1 else f"{len(row)} columns"
+    return f"has {has}, the header has {len(header)}"

@@ -19,8 +19,8 @@ __all__ = ["Value", "read_values"]
 
 # A line feed ends a string too: JSON does not allow one inside. What follows in such a value cannot be
 # told apart any more, up to a line that begins like the value did.
-_IN_STRING = re.compile(rb'(?:[^"\\\n]|\\[^\n])*+', re.DOTALL)
-_STRING = rb'"(?:[^"\\\n]|\\[^\n])*+"'
+_IN_STRING = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+', re.DOTALL)
+_STRING = rb'"(?:[^"\\\n]++|\\[^\n])*+"'
 # To the next byte that counts: inside of a value commas do not.
 _OUTSIDE = re.compile(rb'(?:[^"\[\]{},\n]++|' + _STRING + rb")*+", re.DOTALL)
 _INSIDE = re.compile(rb'(?:[^"\[\]{}\n]++|' + _STRING + rb")*+", re.DOTALL)

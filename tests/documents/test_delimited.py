@@ -98,7 +98,7 @@ def test_line_ends_inside_a_cell_are_kept_as_they_are(files: Files) -> None:
     ("row", "reason"),
     [
         (b"1,a,m,extra", "has 4 columns, the header has 3"),
-        (b"1", "the text ('text') is null (has 1 columns, the header has 3)"),
+        (b"1", "the text ('text') is null (has 1 column, the header has 3)"),
         (b"1,,m", "the text ('text') is empty"),
         (b",a,m", "the id ('id') is empty"),
         (b"1,\xff,m", "is not UTF-8"),
@@ -110,6 +110,14 @@ def test_a_row_that_is_no_document_is_rejected_alone(files: Files, row: bytes, r
     records = files.read(b"id,text,m\n0,x,m\n" + row + b"\r\n2,y,m\n", "c.csv")
     assert kinds(records) == [(2, "x"), (3, "!"), (4, "y")]
     assert records[1] == RejectedRecord(3, reason, row)
+
+
+def test_columns_that_a_spreadsheet_left_empty_are_none(files: Files) -> None:
+    records = files.read("id,text,,\n1,a,,\n2,b,,,,\n3,c\n4,d,,lost\n", "c.csv")
+    assert kinds(records) == [(2, "a"), (3, "b"), (4, "c"), (5, "!")]
+    assert isinstance(records[0], Document)
+    assert records[0].metadata == {}
+    assert records[3] == RejectedRecord(5, "has 4 columns, the header has 2", b"4,d,,lost")
 
 
 def test_a_short_row_lacks_its_last_columns_only(files: Files) -> None:
@@ -127,7 +135,7 @@ def test_a_rejected_record_is_kept_as_it_stood_in_the_file(files: Files) -> None
     ("data", "message"),
     [
         (b"id,text,id\n", ":1: names a column twice: 'id'"),
-        (b"text,,\n", ":1: names a column twice: ''"),
+        (b",,text\n", ":1: names a column twice: ''"),
         (b"\n\nid, id\n", ":3: names a column twice: 'id'"),
         (b"id,t\xff\n", ":1: the header is not UTF-8"),
         (b'id,"text\n1,a\n', ":1: has a quote that is not closed properly by line 2"),

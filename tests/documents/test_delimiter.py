@@ -101,4 +101,4 @@ def test_a_delimiter_that_nothing_could_use_is_refused(format: str) -> None:
 
 def test_a_short_row_says_how_many_columns_it_has(files: Files) -> None:
     reject = files.rejected("id,text\n1\n", "c.csv")
-    assert reject.reason == "the text ('text') is null (has 1 columns, the header has 2)"
+    assert reject.reason == "the text ('text') is null (has 1 column, the header has 2)"

@@ -41,7 +41,7 @@ def test_the_elements_of_an_array_are_told_apart_whatever_the_blocks(
     assert [one.line for one in found] == sorted(one.line for one in found)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.dictionaries(st.text('a"{}'), json_values), max_size=4),
     st.none() | st.integers(0, 2),
