@@ -19,9 +19,8 @@ Kind = Literal["gzip", "bzip2", "xz", "zstd"]
 
 MAGICS: dict[bytes, Kind] = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 MAGICS |= {b"BZh%d%s" % (n, m): "bzip2" for n in range(1, 10) for m in (b"1AY&SY", b"\x17rE8P\x90")}
-MAGICS |= {
-    bytes([number]) + b"\x2a\x4d\x18": "zstd" for number in range(0x50, 0x60)
-}  # skippable frames
+# Frames that a reader skips may stand before the data.
+MAGICS |= {bytes([number]) + b"\x2a\x4d\x18": "zstd" for number in range(0x50, 0x60)}
 """How compressed data begin."""
 
 

@@ -26,31 +26,9 @@ _SAMPLED_RECORDS = 1000
 _SAMPLED_FIELDS = 64
 _LONGEST_ID = 128
 
-_ID_NAMES = frozenset(
-    {
-        "articleid",
-        "corduid",
-        "docid",
-        "docno",
-        "documentid",
-        "documentno",
-        "doi",
-        "guid",
-        "identifier",
-    }
-    | {
-        "isbn",
-        "itemid",
-        "key",
-        "messageid",
-        "number",
-        "paperid",
-        "passageid",
-        "pid",
-        "pmcid",
-        "pmid",
-    }
-    | {"productid", "recordid", "ref", "rowid", "sku", "uid", "uri", "url", "uuid"}
+_ID_NAME = re.compile(
+    r"(article|cordu|doc|document|gu|item|message|p|paper|passage|pm|pmc|product|record|row|u|uu)id"
+    r"|(doc|document)no|doi|identifier|isbn|key|number|ref|sku|uri|url"
 )
 """Names of fields that hold ids in corpora about; without case and punctuation."""
 
@@ -181,9 +159,7 @@ class FieldMatcher:
         key, text, title = (self._find(layout, role) for role in _ROLES[:3])
         if title in (key, text) and not self.fields.named("title"):
             title = None
-        used = {key, text, title} - {
-            None
-        }  # a field without a name (of csv.DictReader) is none of them
+        used = {name for name in (key, text, title) if name is not None}
         if self.fields.metadata is None:
             kept = tuple(key for key in layout.keys if key not in used)
         else:
@@ -208,10 +184,9 @@ class FieldMatcher:
             return
         self._sampled += 1
         if self._sampled == 1:
-            names = [key for key in record if isinstance(key, str) and key.strip()][
-                :_SAMPLED_FIELDS
-            ]
-            self._values = {name: set() for name in names if name not in self._matched[:3]}
+            used = self._matched[:3]
+            names = [name for name in record if isinstance(name, str) and name.strip()]
+            self._values = {name: set() for name in names[:_SAMPLED_FIELDS] if name not in used}
         for name, values in tuple(self._values.items()):
             value = record.get(name)
             if _could_be_id(name, value) and value not in values:
@@ -232,7 +207,7 @@ class FieldMatcher:
 
 
 def _is_id_name(name: str) -> bool:
-    return re.sub(r"[\W_]", "", name.casefold()) in _ID_NAMES
+    return _ID_NAME.fullmatch(re.sub(r"[\W_]", "", name.casefold())) is not None
 
 
 def _could_be_id(name: str, value: object) -> bool:

@@ -153,7 +153,8 @@ class ByteSource:
         refuse_content(self.name, head)
         marked = next((name for bom, name in BOMS.items() if head.startswith(bom)), None)
         if encoding := self._encoding or marked:
-            decoded = io.BufferedReader(Utf8Stream(self._stream, encoding))
+            self._encoding = encoding
+            decoded = io.BufferedReader(Utf8Stream(self._stream, encoding), 1 << 16)
             self._stream = cast(ByteStream, decoded)
             head = self._stream.peek(1)
         if head.startswith(BOM):

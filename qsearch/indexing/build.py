@@ -29,6 +29,7 @@ from qsearch.errors import (
     IndexWriteError,
     QueryError,
 )
+from qsearch.indexing.advice import check_fields
 from qsearch.indexing.chunks import (
     ChunkMaker,
     chunk_characters,
@@ -40,7 +41,7 @@ from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.pipeline import Pipeline
 from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildOptions, BuildReport, Progress, Silent, index_sizes
-from qsearch.indexing.survey import check_fields, survey
+from qsearch.indexing.survey import survey
 from qsearch.kernels import kernel_path, thread_count
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, check_queries, measure
 from qsearch.store import IndexWriter, Segment
@@ -229,9 +230,11 @@ class _Build:
             return None
         self.surveyed = True
         with self._phase("read", None, "records"):
-            return survey(
+            count = survey(
                 self.corpus, self.progress.advance, skip_invalid=self.options.skip_invalid
             )
+        check_fields(self.corpus)
+        return count
 
     def _settings(self) -> dict[str, Any]:
         """What decides the result, beside the records themselves."""

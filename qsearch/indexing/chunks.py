@@ -11,9 +11,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from qsearch.codes import unit_rows
-from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord, encoding_advice
+from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
 from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
+from qsearch.indexing.advice import advice_for
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.report import Progress
 from qsearch.store.format import raw_bytes
@@ -119,14 +120,9 @@ def chunk_digest(records: Sequence[Record], given: NDArray[np.floating] | None) 
 
 def invalid_record(record: RejectedRecord, corpus: str) -> CorpusError:
     """The error that ends a build which was not told to leave invalid records out."""
-    advice = {
-        None: "",
-        "id field": f"; name the field that holds it with {words().id_field}",
-        "text field": f"; name the field that holds it with {words().text_field}",
-        "encoding": f"; {encoding_advice(record.raw)}",
-    }[record.remedy]
     return CorpusError(
-        f"{record.reason}{advice} ({words().skip_invalid} leaves such records out and reports them)",
+        f"{record.reason}{advice_for(record)} "
+        f"({words().skip_invalid} leaves such records out and reports them)",
         path=corpus,
         line=record.line,
     )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Callable
 
-from qsearch.documents import Corpus, Document, RejectedRecord, Role
-from qsearch.errors import CorpusError, IndexWriteError
+from qsearch.documents import Corpus, Document, RejectedRecord
+from qsearch.errors import IndexWriteError
 from qsearch.indexing.chunks import duplicate_record, invalid_record
-from qsearch.wording import words
 
-__all__ = ["check_fields", "survey"]
+__all__ = ["survey"]
 
 _STEP = 1024
-
-_logger = logging.getLogger(__name__)
 
 
 def survey(corpus: Corpus, advance: Callable[[int], None], *, skip_invalid: bool) -> int:
@@ -30,60 +26,16 @@ def survey(corpus: Corpus, advance: Callable[[int], None], *, skip_invalid: bool
         skip_invalid: do not look for what is wrong.
 
     Raises:
-        CorpusError: a record is invalid, or an id is used twice; the one that comes first. Or no record
-            has a field that was named.
+        CorpusError: a record is invalid, or an id is used twice; the one that comes first.
         IndexWriteError: there is no room for the temporary file.
     """
-    count = _count(corpus, advance) if skip_invalid else _check(corpus, advance)
-    check_fields(corpus)
-    return count
-
-
-def check_fields(corpus: Corpus, *, again: bool = False) -> None:
-    """Hold the fields that a corpus, read to its end, turned out to have against those that were named.
-
-    Says that documents are numbered where a field could hold their ids, but not ``again``.
-
-    Raises:
-        CorpusError: no record has a field that was named.
-    """
-    found = corpus.found
-    if found.missing and found.seen:
-        raise _missing_fields(corpus)
-    if found.id_like and not again:
-        _logger.warning(
-            "%s: no record has an id, so %s numbers are used; %s could hold ids: name it with %s",
-            corpus.name,
-            found.numbered_by,
-            " or ".join(map(repr, found.id_like[:4])),
-            words().id_field,
-        )
-
-
-def _missing_fields(corpus: Corpus) -> CorpusError:
-    found = corpus.found
-    options: dict[Role, str] = {
-        "id": words().id_field,
-        "text": words().text_field,
-        "title": words().title_field,
-        "metadata": words().metadata_field,
-    }
-    named = " or ".join(f"{name!r} ({options[role]})" for role, name in found.missing)
-    seen = ", ".join(map(repr, found.seen))
-    return CorpusError(f"no record has a field {named}; there are {seen}", path=corpus.name)
-
-
-def _count(corpus: Corpus, advance: Callable[[int], None]) -> int:
     count = 0
-    for count, _ in enumerate(corpus, 1):
-        if not count % _STEP:
-            advance(_STEP)
-    advance(count % _STEP)
-    return count
-
-
-def _check(corpus: Corpus, advance: Callable[[int], None]) -> int:
-    count = 0
+    if skip_invalid:
+        for count, _ in enumerate(corpus, 1):
+            if not count % _STEP:
+                advance(_STEP)
+        advance(count % _STEP)
+        return count
     ids = sqlite3.connect("", isolation_level=None)
     try:
         ids.execute("PRAGMA journal_mode = OFF")
