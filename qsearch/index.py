@@ -93,15 +93,18 @@ class Index:
         backend: str = "auto",
         precision: str = "float32",
         input_format: str | None = None,
-        fields: Fields | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        fields: Fields | Mapping[str, Any] | None = None,
         options: BuildOptions | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Build an index, or finish one whose build was interrupted.
 
         Args:
-            corpus: a file (``.jsonl``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also ``.gz``),
-                ``-`` for standard input, or documents; ``None`` only with ``embeddings``.
+            corpus: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also
+                compressed), a folder with a ``corpus.jsonl``, ``-`` for standard input, or documents;
+                ``None`` only with ``embeddings``.
             path: the index directory to make.
             encoder: a model's name or path, a ``SentenceTransformer``, or an ``Encoder``. By default
                 all-MiniLM-L6-v2, or none where ``embeddings`` are given.
@@ -113,7 +116,9 @@ class Index:
             precision: dtype of a named model's weights: ``float32``, ``bfloat16`` or ``float16``.
             input_format: ``jsonl``, ``csv``, ``tsv``, ``text`` or ``parquet``; by default from the
                 file name.
-            fields: which field is which.
+            delimiter: what parts the columns of CSV and TSV; by default told from the first lines.
+            encoding: of a text file that is not UTF-8, as Python names it (``cp1252``).
+            fields: which field is which, as ``Fields`` or as a mapping such as ``{"text": "body"}``.
             options: what else can be set.
             progress: is told what is done.
 
@@ -137,7 +142,12 @@ class Index:
         opened = None
         if corpus is not None:
             opened = open_corpus(
-                corpus, format=input_format, fields=fields, text_required=given is None
+                corpus,
+                format=input_format,
+                delimiter=delimiter,
+                encoding=encoding,
+                fields=fields,
+                text_required=given is None,
             )
         if encoder is None and given is None:
             encoder = DEFAULT_MODEL

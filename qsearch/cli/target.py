@@ -10,11 +10,6 @@ from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import absence
 from qsearch.store.format import CATALOG
 
-COMPRESSED = (".gz",)
-SUFFIXES = (
-    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".txt", ".text", ".parquet", ".pq", ".npy",
-)  # fmt: skip
-
 __all__ = [
     "INDEXES",
     "backend_option",
@@ -95,11 +90,9 @@ def find_index(named: Path | None) -> Path:
 
 
 def default_target(corpus: str) -> Path:
-    """Where the index of ``corpus`` goes: ``indexes/<name without its format>``."""
+    """Where the index of ``corpus`` goes: ``indexes/<name without its format>``, or that of a folder."""
     if corpus == "-":
         return INDEXES / "stdin"
-    name = Path(corpus).name
-    for endings in (COMPRESSED, SUFFIXES):
-        ending = next((one for one in endings if name.lower().endswith(one)), "")
-        name = name[: len(name) - len(ending)] or name
-    return INDEXES / name
+    from qsearch.documents import corpus_stem
+
+    return INDEXES / corpus_stem(corpus)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from qsearch.documents.compression import without_suffix
 from qsearch.documents.lines import ByteSource
 from qsearch.errors import QueryError
 
@@ -69,7 +70,7 @@ def read_query_texts(path: str) -> list[str]:
     Raises:
         QueryError, CorpusError: see ``read_queries``.
     """
-    name = path.lower().removesuffix(".gz")
+    name = without_suffix(path).lower()
     read = read_query_lines if name.endswith((".txt", ".text")) else read_queries
     return [text for _, text in read(path)]
 

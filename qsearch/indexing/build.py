@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.documents import Corpus, Embeddings
+from qsearch.documents import Corpus, Embeddings, FieldsFound
 from qsearch.encoding import Encoder, EncoderContract, check_contract, make_contract
 from qsearch.encoding.contract import contract_from_store, contract_to_store
 from qsearch.errors import (
@@ -30,6 +30,7 @@ from qsearch.errors import (
     IndexWriteError,
     QueryError,
 )
+from qsearch.indexing.advice import check_fields
 from qsearch.indexing.chunks import (
     ChunkMaker,
     chunk_characters,
@@ -125,6 +126,7 @@ class _Build:
         self.dimensions = 0
         self.rejects: Path | None = None
         self.compared: int | None = None
+        self.surveyed = False
         self.tune_queries: Callable[[], NDArray[np.float32]] | None = None
         self.tuned_on = FROM_DOCUMENTS
 
@@ -178,6 +180,8 @@ class _Build:
             writer.put_settings({"dimensions": self.dimensions})
             self._keep_contract(writer)
             self._append_all(writer, total)
+            if self.corpus is not None:
+                check_fields(self.corpus, again=self.surveyed)
             if not writer.documents:
                 raise CorpusError(
                     "holds no valid document" if writer.totals()["rejected"] else "is empty",
@@ -204,6 +208,7 @@ class _Build:
                         **totals,
                     }
                 )
+        found = FieldsFound(numbered_by="vector") if self.corpus is None else self.corpus.found
         return BuildReport(
             path=self.target,
             documents=writer.documents,
@@ -214,6 +219,8 @@ class _Build:
             max_length=None if self.encoder is None else self.encoder.identity().max_length,
             dimensions=self.dimensions,
             resumed=resumed,
+            numbered_by=found.numbered_by,
+            id_like=found.id_like,
             compared=self.compared,
             sizes=index_sizes(self.target),
             seconds=self.seconds,
@@ -240,10 +247,13 @@ class _Build:
             return self.embeddings.rows
         if self.corpus is None or not self.corpus.rereadable:
             return None
+        self.surveyed = True
         with self._phase("read", None, "records"):
-            return survey(
+            count = survey(
                 self.corpus, self.progress.advance, skip_invalid=self.options.skip_invalid
             )
+        check_fields(self.corpus)
+        return count
 
     def _settings(self) -> dict[str, Any]:
         """What decides the result, beside the records themselves."""

@@ -14,6 +14,7 @@ from qsearch.codes import unit_rows
 from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
 from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
+from qsearch.indexing.advice import advice_for
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.report import Progress
 from qsearch.store.format import raw_bytes
@@ -152,7 +153,8 @@ def chunk_digest(records: Sequence[Record], given: NDArray[np.floating] | None) 
 def invalid_record(record: RejectedRecord, corpus: str) -> CorpusError:
     """The error that ends a build which was not told to leave invalid records out."""
     return CorpusError(
-        f"{record.reason} ({words().skip_invalid} leaves such records out and reports them)",
+        f"{record.reason}{advice_for(record)} "
+        f"({words().skip_invalid} leaves such records out and reports them)",
         path=corpus,
         line=record.line,
     )

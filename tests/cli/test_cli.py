@@ -359,7 +359,11 @@ def test_building_again_needs_force(tmp_path: Path, tiny_bert: Path) -> None:
         (["build"], 2, "give a CORPUS, or --vectors"),
         (["build", "nowhere.jsonl", "-o", "x"], 1, "nowhere.jsonl: cannot be opened"),
         (["build", "nowhere", "-o", "x"], 1, "nowhere: cannot be opened (there is no such file)"),
-        (["build", "indexes", "-o", "x"], 1, "indexes: is a directory; give a file in it"),
+        (
+            ["build", "indexes", "-o", "x"],
+            1,
+            "indexes: cannot be opened: it is a folder without a corpus.jsonl",
+        ),
         (["build", "build.stderr", "-o", "x"], 1, "give --input-format"),
         (["build", "pets.jsonl", "-o", "x", "-m", "./none"], 1, "no model folder at ./none"),
         (["build", "--vectors", "pets.jsonl"], 1, "is not a .npy file"),
