@@ -9,6 +9,7 @@
     ├── IndexFormatError       an index that is missing, half written, damaged or of another version
     ├── IndexExists            a build onto an index that is already there
     ├── IndexBusy              another process is writing the same index
+    ├── IndexClosed            an index that was used after it was closed
     ├── IndexWriteError        the disk refused: full, read-only, failing
     ├── OptionError            an option of a build that makes no sense (also a ``ValueError``)
     └── QueryError             a query that has no answer (also a ``ValueError``)
@@ -27,6 +28,7 @@ __all__ = [
     "EncoderError",
     "EncoderMismatch",
     "IndexBusy",
+    "IndexClosed",
     "IndexExists",
     "IndexFormatError",
     "IndexWriteError",
@@ -83,6 +85,10 @@ class IndexExists(QsearchError):
 
 class IndexBusy(QsearchError):
     """Another process is building the same index."""
+
+
+class IndexClosed(QsearchError):
+    """An index was closed, perhaps by another thread, and used afterwards."""
 
 
 class IndexWriteError(QsearchError):

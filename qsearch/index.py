@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qsearch.documents import Document, Embeddings, Fields, open_corpus
 from qsearch.encoding import (
@@ -19,37 +18,34 @@ from qsearch.encoding import (
     Encoder,
     EncoderContract,
     EncoderIdentity,
+    adapted,
     check_contract,
     load_encoder,
     load_encoder_of,
 )
-from qsearch.encoding.contract import contract_from_store
-from qsearch.errors import EncoderError, IndexFormatError, QueryError
-from qsearch.indexing import BuildOptions, Progress, build_index
+from qsearch.errors import EncoderError, IndexClosed, QueryError
+from qsearch.indexing import BuildOptions, BuildReport, Progress, build_index
+from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, RetrievalOptions, SearchOptions, documented, settled
-from qsearch.results import Explanation, Hit, Passage, SearchResult, StageReport, VectorResult
-from qsearch.retrieval import (
-    Ranking,
-    Request,
-    Searcher,
-    Tuning,
-    check_queries,
-    stage_ranks,
-)
-from qsearch.store import Catalog, Segment
-from qsearch.store.format import SEGMENTS
+from qsearch.results import SearchResult, VectorResult
+from qsearch.retrieval import Tuning, check_queries
+from qsearch.snapshot import Snapshot
 from qsearch.wording import words
 
 __all__ = ["METHODS", "Index"]
-
-_OPEN_ATTEMPTS = 5
 
 
 class Index:
     """A searchable collection of documents in a directory.
 
-    Open one with ``Index.open``, make one with ``Index.build``. Safe to share between threads. Use it
-    as a context manager, or call ``close``.
+    Open one with ``Index.open``, make one with ``Index.build``. Safe to share between threads, and with
+    children of ``os.fork``; pickled, it opens itself again where it is unpickled. Use it as a context
+    manager, or call ``close``. Its length is the number of documents, and iterating over it gives them
+    in order.
+
+    Attributes:
+        path: the directory.
+        build_report: what ``build`` did, where it made this index; else ``None``.
 
     Examples:
         >>> from qsearch import Index
@@ -66,28 +62,22 @@ class Index:
         >>> result = index.search("baby feline", k=2)
         >>> [hit.id for hit in result], result.certified
         (['a', 'c'], True)
+        >>> [document.id for document in index], "b" in index
+        (['a', 'b', 'c'], True)
     """
 
-    def __init__(
-        self,
-        path: Path,
-        catalog: Catalog,
-        segments: list[Segment],
-        settings: dict[str, Any],
-        encoder: Encoder | str | None,
-        device: str,
-        backend: str,
-    ) -> None:
-        """Use ``Index.open`` or ``Index.build``."""
-        self.path = path
-        self._catalog = catalog
-        self._segments = segments
-        self._settings = settings
-        self._given_encoder = encoder
-        self._device = device
-        self._backend = backend
-        self._encoder: Encoder | None = None
-        self._lock = threading.RLock()
+    path: Path
+    build_report: BuildReport | None
+    _snapshot: Snapshot | None
+    _given_encoder: Encoder | str | None
+    _device: str
+    _backend: str
+    _encoder: Encoder | None
+    _lock: ProcessLock
+
+    def __init__(self, *arguments: object, **named: object) -> None:
+        """Not so: ``Index.open`` opens an index, ``Index.build`` makes one."""
+        raise TypeError("Index.open(path) opens an index, Index.build(corpus, path) makes one")
 
     # Making and opening
 
@@ -97,24 +87,27 @@ class Index:
         corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None,
         path: str | Path,
         *,
-        encoder: Encoder | str | None = None,
+        encoder: Encoder | str | Any | None = None,
         embeddings: Any = None,
         device: str = "auto",
         backend: str = "auto",
         precision: str = "float32",
         input_format: str | None = None,
-        fields: Fields | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        fields: Fields | Mapping[str, Any] | None = None,
         options: BuildOptions | Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Build an index, or finish one whose build was interrupted.
 
         Args:
-            corpus: a file (``.jsonl``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also ``.gz``),
-                ``-`` for standard input, or documents; ``None`` only with ``embeddings``.
+            corpus: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also
+                compressed), a folder with a ``corpus.jsonl``, ``-`` for standard input, or documents;
+                ``None`` only with ``embeddings``.
             path: the index directory to make.
-            encoder: a model's name or path, or an ``Encoder``. By default all-MiniLM-L6-v2, or none
-                where ``embeddings`` are given.
+            encoder: a model's name or path, a ``SentenceTransformer``, or an ``Encoder``. By default
+                all-MiniLM-L6-v2, or none where ``embeddings`` are given.
             embeddings: (n, d) numbers made elsewhere, one row for each record of the corpus: an array,
                 nested lists or a torch tensor, or the path of a file (``.npy``, ``.npz``, ``.fvecs``,
                 ``.bvecs``; ``vectors.npz:name`` is one of several arrays).
@@ -124,12 +117,14 @@ class Index:
             precision: dtype of a named model's weights: ``float32``, ``bfloat16`` or ``float16``.
             input_format: ``jsonl``, ``csv``, ``tsv``, ``text`` or ``parquet``; by default from the
                 file name.
-            fields: which field is which.
+            delimiter: what parts the columns of CSV and TSV; by default told from the first lines.
+            encoding: of a text file that is not UTF-8, as Python names it (``cp1252``).
+            fields: which field is which, as ``Fields`` or as a mapping such as ``{"text": "body"}``.
             options: what else can be set: ``BuildOptions``, or a mapping of their names.
             progress: is told what is done.
 
         Returns:
-            The open index.
+            The open index; what was done is its ``build_report``.
 
         Raises:
             QsearchError: one of its kinds; the message says what to do. What was durable stays, and
@@ -148,41 +143,44 @@ class Index:
         opened = None
         if corpus is not None:
             opened = open_corpus(
-                corpus, format=input_format, fields=fields, text_required=given is None
+                corpus,
+                format=input_format,
+                delimiter=delimiter,
+                encoding=encoding,
+                fields=fields,
+                text_required=given is None,
             )
-        if isinstance(encoder, str) or (encoder is None and given is None):
-            name = encoder or DEFAULT_MODEL
-            used: list[Encoder] = []
+        if encoder is None and given is None:
+            encoder = DEFAULT_MODEL
+        used: list[Encoder] = []
 
-            def load() -> Encoder:
-                used.append(load_encoder(name, device=device, backend=backend, precision=precision))
-                return used[0]
+        def load() -> Encoder:
+            if isinstance(encoder, str | Path):
+                used.append(
+                    load_encoder(str(encoder), device=device, backend=backend, precision=precision)
+                )
+            else:
+                used.append(adapted(encoder))
+            return used[0]
 
-            build_index(
-                opened,
-                Path(path),
-                load_encoder=load,
-                embeddings=given,
-                options=options,
-                progress=progress,
-            )
-            return cls.open(path, encoder=used[0])
-        build_index(
+        report = build_index(
             opened,
             Path(path),
-            load_encoder=None if encoder is None else lambda: encoder,
+            load_encoder=None if encoder is None else load,
             embeddings=given,
             options=options,
             progress=progress,
         )
-        return cls.open(path, encoder=encoder)
+        index = cls.open(path, encoder=used[0] if used else None)
+        index.build_report = report
+        return index
 
     @classmethod
     def open(
         cls,
         path: str | Path,
         *,
-        encoder: Encoder | str | None = None,
+        encoder: Encoder | str | Any | None = None,
         device: str = "auto",
         backend: str = "auto",
     ) -> Index:
@@ -194,95 +192,166 @@ class Index:
 
         Args:
             path: the index directory.
-            encoder: a model's name or path, or an ``Encoder``; by default the one that the index
-                names.
+            encoder: a model's name or path, a ``SentenceTransformer``, or an ``Encoder``; by default the
+                one that the index names.
             device: where a named model runs.
             backend: what runs a named model, see ``build``.
 
         Raises:
             IndexFormatError: it is missing, half written, damaged, or of another version.
         """
-        path = Path(path)
-        for _ in range(_OPEN_ATTEMPTS):
-            catalog = Catalog.open(path)
-            try:
-                return cls(path, catalog, *_open_segments(path, catalog), encoder, device, backend)
-            except BaseException as error:
-                catalog.close()
-                # Another index may have taken the place of this one between two files.
-                if not isinstance(error, IndexFormatError) or not catalog.was_replaced():
-                    raise
-        raise IndexFormatError(f"{path} is being replaced over and over; try again")
+        index = object.__new__(cls)
+        index.path = Path(path)
+        index.build_report = None
+        index._given_encoder = str(encoder) if isinstance(encoder, Path) else encoder
+        index._device, index._backend = device, backend
+        index._encoder = None
+        index._lock = ProcessLock()
+        index._snapshot = Snapshot.open(index.path)
+        return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, an index is where it is and how it was opened."""
+        self._open  # a closed one stays closed  # noqa: B018
+        given = self._given_encoder
+        return _opened_again, (
+            type(self),
+            os.path.abspath(self.path),
+            given,
+            self._device,
+            self._backend,
+        )
 
     def close(self) -> None:
-        """Close the catalog and forget the maps; further searches are an error."""
-        self._catalog.close()
-        self._segments = []
-        self.__dict__.pop("_searcher", None)
+        """Let go of catalog and maps; whatever is asked afterwards is an error.
+
+        A search that another thread is in the middle of ends as it would have, or in that error.
+        """
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is not None:
+            snapshot.catalog.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._snapshot is None
+
+    @property
+    def _open(self) -> Snapshot:
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise IndexClosed(f"{self.path} was closed; open it again with Index.open")
+        return snapshot
 
     def __enter__(self) -> Index:
         """Return self."""
+        self._open  # noqa: B018
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Close."""
         self.close()
 
+    def __repr__(self) -> str:
+        """What it is and how large."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return f"<Index {str(self.path)!r}: closed>"
+        told = snapshot.settings.get("encoder")
+        encoder = told.get("model") if isinstance(told, dict) else "no encoder"
+        passages = f" in {snapshot.rows:,} passages" if snapshot.searcher.documents.split else ""
+        return (
+            f"<Index {str(self.path)!r}: {snapshot.documents:,} documents{passages}, "
+            f"{snapshot.dimensions:,} dimensions, {encoder}>"
+        )
+
     # What it holds
 
     def __len__(self) -> int:
         """Number of documents."""
-        return int(self._settings["documents"])
+        return self._open.documents
+
+    def __iter__(self) -> Iterator[Document]:
+        """Every document, in order. A few are in memory at a time."""
+        return self._open.all_documents()
+
+    def __contains__(self, id: object) -> bool:
+        """Whether there is a document of this id."""
+        return isinstance(id, str) and bool(self._open.catalog.lines_of([id]))
 
     @property
     def dimensions(self) -> int:
         """Components of a vector."""
-        return int(self._settings["dimensions"])
+        return self._open.dimensions
 
     @property
     def rows(self) -> int:
         """Number of vectors: of passages, where documents are split into them, else of documents."""
-        return int(self._settings.get("rows", self._settings["documents"]))
+        return self._open.rows
 
     @property
     def has_graph(self) -> bool:
         """Whether ``method="graph"`` is possible."""
-        return all(segment.graph is not None for segment in self._segments)
+        return all(segment.graph is not None for segment in self._open.segments)
 
     @property
     def format(self) -> int:
         """Version of the format in which it was written."""
-        return self._catalog.version
+        return self._open.catalog.version
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the catalog says about the index: JSON values."""
-        return dict(self._settings)
+        return dict(self._open.settings)
 
-    @cached_property
+    @property
     def contract(self) -> EncoderContract | None:
         """What the index promises about its encoder; ``None`` where it has none."""
-        return contract_from_store(self._settings.get("encoder"), self._catalog.canaries())
+        return self._open.contract
 
     @property
     def encoder_identity(self) -> EncoderIdentity | None:
         """The encoder that the index was built with; ``None`` where it has none."""
-        return None if self.contract is None else self.contract.identity
+        contract = self._open.contract
+        return None if contract is None else contract.identity
 
-    def ids(self, positions: NDArray[np.int64]) -> NDArray[np.object_]:
+    @property
+    def tuning(self) -> Tuning | None:
+        """What was measured at build about recall; ``None`` where nothing was."""
+        return self._open.tuning
+
+    def ids(self, positions: ArrayLike) -> NDArray[np.object_]:
         """Ids of the documents at ``positions``.
 
         Args:
-            positions: any shape, as in ``VectorResult``; −1 gives ``None``.
+            positions: whole numbers in any shape, as in ``VectorResult``; −1 gives ``None``.
 
         Returns:
             Strings, in the same shape.
+
+        Raises:
+            QueryError: a position is no whole number, or out of range.
         """
-        flat = np.asarray(positions).ravel()
-        found = self._catalog.documents(int(one) for one in flat if one >= 0)
-        ids = np.empty(len(flat), dtype=object)
-        ids[:] = [found[int(one)].id if one >= 0 else None for one in flat]
-        return ids.reshape(np.shape(positions))
+        return self._open.ids(positions)
+
+    def documents(self, positions: ArrayLike) -> list[Document]:
+        """Documents by their positions in the corpus.
+
+        Args:
+            positions: (n,) whole numbers from 0, as in a row of ``VectorResult.positions``.
+
+        Returns:
+            n documents, in the order of ``positions``.
+
+        Raises:
+            QueryError: a position is no whole number, or out of range, or there is more than one axis.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "blue"}, {"id": "b", "text": "red"}], tmp / "d")
+            >>> [document.text for document in index.documents([1, 0])]
+            ['red', 'blue']
+        """
+        return self._open.documents_at(positions)
 
     # Searching
 
@@ -304,12 +373,12 @@ class Index:
 
     @documented(SearchOptions)
     def search_batch(
-        self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]
+        self, queries: Iterable[str], k: int = 10, **options: Unpack[SearchOptions]
     ) -> list[SearchResult]:
         """Search several texts at once; faster than one after the other, with the same results.
 
         Args:
-            queries: the texts.
+            queries: the texts: any iterable of strings.
             k: hits wanted for each.
             **options: see ``SearchOptions``.
 
@@ -324,72 +393,27 @@ class Index:
             >>> [[hit.id for hit in result] for result in index.search_batch(["azure", "scarlet"], k=1)]
             [['a'], ['b']]
         """
-        if isinstance(queries, str):
-            raise QueryError("search_batch takes a list of texts; use search for one text")
+        snapshot = self._open
         asked = settled(SearchOptions, options, "search")
         explain = asked.pop("explain")
-        request = self._searcher.request(k, **asked)
-        for number, query in enumerate(queries):
-            if not isinstance(query, str):
-                raise QueryError(f"query {number} must be a string, found {type(query).__name__}")
-            if not query.strip():
-                raise QueryError(
-                    "the query is empty" if len(queries) == 1 else f"query {number} is empty"
-                )
-        if not queries:
+        request = snapshot.searcher.request(k, **asked)
+        texts = _checked_texts(queries)
+        if not texts:
             return []
-        encoder = self._checked_encoder()
-        vectors = check_queries(encoder.encode_queries(list(queries)), self.dimensions)
-        ranking = self._searcher.search(vectors, request)
-        hits_of = self._hits(ranking)
-        results = []
-        for number, (positions, hits) in enumerate(zip(ranking.positions, hits_of, strict=True)):
-            explanation = None
-            if explain:
-                found = positions[positions >= 0]
-                ranks = stage_ranks(self._segments, vectors[number : number + 1], found)
-                explanation = _explanation(request, ranking, number, ranks)
-            results.append(
-                SearchResult(hits, bool(ranking.certified[number]), request.method, explanation)
+        encoder = self._checked_encoder(snapshot)
+        vectors = check_queries(encoder.encode_queries(texts), snapshot.dimensions)
+        ranking = snapshot.searcher.search(vectors, request)
+        return [
+            SearchResult(
+                hits,
+                bool(ranking.certified[number]),
+                "exact" if request.plan.checks and ranking.certified[number] else request.method,
+                snapshot.explanation(request, ranking, number, vectors[number : number + 1])
+                if explain
+                else None,
             )
-        return results
-
-    def _hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
-        """The documents of a ranking, for each of its queries."""
-        documents = self._searcher.documents.documents(ranking.positions)
-        spans = self._spans(ranking.positions)
-        stored = self._catalog.documents(int(one) for one in documents.ravel() if one >= 0)
-        found = []
-        for number, (positions, scores) in enumerate(zip(documents, ranking.scores, strict=True)):
-            hits: list[Hit] = []
-            for place in np.flatnonzero(positions >= 0):
-                one = stored[int(positions[place])]
-                passage = None
-                if spans is not None:
-                    begin, end = (int(side) for side in spans[number, place])
-                    if not 0 <= begin <= end <= len(one.text):
-                        raise IndexFormatError(
-                            f"a passage of document {one.id!r} lies outside of its text; {words().verify} "
-                            "tells which file is damaged"
-                        )
-                    passage = Passage(begin, end, one.text[begin:end])
-                hits.append(
-                    Hit(
-                        len(hits) + 1,
-                        float(scores[place]),
-                        one.id,
-                        one.text,
-                        one.title,
-                        one.metadata,
-                        passage,
-                    )
-                )
-            found.append(tuple(hits))
-        return found
-
-    def _spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        documents = self._searcher.documents
-        return documents.spans(positions) if documents.split else None
+            for number, hits in enumerate(snapshot.hits(ranking))
+        ]
 
     @documented(RetrievalOptions)
     def search_vectors(
@@ -422,14 +446,14 @@ class Index:
             array([['0', '1'],
                    ['2', '1']], dtype=object)
         """
-        request = self._searcher.request(k, **settled(RetrievalOptions, options, "search_vectors"))
-        ranking = self._searcher.search(check_queries(queries, self.dimensions), request)
-        return VectorResult(
-            self._searcher.documents.documents(ranking.positions),
-            ranking.scores,
-            ranking.certified,
-            self._spans(ranking.positions),
+        snapshot = self._open
+        request = snapshot.searcher.request(
+            k, **settled(RetrievalOptions, options, "search_vectors")
         )
+        vectors = check_queries(queries, snapshot.dimensions)
+        return snapshot.arrays(snapshot.searcher.search(vectors, request))
+
+    # The encoder
 
     def check_encoder(self) -> ContractCheck:
         """Load the encoder and hold it against the contract, without refusing it.
@@ -437,9 +461,7 @@ class Index:
         Raises:
             EncoderError: it cannot be loaded, or the index has none.
         """
-        contract = self.contract
-        if contract is None:
-            raise EncoderError(self._without_encoder())
+        contract = self._contract_of(self._open)
         return check_contract(contract, self._load_encoder(contract))
 
     @property
@@ -450,24 +472,12 @@ class Index:
             EncoderMismatch: it is another one.
             EncoderError: it cannot be loaded, or the index has none.
         """
-        return self._checked_encoder()
+        return self._checked_encoder(self._open)
 
-    @cached_property
-    def tuning(self) -> Tuning | None:
-        """What was measured at build about recall; ``None`` where nothing was."""
-        stored = self._settings.get("tuning")
-        return None if stored is None else Tuning.from_json(stored)
-
-    @cached_property
-    def _searcher(self) -> Searcher:
-        return Searcher(self._segments, self.tuning)
-
-    def _checked_encoder(self) -> Encoder:
+    def _checked_encoder(self, snapshot: Snapshot) -> Encoder:
         with self._lock:
             if self._encoder is None:
-                contract = self.contract
-                if contract is None:
-                    raise EncoderError(self._without_encoder())
+                contract = self._contract_of(snapshot)
                 encoder = self._load_encoder(contract)
                 check_contract(contract, encoder).require(str(self.path))
                 self._encoder = encoder
@@ -476,7 +486,7 @@ class Index:
     def _load_encoder(self, contract: EncoderContract) -> Encoder:
         given, identity = self._given_encoder, contract.identity
         if given is not None and not isinstance(given, str):
-            return given
+            return adapted(given)
         if given is None and (identity.weights is None or identity.model == UNNAMED_MODEL):
             raise EncoderError(
                 f"{self.path} was built with an encoder of your own ({identity.model}); pass it to "
@@ -484,49 +494,49 @@ class Index:
             )
         return load_encoder_of(identity, model=given, device=self._device, backend=self._backend)
 
-    def _without_encoder(self) -> str:
-        return (
-            f"{self.path} was built from vectors without an encoder and can only be searched by "
-            f"vector (Index.search_vectors); name the model at build with {words().model} to search by text"
-        )
-
-
-def _open_segments(path: Path, catalog: Catalog) -> tuple[list[Segment], dict[str, Any]]:
-    """Map what the catalog lists; returns it with the settings."""
-    settings = catalog.settings()
-    dimensions = settings.get("dimensions")
-    if not isinstance(dimensions, int) or dimensions < 1:
-        raise IndexFormatError(f"{catalog.path} lacks the setting 'dimensions'")
-    segments = [
-        Segment.open(path / SEGMENTS / entry.id, entry, catalog.files(entry.id), dimensions)
-        for entry in catalog.segments()
-    ]
-    documents = settings.get("documents")
-    if sum(segment.rows for segment in segments) != settings.get("rows", documents) or (
-        sum(entry.documents for entry in catalog.segments()) != documents
-    ):
-        raise IndexFormatError(f"{catalog.path} lists other segments than it should")
-    return segments, settings
-
-
-def _explanation(
-    request: Request, ranking: Ranking, number: int, ranks: dict[str, NDArray[np.int64]]
-) -> Explanation:
-    queries = len(ranking.positions)
-    return Explanation(
-        request.plan.reason,
-        request.plan.recall,
-        tuple(
-            StageReport(
-                stage.name,
-                int(stage.rows[number]),
-                int(stage.bytes[number]),
-                None if stage.seconds is None else 1000.0 * stage.seconds / queries,
+    def _contract_of(self, snapshot: Snapshot) -> EncoderContract:
+        if snapshot.contract is None:
+            raise EncoderError(
+                f"{self.path} was built from vectors without an encoder and can only be searched by "
+                f"vector (Index.search_vectors); name the model at build with {words().model} to "
+                "search by text"
             )
-            for stage in ranking.stages
-        ),
-        tuple(
-            {name: int(of_stage[i]) for name, of_stage in ranks.items()}
-            for i in range(len(ranks["binary"]))
-        ),
-    )
+        return snapshot.contract
+
+
+def _opened_again(
+    kind: type[Index], path: str, encoder: Encoder | str | None, device: str, backend: str
+) -> Index:
+    return kind.open(path, encoder=encoder, device=device, backend=backend)
+
+
+def _checked_texts(queries: Iterable[str]) -> list[str]:
+    """The texts to search for.
+
+    Raises:
+        QueryError: it is no iterable of strings, or one of them is empty or no Unicode text.
+    """
+    if isinstance(queries, str | bytes):
+        raise QueryError("search_batch takes several texts; use search for one text")
+    if isinstance(queries, Mapping):
+        raise QueryError("search_batch takes texts, found a mapping; give its .values()")
+    try:
+        texts = list(queries)
+    except TypeError:
+        raise QueryError(
+            f"search_batch takes an iterable of texts, found {type(queries).__name__}"
+        ) from None
+    for number, text in enumerate(texts):
+        which = "the query" if len(texts) == 1 else f"query {number}"
+        if not isinstance(text, str):
+            raise QueryError(f"{which} must be a string, found {type(text).__name__}")
+        if not text.strip():
+            raise QueryError(f"{which} is empty")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise QueryError(
+                f"{which} is not valid Unicode text: the character at {error.start} is half of a "
+                "surrogate pair"
+            ) from None
+    return texts

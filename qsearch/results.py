@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 __all__ = ["Explanation", "Hit", "Passage", "SearchResult", "StageReport", "VectorResult"]
 
 
+_SHOWN = 60
+"""Characters of a text in a ``repr``."""
+
+
+def shortened(text: str) -> str:
+    """The text, or its beginning with an ellipsis."""
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
 @dataclass(frozen=True, slots=True)
 class StageReport:
     """What one stage of a search did for one query.
@@ -84,6 +93,19 @@ class Hit:
     metadata: Mapping[str, Any]
     passage: Passage | None = None
 
+    def __hash__(self) -> int:
+        """Of what tells hits apart; metadata, which has no hash, is left out."""
+        return hash((self.rank, self.score, self.id))
+
+    def __repr__(self) -> str:
+        """Without metadata, and with the beginning of the text only: it may be a book."""
+        shown = self.text if self.passage is None else self.passage.text
+        title = "" if self.title is None else f", title={shortened(self.title)!r}"
+        return (
+            f"Hit(rank={self.rank}, score={self.score:.4f}, id={self.id!r}{title}, "
+            f"text={shortened(shown)!r})"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult(Sequence[Hit]):
@@ -115,6 +137,17 @@ class SearchResult(Sequence[Hit]):
         """The hit at ``index``, from 0."""
         return self.hits[index]
 
+    def __hash__(self) -> int:
+        """Of the hits."""
+        return hash(self.hits)
+
+    def __repr__(self) -> str:
+        """A line for each hit."""
+        proof = "certified" if self.certified else "not certified"
+        hits = "1 hit" if len(self) == 1 else f"{len(self):,} hits"
+        lines = [f"<SearchResult: {hits}, {self.method}, {proof}>"]
+        return "\n  ".join([*lines, *map(repr, self.hits)])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorResult:
@@ -133,3 +166,8 @@ class VectorResult:
     scores: NDArray[np.float32]
     certified: NDArray[np.bool_]
     spans: NDArray[np.int64] | None = None
+
+    def __repr__(self) -> str:
+        """How many of what."""
+        count, k = self.positions.shape
+        return f"<VectorResult: {count:,} × {k:,}, {int(self.certified.sum()):,} certified>"

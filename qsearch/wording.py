@@ -20,7 +20,9 @@ class Words:
 
     backend: str
     build: str
+    delimiter: str
     device: str
+    encoding: str
     force: str
     graph: str
     id_field: str
@@ -46,7 +48,9 @@ class Words:
 PYTHON = Words(
     backend="backend=",
     build="Index.build",
+    delimiter="delimiter=",
     device="device=",
+    encoding="encoding=",
     force="BuildOptions(force=True)",
     graph="BuildOptions(graph=True)",
     id_field="Fields(id=...)",

@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 ROOMS = (
     "version",
     "wording",
+    "locks",
     "errors",
     "options",
     "documents",
@@ -31,6 +32,7 @@ ROOMS = (
     "evaluation",
     "indexing",
     "results",
+    "snapshot",
     "index",
     "cli",
     "__main__",

@@ -7,6 +7,7 @@ Commands are imported when they are called, and what they use is imported inside
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import signal
@@ -94,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has other plans
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, _interrupt)
+    code = 1
     try:
         with speaking(COMMAND_LINE):
             result: Any = cli.main(arguments, prog_name="qsearch", standalone_mode=False)
@@ -107,9 +109,14 @@ def main(arguments: list[str] | None = None) -> None:
         Console().error(_interrupted(abort.__cause__))
         code = 130
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        Console().note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
     finally:
-        if signal.getsignal(signal.SIGINT) is _interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(ValueError):
+            if signal.getsignal(signal.SIGINT) is _interrupt:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            elif code == 130:  # the process is ending: nothing is to be stopped any more
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from qsearch.cli.output import Console, TerminalProgress, human_bytes
+from qsearch.cli.output import Console, human_bytes
+from qsearch.cli.progress import TerminalProgress
 from qsearch.cli.target import backend_option, default_target, device_option
 
 if TYPE_CHECKING:
@@ -89,6 +91,14 @@ Examples:
     type=click.Choice(["jsonl", "csv", "tsv", "text", "parquet"]),
     help="Format of CORPUS.  [default: by its name; jsonl for -]",
 )
+@click.option(
+    "--delimiter",
+    help="What parts the columns of CSV: a character, or tab.  [default: , ; tab or | by the first lines]",
+)
+@click.option(
+    "--encoding",
+    help="Encoding of a text file, such as cp1252.  [default: UTF-8, or UTF-16 by its mark]",
+)
 @click.option("--id-field", multiple=True, help="Field with the id.  [default: id, _id]")
 @click.option("--text-field", multiple=True, help="Field with the text.  [default: text]")
 @click.option("--title-field", multiple=True, help="Field with the title.  [default: title]")
@@ -143,6 +153,8 @@ def build(
     language: str | None,
     vectors: Path | None,
     input_format: str | None,
+    delimiter: str | None,
+    encoding: str | None,
     id_field: tuple[str, ...],
     text_field: tuple[str, ...],
     title_field: tuple[str, ...],
@@ -157,9 +169,11 @@ def build(
 ) -> None:
     """Build an index from CORPUS.
 
-    CORPUS is a file in JSON Lines, CSV, TSV, plain text (a document a line) or Parquet, also
-    compressed with gzip; - is standard input. A record has a text, an id, an optional title, and
-    any other fields, which are kept as metadata.
+    CORPUS is a file in JSON Lines (or a JSON array), CSV, TSV, plain text (a document a line) or
+    Parquet, also compressed (gzip, bzip2, xz, zstd); a folder with a corpus.jsonl, as BEIR has it; or -
+    for standard input. A record has a text, an id, an optional title, and any other fields, which are
+    kept as metadata. Names of fields match whatever their case. Documents without ids are numbered, by
+    line, or in CSV and Parquet by row.
 
     An interrupted build goes on where it stopped when the same command is run again.
     """
@@ -180,6 +194,8 @@ def build(
         opened = open_corpus(
             corpus,
             format=input_format,
+            delimiter=delimiter,
+            encoding=encoding,
             fields=_fields(id_field, text_field, title_field, metadata_field),
             text_required=vectors is None,
         )
@@ -244,7 +260,15 @@ def _refuse_idle_options(
         (
             "a CORPUS",
             corpus is not None,
-            ("input_format", "id_field", "text_field", "title_field", "metadata_field"),
+            (
+                "input_format",
+                "delimiter",
+                "encoding",
+                "id_field",
+                "text_field",
+                "title_field",
+                "metadata_field",
+            ),
         ),
         (
             "--model when there are --vectors",
@@ -269,19 +293,27 @@ def _fields(
 ) -> Fields:
     from qsearch.documents import Fields
 
-    default = Fields()
     return Fields(
-        id=ids or default.id,
-        text=texts or default.text,
-        title=titles or default.title,
-        metadata=metadata or None,
+        id=ids or None, text=texts or None, title=titles or None, metadata=metadata or None
     )
+
+
+def _numbers(numbered_by: str, id_like: tuple[str, ...]) -> str:
+    start = 0 if numbered_by == "vector" else 1
+    said = f"{numbered_by} numbers, from {start}"
+    if numbered_by != "vector":
+        said += ": no record has an id"
+    if id_like:
+        said += f" ({', '.join(id_like[:4])} could be one: --id-field {shlex.quote(id_like[0])})"
+    return said
 
 
 def _report(console: Console, report: BuildReport) -> None:
     rows = [("index", str(report.path)), ("documents", f"{report.documents:,}")]
     if report.resumed:
         rows.append(("  resumed", f"{report.resumed:,} were done before the interruption"))
+    if report.numbered_by is not None:
+        rows.append(("ids", _numbers(report.numbered_by, report.id_like)))
     rejected = f"{report.rejected:,}"
     if report.rejects is not None:
         rejected += f" (see {report.rejects})"

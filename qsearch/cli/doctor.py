@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qsearch.cli.output import Console, columns, encoder_rows, print_data
+from qsearch.cli.output import Console, columns, encoder_rows, print_data, print_json
 from qsearch.cli.target import (
     backend_option,
     device_option,
@@ -113,7 +112,7 @@ def _contract(path: Path, contract: EncoderContract, check: ContractCheck, forma
             "tolerance": check.tolerance,
             "canaries": [asdict(one) for one in check.canaries],
         }
-        print_data(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts, indent=2)
         return
     for line in columns([("index", str(path)), *encoder_rows(contract.identity.to_json())]):
         print_data(line)
@@ -173,7 +172,7 @@ def _vectors(
 
 def _print_diagnosis(found: Diagnosis, format: str) -> None:
     if format == "json":
-        print_data(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        print_json(asdict(found), indent=2)
         return
     print_data(found.verdict)
     for note in found.notes:

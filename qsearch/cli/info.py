@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qsearch.cli.output import columns, encoder_rows, human_bytes, print_data
+from qsearch.cli.output import columns, encoder_rows, human_bytes, print_data, print_json
 from qsearch.cli.target import find_index, index_argument, index_option
 
+if TYPE_CHECKING:
+    from qsearch.retrieval import Tuning
+
 __all__ = ["info"]
+
+_SHOWN_DEPTHS = (10, 100)
+_SHOWN_RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+"""For people; the whole curves are in the JSON form."""
 
 
 @click.command()
@@ -35,6 +41,7 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
     with Index.open(path) as opened:
         settings = opened.settings
         identity = opened.encoder_identity
+        tuning = opened.tuning
         facts: dict[str, Any] = {
             "index": str(path),
             "format": opened.format,
@@ -52,38 +59,40 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "encoder": None if identity is None else identity.to_json(),
             "kernels": kernel_path(),
             "threads": thread_count(),
-            "tuning": None if opened.tuning is None else opened.tuning.to_json(),
+            "tuning": None if tuning is None else tuning.to_json(),
         }
     if format == "json":
-        print_data(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts, indent=2)
         return
-    for line in columns(_rows(facts)):
+    for line in columns(_rows(facts, tuning)):
         print_data(line)
 
 
-def _tuning_rows(tuning: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _tuning_rows(tuning: Tuning | None) -> list[tuple[str, str]]:
     if tuning is None:
         return [("recall", "not measured: every search is exact")]
-    rows = [
-        ("recall", f"measured with {tuning['queries']:,} {tuning['measured_on']};"),
-        ("", "surely: what 100 further queries reach on average with 95% confidence"),
-    ]
-    for curve in tuning["curves"]:
-        if curve["k"] not in (10, 100):
-            continue  # --format json has them
-        exact = curve["exact_milliseconds"]
-        rows.append((f"  k = {curve['k']}", f"exact: {exact:.3f} ms a query, in batches"))
-        rows += [
-            (
-                f"    {point['candidates']:,} candidates",
-                f"{point['recall']:.4f} (surely {point['low']:.4f})  {point['milliseconds']:.3f} ms",
-            )
-            for point in curve["points"]
-        ]
+    rows = [("recall", f"measured with {tuning.queries:,} {tuning.measured_on};")]
+    for k in _SHOWN_DEPTHS:
+        curve = next((curve for curve in tuning.curves if curve.k == k), None)
+        if curve is None:
+            continue
+        exact = curve.exact_milliseconds
+        rows.append((f"  k = {k}", f"exact: {exact:.3f} ms a query, in batches"))
+        for recall in _SHOWN_RECALLS:
+            plan = tuning.plan(recall, k)
+            told = plan.reason
+            point = curve.point(plan.candidates)
+            level = None if point is None else point.level(recall)
+            if point is not None and level is not None:
+                told = (
+                    f"{plan.candidates:,} candidates, and {level.exact:.0%} of the queries exactly: "
+                    f"{point.milliseconds + level.exact * exact:.3f} ms, {plan.recall:.4f} expected"
+                )
+            rows.append((f"    {recall}", told))
     return rows
 
 
-def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]:
     rows = []
     for label in ("index", "format", "created", "qsearch", "corpus"):
         rows.append((label, str(facts[label])))
@@ -101,7 +110,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(("on disk", human_bytes(sum(sizes.values()))))
     rows += [(f"  {name}", human_bytes(size)) for name, size in sizes.items()]
     rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))
-    rows += _tuning_rows(facts["tuning"])
+    rows += _tuning_rows(tuning)
     encoder = facts["encoder"]
     if encoder is None:
         rows.append(("encoder", "none: search by vector only"))

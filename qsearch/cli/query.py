@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
 from typing import Unpack
 
 import click
 
-from qsearch.cli.output import Console, write_results
+from qsearch.cli.output import Console
+from qsearch.cli.results import write_results
 from qsearch.cli.search_options import search_options
 from qsearch.cli.target import backend_option, device_option, find_index, index_option
 from qsearch.errors import QueryError
@@ -84,18 +86,19 @@ def query(
     if queries is not None and texts:
         raise click.UsageError("give TEXT or --queries, not both")
     if queries is None and not texts:
-        if sys.stdin.isatty():
-            raise click.UsageError("give a TEXT to search for, or - to read queries from stdin")
-        texts = ("-",)
+        raise click.UsageError(
+            "give a TEXT to search for, - to read queries from standard input, or --queries FILE"
+        )
     path = find_index(index)
     several = queries is not None or texts == ("-",) or len(texts) > 1
     with Index.open(path, encoder=model, device=device, backend=backend) as opened:
         if queries is not None:
-            stream = read_queries(str(queries))
+            batches = _batches(read_queries(str(queries)))
+        elif texts == ("-",):
+            batches = _as_they_come(read_query_lines("-"))
         else:
-            stream = read_query_lines("-") if texts == ("-",) else _arguments(texts)
-        size = 1 if texts == ("-",) and sys.stdin.isatty() else _BATCH
-        while batch := list(islice(stream, size)):
+            batches = _batches(_arguments(texts))
+        for batch in batches:
             for name, text in batch:
                 if not text.strip():
                     raise QueryError(f"query {name} is empty" if several else "the query is empty")
@@ -105,6 +108,54 @@ def query(
                 **options,
             )
             write_results(console, format, batch, results, heading=several)
+
+
+Query = tuple[str, str]
+"""Id and text."""
+
+
+def _batches(queries: Iterator[Query]) -> Iterator[list[Query]]:
+    while batch := list(islice(queries, _BATCH)):
+        yield batch
+
+
+def _as_they_come(queries: Iterator[Query]) -> Iterator[list[Query]]:
+    """All queries that are there, at most a batch of them; waits for none but the first.
+
+    So a line from a pipe that stays open is answered when it comes, and a file is searched in batches.
+    """
+    waiting: SimpleQueue[Query | BaseException | None] = SimpleQueue()
+    room = Semaphore(4 * _BATCH)
+
+    def read() -> None:
+        try:
+            for query in queries:
+                room.acquire()
+                waiting.put(query)
+        except BaseException as error:
+            waiting.put(error)
+        else:
+            waiting.put(None)
+
+    Thread(target=read, name="qsearch-queries", daemon=True).start()
+    end: BaseException | None = None
+    more = True
+    while more:
+        batch: list[Query] = []
+        while more and len(batch) < _BATCH:
+            try:
+                one = waiting.get(block=not batch)
+            except Empty:
+                break
+            if isinstance(one, tuple):
+                room.release()
+                batch.append(one)
+            else:
+                end, more = one, False
+        if batch:
+            yield batch
+    if end is not None:  # what came before it is answered
+        raise end
 
 
 def _arguments(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
@@ -10,12 +9,6 @@ import click
 from qsearch.errors import IndexFormatError
 from qsearch.store.format import CATALOG
 from qsearch.store.holding import unfinished
-
-COMPRESSED = (".gz",)
-SUFFIXES = (
-    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".txt", ".text", ".parquet", ".pq", ".npy",
-    ".npz", ".fvecs", ".bvecs",
-)  # fmt: skip
 
 __all__ = [
     "INDEXES",
@@ -98,11 +91,9 @@ def find_index(named: Path | None) -> Path:
 
 
 def default_target(corpus: str) -> Path:
-    """Where the index of ``corpus`` goes: ``indexes/<name without its format>``."""
+    """Where the index of ``corpus`` goes: ``indexes/<name without its format>``, or that of a folder."""
     if corpus == "-":
         return INDEXES / "stdin"
-    name = re.sub(r"(\.npz):[^/]*$", r"\1", Path(corpus).name, flags=re.IGNORECASE)
-    for endings in (COMPRESSED, SUFFIXES):
-        ending = next((one for one in endings if name.lower().endswith(one)), "")
-        name = name[: len(name) - len(ending)] or name
-    return INDEXES / name
+    from qsearch.documents import corpus_stem
+
+    return INDEXES / corpus_stem(corpus)

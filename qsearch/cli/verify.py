@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from qsearch.cli.output import Console, TerminalProgress, human_bytes, print_data
+from qsearch.cli.output import Console, human_bytes, print_data
+from qsearch.cli.progress import TerminalProgress
 from qsearch.cli.target import find_index, index_argument, index_option
 from qsearch.errors import IndexFormatError
 
@@ -39,9 +40,11 @@ def verify(console: Console, path: Path | None, index: Path | None, deep: bool) 
     for problem in report.problems:
         print_data(f"damaged: {problem}")
     if not report.ok:
+        count = len(report.problems)
+        found = "1 problem" if count == 1 else f"{count:,} problems"
         raise IndexFormatError(
-            f"{path} is damaged ({len(report.problems)} of {len(report.checked)} checks failed); "
-            "restore it from a copy, or build it again with 'qsearch build --force'"
+            f"{path} is damaged ({found}); restore it from a copy, or build it again with "
+            "'qsearch build --force'"
         )
     print_data(
         f"{path} is sound: {len(report.checked)} checks, {human_bytes(report.bytes_read)} read"

@@ -10,6 +10,7 @@ from qsearch.codes.rotated import (
     RotatedCodes,
     fit_rotation,
     fit_rotation_to,
+    least_rotation_error,
     rotated_codes,
     rotation_error,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "fit_rotation_to",
     "int8_codes",
     "int8_query_codes",
+    "least_rotation_error",
     "near_cosines",
     "pack_blocks",
     "query_words",

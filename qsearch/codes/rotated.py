@@ -23,6 +23,7 @@ __all__ = [
     "RotatedCodes",
     "fit_rotation",
     "fit_rotation_to",
+    "least_rotation_error",
     "product_error",
     "rest_length",
     "rotated_codes",
@@ -110,7 +111,12 @@ def rotation_error(rotation: NDArray[np.floating]) -> float:
     wide = rotation.astype(np.float64)
     difference = wide @ wide.T - np.eye(h)
     found = float(np.sqrt(np.square(difference).sum()))
-    return float(found * (1.0 + (h * h + 8) * ROUNDOFF) + 1.1 * (d + 2) * ROUNDOFF * h)
+    return float(found * (1.0 + (h * h + 8) * ROUNDOFF) + least_rotation_error(h, d))
+
+
+def least_rotation_error(h: int, d: int) -> float:
+    """What computing ``rotation_error`` of an (h, d) matrix can have hidden: no bound is below."""
+    return 1.1 * (d + 2) * ROUNDOFF * h
 
 
 def product_error(h: int, d: int) -> float:

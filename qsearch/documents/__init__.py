@@ -3,10 +3,13 @@
 Bytes come in, ``Document`` and ``RejectedRecord`` go out. No embedding, no index, nothing printed.
 """
 
-from qsearch.documents.document import Document, Fields, RejectedRecord
+from qsearch.documents.document import Document
 from qsearch.documents.embeddings import Embeddings
+from qsearch.documents.encodings import encoding_advice
+from qsearch.documents.fields import Fields, FieldsFound, Role
 from qsearch.documents.queries import read_queries, read_query_lines, read_query_texts
-from qsearch.documents.readers import FORMATS, Corpus, open_corpus
+from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, open_corpus
+from qsearch.documents.rejected import RejectedRecord
 
 __all__ = [
     "FORMATS",
@@ -14,7 +17,11 @@ __all__ = [
     "Document",
     "Embeddings",
     "Fields",
+    "FieldsFound",
     "RejectedRecord",
+    "Role",
+    "corpus_stem",
+    "encoding_advice",
     "open_corpus",
     "read_queries",
     "read_query_lines",

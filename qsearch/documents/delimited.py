@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from qsearch.documents.columns import REPORTED_BYTES, unique_columns
-from qsearch.documents.document import Document, DocumentMapper, InvalidRecord, RejectedRecord
-from qsearch.documents.lines import MAX_RECORD_BYTES, ByteSource
+from qsearch.documents.delimiter import (
+    DELIMITERS,
+    SAMPLED_LINES,
+    only_delimiter,
+    sniffed_delimiter,
+)
+from qsearch.documents.document import Document, DocumentMapper
+from qsearch.documents.encodings import encoding_advice
+from qsearch.documents.lines import MAX_RECORD_BYTES, ByteSource, Line
+from qsearch.documents.rejected import InvalidRecord, RejectedRecord
 from qsearch.errors import CorpusError
 
 __all__ = ["read_delimited"]
 
+_SAID = re.compile(r"sep=(.)\s*")
+
 
 def read_delimited(
-    source: ByteSource, mapper: DocumentMapper, delimiter: str
+    source: ByteSource, mapper: DocumentMapper, delimiter: str | None
 ) -> Iterator[Document | RejectedRecord]:
-    """Yield every record; raises ``CorpusError`` only for an unusable header."""
+    """Yield every record; raises ``CorpusError`` only for an unusable header.
+
+    Args:
+        source: the file.
+        mapper: makes documents; those without an id get the number of their row, the header not counted.
+        delimiter: ``None`` tells it from the first lines.
+    """
     lines = _RecordLines(source)
     # Raised and not put back: the limit is the process's, and another reader may be at work.
     csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD_BYTES))
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    rows = csv.reader(lines, delimiter=lines.delimiter(delimiter), strict=True)
     header: list[str] | None = None
+    number = 0
     while True:
         lines.begin()
         try:
@@ -33,17 +53,21 @@ def read_delimited(
             if header is None:
                 reason = lines.rejected(error).reason
                 raise CorpusError(reason, path=source.name, line=lines.first) from error
+            number += 1
             yield lines.rejected(error)
             continue
         if not row:
             continue
         if header is None:
-            header = _header(source.name, row, lines.first)
+            header = _header(source, row, lines)
             continue
+        number += 1
         try:
-            yield mapper.document(_row_record(header, row), lines.first)
+            yield mapper.document(_row_record(source, header, row), lines.first, number)
         except InvalidRecord as error:
-            yield RejectedRecord(lines.first, str(error), lines.raw())
+            if len(row) < len(header):
+                error = InvalidRecord(f"{error} ({_columns(row, header)})", error.remedy)
+            yield error.rejected(lines.first, lines.raw())
 
 
 class _RecordLines:
@@ -59,6 +83,7 @@ class _RecordLines:
 
     def __init__(self, source: ByteSource) -> None:
         self._lines = source.lines(keep_ends=True)
+        self._ahead: deque[Line] = deque()
         self._again = io.BytesIO()
         self._read_twice = 0
         self._kept = bytearray()
@@ -72,12 +97,34 @@ class _RecordLines:
         if line := self._again.readline():
             self.last += 1
         else:
-            self.last, line, _ = next(self._lines)
+            self.last, line, _ = self._ahead.popleft() if self._ahead else next(self._lines)
         before = len(self._kept)
         self._kept += line
         if before + len(line.rstrip(b"\r\n")) > MAX_RECORD_BYTES:
             raise _RecordTooLong
         return line.decode("utf-8", "surrogateescape")
+
+    def delimiter(self, given: str | None) -> str:
+        """What parts columns: what is given, or can be told from the header, or the lines after it.
+
+        A first line ``sep=;``, as Excel writes and understands it, says so, and is no header.
+        """
+        for line in self._lines:
+            self._ahead.append(line)
+            if line[1].strip():
+                break
+        else:
+            return given or DELIMITERS[0]
+        header = line[1].decode("utf-8", "surrogateescape")
+        if said := _SAID.fullmatch(header):
+            self._ahead.clear()
+            self.last = line[0]
+            return given or said.group(1)
+        if known := given or only_delimiter(header):
+            return known
+        self._ahead.extend(islice(self._lines, SAMPLED_LINES))
+        sample = (line for _, line, too_long in self._ahead if not too_long)
+        return sniffed_delimiter([line.decode("utf-8", "surrogateescape") for line in sample])
 
     def begin(self) -> None:
         """The next line is the first of a record."""
@@ -119,21 +166,36 @@ class _RecordTooLong(csv.Error):
         return f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
 
 
-def _header(name: str, row: list[str], number: int) -> list[str]:
-    names = unique_columns(name, [column.strip() for column in row], number)
+def _header(source: ByteSource, row: list[str], lines: _RecordLines) -> list[str]:
+    names = [column.strip() for column in row]
+    if names.count("") > 1:  # spreadsheets write columns that were emptied
+        while names and not names[-1]:
+            names.pop()
+    names = unique_columns(source.name, names, lines.first)
     try:
         "".join(names).encode("utf-8")
     except UnicodeEncodeError:
-        raise CorpusError("the header is not UTF-8", path=name, line=number) from None
+        raise CorpusError(
+            f"the header is not {source.encoding}; {encoding_advice(lines.raw())}",
+            path=source.name,
+            line=lines.first,
+        ) from None
     return names
 
 
-def _row_record(header: list[str], row: list[str]) -> dict[str, str | None]:
-    if len(row) > len(header):
-        raise InvalidRecord(f"has {len(row)} columns, the header has {len(header)}")
+def _row_record(source: ByteSource, header: list[str], row: list[str]) -> dict[str, str | None]:
+    if any(row[len(header) :]):
+        raise InvalidRecord(_columns(row, header))
     for value in row:
+        if "\0" in value:
+            raise InvalidRecord("holds a NUL byte, which no text has")
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise InvalidRecord("is not UTF-8") from None
+            raise InvalidRecord(f"is not {source.encoding}", "encoding") from None
     return {name: row[column] if column < len(row) else None for column, name in enumerate(header)}
+
+
+def _columns(row: list[str], header: list[str]) -> str:
+    has = "1 column" if len(row) == 1 else f"{len(row)} columns"
+    return f"has {has}, the header has {len(header)}"

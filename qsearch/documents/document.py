@@ -6,19 +6,17 @@ No file is opened here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qsearch.wording import words
+from qsearch.documents.fields import FieldMatcher, Fields, FieldsFound
+from qsearch.documents.rejected import InvalidRecord
+from qsearch.documents.values import MAX_NESTING
 
-__all__ = ["Document", "DocumentMapper", "Fields", "InvalidRecord", "RejectedRecord", "kind_of"]
+__all__ = ["Document", "DocumentMapper", "kind_of"]
 
-_MAX_NESTING = 100
-"""Levels of arrays and objects in metadata. What Python's json takes depends on how deep the caller
-stands, and metadata that was stored must be readable from everywhere."""
-
-_TOO_DEEP = f"metadata nested deeper than {_MAX_NESTING} levels"
+_TOO_DEEP = f"metadata nested deeper than {MAX_NESTING} levels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,85 +42,74 @@ class Document:
         """What is encoded: title, one space, text (the convention of BEIR and MTEB)."""
         return f"{self.title} {self.text}".rstrip() if self.title else self.text
 
-
-@dataclass(frozen=True, slots=True)
-class RejectedRecord:
-    """A record that is no document, and why.
-
-    Attributes:
-        line: line or row number, from 1.
-        reason: one sentence without a full stop.
-        raw: the record as it stood in the file, or its beginning where it is very long.
-    """
-
-    line: int
-    reason: str
-    raw: bytes = b""
-
-
-class InvalidRecord(ValueError):
-    """Raised while a record is turned into a document; the reader adds the place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Which fields of a record are which.
-
-    Attributes:
-        id: names to look for, in this order. Where the first record has none of them, documents
-            are numbered by their line; from then on an ``id`` is refused, and the other way round.
-        text: names to look for, in this order.
-        title: names to look for, in this order; optional in every record.
-        metadata: the fields to keep as metadata; ``None`` keeps all that are not used above.
-    """
-
-    id: tuple[str, ...] = ("id", "_id")
-    text: tuple[str, ...] = ("text",)
-    title: tuple[str, ...] = ("title",)
-    metadata: tuple[str, ...] | None = None
+    def __hash__(self) -> int:
+        """Of id, text and title; metadata, which has no hash, is left out."""
+        return hash((self.id, self.text, self.title))
 
 
 class DocumentMapper:
-    """Turns records into documents by ``Fields``, and remembers whether this corpus has ids."""
+    """Turns records into documents by ``Fields``, and remembers whether this corpus has ids.
 
-    def __init__(self, fields: Fields, *, text_required: bool = True) -> None:
-        """Set ``text_required=False`` where embeddings are given and texts are not needed."""
+    Attributes:
+        numbered_by: what the numbers count that stand for ids, see ``FieldsFound``.
+    """
+
+    def __init__(
+        self, fields: Fields, *, text_required: bool = True, numbered_by: str = "record"
+    ) -> None:
+        """Make documents of the records of one corpus.
+
+        Args:
+            fields: which field is which.
+            text_required: ``False`` where embeddings are given and texts are not needed.
+            numbered_by: see there; a reader that finds out later may still set it.
+        """
         self._fields = fields
         self._text_required = text_required
+        self.numbered_by = numbered_by
+        self._matcher = FieldMatcher(fields)
         self._has_ids: bool | None = None
 
-    def document(self, record: Mapping[str, Any], line: int) -> Document:
+    def found(self) -> FieldsFound:
+        """What was seen of the fields so far."""
+        return self._matcher.found(self.numbered_by if self._has_ids is False else None)
+
+    def document(self, record: Mapping[str, Any], line: int, number: int | None = None) -> Document:
         """Make a document of ``record``.
+
+        Args:
+            record: name and value of its fields.
+            line: where it stands.
+            number: its id, where this corpus has none; by default the line.
 
         Raises:
             InvalidRecord: a field is missing, of another type, or not storable.
         """
-        fields = self._fields
-        id_field = _first_present(record, fields.id)
-        text_field = _first_present(record, fields.text)
-        title_field = _first_present(record, fields.title)
-        title = _optional_string(record, title_field)
+        matched = self._matcher.match(record)
+        title = _optional_string(record, matched.title)
         document = Document(
-            id=self._id(record, id_field, line),
-            text=self._text(record, text_field, title),
+            id=self._id(record, matched.id, line if number is None else number),
+            text=self._text(record, matched.text, title),
             title=title,
-            metadata=self._metadata(record, {id_field, text_field, title_field}),
+            metadata=_metadata({name: record[name] for name in matched.metadata}),
             line=line,
         )
-        self._has_ids = id_field is not None
+        self._has_ids = matched.id is not None
+        if matched.id is None and self._fields.id is None:
+            self._matcher.sample(record)
         return document
 
-    def _id(self, record: Mapping[str, Any], name: str | None, line: int) -> str:
-        wanted = " or ".join(repr(one) for one in self._fields.id) or "none"
+    def _id(self, record: Mapping[str, Any], name: str | None, number: int) -> str:
         if name is None:
+            missing = f"no id ({_looked_for(self._fields.wanted('id'), record)})"
             if self._has_ids:
-                raise InvalidRecord(
-                    f"no id (looked for {wanted}), though earlier documents have one"
-                )
-            return str(line)
+                raise InvalidRecord(f"{missing}, though earlier documents have one")
+            if self._fields.named("id"):
+                raise InvalidRecord(missing, "id field")
+            return str(number)
         if self._has_ids is False:
             raise InvalidRecord(
-                f"has an id ({name!r}), though earlier documents have none and are numbered by line"
+                f"has an id ({name!r}), though earlier documents have none and are numbered"
             )
         value = record[name]
         if isinstance(value, int) and not isinstance(value, bool):
@@ -141,15 +128,17 @@ class DocumentMapper:
         return _storable(value, name)
 
     def _text(self, record: Mapping[str, Any], name: str | None, title: str | None) -> str:
-        if name is None or record[name] is None:
+        if name is None:
             if not self._text_required:
                 return ""
-            wanted = " or ".join(repr(one) for one in self._fields.text)
-            found = ", ".join(repr(str(key)[:40]) for key in list(record)[:8]) or "no field at all"
             raise InvalidRecord(
-                f"no text (looked for {wanted}, found {found}; see {words().text_field})"
+                f"no text ({_looked_for(self._fields.wanted('text'), record)})", "text field"
             )
         value = record[name]
+        if value is None:
+            if not self._text_required:
+                return ""
+            raise InvalidRecord(f"the text ({name!r}) is null")
         if not isinstance(value, str):
             raise InvalidRecord(f"the text ({name!r}) must be a string, found {kind_of(value)}")
         # Labelled sets hold documents of which only the title is left: that is something to encode.
@@ -157,25 +146,26 @@ class DocumentMapper:
             raise InvalidRecord(f"the text ({name!r}) is empty")
         return _storable(value, name)
 
-    def _metadata(self, record: Mapping[str, Any], used: set[str | None]) -> dict[str, Any]:
-        chosen = self._fields.metadata
-        kept = {
-            key: value
-            for key, value in record.items()
-            if (key not in used if chosen is None else key in chosen)
-        }
-        if not kept:
-            return kept
-        try:
-            encoded = json.dumps(kept, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InvalidRecord(f"metadata that JSON cannot hold ({error})") from error
-        except RecursionError as error:
-            raise InvalidRecord(_TOO_DEEP) from error
-        if _nesting_above(kept, _MAX_NESTING):
-            raise InvalidRecord(_TOO_DEEP)
-        _storable(encoded, "metadata")
+
+def _looked_for(names: Sequence[str], record: Mapping[Any, Any]) -> str:
+    wanted = " or ".join(map(repr, names))
+    found = ", ".join(repr(str(key)[:40]) for key in list(record)[:8]) or "no field at all"
+    return f"looked for {wanted}, found {found}"
+
+
+def _metadata(kept: dict[str, Any]) -> dict[str, Any]:
+    if not kept:
         return kept
+    try:
+        encoded = json.dumps(kept, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidRecord(f"metadata that JSON cannot hold ({error})") from error
+    except RecursionError as error:
+        raise InvalidRecord(_TOO_DEEP) from error
+    if _nesting_above(kept, MAX_NESTING):
+        raise InvalidRecord(_TOO_DEEP)
+    _storable(encoded, "metadata")
+    return kept
 
 
 def _nesting_above(value: dict[str, Any], limit: int) -> bool:
@@ -190,10 +180,6 @@ def _nesting_above(value: dict[str, Any], limit: int) -> bool:
         if not level:
             return False
     return True
-
-
-def _first_present(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in record), None)
 
 
 def _optional_string(record: Mapping[str, Any], name: str | None) -> str | None:

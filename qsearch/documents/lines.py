@@ -7,15 +7,18 @@ which JSON and CSV allow inside a text.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import os
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
+from qsearch.documents.compression import MAGICS as COMPRESSED
+from qsearch.documents.compression import ByteStream, decompressed
+from qsearch.documents.encodings import BOM, BOMS, Utf8Stream
+from qsearch.documents.foreign import MAGICS as FOREIGN
+from qsearch.documents.foreign import refuse_content, refuse_zeros
 from qsearch.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -26,18 +29,21 @@ __all__ = ["MAX_RECORD_BYTES", "ByteSource", "Line"]
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 """Longest record that is read; a longer one is rejected without being held in memory."""
 
-_BOM = b"\xef\xbb\xbf"
-_GZIP_MAGIC = b"\x1f\x8b"
+_MAGICS = (*COMPRESSED, *FOREIGN, *BOMS, BOM)
 
 Line = tuple[int, bytes, bool]
 """Line number from 1, bytes without the line end, whether the line was too long (bytes cut)."""
 
 
 class ByteSource:
-    """A corpus as bytes: a file, a gzip file (recognised by its first two bytes) or standard input."""
+    """A corpus as bytes of UTF-8: a file, a compressed one, or standard input."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Open ``path``; ``-`` is standard input.
+    def __init__(self, path: str | Path, encoding: str | None = None) -> None:
+        """Open ``path``.
+
+        Args:
+            path: of a file, or ``-`` for standard input.
+            encoding: of a text that is not UTF-8, nor begins with a byte-order mark.
 
         Raises:
             CorpusError: it cannot be opened.
@@ -50,15 +56,19 @@ class ByteSource:
             else:
                 file = self._to_close.enter_context(open(path, "rb"))  # noqa: SIM115 (closed with self)
             available = _Available(file)
-            magic = available.head(len(_GZIP_MAGIC))
+            head = available.head()
         except (OSError, ValueError) as error:
             self._to_close.close()
             reason = getattr(error, "strerror", None) or error
             raise CorpusError(f"cannot be opened ({reason})", path=self.name) from error
-        buffered = io.BufferedReader(available, 1 << 20)
-        self._stream: gzip.GzipFile | io.BufferedReader[_Available] = (
-            gzip.GzipFile(fileobj=buffered, mode="rb") if magic == _GZIP_MAGIC else buffered
-        )
+        try:
+            self._stream, self._errors = decompressed(available, head, self.name)
+        except CorpusError:
+            self._to_close.close()
+            raise
+        self._encoding = encoding
+        self._begun = False
+        self._number = 0
 
     def __enter__(self) -> ByteSource:
         """Return self."""
@@ -68,34 +78,95 @@ class ByteSource:
         """Close the file, but not standard input."""
         self._to_close.close()
 
+    @property
+    def encoding(self) -> str:
+        """What the bytes are expected to be, for messages."""
+        return self._encoding or "UTF-8"
+
+    def first(self) -> tuple[int, bytes]:
+        """Skip blank lines; the number of the next one, and its first byte that is no blank.
+
+        Raises:
+            CorpusError: see ``lines``.
+        """
+        try:
+            self._begin()
+            while head := self._stream.peek(1):
+                stripped = head.lstrip()
+                blank = head[: len(head) - len(stripped)]
+                lines = blank[: blank.rfind(b"\n") + 1] if stripped else blank
+                self._stream.read(len(lines))
+                self._number += lines.count(b"\n")
+                if stripped:
+                    return self._number + 1, stripped[:1]
+        except self._errors as error:
+            raise self._damaged(error) from error
+        return self._number + 1, b""
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield what is left, in blocks of any size.
+
+        Raises:
+            CorpusError: see ``lines``.
+        """
+        while True:
+            try:
+                self._begin()
+                block = self._stream.read1(1 << 16)
+            except self._errors as error:
+                raise self._damaged(error) from error
+            if not block:
+                return
+            self._number += block.count(b"\n")
+            yield block
+
     def lines(self, *, keep_ends: bool = False) -> Iterator[Line]:
-        """Yield every line, blank ones too; a byte-order mark at the start is dropped.
+        """Yield every line that is left, blank ones too; a byte-order mark at the start is dropped.
 
         Args:
             keep_ends: whether the line ends stay, as they do in ``str.splitlines``.
 
         Raises:
-            CorpusError: the file cannot be read on, or its gzip data is damaged.
+            CorpusError: the file is no text, cannot be read on, or its compressed data are damaged.
         """
-        number = 0
         while True:
             try:
+                self._begin()
                 line = self._stream.readline(MAX_RECORD_BYTES + len(b"\r\n"))
                 content = line.removesuffix(b"\n").removesuffix(b"\r")
                 too_long = len(content) > MAX_RECORD_BYTES
                 rest = line
                 while too_long and rest and not rest.endswith(b"\n"):
                     rest = self._stream.readline(1 << 20)
-            except (OSError, EOFError, zlib.error) as error:
-                raise CorpusError(
-                    f"cannot be read on after line {number} ({error}); is the file complete?",
-                    path=self.name,
-                ) from error
+            except self._errors as error:
+                raise self._damaged(error) from error
             if not line:
                 return
-            number += 1
-            kept = line if keep_ends else content
-            yield number, kept.removeprefix(_BOM) if number == 1 else kept, too_long
+            self._number += 1
+            yield self._number, line if keep_ends else content, too_long
+
+    def _begin(self) -> None:
+        """Before the first byte is taken: find out the encoding, and refuse what is no text."""
+        if self._begun:
+            return
+        head = self._stream.peek(1)
+        refuse_content(self.name, head)
+        marked = next((name for bom, name in BOMS.items() if head.startswith(bom)), None)
+        if encoding := self._encoding or marked:
+            self._encoding = encoding
+            decoded = io.BufferedReader(Utf8Stream(self._stream, encoding), 1 << 16)
+            self._stream = cast(ByteStream, decoded)
+            head = self._stream.peek(1)
+        if head.startswith(BOM):
+            head = head[len(self._stream.read(len(BOM))) :]
+        refuse_zeros(self.name, head.partition(b"\n")[0])
+        self._begun = True
+
+    def _damaged(self, error: Exception) -> CorpusError:
+        return CorpusError(
+            f"cannot be read on after line {self._number} ({error}); is the file complete?",
+            path=self.name,
+        )
 
 
 def _standard_input() -> IO[bytes]:
@@ -116,9 +187,12 @@ class _Available(io.RawIOBase):
         self._read = getattr(file, "read1", file.read)
         self._head = b""
 
-    def head(self, size: int) -> bytes:
-        """The first bytes, which are handed out again; fewer only where there are no more."""
-        while len(self._head) < size and (data := self._read(size - len(self._head))):
+    def head(self) -> bytes:
+        """The first bytes, which are handed out again: as many as it takes to tell ``_MAGICS`` apart."""
+        while any(len(self._head) < len(one) and one.startswith(self._head) for one in _MAGICS):
+            data = self._read(8192)
+            if not data:
+                break
             self._head += data
         return self._head
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qsearch.documents.columns import shown, unique_columns
-from qsearch.documents.document import (
-    Document,
-    DocumentMapper,
-    Fields,
-    InvalidRecord,
-    RejectedRecord,
-)
+from qsearch.documents.document import Document, DocumentMapper
+from qsearch.documents.fields import Fields, FieldsFound
 from qsearch.documents.lines import MAX_RECORD_BYTES
+from qsearch.documents.rejected import InvalidRecord, RejectedRecord
+from qsearch.documents.values import duration_text, plain_record
 from qsearch.errors import CorpusError
 
 __all__ = ["ParquetCorpus"]
@@ -31,6 +25,7 @@ class ParquetCorpus:
         self.rereadable = True
         self._fields = fields
         self._text_required = text_required
+        self._mapper = self._new_mapper()
         if name == "-":
             raise CorpusError("Parquet cannot be read from a stream; give a file", path=name)
         try:
@@ -38,11 +33,19 @@ class ParquetCorpus:
         except ImportError as error:
             raise CorpusError("Parquet needs pyarrow: pip install pyarrow", path=name) from error
 
+    def _new_mapper(self) -> DocumentMapper:
+        return DocumentMapper(self._fields, text_required=self._text_required, numbered_by="row")
+
+    @property
+    def found(self) -> FieldsFound:
+        """See ``Corpus``."""
+        return self._mapper.found()
+
     def __iter__(self) -> Iterator[Document | RejectedRecord]:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
 
-        mapper = DocumentMapper(self._fields, text_required=self._text_required)
+        mapper = self._mapper = self._new_mapper()
         number = 0
         # Opened here, because pyarrow takes a name for an address and would ask a network for it.
         try:
@@ -86,23 +89,47 @@ def _parquet_row(
         for name, value in record.items():
             if isinstance(value, _Unreadable):
                 raise InvalidRecord(f"the value of {name!r} cannot be read ({value.reason})")
-        plain = {key: _plain(value) for key, value in record.items()}
+        plain = plain_record(record)
         if sum(len(value) for value in plain.values() if isinstance(value, str)) > MAX_RECORD_BYTES:
             raise InvalidRecord(f"is longer than {MAX_RECORD_BYTES >> 20} MiB")
         return mapper.document(plain, number)
     except InvalidRecord as error:
-        return RejectedRecord(number, str(error), shown(record))
+        return error.rejected(number, shown(record))
 
 
 def _cells(column: Any) -> list[Any]:
+    if getattr(column.type, "unit", None) == "ns":
+        # What pyarrow makes of these depends on whether pandas is installed.
+        return [_nanoseconds(value) for value in column]
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):  # one value spoils the column
         return [_cell(value) for value in column]
 
 
+def _nanoseconds(value: Any) -> Any:
+    """A moment, a time of day or a duration in nanoseconds: as text where Python has no type for it."""
+    import pyarrow
+
+    if not value.is_valid:
+        return None
+    microseconds, rest = divmod(value.value, 1000)
+    if pyarrow.types.is_duration(value.type):
+        return duration_text(value.value)
+    if pyarrow.types.is_timestamp(value.type):
+        coarse = pyarrow.timestamp("us", value.type.tz)
+    else:
+        coarse = pyarrow.time64("us")
+    moment = pyarrow.scalar(microseconds, coarse).as_py()
+    if not rest:
+        return moment
+    text = moment.isoformat(timespec="microseconds")
+    digits = text.index(".") + 7
+    return f"{text[:digits]}{rest:03d}{text[digits:]}"
+
+
 def _cell(value: Any) -> Any:
-    """One Parquet value; dates that Python cannot hold as text, where Arrow can write them."""
+    """One Parquet value; moments that Python cannot hold as text, where Arrow can write them."""
     from pyarrow import types
 
     try:
@@ -113,18 +140,3 @@ def _cell(value: Any) -> Any:
             if text[:1].isdigit():
                 return text.replace(" ", "T")
         return _Unreadable(str(error))
-
-
-def _plain(value: Any) -> Any:
-    """Make a Parquet value one that JSON holds: dates as ISO 8601, decimals as strings."""
-    if isinstance(value, datetime.date | datetime.time | datetime.datetime):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta | decimal.Decimal):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return value

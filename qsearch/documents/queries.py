@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from qsearch.documents.compression import without_suffix
 from qsearch.documents.lines import ByteSource
 from qsearch.errors import QueryError
 
@@ -12,15 +13,17 @@ __all__ = ["read_queries", "read_query_lines", "read_query_texts"]
 
 
 def read_queries(path: str) -> Iterator[tuple[str, str]]:
-    """(id, text) of every line ``{"_id": …, "text": …}``; without an id its line number.
+    """(id, text) of every line ``{"_id": …, "text": …}``; line numbers where none has an id.
 
     Args:
         path: of a file, also a compressed one, or ``-``.
 
     Raises:
-        QueryError: a line is no such object.
+        QueryError: a line is no such object, an id stands twice, or some have one and others not.
         CorpusError: the file cannot be read.
     """
+    seen: dict[str, str] = {}
+    have_ids: bool | None = None
     for where, number, line in _lines(path):
         if not line.strip():
             continue
@@ -31,7 +34,18 @@ def read_queries(path: str) -> Iterator[tuple[str, str]]:
         text = record.get("text") if isinstance(record, dict) else None
         if not isinstance(text, str):
             raise QueryError(f'{where}: must be an object with a "text"')
-        yield str(record.get("_id", record.get("id", number))), text
+        given = record.get("_id", record.get("id"))
+        if have_ids is not None and have_ids != (given is not None):
+            raise QueryError(
+                f"{where}: has {'no' if have_ids else 'an'} id, though earlier queries have "
+                f'{"one" if have_ids else "none"}; give all an "_id", or none'
+            )
+        have_ids = given is not None
+        name = str(number if given is None else given)
+        if name in seen:
+            raise QueryError(f"{where}: has the id {name!r}, which {seen[name]} has already")
+        seen[name] = where
+        yield name, text
 
 
 def read_query_lines(path: str) -> Iterator[tuple[str, str]]:
@@ -56,7 +70,7 @@ def read_query_texts(path: str) -> list[str]:
     Raises:
         QueryError, CorpusError: see ``read_queries``.
     """
-    name = path.lower().removesuffix(".gz")
+    name = without_suffix(path).lower()
     read = read_query_lines if name.endswith((".txt", ".text")) else read_queries
     return [text for _, text in read(path)]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qsearch.errors import CorpusError
 
-__all__ = ["VECTOR_SUFFIXES", "VectorFile", "is_vector_file", "open_vectors"]
+__all__ = ["VECTOR_SUFFIXES", "VectorFile", "array_file", "is_vector_file", "open_vectors"]
 
 VECTOR_SUFFIXES = (".npy", ".npz", ".fvecs", ".bvecs")
 
@@ -59,7 +59,12 @@ class VectorFile:
 
 def is_vector_file(path: str | Path) -> bool:
     """Whether a path names a file of vectors, by its suffix; also an array in an archive."""
-    return _member_of(str(path))[0].lower().endswith(VECTOR_SUFFIXES)
+    return array_file(str(path)).lower().endswith(VECTOR_SUFFIXES)
+
+
+def array_file(name: str) -> str:
+    """The file of ``name``, without the array in it that it may name."""
+    return _member_of(name)[0]
 
 
 def open_vectors(source: str | Path) -> VectorFile:

@@ -6,7 +6,7 @@ that use them. Nothing here knows what an index looks like on disk.
 
 from qsearch.encoding.contract import ContractCheck, EncoderContract, check_contract, make_contract
 from qsearch.encoding.identity import UNNAMED_MODEL, EncoderIdentity
-from qsearch.encoding.loading import BACKENDS, load_encoder, load_encoder_of
+from qsearch.encoding.loading import BACKENDS, adapted, load_encoder, load_encoder_of
 from qsearch.encoding.models import DEFAULT_MODEL, locate_model
 from qsearch.encoding.protocols import Encoder, TokenEncoder
 
@@ -19,6 +19,7 @@ __all__ = [
     "EncoderContract",
     "EncoderIdentity",
     "TokenEncoder",
+    "adapted",
     "check_contract",
     "load_encoder",
     "load_encoder_of",

@@ -19,6 +19,7 @@ from qsearch.encoding.canaries import Canary, canary_texts
 from qsearch.encoding.identity import EncoderIdentity
 from qsearch.encoding.protocols import CanaryEncoder, Encoder
 from qsearch.errors import EncoderError, EncoderMismatch
+from qsearch.wording import words
 
 __all__ = [
     "CanaryResult",
@@ -184,15 +185,29 @@ def contract_to_store(
 def contract_from_store(
     identity: dict[str, Any] | None, canaries: Sequence[tuple[str, str, bytes, bytes]]
 ) -> EncoderContract | None:
-    """Undo ``contract_to_store``; ``None`` where none was stored."""
+    """Undo ``contract_to_store``; ``None`` where none was stored.
+
+    Raises:
+        EncoderError: what was stored is damaged.
+    """
     if identity is None or not canaries:
         return None
-    return EncoderContract(
-        EncoderIdentity.from_json(identity),
-        tuple(Canary(name, text) for name, text, _, _ in canaries),
-        np.stack([np.frombuffer(document, dtype="<f4") for _, _, document, _ in canaries]),
-        np.stack([np.frombuffer(query, dtype="<f4") for _, _, _, query in canaries]),
-    )
+    try:
+        contract = EncoderContract(
+            EncoderIdentity.from_json(identity),
+            tuple(Canary(str(name), str(text)) for name, text, _, _ in canaries),
+            np.stack([np.frombuffer(document, dtype="<f4") for _, _, document, _ in canaries]),
+            np.stack([np.frombuffer(query, dtype="<f4") for _, _, _, query in canaries]),
+        )
+        shape = (len(canaries), contract.identity.dimensions)
+        if not contract.documents.shape == contract.queries.shape == shape:
+            raise ValueError(f"canaries have {contract.documents.shape[1]} components")
+    except (TypeError, ValueError) as error:
+        raise EncoderError(
+            f"what the index holds of its encoder is damaged ({error}): it can be searched by vector only; "
+            f"{words().verify} tells more, {words().rebuild} builds the index again"
+        ) from error
+    return contract
 
 
 def _encode(

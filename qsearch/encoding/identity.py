@@ -63,8 +63,33 @@ class EncoderIdentity:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EncoderIdentity:
-        """Undo ``to_json``; keys of later versions are ignored."""
+        """Undo ``to_json``; keys of later versions are ignored.
+
+        Raises:
+            ValueError: these are not such values.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"found {type(values).__name__}, not an object")
         known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        for name, value in known.items():
+            kind = _KINDS.get(name, str)
+            missing = value is None and name not in ("model", "dimensions")
+            if not missing and (not isinstance(value, kind) or (kind is int and value is True)):
+                raise ValueError(f"{name} is {str(value)[:40]!r}")
+        if "model" not in known or "dimensions" not in known:
+            raise ValueError("model or dimensions are missing")
         if known.get("modules") is not None:
-            known["modules"] = tuple(known["modules"])
+            known["modules"] = tuple(map(str, known["modules"]))
         return cls(**known)
+
+
+_KINDS: dict[str, type] = {
+    "dimensions": int,
+    "max_length": int,
+    "truncate_dim": int,
+    "modules": list,
+    "normalizes": bool,
+    "strip": bool,
+    "versions": dict,
+}
+"""JSON types of the fields that are not strings."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from qsearch.wording import words
 if TYPE_CHECKING:
     from qsearch.encoding.sentence import SentenceEncoder
 
-__all__ = ["BACKENDS", "load_encoder", "load_encoder_of"]
+__all__ = ["BACKENDS", "adapted", "load_encoder", "load_encoder_of"]
 
 BACKENDS = ("auto", "onnx", "torch")
 """What can run a model. ``auto`` is onnx on CPU in float32 where the model can be exported."""
@@ -147,6 +148,26 @@ def load_encoder_of(
         precision=identity.precision or "float32",
         backend=backend,
         strip=identity.strip is not False,
+    )
+
+
+def adapted(encoder: object) -> Encoder:
+    """An ``Encoder`` of what a caller gave as one: itself, or a ``SentenceTransformer``.
+
+    Raises:
+        EncoderError: it is neither.
+    """
+    if isinstance(encoder, Encoder):
+        return encoder
+    # Whoever made such an object has imported its module.
+    module = sys.modules.get("sentence_transformers")
+    if module is not None and isinstance(encoder, module.SentenceTransformer):
+        from qsearch.encoding.sentence import SentenceEncoder
+
+        return SentenceEncoder(encoder)
+    raise EncoderError(
+        f"an encoder is a model's name or path, a SentenceTransformer, or an object with the methods "
+        f"of qsearch.Encoder, found {type(encoder).__name__}"
     )
 
 

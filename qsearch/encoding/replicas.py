@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
+from qsearch.locks import ProcessLock
 from qsearch.wording import words
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class Replicas:
         self._model = model
         self._devices = list(devices)
         self._on_cpu = self._devices[0].partition(":")[0] == "cpu"
-        self._lock = threading.Lock()
-        self._model_lock = threading.Lock()
+        self._lock = ProcessLock()
+        self._model_lock = ProcessLock()
         self._free: queue.SimpleQueue[SentenceTransformer] = queue.SimpleQueue()
         self._made = 0
         self._queries = _Workers()
@@ -154,7 +155,7 @@ class _Workers:
     """A pool of threads, made when it is first needed, and anew where another number is wanted."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._pool: ThreadPoolExecutor | None = None
         self._made_for = (0, 0)
 
@@ -170,7 +171,7 @@ class _Workers:
             return self._pool
 
 
-_limiting = threading.Lock()
+_limiting = ProcessLock()
 
 
 def _limit_to_one_thread(pool: ThreadPoolExecutor, threads: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.encoding.replicas import Replicas, chosen_devices
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError
+from qsearch.locks import ProcessLock
 from qsearch.wording import words
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SentenceEncoder:
         self._tokenizer = self._find_tokenizer()
         self._replicas = Replicas(self._model, devices)
         self._identity: EncoderIdentity | None = None
-        self._lock = threading.Lock()  # tokenizers refuse to be used by two threads at once
+        self._lock = ProcessLock()  # tokenizers refuse to be used by two threads at once
 
     # The Encoder protocol
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from qsearch.documents import Corpus, Embeddings
+from qsearch.documents import Corpus, Embeddings, FieldsFound
 from qsearch.encoding import (
     ContractCheck,
     Encoder,
@@ -31,6 +31,7 @@ from qsearch.errors import (
     EncoderMismatch,
     QsearchError,
 )
+from qsearch.indexing.advice import check_fields
 from qsearch.indexing.filling import fill
 from qsearch.indexing.options import BuildOptions, build_options
 from qsearch.indexing.passages import PassageSplitter
@@ -41,9 +42,9 @@ from qsearch.indexing.survey import check_numbers, survey
 from qsearch.kernels import kernel_path, thread_count
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
 from qsearch.store import IndexWriter, Segment
-from qsearch.store.format import GRAPH, staging_path
+from qsearch.store.format import GRAPH, MOST_DIMENSIONS, staging_path
 from qsearch.store.guard import check_target
-from qsearch.store.staging import real_target, resuming
+from qsearch.store.staging import SettingsChanged, real_target, resuming
 from qsearch.version import __version__
 from qsearch.wording import words
 
@@ -114,6 +115,7 @@ class _Build:
         self.rejects: Path | None = None
         self.compared: int | None = None
         self.samples = SampleQueries(FROM_DOCUMENTS, None)
+        self.surveyed = False
         self.writer: IndexWriter | None = None
 
     def run(self, load_encoder: Callable[[], Encoder] | None) -> BuildReport:
@@ -140,24 +142,24 @@ class _Build:
                     f"the model {identity.model} gives {self.dimensions}"
                 )
             self.dimensions = self.embeddings.dimensions
+        if self.dimensions > MOST_DIMENSIONS:
+            raise EncoderError(
+                f"{self.name} has embeddings of {self.dimensions:,} dimensions; an index holds at most "
+                f"{MOST_DIMENSIONS:,}"
+            )
         if self.options.passages is not None and self.encoder is not None:
             self.splitter = PassageSplitter(
                 self.encoder, self.options.passages, self.options.overlap, self.options.language
             )
         self.samples = choose_queries(self.options, self.encoder, self.dimensions)
-        writer = IndexWriter.open(
-            self.target,
-            self._settings(),
-            segment_rows=self.options.segment_rows,
-            replace=self.options.force,
-            restart=self.options.restart,
-            passages=self.splitter is not None,
-        )
+        writer = self._open_writer()
         with writer, resuming(self.target):
             self.writer = writer
             writer.put_settings({"dimensions": self.dimensions})
             self._keep_contract(writer)
             resumed = self._append_all(writer, total)
+            if self.corpus is not None:
+                check_fields(self.corpus, again=self.surveyed)
             if not writer.documents:
                 raise CorpusError(
                     "holds no valid document" if writer.totals()["rejected"] else "is empty",
@@ -166,7 +168,7 @@ class _Build:
             with self._phase("code", writer.rows - writer.sealed()[0], "rows"):
                 writer.advance_sealing = self.progress.advance
                 writer.seal()
-            segments = writer.open_segments(self.dimensions)
+            segments = writer.open_segments()
             self._build_graphs(writer, segments)
             self._tune(writer, segments)
             totals = writer.totals()
@@ -184,6 +186,7 @@ class _Build:
                         **totals,
                     }
                 )
+        found = FieldsFound(numbered_by="vector") if self.corpus is None else self.corpus.found
         return BuildReport(
             path=self.target,
             documents=writer.documents,
@@ -194,6 +197,8 @@ class _Build:
             max_length=None if self.encoder is None else self.encoder.identity().max_length,
             dimensions=self.dimensions,
             resumed=resumed,
+            numbered_by=found.numbered_by,
+            id_like=found.id_like,
             compared=self.compared,
             sizes=index_sizes(self.target),
             seconds=self.seconds,
@@ -231,13 +236,34 @@ class _Build:
         rows = None if self.embeddings is None else self.embeddings.rows
         if self.corpus is None or not self.corpus.rereadable:
             return rows
+        self.surveyed = True
         with self._phase("read", None, "records"):
             count = survey(
                 self.corpus, self.progress.advance, skip_invalid=self.options.skip_invalid
             )
         if self.embeddings is not None:
             check_numbers(count, self.embeddings, self.name)
+        check_fields(self.corpus)
         return count
+
+    def _open_writer(self) -> IndexWriter:
+        def opened(restart: bool) -> IndexWriter:
+            return IndexWriter.open(
+                self.target,
+                self._settings(),
+                segment_rows=self.options.segment_rows,
+                replace=self.options.force,
+                restart=restart,
+                passages=self.splitter is not None,
+            )
+
+        try:
+            return opened(self.options.restart)
+        except SettingsChanged as changed:
+            # Where nothing was encoded nothing slow is lost.
+            if self.embeddings is None or not changed.earlier.get("embeddings given"):
+                raise
+            return opened(True)
 
     def _settings(self) -> dict[str, Any]:
         """What decides the result, beside the records themselves."""

@@ -13,6 +13,7 @@ from qsearch.codes import unit_rows
 from qsearch.documents import Document, Embeddings, RejectedRecord
 from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
+from qsearch.indexing.advice import advice_for
 from qsearch.indexing.chunks import Record
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.report import Progress
@@ -50,7 +51,8 @@ class SplitChunk(NamedTuple):
 def invalid_record(record: RejectedRecord, corpus: str, *, line: int | None = None) -> CorpusError:
     """The error that ends a build which was not told to leave invalid records out."""
     return CorpusError(
-        f"{record.reason} ({words().skip_invalid} leaves such records out and reports them)",
+        f"{record.reason}{advice_for(record)} "
+        f"({words().skip_invalid} leaves such records out and reports them)",
         path=corpus,
         line=line,
     )

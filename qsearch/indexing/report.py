@@ -55,6 +55,9 @@ class BuildReport:
         max_length: that length in tokens, where there is an encoder.
         dimensions: of a vector.
         resumed: documents that an interrupted build had done already.
+        numbered_by: what the ids count, where the records have none: ``line``, ``row`` or ``record`` of the
+            corpus, from 1, or ``vector``, from 0; ``None`` where the ids are those of the records.
+        id_like: fields that could hold ids, where the records have none.
         compared: given embeddings that were held against the encoder; 0 where no record has a
             text, ``None`` where nothing is to be compared.
         sizes: bytes on disk by file name, summed over segments.
@@ -71,6 +74,8 @@ class BuildReport:
     max_length: int | None
     dimensions: int
     resumed: int
+    numbered_by: str | None
+    id_like: tuple[str, ...]
     compared: int | None
     sizes: dict[str, int]
     seconds: dict[str, float]

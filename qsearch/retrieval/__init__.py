@@ -9,9 +9,10 @@ from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.explain import stage_ranks
 from qsearch.retrieval.graph import GraphCandidates, build_graph
+from qsearch.retrieval.measuring import CONFIDENCE, FROM_DOCUMENTS, measure
 from qsearch.retrieval.ranking import CandidateSource, Ranking, Stage, check_queries
 from qsearch.retrieval.searcher import Request, Searcher
-from qsearch.retrieval.tuning import CONFIDENCE, FROM_DOCUMENTS, Plan, Tuning, measure
+from qsearch.retrieval.tuning import Plan, Tuning
 
 __all__ = [
     "CONFIDENCE",

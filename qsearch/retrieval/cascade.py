@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from qsearch.codes import int8_query_codes
 from qsearch.kernels import cosine_gather, int8_gather
 from qsearch.retrieval.binary import BinaryCandidates
+from qsearch.retrieval.lead import lead
 from qsearch.retrieval.ranking import Ranking, Stage, rank_rows, unit_queries
+from qsearch.retrieval.tuning import Check
 from qsearch.store import Segment
 
 __all__ = ["Cascade"]
@@ -35,7 +37,8 @@ class Cascade:
         candidates: int,
         kept: int,
         threads: int | None = None,
-    ) -> Ranking:
+        checks: Sequence[Check] = (),
+    ) -> tuple[Ranking, NDArray[np.bool_]]:
         """Rank the best of what the codes choose.
 
         Args:
@@ -45,18 +48,23 @@ class Cascade:
             kept: how many of them, over all segments, the int8 codes pass on to the floats; at
                 least k.
             threads: ``None``: all.
+            checks: what each query is held against.
+
+        Returns:
+            The ranking, and (q,) bool: whether a query passes all checks.
         """
         step = max(1, _BATCH_PLACES // max(1, candidates * len(self._segments)))
         parts = [
-            self._search_batch(queries[start : start + step], k, candidates, kept, threads)
+            self._search_batch(queries[start : start + step], k, candidates, kept, threads, checks)
             for start in range(0, len(queries), step)
         ]
         if len(parts) == 1:
             return parts[0]
-        return Ranking(
-            np.concatenate([part.positions for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.certified for part in parts]),
+        rankings = [ranking for ranking, _ in parts]
+        ranking = Ranking(
+            np.concatenate([part.positions for part in rankings]),
+            np.concatenate([part.scores for part in rankings]),
+            np.concatenate([part.certified for part in rankings]),
             tuple(
                 Stage(
                     stages[0].name,
@@ -64,9 +72,10 @@ class Cascade:
                     np.concatenate([stage.bytes for stage in stages]),
                     sum(stage.seconds or 0.0 for stage in stages),
                 )
-                for stages in zip(*(part.stages for part in parts), strict=True)
+                for stages in zip(*(part.stages for part in rankings), strict=True)
             ),
         )
+        return ranking, np.concatenate([passed for _, passed in parts])
 
     def choose(
         self, units: NDArray[np.float32], candidates: int, threads: int | None = None
@@ -106,15 +115,21 @@ class Cascade:
         candidates: int,
         kept: int,
         threads: int | None,
-    ) -> Ranking:
+        checks: Sequence[Check],
+    ) -> tuple[Ranking, NDArray[np.bool_]]:
         count, d = queries.shape
         times = [time.perf_counter()]
         units = unit_queries(queries)
         chosen = self.choose(units, candidates, threads)
         times.append(time.perf_counter())
         width = sum(rows.shape[1] for rows in chosen)
-        if kept < width:
+        passed = np.ones(count, dtype=np.bool_)
+        if kept < width or checks:
             scores = self._int8_scores(units, chosen, threads)
+            places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
+            for check in checks:
+                passed &= lead(scores, places, candidates, check.depth) >= check.least
+        if kept < width:
             best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
         else:
             best = np.broadcast_to(np.arange(width), (count, width))
@@ -145,4 +160,4 @@ class Cascade:
             stage("int8 codes", width if kept < width else 0, d + 4, 1),
             stage("floats", best.shape[1], 4 * d, 2),
         )
-        return Ranking(ranked_positions, ranked_scores, certified, stages)
+        return Ranking(ranked_positions, ranked_scores, certified, stages), passed

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.retrieval.ranking import Ranking, Stage
+from qsearch.retrieval.ranking import Ranking, Stage, add_stages
 from qsearch.store import Segment
 
 __all__ = ["DocumentRows", "rank_documents", "rows_for"]
@@ -139,7 +139,7 @@ def rank_documents(
         for start in range(0, len(waiting), step):
             some = waiting[start : start + step]
             ranking = rank_rows(queries[some], wanted)
-            _add(stages, ranking.stages, some, count)
+            add_stages(stages, ranking.stages, some, count)
             owners = documents.documents(ranking.positions)
             for query, owner, row, score, proven in zip(
                 some, owners, ranking.positions, ranking.scores, ranking.certified, strict=True
@@ -162,18 +162,3 @@ def _first_of_each(owners: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     first.sort()
     best: NDArray[np.int64] = first[owners[first] >= 0][:k]
     return best
-
-
-def _add(
-    stages: dict[str, Stage], more: Sequence[Stage], queries: NDArray[np.int64], count: int
-) -> None:
-    """Add what stages did for some of ``count`` queries to what they did before."""
-    for stage in more:
-        rows, size = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-        rows[queries], size[queries] = stage.rows, stage.bytes
-        seconds = stage.seconds
-        before = stages.get(stage.name)
-        if before is not None:
-            rows, size = rows + before.rows, size + before.bytes
-            seconds = (seconds or 0.0) + (before.seconds or 0.0)
-        stages[stage.name] = Stage(stage.name, rows, size, seconds)

@@ -14,7 +14,6 @@ from qsearch.codes import (
     QueryCodes,
     int8_query_codes,
     rotated_query_codes,
-    rotation_error,
     unit_rows,
 )
 from qsearch.errors import IndexFormatError
@@ -49,15 +48,12 @@ class ExactSearch:
         """
         self._release = release
         self._segments = list(segments)
-        # Pieces of one segment share its rotation: what depends on it alone is computed once.
-        rotations = {
-            id(segment.rotated.rotation): segment.rotated.rotation
-            for segment in segments
-            if segment.rotated is not None
-        }
-        self._rotations = {
-            name: (rotation, rotation_error(rotation)) for name, rotation in rotations.items()
-        }
+        # Pieces of one segment share its rotation: what depends on it alone is looked at once.
+        self._rotations: dict[int, tuple[NDArray[np.float32], float]] = {}
+        for segment in segments:
+            rotated = segment.rotated
+            if rotated is not None and id(rotated.rotation) not in self._rotations:
+                self._rotations[id(rotated.rotation)] = rotated.rotation, rotated.error()
 
     def search(self, queries: NDArray[np.float32], k: int, threads: int | None = None) -> Ranking:
         """The k documents of highest score for every query, ties by document order.
@@ -248,6 +244,10 @@ def _search_batch(
                 approximate = units @ segment.vectors[first : first + _BLOCK_ROWS].T
             if not np.isfinite(approximate).all():
                 raise damaged(segment)
+            # A row of zeros is near to nothing, and would be left out without a word.
+            nothing = np.flatnonzero(~approximate.any(axis=0))
+            if len(nothing) and not segment.vectors[first + nothing].any(axis=1).all():
+                raise damaged(segment, "rows of zeros")
             highest = approximate.max(axis=1)
             for i, one in enumerate(kept):
                 if highest[i] >= one.threshold:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from qsearch.codes import int8_codes
 from qsearch.errors import IndexFormatError
+from qsearch.locks import ProcessLock
 from qsearch.store import Segment
 from qsearch.wording import words
 
@@ -21,6 +24,8 @@ __all__ = ["GraphCandidates", "build_graph"]
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 128
 _MIN_EXPANSION_SEARCH = 64
+_VIEWS = 4
+"""Each takes some bytes for every row."""
 
 
 def build_graph(segment: Segment, path: Path, advance: Callable[[int], None]) -> None:
@@ -41,7 +46,7 @@ def build_graph(segment: Segment, path: Path, advance: Callable[[int], None]) ->
         connectivity=_CONNECTIVITY,
         expansion_add=_EXPANSION_ADD,
     )
-    step = 4096
+    step = 1024  # Ctrl-C is answered in between
     for first in range(0, segment.rows, step):
         codes = np.ascontiguousarray(segment.int8[first : first + step])
         graph.add(np.arange(first, first + len(codes), dtype=np.uint64), codes, log=False)
@@ -67,31 +72,33 @@ def _usearch() -> Any:
 
 
 class GraphCandidates:
-    """The graph of one segment, mapped and not loaded."""
+    """The graph of one segment, mapped and not loaded. Safe to share between threads."""
 
     def __init__(self, segment: Segment) -> None:
-        """Open the graph.
+        """Open the graph, once its checksum has been seen to hold.
+
+        usearch believes what a file says about itself: damage would end the process, or never end.
 
         Raises:
-            IndexFormatError: the segment has none, or usearch cannot read it.
+            IndexFormatError: the segment has none, it is damaged, or usearch cannot read it.
         """
         if segment.graph is None:
             raise IndexFormatError(
-                f"the index has no graph; build it again with {words().graph} and {words().force}, or "
-                "search with another method"
+                f"the index has no graph, or a damaged one; build it again with {words().graph} and "
+                f"{words().force}, or search with another method"
             )
-        try:
-            graph = _usearch().Index.restore(segment.graph, view=True)
-        except (RuntimeError, ValueError) as error:
+        if xxhash.xxh3_128(segment.graph.data).hexdigest() != segment.graph_xxh3:
             raise IndexFormatError(
-                f"the graph of segment {segment.id} cannot be opened ({error}); {words().verify} "
-                "tells which file is damaged"
-            ) from error
-        if graph is None or len(graph) != segment.rows or graph.ndim != segment.vectors.shape[1]:
-            raise IndexFormatError(f"segment {segment.id} has the graph of another segment")
-        self._graph = graph
+                f"the graph of segment {segment.id} is damaged: its checksum is not what it should be; "
+                f"search with another method, or build the index again with {words().graph} and "
+                f"{words().force}"
+            )
         self._file = segment.graph  # the graph looks into it
-        self._rows = segment.rows
+        self._id = segment.id
+        self._rows, self._dimensions = segment.rows, segment.vectors.shape[1]
+        self._lock = ProcessLock()
+        self._views: OrderedDict[int, Any] = OrderedDict()
+        self._view(_MIN_EXPANSION_SEARCH)
 
     def nearest(
         self, queries: NDArray[np.float32], count: int, threads: int | None = None
@@ -99,10 +106,10 @@ class GraphCandidates:
         """Rows that the graph search ends at; see ``CandidateSource``."""
         if count >= self._rows:
             return np.tile(np.arange(self._rows, dtype=np.int64), (len(queries), 1))
-        self._graph.expansion_search = max(_MIN_EXPANSION_SEARCH, count)
+        graph = self._view(max(_MIN_EXPANSION_SEARCH, count))
         found = np.empty((len(queries), count), dtype=np.int64)
         for i, codes in enumerate(int8_codes(queries).codes):
-            keys = np.asarray(self._graph.search(codes, count).keys, dtype=np.int64)
+            keys = np.asarray(graph.search(codes, count).keys, dtype=np.int64)
             if len(keys) < count:
                 # Many equal vectors can cut a graph into parts that a walk does not leave: the rest
                 # is filled up, so that as many documents come back as were asked for.
@@ -110,3 +117,31 @@ class GraphCandidates:
                 keys = np.concatenate([keys, others])
             found[i] = keys
         return found
+
+    def _view(self, expansion: int) -> Any:
+        """The graph with this many places on a walk.
+
+        usearch keeps that number in the graph: a view for each, so that what one thread asks for does not
+        change what another finds. A few of them are kept.
+        """
+        with self._lock:
+            if expansion in self._views:
+                self._views.move_to_end(expansion)
+            else:
+                self._views[expansion] = self._opened(expansion)
+                if len(self._views) > _VIEWS:
+                    self._views.popitem(last=False)
+            return self._views[expansion]
+
+    def _opened(self, expansion: int) -> Any:
+        try:
+            graph = _usearch().Index.restore(self._file, view=True)
+        except (RuntimeError, ValueError) as error:
+            raise IndexFormatError(
+                f"the graph of segment {self._id} cannot be opened ({error}); {words().verify} "
+                "tells which file is damaged"
+            ) from error
+        if graph is None or len(graph) != self._rows or graph.ndim != self._dimensions:
+            raise IndexFormatError(f"segment {self._id} has the graph of another segment")
+        graph.expansion_search = expansion
+        return graph

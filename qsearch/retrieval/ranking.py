@@ -23,6 +23,7 @@ __all__ = [
     "CandidateSource",
     "Ranking",
     "Stage",
+    "add_stages",
     "check_queries",
     "rank_rows",
     "search_candidates",
@@ -63,6 +64,36 @@ class Ranking:
     scores: NDArray[np.float32]
     certified: NDArray[np.bool_]
     stages: tuple[Stage, ...] = ()
+
+    def replaced(self, places: NDArray[np.int64], by: Ranking) -> Ranking:
+        """The same but for the queries at ``places``, which have the answers of another search.
+
+        Args:
+            places: (p,) numbers of queries.
+            by: of these p queries, of as many documents. What its stages did is added.
+        """
+        positions, scores = self.positions.copy(), self.scores.copy()
+        certified = self.certified.copy()
+        positions[places], scores[places] = by.positions, by.scores
+        certified[places] = by.certified
+        stages = {stage.name: stage for stage in self.stages}
+        add_stages(stages, by.stages, places, len(certified))
+        return Ranking(positions, scores, certified, tuple(stages.values()))
+
+
+def add_stages(
+    stages: dict[str, Stage], more: Sequence[Stage], queries: NDArray[np.int64], count: int
+) -> None:
+    """Add what stages did for some of ``count`` queries to what they did before, by name."""
+    for stage in more:
+        rows, size = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        rows[queries], size[queries] = stage.rows, stage.bytes
+        seconds = stage.seconds
+        before = stages.get(stage.name)
+        if before is not None:
+            rows, size = rows + before.rows, size + before.bytes
+            seconds = (seconds or 0.0) + (before.seconds or 0.0)
+        stages[stage.name] = Stage(stage.name, rows, size, seconds)
 
 
 class CandidateSource(Protocol):

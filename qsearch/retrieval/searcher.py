@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
+from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, RetrievalOptions, settled
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
@@ -59,7 +59,7 @@ class Searcher:
         self._segments = list(segments)
         self._tuning = tuning
         self.documents = DocumentRows(segments)
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._opened_graphs: list[GraphCandidates] | None = None
 
     def request(self, k: int, **options: Unpack[RetrievalOptions]) -> Request:
@@ -153,8 +153,15 @@ class Searcher:
     ) -> Ranking:
         if request.method == "exact":
             return self._exact.search(queries, rows, threads)
+        checks = request.plan.checks
+        if request.method == "cascade" and checks and candidates > request.plan.candidates:
+            return self._exact.search(queries, rows, threads)  # nothing is known of so many
         if request.method == "cascade":
-            return self._cascade.search(queries, rows, candidates, kept, threads)
+            ranking, passed = self._cascade.search(queries, rows, candidates, kept, threads, checks)
+            unlike = np.flatnonzero(~passed)
+            if not len(unlike):
+                return ranking
+            return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
         sources = self._cascade.binary if request.method == "binary" else self._graphs()
         return search_candidates(self._segments, sources, queries, rows, candidates, threads)
 

@@ -6,6 +6,7 @@ here encodes text or ranks rows.
 
 from qsearch.store.catalog import Catalog, StoredDocument
 from qsearch.store.format import FORMAT_VERSION
+from qsearch.store.opening import checked_settings, open_segments
 from qsearch.store.segment import Segment
 from qsearch.store.verify import VerifyReport, verify_index
 from qsearch.store.writer import IndexWriter
@@ -17,5 +18,7 @@ __all__ = [
     "Segment",
     "StoredDocument",
     "VerifyReport",
+    "checked_settings",
+    "open_segments",
     "verify_index",
 ]

@@ -8,8 +8,8 @@ being built its catalog runs in WAL mode under an exclusive lock.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from typing import Any
 
 import xxhash
 
-from qsearch.errors import IndexExists, IndexFormatError, IndexWriteError
+from qsearch.errors import IndexClosed, IndexExists, IndexFormatError, IndexWriteError
+from qsearch.locks import ProcessLock
 from qsearch.store.format import (
     APPLICATION_ID,
     CATALOG,
@@ -26,6 +27,7 @@ from qsearch.store.format import (
     READABLE_VERSIONS,
 )
 from qsearch.store.holding import closing, file_identity, opening, unfinished
+from qsearch.store.mapping import reading
 from qsearch.wording import words
 
 __all__ = ["Catalog", "ChunkEntry", "FileEntry", "SegmentEntry", "StoredDocument"]
@@ -166,15 +168,18 @@ class Catalog:
         connection: sqlite3.Connection,
         file: tuple[int, int] | None = None,
         *,
-        staging: bool = False,
+        held: tuple[int, int] | None = None,
     ) -> None:
         """Use ``open`` or ``create``."""
         self.path = path
-        self._staging = staging
         self.version = FORMAT_VERSION
         self._file = file
         self._connection = connection
-        self._lock = threading.RLock()
+        # SQLite has locks of its own: no thread may be in it while another forks.
+        self._lock = ProcessLock(fork_waits=True)
+        self._closed = False
+        self._process = os.getpid()
+        self._held = held
 
     @classmethod
     def open(cls, index: Path) -> Catalog:
@@ -188,10 +193,7 @@ class Catalog:
         if not path.is_file():
             raise IndexFormatError(_absent(index))
         file = file_identity(path)  # before it is opened: a replacement in between counts as one
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
-        )
-        catalog = cls(path, connection, file)
+        catalog = cls(path, _connected(path), file)
         try:
             catalog._check_version()
         except BaseException:
@@ -213,7 +215,7 @@ class Catalog:
         path = directory / CATALOG
         with opening(path):
             connection = _locked_connection(path)
-        catalog = cls(path, connection, file_identity(path), staging=True)
+        catalog = cls(path, connection, held=file_identity(path))
         try:
             catalog._check_version()
         except BaseException:
@@ -244,13 +246,23 @@ class Catalog:
         return file_identity(self.path) != self._file
 
     def close(self) -> None:
-        """Close the connection; further use is an error."""
-        with closing(self._file if self._staging else None):
-            self._connection.close()
+        """Close the connection; further use is an error. Waits for the read of another thread."""
+        with self._lock:
+            self._closed = True
+            if self._held is None:
+                self._connection.close()
+        if self._held is not None:  # not under two locks
+            with closing(self._held):
+                self._connection.close()
+            self._held = None
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if self._closed:
+                raise IndexClosed(f"{self.path.parent} was closed; open it again with Index.open")
+            if self._process != os.getpid():
+                self._leave_to_parent()
             try:
                 yield self._connection
             except sqlite3.DatabaseError as error:
@@ -261,6 +273,16 @@ class Catalog:
             f"{self.path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} "
             "builds the index again"
         )
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: take a connection of its own, as SQLite asks for.
+
+        Where another index has taken the place of this one, the parent's is used: nothing was being read
+        when it forked, and nothing is ever written.
+        """
+        self._process = os.getpid()
+        if self._file is not None and not self.was_replaced():
+            self._connection = _connected(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -319,10 +341,17 @@ class Catalog:
     def put_settings(self, settings: dict[str, Any]) -> None:
         """Store or replace ``settings`` (JSON values)."""
         with self.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO settings VALUES (?, ?)",
-                [(key, json.dumps(value, sort_keys=True)) for key, value in settings.items()],
-            )
+            self.store_settings(connection, settings)
+
+    def store_settings(
+        self, connection: sqlite3.Connection, settings: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The same inside of a transaction; returns them."""
+        connection.executemany(
+            "INSERT OR REPLACE INTO settings VALUES (?, ?)",
+            [(key, json.dumps(value, sort_keys=True)) for key, value in settings.items()],
+        )
+        return settings
 
     # Documents
 
@@ -531,6 +560,28 @@ def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise IndexFormatError(f"{path} holds damaged metadata ({error})") from error
     return decoded if isinstance(decoded, dict) else {"": decoded}
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, and trusts nothing that the schema could run.
+
+    Raises:
+        IndexFormatError: it cannot be opened.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
+        )
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA query_only = ON")
+    except sqlite3.DatabaseError as error:
+        with reading(path), open(path, "rb"):
+            pass  # the system may have a reason of its own, and then says it better
+        raise IndexFormatError(
+            f"{path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} builds "
+            "the index again"
+        ) from error
+    return connection
 
 
 def _require_sqlite() -> None:

@@ -24,12 +24,16 @@ __all__ = [
     "FORMAT_VERSION",
     "GRAPH",
     "HEADER_BYTES",
+    "MOST_DIMENSIONS",
+    "MOST_ROWS",
     "PASSAGES",
     "PENDING",
     "READABLE_VERSIONS",
     "ROTATED_ARRAYS",
     "ROTATION",
+    "ROTATION_ERRORS",
     "SEGMENTS",
+    "SEGMENT_FILES",
     "ArrayFile",
     "array_bytes",
     "array_shape",
@@ -54,6 +58,15 @@ PENDING = "pending"
 """Where the segment that is being filled is, among the others."""
 
 GRAPH = "graph.usearch"
+
+MOST_DIMENSIONS = 65_536
+"""Products of int8 codes are summed in 32 bits, which hold 133,144 of them at most."""
+
+MOST_ROWS = (1 << 32) - 1
+"""Rows of a segment are numbered in 32 bits."""
+
+ROTATION_ERRORS = "rotation_errors"
+"""Setting: for each segment what ``codes.rotation_error`` says of its rotation."""
 
 HEADER_BYTES = 128
 """Every array starts with a ``.npy`` header (version 1.0) of exactly this size."""
@@ -89,6 +102,10 @@ ROTATED_ARRAYS = (
 )
 """The arrays of the rotated codes: all or none. Segments from before there were any lack them, and
 are searched more slowly."""
+
+
+SEGMENT_FILES = frozenset({one.name for one in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES)} | {GRAPH})
+"""Every name that a file of a segment can have."""
 
 
 def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[int, ...]:

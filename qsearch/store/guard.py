@@ -9,12 +9,9 @@ from pathlib import Path
 from qsearch.errors import IndexExists
 from qsearch.store.format import (
     APPLICATION_ID,
-    ARRAYS,
     CATALOG,
-    GRAPH,
-    PASSAGES,
     PENDING,
-    ROTATED_ARRAYS,
+    SEGMENT_FILES,
     SEGMENTS,
     staging_path,
 )
@@ -27,8 +24,6 @@ _SQLITE = b"SQLite format 3\0"
 _SQLITE_HEADER = 100
 
 _BESIDE_CATALOG = {CATALOG, CATALOG + "-wal", CATALOG + "-shm", CATALOG + "-journal", SEGMENTS}
-_ARRAY_NAMES = {array.name for array in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES)} | {GRAPH}
-_IN_SEGMENT = _ARRAY_NAMES | {name + ".unfinished" for name in _ARRAY_NAMES}
 
 
 def check_target(target: Path, *, replace: bool) -> None:
@@ -56,7 +51,8 @@ def check_target(target: Path, *, replace: bool) -> None:
         raise IndexExists(
             f"{target} is a mount point and cannot be exchanged; use {target / 'index'}"
         )
-    if not target.is_dir() or (any(target.iterdir()) and not _is_index_or_ruin(target)):
+    found = _kind(target)
+    if found is None:
         inner = _index_inside(target)
         if inner is not None:
             raise IndexExists(
@@ -66,9 +62,9 @@ def check_target(target: Path, *, replace: bool) -> None:
         raise IndexExists(
             f"{target} exists and is not a qsearch index; choose {words().other_place}"
         )
-    if any(target.iterdir()) and not replace:
+    if found and not replace:
         raise IndexExists(
-            f"there is an index at {target} already; add {words().force} to replace it "
+            f"there is {found} at {target} already; add {words().force} to replace it "
             f"(it stays in use until the new one is complete), or choose {words().other_place}"
         )
 
@@ -116,29 +112,35 @@ def _is_segment(path: Path) -> bool:
     return bool(
         named
         and path.is_dir()
-        and all(one.name in _IN_SEGMENT and one.is_file() for one in path.iterdir())
+        and all(
+            one.name.removesuffix(".unfinished") in SEGMENT_FILES and one.is_file()
+            for one in path.iterdir()
+        )
     )
 
 
-def _is_index_or_ruin(directory: Path) -> bool:
-    """Whether it is an index, or has been one before it was damaged.
+def _kind(directory: Path) -> str | None:
+    """What a directory holds: an index or a damaged one; "": nothing at all; ``None``: what is not ours.
 
     Where the catalog is gone, or is no database any more, there must be arrays under the names that only
     an index gives them. A sound database of another application is not ours, whatever stands beside it.
     """
+    if directory.is_dir() and not any(directory.iterdir()):
+        return ""
     if not holds_only_an_index(directory):
-        return False
+        return None
     catalog = directory / CATALOG
-    header = b""
+    header: bytes | None = b""
     if catalog.exists():
-        found = file_header(catalog, _SQLITE_HEADER)
-        if found is None:
-            return True
-        header = found
-    if header.startswith(_SQLITE) and len(header) == _SQLITE_HEADER:
-        # SQLite keeps the application id at offset 68.
-        return header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+        header = file_header(catalog, _SQLITE_HEADER)
+        if header is None:
+            return "an index"
+        if header.startswith(_SQLITE) and len(header) == _SQLITE_HEADER:
+            # SQLite keeps the application id at offset 68.
+            ours = header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+            return "an index" if ours else None
     segments = directory / SEGMENTS
-    return segments.is_dir() and any(
-        file.name in _ARRAY_NAMES for segment in segments.iterdir() for file in segment.iterdir()
+    arrays = segments.is_dir() and any(
+        file.name in SEGMENT_FILES for segment in segments.iterdir() for file in segment.iterdir()
     )
+    return "a damaged index" if arrays else None

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qsearch.locks import ProcessLock
 from qsearch.store.format import CATALOG, staging_path
 from qsearch.wording import words
 
@@ -29,19 +29,12 @@ _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 """The bytes of a database that SQLite locks to read it, all of them to keep others from it
 (https://www.sqlite.org/src/file?name=src/os.h)."""
 
-_guard = threading.RLock()
+_guard = ProcessLock(fork_waits=True)  # SQLite is used under it
 _held: set[tuple[int, int]] = set()  # device and inode of each catalog that this process holds
 
 
-def _forget() -> None:
-    """A child holds nothing of what its parent holds, and no thread of it is in the guard."""
-    global _guard
-    _guard = threading.RLock()
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):  # a child holds nothing of what its parent holds
+    os.register_at_fork(after_in_child=_held.clear)
 
 
 @contextmanager
@@ -53,12 +46,11 @@ def opening(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def closing(file: tuple[int, int] | None) -> Iterator[None]:
+def closing(file: tuple[int, int]) -> Iterator[None]:
     """Close a catalog inside of this block; its device and inode do not count as held behind it."""
     with _guard:
         yield
-        if file is not None:
-            _held.discard(file)
+        _held.discard(file)
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
@@ -120,7 +112,7 @@ def unfinished(index: Path) -> str | None:
     if not catalog.is_file():
         return None
     if is_held(catalog):
-        return f"{index} is being built, for the first time; wait until its build is complete"
+        return f"{index} is being built at this moment; it can be searched when it is complete"
     return (
         f"{index} is half written: its build was interrupted; run the same {words().build} again to "
         "finish it"

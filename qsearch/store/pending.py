@@ -106,7 +106,7 @@ class PendingSegment:
 
     def close(
         self, first: int, rows: int, dimensions: int, advance: Callable[[int], None]
-    ) -> tuple[str, dict[str, FileEntry]]:
+    ) -> tuple[str, dict[str, FileEntry], float]:
         """Complete the segment, sync it and give it its name; from then on there is none pending.
 
         Args:
@@ -116,12 +116,12 @@ class PendingSegment:
             advance: told how many rows were just coded.
 
         Returns:
-            Its name, and its files.
+            Its name, its files, and the error of its rotation.
 
         Raises:
             OSError: the file system refuses.
         """
-        files = write_arrays(self.path, rows, dimensions, advance, passages=self._passages)
+        files, error = write_arrays(self.path, rows, dimensions, advance, passages=self._passages)
         listing = json.dumps([first, [(one.name, one.bytes, one.xxh3) for one in files.values()]])
         # Named by content: one name never means two different segments, not even for a reader
         # that opened the catalog of an index which is being replaced.
@@ -129,4 +129,4 @@ class PendingSegment:
         sync_directory(self.path)
         os.rename(self.path, self._segments / name)
         sync_directory(self._segments)
-        return name, files
+        return name, files, error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from qsearch.codes import (
     fit_rotation,
     fit_rotation_to,
     int8_codes,
+    least_rotation_error,
     pack_blocks,
     rotated_codes,
     rotation_error,
@@ -39,6 +40,7 @@ from qsearch.store.format import (
     npy_header,
     raw_bytes,
 )
+from qsearch.store.mapping import let_go, map_array, reading
 from qsearch.store.publish import sync_file
 from qsearch.wording import words
 
@@ -60,11 +62,36 @@ class RotatedArrays:
         rotation: (h, d) float32, the axes.
         blocks: (ceil(n / 16), ceil(h / 4), 16, 4) uint8, see ``codes.RotatedCodes``.
         bounds: (ceil(n / 16), 3, 16) float32, see there.
+        stored: the error of the rotation (see ``codes.rotation_error``), and the checksum of the file with
+            the rotation that has it; ``None`` where that was not stored.
     """
+
+    def error(self) -> float:
+        """An upper bound on how far the rotation is from an orthonormal one.
+
+        A product of two matrices gives it; a stored one is taken for the rotation that it was made of,
+        which takes a hundredth of the time to find out.
+
+        Raises:
+            IndexFormatError: the rotation is another one.
+        """
+        if self.stored is None:
+            return rotation_error(self.rotation)
+        error, checksum = self.stored
+        digest = xxhash.xxh3_128(npy_header("<f4", self.rotation.shape))
+        digest.update(raw_bytes(self.rotation))
+        h, d = self.rotation.shape
+        if digest.hexdigest() != checksum or not error >= least_rotation_error(h, d):
+            raise IndexFormatError(
+                f"a {ROTATION} is damaged: it is not what it was when its codes were made; "
+                f"{words().verify} tells more, {words().rebuild} builds the index again"
+            )
+        return error
 
     rotation: NDArray[np.float32]
     blocks: NDArray[np.uint8]
     bounds: NDArray[np.float32]
+    stored: tuple[float, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +112,7 @@ class Segment:
         passages: (n, 3) int64: number of the document in the segment, begin and end of the passage in
             its text; ``None`` where row r is document r.
         graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
+        graph_xxh3: the checksum that it should have.
     """
 
     id: str
@@ -99,6 +127,7 @@ class Segment:
     rotated: RotatedArrays | None
     passages: NDArray[np.int64] | None
     graph: NDArray[np.uint8] | None
+    graph_xxh3: str = ""
 
     @classmethod
     def open(
@@ -107,11 +136,20 @@ class Segment:
         entry: SegmentEntry,
         files: Mapping[str, FileEntry],
         dimensions: int,
+        *,
+        stored_error: float | None = None,
     ) -> Segment:
         """Check sizes and headers against the catalog, then map.
 
         A file that is shorter than its map kills the process that touches the missing part, so
         nothing is mapped before its size is known to be right.
+
+        Args:
+            directory: of the segment.
+            entry: what the catalog says of it.
+            files: what the catalog says of its files.
+            dimensions: d.
+            stored_error: of the rotation, as the catalog has it.
 
         Raises:
             IndexFormatError: a file is missing, of another size, or has another header.
@@ -132,18 +170,24 @@ class Segment:
             shape = array_shape(array.name, entry.rows, dimensions, kept)
             path = directory / array.name
             _check_size(path, files.get(array.name), array_bytes(array.dtype, shape))
-            with open(path, "rb") as file:
-                if file.read(HEADER_BYTES) != npy_header(array.dtype, shape):
-                    raise IndexFormatError(
-                        f"{path} is damaged: its header is not that of {array.dtype} {shape}; "
-                        f"{words().rebuild} builds the index again"
-                    )
-            mapped = np.memmap(path, array.dtype, mode="r", offset=HEADER_BYTES, shape=shape)
-            arrays[array.name.removesuffix(".npy")] = np.asarray(mapped)
+            with reading(path):
+                with open(path, "rb") as file:
+                    header = file.read(HEADER_BYTES)
+                mapped = map_array(path, array.dtype, shape, HEADER_BYTES)
+            if header != npy_header(array.dtype, shape):
+                raise IndexFormatError(
+                    f"{path} is damaged: its header is not that of {array.dtype} {shape}; "
+                    f"{words().rebuild} builds the index again"
+                )
+            arrays[array.name.removesuffix(".npy")] = mapped
         rotated = None
         if kept:
+            rotation = arrays.pop("rotation")
             rotated = RotatedArrays(
-                arrays.pop("rotation"), arrays.pop("rotated"), arrays.pop("bounds")
+                rotation,
+                arrays.pop("rotated"),
+                arrays.pop("bounds"),
+                None if stored_error is None else (stored_error, files[ROTATION].xxh3),
             )
         # The graph is mapped here and not when it is first used: by then another index may have
         # taken the place of this one.
@@ -151,7 +195,8 @@ class Segment:
         entry_of_graph = files.get(GRAPH)
         if entry_of_graph is not None:
             _check_size(directory / GRAPH, entry_of_graph, entry_of_graph.bytes)
-            graph = np.asarray(np.memmap(directory / GRAPH, np.uint8, mode="r"))
+            with reading(directory / GRAPH):
+                graph = map_array(directory / GRAPH, np.uint8, (entry_of_graph.bytes,), 0)
         return cls(
             id=entry.id,
             first_row=entry.first_row,
@@ -160,6 +205,7 @@ class Segment:
             rotated=rotated,
             passages=arrays.pop("passages", None),
             graph=graph,
+            graph_xxh3="" if entry_of_graph is None else entry_of_graph.xxh3,
             **arrays,
         )
 
@@ -176,7 +222,7 @@ class Segment:
         if rotated is not None:
             blocks = slice(first // ROTATED_BLOCK_ROWS, -(-last // ROTATED_BLOCK_ROWS))
             rotated = RotatedArrays(
-                rotated.rotation, rotated.blocks[blocks], rotated.bounds[blocks]
+                rotated.rotation, rotated.blocks[blocks], rotated.bounds[blocks], rotated.stored
             )
         return replace(
             self,
@@ -198,8 +244,6 @@ class Segment:
 
     def release(self) -> None:
         """Let go of the memory behind the maps; what is needed again is read from disk again."""
-        if not hasattr(mmap, "MADV_DONTNEED"):
-            return
         arrays: list[NDArray[Any]] = [
             self.vectors, self.int8, self.scale, self.residual, self.binary
         ]  # fmt: skip
@@ -208,24 +252,17 @@ class Segment:
         if self.passages is not None:
             arrays.append(self.passages)
         for array in arrays:
-            owner: Any = array
-            while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
-                owner = owner.base
-            mapped = getattr(owner, "_mmap", None)
-            if mapped is not None:
-                mapped.madvise(mmap.MADV_DONTNEED)
+            let_go(array)
 
 
 def _check_size(path: Path, entry: FileEntry | None, expected: int) -> None:
     if entry is None or entry.bytes != expected:
         raise IndexFormatError(f"the catalog's entry for {path} is missing or damaged")
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise IndexFormatError(
-            f"{path} cannot be read ({error.strerror}); restore it from a copy, or build the index "
-            f"again with {words().rebuild}"
-        ) from error
+    with reading(path):
+        status = path.stat()
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise IndexFormatError(f"{path} is no file; restore it from a copy")
     if size != expected:
         raise IndexFormatError(
             f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
@@ -255,7 +292,7 @@ def write_arrays(
     advance: Callable[[int], None],
     *,
     passages: bool = False,
-) -> dict[str, FileEntry]:
+) -> tuple[dict[str, FileEntry], float]:
     """Complete a segment whose ``vectors.npy`` holds all its rows behind a reserved header.
 
     Every file is synced when this returns; the directory is not.
@@ -268,7 +305,7 @@ def write_arrays(
         passages: whether there is also a ``passages.npy``, of the same kind.
 
     Returns:
-        Size and checksum of every array file.
+        Size and checksum of every array file, and the error of the rotation.
     """
     files: dict[str, BinaryIO] = {}
     plain = (*ARRAYS, PASSAGES) if passages else ARRAYS
@@ -320,10 +357,11 @@ def write_arrays(
     finally:
         for file in files.values():
             file.close()
-    return {
+    entries = {
         name: FileEntry(name, (directory / name).stat().st_size, sums[name].hexdigest())
         for name in files
     }
+    return entries, error
 
 
 _FIT_ROWS = 2048

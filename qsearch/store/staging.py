@@ -26,6 +26,7 @@ from qsearch.store.publish import make_directory, replaced_directories
 from qsearch.wording import words
 
 __all__ = [
+    "SettingsChanged",
     "Staging",
     "check_settings",
     "claim_staging",
@@ -197,15 +198,28 @@ def resuming(target: Path) -> Iterator[None]:
         ) from error
 
 
-_NOT_DECISIVE = {"records in a chunk", "characters in a chunk"}
+_NOT_DECISIVE = {"records in a chunk", "characters in a chunk", "characters encoded in a chunk"}
 """Settings of earlier versions, which did not resume a build that had cut its corpus otherwise."""
+
+
+class SettingsChanged(IndexExists):
+    """What an interrupted build has done was done with other settings.
+
+    Attributes:
+        earlier: these.
+    """
+
+    def __init__(self, message: str, earlier: dict[str, Any]) -> None:
+        """Keep ``earlier`` beside the message."""
+        super().__init__(message)
+        self.earlier = earlier
 
 
 def check_settings(target: Path, earlier: dict[str, Any], build: dict[str, Any]) -> None:
     """Refuse to go on with a build that had other settings.
 
     Raises:
-        IndexExists: it had; each is named, with both values.
+        SettingsChanged: it had; each is named, with both values.
     """
     differing = sorted(
         key
@@ -218,7 +232,8 @@ def check_settings(target: Path, earlier: dict[str, Any], build: dict[str, Any])
             f"is {json.dumps(build.get(key), sort_keys=True)}"
             for key in differing
         )
-        raise IndexExists(
+        raise SettingsChanged(
             f"an interrupted build of {target} had other settings ({changes}); run it again with "
-            f"those to finish it, or add {words().restart} to throw it away"
+            f"those to finish it, or add {words().restart} to throw it away",
+            earlier,
         )

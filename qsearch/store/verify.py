@@ -26,6 +26,7 @@ from qsearch.store.format import (
     kept_components,
     npy_header,
 )
+from qsearch.store.opening import checked_dimensions, checked_entries
 from qsearch.store.segment import SEAL_ROWS, derived_arrays, file_checksum, read_rows
 
 __all__ = ["VerifyReport", "verify_index"]
@@ -82,10 +83,9 @@ def verify_index(
                 checked.append(what)
                 if problem:
                     problems.append(f"{what}: {problem}")
-            dimensions = int(catalog.settings().get("dimensions", 0))
-            for entry in catalog.segments():
+            dimensions = checked_dimensions(catalog.settings(), catalog)
+            for entry, files in checked_entries(catalog):
                 directory = path / SEGMENTS / entry.id
-                files = catalog.files(entry.id)
                 kept = (
                     kept_components(files[ROTATION].bytes, dimensions) if ROTATION in files else 0
                 )

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from qsearch.documents import Document, RejectedRecord
 from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import ChunkEntry, FileEntry
-from qsearch.store.format import SEGMENTS
+from qsearch.store.format import ROTATION_ERRORS, SEGMENTS
 from qsearch.store.guard import check_target
+from qsearch.store.opening import open_segments
 from qsearch.store.pending import PendingSegment
 from qsearch.store.publish import replace_directory, sync_directory, sync_file
 from qsearch.store.segment import Segment, file_checksum
@@ -171,6 +172,7 @@ class IndexWriter:
         if reopened is not None:
             with self._catalog.transaction() as connection:
                 connection.execute("DELETE FROM settings WHERE key = ?", (_REOPENED,))
+            self._settings.pop(_REOPENED, None)
         self._seal_if_full()
 
     def _restore_pending(self) -> None:
@@ -220,9 +222,11 @@ class IndexWriter:
         beyond = [one for one in self._catalog.segments() if one.first_row + one.rows > rows]
         with self._catalog.transaction() as connection:
             if beyond:  # the first of them may have rows that stay: it is open again
-                connection.execute(
-                    "INSERT OR REPLACE INTO settings VALUES (?, ?)",
-                    (_REOPENED, json.dumps(beyond[0].id)),
+                gone = {one.id for one in beyond}
+                errors = self._settings.get(ROTATION_ERRORS, {})
+                errors = {name: error for name, error in errors.items() if name not in gone}
+                self._settings |= self._catalog.store_settings(
+                    connection, {_REOPENED: beyond[0].id, ROTATION_ERRORS: errors}
                 )
             for one in beyond:
                 connection.execute("DELETE FROM files WHERE segment = ?", (one.id,))
@@ -321,17 +325,9 @@ class IndexWriter:
         if self.rows > self.sealed()[0]:
             self._seal()
 
-    def open_segments(self, dimensions: int) -> list[Segment]:
+    def open_segments(self) -> list[Segment]:
         """Map every closed segment."""
-        return [
-            Segment.open(
-                self._staging / SEGMENTS / entry.id,
-                entry,
-                self._catalog.files(entry.id),
-                dimensions,
-            )
-            for entry in self._catalog.segments()
-        ]
+        return open_segments(self._staging, self._catalog)
 
     def has_file(self, segment: str, name: str) -> bool:
         """Whether a closed segment has the additional file ``name``."""
@@ -382,11 +378,13 @@ class IndexWriter:
         first, first_document = self.sealed()
         rows, documents = self.rows - first, self.documents - first_document
         with writing(self._staging / SEGMENTS):
-            segment, files = self._pending.close(
+            segment, files, rotation_error = self._pending.close(
                 first, rows, self._dimensions(), self.advance_sealing
             )
         digest = self._catalog.documents_digest(first_document, documents)
+        errors = {**self._settings.get(ROTATION_ERRORS, {}), segment: rotation_error}
         with self._catalog.transaction() as connection:
+            self._settings |= self._catalog.store_settings(connection, {ROTATION_ERRORS: errors})
             connection.execute(
                 "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
                 (segment, first, rows, first_document, documents, digest),

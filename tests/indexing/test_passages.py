@@ -41,7 +41,7 @@ from qsearch.encoding.tokens import heads, token_spans, uncut
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.retrieval import measure
 from qsearch.retrieval.documents import DocumentRows
-from qsearch.retrieval.tuning import FROM_PASSAGES
+from qsearch.retrieval.measuring import FROM_PASSAGES
 from qsearch.store.segment import Segment
 from tests.encoders import ARCHITECTURES, WORDS, HashedWords, make_tiny
 from tests.indexing.test_build import Interrupted, contents, interrupted_after
@@ -529,16 +529,16 @@ def test_rows_are_the_passages_in_order_of_documents(index: Index) -> None:
     split = PassageSplitter(HashedWords(), 20, 6).split(documents)
     assert index.rows == len(split.contents) > 500
     assert len(index) == 150
-    assert len(index._segments) > 2
-    rows = np.concatenate([segment.vectors for segment in index._segments])
+    assert len(index._open.segments) > 2
+    rows = np.concatenate([segment.vectors for segment in index._open.segments])
     expected = HashedWords().encode_documents(split.contents)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(rows, expected, atol=1e-6)
     passages = np.concatenate(
-        [one.passages + np.array([one.first_document, 0, 0]) for one in index._segments]
+        [one.passages + np.array([one.first_document, 0, 0]) for one in index._open.segments]
     )
     assert np.array_equal(passages, split.passages)
-    for segment in index._segments:  # no document is in two segments
+    for segment in index._open.segments:  # no document is in two segments
         assert segment.passages is not None
         assert segment.passages[0, 0] == 0
     assert verify_index(index.path, deep=True).ok
@@ -876,7 +876,7 @@ def test_a_passage_has_the_vector_that_its_text_has_alone(both: Any, tmp_path: P
     back = Index.build(records[::-1], tmp_path / "b", encoder=encoder, options=options)
 
     def rows(index: Index) -> dict[tuple[str, int], bytes]:
-        (segment,) = index._segments
+        (segment,) = index._open.segments
         assert segment.passages is not None
         ids = index.ids(segment.documents_of(np.arange(segment.rows)))
         return {

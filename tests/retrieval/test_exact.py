@@ -59,7 +59,8 @@ def segment_of(
         wide = rows.astype(np.float64)
         rotation = fit_rotation(wide.T @ wide, energy)
     int8 = int8_codes(rows)
-    rotated = rotated_codes(rows, rotation, rotation_error(rotation))
+    error = rotation_error(rotation)
+    rotated = rotated_codes(rows, rotation, error)
     return Segment(
         id="memory",
         first_row=first,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import qsearch.retrieval.tuning
 from qsearch import BuildOptions, EncoderError, Index, QueryError
 from qsearch.codes import unit_rows
 from qsearch.retrieval import CONFIDENCE, Tuning, measure
-from qsearch.retrieval.tuning import Curve, Point
+from qsearch.retrieval.confidence import LowerBounds
+from qsearch.retrieval.tuning import Check, Curve, Level, Point
 from tests.retrieval.test_exact import segments_of
 
 DIMENSIONS = 96
@@ -53,13 +54,13 @@ def test_recall_asked_for_is_recall_got(index: Index, recall: float) -> None:
 def test_the_curve_is_what_the_cascade_does(index: Index) -> None:
     """A point measured by ranks equals a search with so many candidates."""
     queries = world(200, 7)
-    segments = index._segments
+    segments = index._open.segments
     tuning = measure(segments, queries, "test", lambda count: None)
     assert tuning is not None
     curve = tuning.curves[0]
     truth = index.search_vectors(queries, curve.k).positions
     for point in curve.points[:: max(1, len(curve.points) // 4)]:
-        ranking = index._searcher._cascade.search(
+        ranking, _ = index._open.searcher._cascade.search(
             queries, curve.k, point.candidates, max(curve.k, min(curve.kept, point.candidates))
         )
         found = np.mean(
@@ -68,7 +69,11 @@ def test_the_curve_is_what_the_cascade_does(index: Index) -> None:
         assert found == pytest.approx(point.recall, abs=1e-6)
     recalls = [point.recall for point in curve.points]
     assert recalls == sorted(recalls)
-    assert all(point.low < point.recall for point in curve.points)
+    for point in curve.points:
+        lows = [level.low for level in point.levels]
+        assert lows == sorted(lows)
+        assert all(level.low < level.recall for level in point.levels)
+        assert point.levels[0].exact == 0
 
 
 def test_segments_are_measured_together() -> None:
@@ -126,13 +131,24 @@ def test_sample_queries_are_used_and_named(tmp_path: Path) -> None:
 
 
 def curve(*points: tuple[int, float, float, float], exact: float = 1.0, k: int = 10) -> Curve:
-    return Curve(k, 20, exact, tuple(Point(*point) for point in points))
+    """Points with a single level: candidates, recall, what is sure, milliseconds."""
+    return Curve(
+        k,
+        max(k, 10),
+        20,
+        exact,
+        tuple(
+            Point(candidates, recall, milliseconds, (Level(1.5, recall, low, 0.0),))
+            for candidates, recall, low, milliseconds in points
+        ),
+    )
 
 
 def test_a_plan_takes_the_fewest_candidates_that_are_sure() -> None:
     tuning = Tuning(
         "x",
         100,
+        50,
         1000,
         (curve((40, 0.9, 0.88, 0.1), (80, 0.97, 0.95, 0.2), (160, 0.99, 0.98, 0.4)),),
     )
@@ -146,14 +162,14 @@ def test_a_plan_takes_the_fewest_candidates_that_are_sure() -> None:
 
 
 def test_a_plan_is_exact_where_that_is_as_fast() -> None:
-    tuning = Tuning("x", 100, 1000, (curve((40, 0.9, 0.88, 0.3), exact=0.2),))
+    tuning = Tuning("x", 100, 50, 1000, (curve((40, 0.9, 0.88, 0.3), exact=0.2),))
     plan = tuning.plan(0.5, 10)
     assert plan.exact
     assert plan.reason == "an exact search is as fast here"
 
 
 def test_tuning_survives_json() -> None:
-    tuning = Tuning("x", 100, 1000, (curve((40, 0.9, 0.88, 0.1)),))
+    tuning = Tuning("x", 100, 50, 1000, (curve((40, 0.9, 0.88, 0.1)),))
     assert Tuning.from_json(tuning.to_json()) == tuning
 
 
@@ -181,8 +197,9 @@ def test_a_recall_that_is_granted_is_reached(name: str, k: int, sample: int) -> 
             chance = generator.beta(0.1, 4, size=count)
         return 1 - generator.binomial(k, chance, size=count) / k
 
+    bounds = LowerBounds()
     missed = [
-        recalls(100).mean() < qsearch.retrieval.tuning._low(recalls(sample), k) - 1e-9
+        recalls(100).mean() < bounds.lows(recalls(sample)[:, None], k, CONFIDENCE)[0] - 1e-9
         for _ in range(200)
     ]
     assert np.mean(missed) < (0.12 if (name, sample) == ("clumped", 50) else 0.08)
@@ -190,8 +207,8 @@ def test_a_recall_that_is_granted_is_reached(name: str, k: int, sample: int) -> 
 
 def test_between_two_depths_both_must_be_sure() -> None:
     deep = curve((40, 0.99, 0.98, 0.1), (80, 0.999, 0.99, 0.2))
-    shallow = Curve(1, 20, 1.0, (Point(40, 0.95, 0.9, 0.1), Point(80, 0.99, 0.98, 0.2)))
-    tuning = Tuning("x", 100, 1000, (shallow, deep))
+    shallow = curve((40, 0.95, 0.9, 0.1), (80, 0.99, 0.98, 0.2), k=1)
+    tuning = Tuning("x", 100, 50, 1000, (shallow, deep))
     assert tuning.plan(0.98, 10).candidates == 40
     assert tuning.plan(0.98, 5).candidates == 80
     assert tuning.plan(0.98, 1).candidates == 80
@@ -225,3 +242,43 @@ def test_many_sample_queries_are_chosen_evenly(tmp_path: Path) -> None:
         assert index.tuning is not None
         assert index.tuning.queries == 1500
         assert index.tuning.measured_on == "queries from q, evenly chosen of 4,500"
+
+
+def test_a_plan_weighs_candidates_against_exact_searches() -> None:
+    """Few candidates for which many queries must be answered exactly, or more for which few."""
+    levels = (Level(1.0, 0.9, 0.8, 0.0), Level(2.0, 0.95, 0.9, 0.1), Level(3.0, 0.99, 0.97, 0.5))
+    more = (Level(1.2, 0.99, 0.95, 0.0), Level(3.1, 1.0, 0.98, 0.1))
+    points = (Point(40, 0.9, 0.1, levels), Point(80, 0.99, 0.3, more))
+    tuning = Tuning("x", 100, 50, 1000, (Curve(10, 10, 20, 1.0, points),))
+    assert tuning.plan(0.9, 10).checks == (Check(10, 2.0),)
+    assert tuning.plan(0.9, 10).candidates == 40
+    plan = tuning.plan(0.96, 10)  # 0.1 + 0.5 against 0.3 + 0.1
+    assert (plan.candidates, plan.checks, plan.recall) == (80, (Check(10, 3.1),), 1.0)
+    assert tuning.plan(0.99, 10).exact
+
+
+def test_what_an_earlier_version_measured_is_not_relied_on(index: Index) -> None:
+    earlier = index.tuning.to_json()
+    del earlier["version"]
+    assert Tuning.from_json(earlier) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: values.pop("curves"),
+        lambda values: values.update(curves=7),
+        lambda values: values["curves"][0].pop("points"),
+        lambda values: values["curves"][0].update(k="10"),
+        lambda values: values["curves"][0]["points"][0].update(candidates=-1),
+        lambda values: values["curves"][0]["points"][0].update(milliseconds=float("nan")),
+        lambda values: values["curves"][0]["points"][0]["levels"].append([]),
+        lambda values: values.update(version="2"),
+        lambda values: values.update(queries=True),
+    ],
+)
+def test_a_damaged_tuning_is_an_error_of_its_own(index: Index, damage: Any) -> None:
+    values = json.loads(json.dumps(index.tuning.to_json()))
+    damage(values)
+    with pytest.raises(ValueError, match="Error: "):
+        Tuning.from_json(values)

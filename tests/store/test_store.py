@@ -70,7 +70,7 @@ def test_headers_have_one_size_and_numpy_reads_them(shape: tuple[int, ...], tmp_
         assert file.tell() == HEADER_BYTES
 
 
-@pytest.mark.parametrize("name", [*(array.name for array in ARRAYS), "graph.usearch"])
+@pytest.mark.parametrize("name", [array.name for array in ARRAYS])
 @pytest.mark.parametrize("keep", [0, 100, -1])
 def test_a_truncated_file_is_refused_before_it_is_mapped(index: Path, name: str, keep: int) -> None:
     path = segment_of(index) / name
@@ -80,7 +80,7 @@ def test_a_truncated_file_is_refused_before_it_is_mapped(index: Path, name: str,
     assert any(name in problem for problem in verify_index(index).problems)
 
 
-@pytest.mark.parametrize("name", [*(array.name for array in ARRAYS), "graph.usearch"])
+@pytest.mark.parametrize("name", [array.name for array in ARRAYS])
 def test_a_missing_file_is_refused(index: Path, name: str) -> None:
     (segment_of(index) / name).unlink()
     with pytest.raises(IndexFormatError, match=f"{name} cannot be read"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +18,7 @@ from qsearch.encoding.onnx.cache import GRAPH, TOKENIZER, ExportedModel, library
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
+from qsearch.locks import ProcessLock
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -119,7 +119,7 @@ class OnnxEncoder:
         self._tokenizer.no_truncation()
         if told.max_length:
             self._tokenizer.enable_truncation(told.max_length)
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._pool: ThreadPoolExecutor | None = None
         self._pool_for = (0, 0)
 

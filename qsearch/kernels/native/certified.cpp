@@ -98,9 +98,14 @@ class Highest {
  public:
   explicit Highest(std::size_t k) : k_(k) {}
 
-  void clear() { values_.clear(); }
+  void clear() {
+    values_.clear();
+    pushed_ = next_ = 0;
+    found_ = kNone;
+  }
 
   void push(float value) {
+    ++pushed_;
     if (values_.size() < k_) {
       values_.push_back(value);
       std::push_heap(values_.begin(), values_.end(), std::greater<float>());
@@ -111,19 +116,30 @@ class Highest {
     }
   }
 
-  // The rank-th highest, from 1; none if there are fewer.
-  float at(std::size_t rank, std::vector<float>& scratch) const {
+  // The k-th highest; none if there are fewer.
+  float lowest() const { return values_.size() < k_ ? kNone : values_.front(); }
+
+  // The rank-th highest, from 1; none if there are fewer. To find it takes time in proportion to k, so it
+  // is looked for again only when enough has come in to change it: what it was before is not above it.
+  float at(std::size_t rank, std::vector<float>& scratch) {
     if (values_.size() < rank) return kNone;
     if (rank == k_) return values_.front();
+    if (pushed_ < next_) return found_;
+    pushed_ = 0;
+    next_ = 1 + values_.size() / 256;
     scratch = values_;
     const auto place = scratch.begin() + static_cast<std::ptrdiff_t>(rank - 1);
     std::nth_element(scratch.begin(), place, scratch.end(), std::greater<float>());
-    return *place;
+    found_ = *place;
+    return found_;
   }
 
  private:
   std::size_t k_;
   std::vector<float> values_;
+  std::size_t pushed_ = 0;  // numbers since `found_` was found
+  std::size_t next_ = 0;    // at so many it is looked for again
+  float found_ = kNone;
 };
 
 float raise(std::atomic<float>& shared, float value) {
@@ -134,6 +150,7 @@ float raise(std::atomic<float>& shared, float value) {
 }
 
 constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
+constexpr std::size_t kPageBytes = 4096;    // what a file system leaves as zeros comes in pages
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
 constexpr std::size_t kMostWaiting = 8192;  // rows of a query that wait to be scored
 
@@ -168,17 +185,40 @@ struct State {
   float used = kNone;              // the highest score by which a row was left out
 };
 
+// The order in which the chunks of a segment are gone through: each far from those before it, so that
+// what has been seen at any time is a sample of all rows, however they are ordered.
+class Spread {
+ public:
+  explicit Spread(std::size_t chunks) : chunks_(chunks), step_(1) {
+    if (chunks < 4) return;
+    step_ = static_cast<std::size_t>(0.6180339887 * static_cast<double>(chunks));
+    while (divisor(step_, chunks) != 1) ++step_;
+  }
+
+  std::size_t chunk(std::size_t turn) const { return turn * step_ % chunks_; }
+
+ private:
+  static std::size_t divisor(std::size_t a, std::size_t b) {
+    while (b) std::swap(a %= b, b);
+    return a;
+  }
+
+  std::size_t chunks_, step_;
+};
+
 // One thread's part of a search: some blocks for some queries, at most kPassQueries.
 class Worker {
  public:
-  Worker(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
-         std::size_t last, std::size_t k, bool guess)
+  // `which` are the numbers of the queries.
+  Worker(const Path& path, const Rows& rows, const Queries& queries,
+         const std::vector<std::size_t>& which, std::size_t k, bool guess, Watch* watch)
       : path_(path),
         rows_(rows),
         queries_(queries),
-        first_(first),
-        count_(last - first),
+        which_(which),
+        count_(which.size()),
         k_(k),
+        watch_(watch),
         likely_width_(kDeviations / std::sqrt(static_cast<double>(rows.d))),
         guess_(guess),
         groups_(rows.head / kGroup),
@@ -195,65 +235,74 @@ class Worker {
       const std::size_t n = std::min(kTileQueries, count_ - tile);
       for (std::size_t g = 0; g < groups_; ++g)
         for (std::size_t q = 0; q < n; ++q)
-          std::memcpy(place++, queries.head_codes + (first + tile + q) * rows.head + g * kGroup,
+          std::memcpy(place++, queries.head_codes + which[tile + q] * rows.head + g * kGroup,
                       kGroup);
     }
     for (std::size_t q = 0; q < count_; ++q) {
-      std::memcpy(&head_intervals_[q], queries.head_intervals + 4 * (first + q), sizeof(Interval));
-      std::memcpy(&intervals_[q], queries.intervals + 4 * (first + q), sizeof(Interval));
+      const std::size_t number = which[q];
+      std::memcpy(&head_intervals_[q], queries.head_intervals + 4 * number, sizeof(Interval));
+      std::memcpy(&intervals_[q], queries.intervals + 4 * number, sizeof(Interval));
       std::int32_t sum = 0;
-      for (std::size_t i = 0; i < rows.head; ++i) sum += queries.head_codes[(first + q) * rows.head + i];
+      for (std::size_t i = 0; i < rows.head; ++i) sum += queries.head_codes[number * rows.head + i];
       scans_[q] = scan_query(head_intervals_[q], sum);
-      for (std::size_t i = 0; i < rows.d; ++i) code_sums_[q] += queries.codes[(first + q) * rows.d + i];
+      for (std::size_t i = 0; i < rows.d; ++i) code_sums_[q] += queries.codes[number * rows.d + i];
       double own;
-      const float* vector = queries.vectors + (first + q) * rows.d;
+      const float* vector = queries.vectors + number * rows.d;
       path.lane_dots(vector, vector, rows.d, &own, &squares_[q]);
     }
   }
 
-  // Brings `states` (one for each query) up to date with blocks [begin, end). `seen` is the number of
-  // rows that are in the heaps already.
+  // Brings `states` (one for each query of `which`) up to date with blocks [begin, end). `seen` is the
+  // number of rows that are in the heaps already. `shared` and `counts` are of all queries.
   void run(std::size_t begin, std::size_t end, std::size_t seen, State* states,
            std::atomic<float>* shared, Counts* counts) {
     Clock::duration scanning{}, refining{};
-    // The first chunks are small: until k documents are scored nothing can be left out.
+    const std::size_t there = static_cast<std::size_t>(rows_.first_row) + rows_.n;
+    const Spread spread((end - begin + kChunkBlocks - 1) / kChunkBlocks);
+    std::size_t done = 0;
+    // The first pieces are small: until k documents are scored nothing can be left out.
     std::size_t length = kTileBlocks;
-    for (std::size_t block = begin; block < end;) {
-      const std::size_t stop = std::min(end, block + length);
-      const std::size_t there = static_cast<std::size_t>(rows_.first_row) + rows_.n;
-      const double share = static_cast<double>(seen + (block - begin) * kBlockRows) /
-                           static_cast<double>(std::max<std::size_t>(1, there));
-      const std::size_t rank = guess_ ? safe_rank(k_, share) : k_;
-      for (std::size_t q = 0; q < count_; ++q) {
-        State& state = states[q];
-        float needed = std::max(state.used, std::max(state.floor, state.likely.at(k_, scratch_)));
-        if (rank < k_) needed = std::max(needed, state.likely.at(rank, scratch_));
-        if (shared) needed = raise(shared[q], needed);
-        state.used = needed;
-        scans_[q].threshold = scan_threshold(needed, head_intervals_[q]);
-        found_[q] = 0;
+    for (std::size_t turn = 0; done < end - begin; ++turn) {
+      std::size_t block = begin + spread.chunk(turn) * kChunkBlocks;
+      for (const std::size_t chunk_end = std::min(end, block + kChunkBlocks); block < chunk_end;) {
+        if (stop(watch_)) return;
+        const std::size_t piece_end = std::min(chunk_end, block + length);
+        const double share = static_cast<double>(seen + done * kBlockRows) /
+                             static_cast<double>(std::max<std::size_t>(1, there));
+        const std::size_t rank = guess_ ? safe_rank(k_, share) : k_;
+        for (std::size_t q = 0; q < count_; ++q) {
+          State& state = states[q];
+          float needed = std::max(state.used, std::max(state.floor, state.likely.lowest()));
+          if (rank < k_) needed = std::max(needed, state.likely.at(rank, scratch_));
+          if (shared) needed = raise(shared[which_[q]], needed);
+          state.used = needed;
+          scans_[q].threshold = scan_threshold(needed, head_intervals_[q]);
+          found_[q] = 0;
+        }
+        const auto started = Clock::now();
+        for (std::size_t four = block; four < piece_end; four += kTileBlocks)
+          scan(four, std::min(kTileBlocks, piece_end - four), end);
+        const auto scanned = Clock::now();
+        for (std::size_t q = 0; q < count_; ++q) {
+          refine(q, states[q], counts[which_[q]]);
+          if (shared) raise(shared[which_[q]], states[q].used);
+        }
+        scanning += scanned - started;
+        refining += Clock::now() - scanned;
+        done += piece_end - block;
+        block = piece_end;
+        length = std::min(kChunkBlocks, length * 2);
       }
-      const auto started = Clock::now();
-      for (std::size_t four = block; four < stop; four += kTileBlocks)
-        scan(four, std::min(kTileBlocks, stop - four), end);
-      const auto scanned = Clock::now();
-      for (std::size_t q = 0; q < count_; ++q) {
-        refine(q, states[q], counts[q]);
-        if (shared) raise(shared[q], states[q].used);
-      }
-      scanning += scanned - started;
-      refining += Clock::now() - scanned;
-      block = stop;
-      length = std::min(kChunkBlocks, length * 2);
     }
     const auto refined = Clock::now();
     for (std::size_t q = 0; q < count_; ++q) {
-      if (shared) states[q].used = raise(shared[q], states[q].used);
-      score(q, states[q], counts[q]);
+      if (stop(watch_)) return;
+      if (shared) states[q].used = raise(shared[which_[q]], states[q].used);
+      score(q, states[q], counts[which_[q]]);
     }
     const auto scoring = Clock::now() - refined;
     for (std::size_t q = 0; q < count_; ++q)
-      counts[q].add({0, 0, shared_out(scanning), shared_out(refining), shared_out(scoring)});
+      counts[which_[q]].add({0, 0, shared_out(scanning), shared_out(refining), shared_out(scoring)});
   }
 
   bool finite() const { return finite_; }
@@ -275,6 +324,7 @@ class Worker {
     const std::uint8_t* next = blocks + count * block_bytes;
     const std::size_t lines =
         std::min(end - block - count, kTileBlocks) * block_bytes / 64;
+    std::uint64_t impossible = 0;
     const std::size_t tiles = (count_ + kTileQueries - 1) / kTileQueries;
     const std::size_t lines_per_tile = tiles > 1 ? lines / tiles + 1 : 0;  // else it is a stream
     std::size_t line = 0;
@@ -285,8 +335,9 @@ class Worker {
       std::uint64_t masks[kTileQueries];
       path_.scan(blocks, rows_.bounds + block * 3 * kBlockRows, count, groups_,
                  packed_.data() + first * groups_, scans_.data() + first, n, masks);
+      if (!first) impossible = impossible_rows(block, count);  // in the first cache by now
       for (std::size_t q = 0; q < n; ++q) {
-        for (std::uint64_t mask = masks[q]; mask; mask &= mask - 1) {
+        for (std::uint64_t mask = masks[q] | impossible; mask; mask &= mask - 1) {
           const std::size_t row =
               block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(mask));
           if (row < rows_.n) {
@@ -298,11 +349,52 @@ class Worker {
     }
   }
 
+  // Rows of some blocks whose codes or bounds are what a file of zeros holds. Residual and rest of a row
+  // are above 0, because their rounding is part of them, its scale is but for rows without any of the kept
+  // components, and codes are stored as 1 to 255. They pass. Zeros come in pages, so the first and the
+  // last codes of a block, and those a page apart, tell.
+  std::uint64_t impossible_rows(std::size_t block, std::size_t count) const {
+    const std::size_t block_bytes = kBlockRows * rows_.head;
+    std::uint64_t found = 0;
+    for (std::size_t b = 0; b < count; ++b) {
+      const float* bounds = rows_.bounds + (block + b) * 3 * kBlockRows;
+      const std::uint8_t* codes = rows_.rotated + (block + b) * block_bytes;
+      std::uint64_t zeros = zero_bytes(codes + block_bytes - kBlockRows * kGroup);
+      for (std::size_t i = 0; i < block_bytes; i += kPageBytes) zeros |= zero_bytes(codes + i);
+      if (zeros) {
+        found |= std::uint64_t{0xffff} << (b * kBlockRows);
+        continue;
+      }
+      std::uint32_t least = std::numeric_limits<std::uint32_t>::max();
+      for (std::size_t i = 0; i < 3 * kBlockRows; ++i) {
+        std::uint32_t bits;
+        std::memcpy(&bits, bounds + i, sizeof bits);
+        least = std::min(least, bits);
+      }
+      if (least) continue;
+      for (std::size_t i = 0; i < 3 * kBlockRows; ++i)
+        found |= static_cast<std::uint64_t>(bounds[i] == 0.0f) << (b * kBlockRows + i % kBlockRows);
+    }
+    return found;
+  }
+
+  // Not 0 if a group of codes of sixteen rows holds a zero (Mycroft: eight bytes at a time).
+  static std::uint64_t zero_bytes(const std::uint8_t* group) {
+    constexpr std::uint64_t kOnes = 0x0101010101010101u;
+    std::uint64_t found = 0;
+    for (std::size_t i = 0; i < kBlockRows * kGroup; i += 8) {
+      std::uint64_t bytes;
+      std::memcpy(&bytes, group + i, sizeof bytes);
+      found |= (bytes - kOnes) & ~bytes;
+    }
+    return found & (kOnes << 7);
+  }
+
   // The survivors of a chunk by their int8 codes.
   void refine(std::size_t q, State& state, Counts& counts) {
     const std::size_t n = found_[q], d = rows_.d;
     const std::uint32_t* survivors = survivors_.get() + q * kRoom;
-    const std::int8_t* codes = queries_.codes + (first_ + q) * d;
+    const std::int8_t* codes = queries_.codes + which_[q] * d;
     const Interval& interval = intervals_[q];
     counts.reached += static_cast<std::int64_t>(n);
     const double share_of_width = guess_ ? std::min(1.0, likely_width_) : 1.0;
@@ -311,15 +403,21 @@ class Worker {
       const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
       const Estimate found = estimate(interval, rows_.scale[row], rows_.residual[row], dot);
       const float bound = upper_bound(found);
-      const bool sound = can_be_upper(bound);
+      // No row has the scale 0, nor codes that are all 0: a file of zeros has.
+      const bool sound = can_be_upper(bound) && rows_.scale[row] > 0.0f &&
+                         (dot != 0.0 || any(rows_.int8 + row * d, d));
       if (sound && out(bound, state.used)) continue;
       // A damaged row passes all bounds: its floats decide.
       state.waiting.push_back({survivors[i], sound ? bound : kAll});
       const float least = lower_bound(found, share_of_width);
-      if (can_be_lower(least)) state.likely.push(least);
+      if (sound && can_be_lower(least)) state.likely.push(least);
     }
-    state.used = std::max(state.used, state.likely.at(k_, scratch_));
+    state.used = std::max(state.used, state.likely.lowest());
     if (state.waiting.size() > kMostWaiting) score(q, state, counts);
+  }
+
+  static bool any(const std::int8_t* codes, std::size_t d) {
+    return std::any_of(codes, codes + d, [](std::int8_t one) { return one != 0; });
   }
 
   // Score what waits, the most promising first, until the rest cannot come in.
@@ -332,7 +430,7 @@ class Worker {
     };
     std::sort(waiting.begin(), waiting.end(), higher);
     const std::size_t d = rows_.d, n = waiting.size();
-    const float* query = queries_.vectors + (first_ + q) * d;
+    const float* query = queries_.vectors + which_[q] * d;
     for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch_floats(waiting[i].row);
     for (std::size_t i = 0; i < n; ++i) {
       if (out(waiting[i].bound, std::max(state.floor, state.heap.threshold()))) break;
@@ -371,9 +469,10 @@ class Worker {
   const Path& path_;
   const Rows& rows_;
   const Queries& queries_;
-  std::size_t first_;
+  std::vector<std::size_t> which_;
   std::size_t count_;
   std::size_t k_;
+  Watch* watch_;
   double likely_width_;  // the part of a bound that the error of an int8 score stays below, likely
   bool guess_;
   std::size_t groups_;
@@ -396,10 +495,16 @@ bool proven(float used, const Heap& heap, std::size_t k, std::size_t documents) 
   return used <= heap.threshold() && heap.size() == std::min(k, documents);
 }
 
+std::vector<std::size_t> numbers(std::size_t first, std::size_t last) {
+  std::vector<std::size_t> all(last - first);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = first + i;
+  return all;
+}
+
 // All rows for the queries [first, last) in this thread. The heaps hold `filled` documents each.
 bool search_queries(const Path& path, const Rows& rows, const Queries& queries, std::size_t first,
                     std::size_t last, std::size_t k, std::size_t filled, float* scores,
-                    std::int64_t* positions, Counts* counts) {
+                    std::int64_t* positions, Counts* counts, Watch* watch) {
   const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
   // What was there before is kept, for queries whose guess proves wrong.
   const std::vector<float> old_scores(scores + first * k, scores + last * k);
@@ -410,9 +515,12 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
     states.back().restart(filled, kNone);
   }
   const std::size_t seen = static_cast<std::size_t>(rows.first_row);
-  Worker worker(path, rows, queries, first, last, k, true);
-  worker.run(0, blocks, seen, states.data(), nullptr, counts + first);
+  Worker worker(path, rows, queries, numbers(first, last), k, true, watch);
+  worker.run(0, blocks, seen, states.data(), nullptr, counts);
+  if (watch && watch->stopped()) return true;
   bool finite = worker.finite();
+  std::vector<std::size_t> wrong;
+  std::vector<State> again;
   for (std::size_t q = first; q < last; ++q) {
     State& state = states[q - first];
     if (state.used > state.heap.threshold()) {
@@ -421,10 +529,18 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
       std::copy_n(old_scores.data() + (q - first) * k, k, scores + q * k);
       std::copy_n(old_positions.data() + (q - first) * k, k, positions + q * k);
       state.restart(filled, floor);
-      Worker again(path, rows, queries, q, q + 1, k, false);
-      again.run(0, blocks, seen, &state, nullptr, counts + q);
-      finite = finite && again.finite();
+      wrong.push_back(q);
+      again.push_back(state);
     }
+  }
+  if (!wrong.empty()) {
+    Worker sure(path, rows, queries, wrong, k, false, watch);
+    sure.run(0, blocks, seen, again.data(), nullptr, counts);
+    if (watch && watch->stopped()) return true;
+    finite = finite && sure.finite();
+    for (std::size_t i = 0; i < wrong.size(); ++i) states[wrong[i] - first] = again[i];
+  }
+  for (State& state : states) {
     finite = finite && proven(state.used, state.heap, k, filled + rows.n);
     state.heap.sort();
   }
@@ -434,7 +550,7 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
 // Few queries: each thread takes some of the rows, and they tell each other what the best k reach.
 bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                  std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
-                 std::size_t threads) {
+                 std::size_t threads, Watch* watch) {
   const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, blocks));
   const std::size_t n_queries = queries.count, places = n_queries * k;
@@ -455,18 +571,27 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
     floors[q] = heap.threshold();
   }
   std::atomic<bool> finite{true};
-  const auto search = [&](bool guess, std::size_t first, std::size_t last) {
-    in_parallel(parts, [&](std::size_t part) {
-      State* mine = states.data() + part * n_queries;
-      for (std::size_t q = first; q < last; ++q) mine[q].restart(0, floors[q]);
-      Worker worker(path, rows, queries, first, last, k, guess);
-      worker.run(share(blocks, parts, part), share(blocks, parts, part + 1), 0, mine + first,
-                 shared.get() + first, part_counts.data() + part * n_queries + first);
-      if (!worker.finite()) finite = false;
-    });
+  const auto search = [&](bool guess, const std::vector<std::size_t>& which) {
+    in_parallel(
+        parts,
+        [&](std::size_t part) {
+          std::vector<State> mine;
+          for (const std::size_t q : which) {
+            mine.push_back(states[part * n_queries + q]);
+            mine.back().restart(0, floors[q]);
+          }
+          Worker worker(path, rows, queries, which, k, guess, watch);
+          worker.run(share(blocks, parts, part), share(blocks, parts, part + 1), 0, mine.data(),
+                     shared.get(), part_counts.data() + part * n_queries);
+          for (std::size_t i = 0; i < which.size(); ++i)
+            states[part * n_queries + which[i]] = mine[i];
+          if (!worker.finite()) finite = false;
+        },
+        watch);
   };
   for (std::size_t q = 0; q < n_queries; ++q) shared[q] = floors[q];
-  search(true, 0, n_queries);
+  search(true, numbers(0, n_queries));
+  if (watch && watch->stopped()) return true;
   std::vector<float> merged_scores(k);
   std::vector<std::int64_t> merged_positions(k);
   const auto merge = [&](std::size_t q) {
@@ -481,14 +606,19 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
     }
     return heap;
   };
+  std::vector<std::size_t> wrong;
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    const float reached = merge(q).threshold();
+    if (shared[q] > reached) {  // a guess was too high
+      floors[q] = reached;
+      shared[q] = reached;
+      wrong.push_back(q);
+    }
+  }
+  if (!wrong.empty()) search(false, wrong);
+  if (watch && watch->stopped()) return true;
   for (std::size_t q = 0; q < n_queries; ++q) {
     Heap heap = merge(q);
-    if (shared[q] > heap.threshold()) {  // a guess was too high
-      floors[q] = heap.threshold();
-      shared[q] = floors[q];
-      search(false, q, q + 1);
-      heap = merge(q);
-    }
     if (!proven(shared[q], heap, k, filled + rows.n)) finite = false;
     heap.sort();
     std::copy_n(merged_scores.data(), k, scores + q * k);
@@ -502,21 +632,22 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
 
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                      std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
-                     std::size_t threads) {
+                     std::size_t threads, Watch* watch) {
   if (threads > 1 && queries.count < 2 * threads)
-    return search_rows(path, rows, queries, k, filled, scores, positions, counts, threads);
+    return search_rows(path, rows, queries, k, filled, scores, positions, counts, threads, watch);
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, queries.count));
   std::atomic<bool> finite{true};
   in_parallel(parts, [&](std::size_t part) {
     const std::size_t last = share(queries.count, parts, part + 1);
-    for (std::size_t first = share(queries.count, parts, part); first < last;) {
+    for (std::size_t first = share(queries.count, parts, part); first < last && !stop(watch);) {
       const std::size_t passes = (last - first + kPassQueries - 1) / kPassQueries;
-      const std::size_t stop = first + (last - first + passes - 1) / passes;
-      if (!search_queries(path, rows, queries, first, stop, k, filled, scores, positions, counts))
+      const std::size_t until = first + (last - first + passes - 1) / passes;
+      if (!search_queries(path, rows, queries, first, until, k, filled, scores, positions, counts,
+                          watch))
         finite = false;
-      first = stop;
+      first = until;
     }
-  });
+  }, watch);
   return finite;
 }
 

@@ -10,13 +10,14 @@
 namespace qsearch {
 namespace {
 
-constexpr std::size_t kAhead = 6;  // rows that are fetched before they are needed
+constexpr std::size_t kAhead = 6;    // rows that are fetched before they are needed
+constexpr std::size_t kLook = 4096;  // rows between two looks at whether this is still wanted
 
 }  // namespace
 
 void int8_gather(const Path& path, const std::int8_t* codes, const float* scale, std::size_t d,
                  const std::int8_t* queries, std::size_t n_queries, const std::int64_t* indices,
-                 std::size_t width, float* result, std::size_t threads) {
+                 std::size_t width, float* result, std::size_t threads, Watch* watch) {
   const std::size_t total = n_queries * width;
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, total / 1024));
   in_parallel(parts, [&](std::size_t part) {
@@ -24,6 +25,7 @@ void int8_gather(const Path& path, const std::int8_t* codes, const float* scale,
     std::size_t of = n_queries;
     std::int32_t sum = 0;
     for (std::size_t i = share(total, parts, part); i < end; ++i) {
+      if (i % kLook == 0 && stop(watch)) return;
       if (i + kAhead < end && indices[i + kAhead] >= 0) {
         const std::size_t next = static_cast<std::size_t>(indices[i + kAhead]);
         for (std::size_t j = 0; j < d; j += 64) __builtin_prefetch(codes + next * d + j);
@@ -43,7 +45,7 @@ void int8_gather(const Path& path, const std::int8_t* codes, const float* scale,
       const std::int32_t dot = path.int8_dot(codes + row * d, queries + q * d, d, sum);
       result[i] = scale[row] * static_cast<float>(dot);
     }
-  });
+  }, watch);
 }
 
 void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded,
@@ -85,7 +87,7 @@ void project(const Path& path, const float* rows, std::size_t n, std::size_t d, 
 
 void cosine_gather(const Path& path, const float* rows, std::size_t d, const float* queries,
                    std::size_t n_queries, const std::int64_t* indices, std::size_t width,
-                   float* result, std::size_t threads) {
+                   float* result, std::size_t threads, Watch* watch) {
   const std::size_t total = n_queries * width;
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, total / 1024));
   in_parallel(parts, [&](std::size_t part) {
@@ -93,6 +95,7 @@ void cosine_gather(const Path& path, const float* rows, std::size_t d, const flo
     std::size_t of = n_queries;
     double own = 0.0, squared = 0.0;
     for (std::size_t i = share(total, parts, part); i < end; ++i) {
+      if (i % kLook == 0 && stop(watch)) return;
       if (i + 2 < end && indices[i + 2] >= 0) {
         const float* next = rows + static_cast<std::size_t>(indices[i + 2]) * d;
         for (std::size_t j = 0; j < d; j += 16) __builtin_prefetch(next + j);
@@ -111,7 +114,7 @@ void cosine_gather(const Path& path, const float* rows, std::size_t d, const flo
                      &square);
       result[i] = static_cast<float>(product / std::sqrt(square * squared));
     }
-  });
+  }, watch);
 }
 
 }  // namespace qsearch

@@ -106,10 +106,11 @@ constexpr std::size_t kHammingChunk = 512;  // blocks: 4,096 rows stay in the se
 // Blocks [begin, end) of n_blocks in all.
 void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, std::size_t words,
                   const std::uint64_t* queries, std::size_t n_queries, std::size_t count,
-                  std::size_t begin, std::size_t end, bool guess, Nearest* nearest) {
+                  std::size_t begin, std::size_t end, bool guess, Nearest* nearest, Watch* watch) {
   const double n_blocks = static_cast<double>((n + kHammingRows - 1) / kHammingRows);
   std::size_t length = kHammingBlocks;
   for (std::size_t chunk = begin; chunk < end;) {
+    if (stop(watch)) return;
     const std::size_t chunk_end = std::min(end, chunk + length);
     if (guess && chunk > begin) {
       const std::size_t rank = safe_rank(count, static_cast<double>(chunk - begin) / n_blocks);
@@ -147,7 +148,7 @@ void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, 
 
 void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
                      std::size_t words, const std::uint64_t* queries, std::size_t n_queries,
-                     std::size_t count, std::int64_t* result, std::size_t threads) {
+                     std::size_t count, std::int64_t* result, std::size_t threads, Watch* watch) {
   const std::size_t n_blocks = (n + kHammingRows - 1) / kHammingRows;
   const std::size_t bits = words * 64;
   if (threads <= 1 || n_queries >= 2 * threads) {
@@ -157,19 +158,21 @@ void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t 
       const std::size_t last = share(n_queries, parts, part + 1);
       std::vector<Nearest> nearest(last - first, Nearest(count, bits));
       hamming_scan(path, blocks, n, words, queries + first * words, last - first, count, 0,
-                   n_blocks, true, nearest.data());
+                   n_blocks, true, nearest.data(), watch);
+      if (watch && watch->stopped()) return;
       std::vector<Near> found(2 * count + 64);
       for (std::size_t q = first; q < last; ++q) {
         Nearest& mine = nearest[q - first];
         if (!mine.certain()) {
           mine.clear();
           hamming_scan(path, blocks, n, words, queries + q * words, 1, count, 0, n_blocks, false,
-                       &mine);
+                       &mine, watch);
+          if (watch && watch->stopped()) return;
         }
         mine.finish(found.data());
         for (std::size_t i = 0; i < count; ++i) result[q * count + i] = found[i].row;
       }
-    });
+    }, watch);
     return;
   }
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_blocks));
@@ -178,13 +181,15 @@ void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t 
     // No guesses here: of its part of the rows each thread keeps as many as are wanted of all.
     std::vector<Nearest> nearest(n_queries, Nearest(count, bits));
     hamming_scan(path, blocks, n, words, queries, n_queries, count, share(n_blocks, parts, part),
-                 share(n_blocks, parts, part + 1), false, nearest.data());
+                 share(n_blocks, parts, part + 1), false, nearest.data(), watch);
+    if (watch && watch->stopped()) return;
     for (std::size_t q = 0; q < n_queries; ++q) {
       auto& mine = found[part * n_queries + q];
       mine.resize(2 * count + 64);
       mine.resize(nearest[q].finish(mine.data()));
     }
-  });
+  }, watch);
+  if (watch && watch->stopped()) return;
   for (std::size_t q = 0; q < n_queries; ++q) {
     std::vector<Near> merged;
     for (std::size_t part = 0; part < parts; ++part) {

@@ -55,6 +55,23 @@ void check_indices(const In<std::int64_t, 2>& indices, std::size_t n) {
     require(values[i] >= -1 && values[i] < static_cast<std::int64_t>(n), "an index is out of range");
 }
 
+// Runs a kernel without the lock of the interpreter, and lets signals through: where a handler raises
+// (Ctrl-C), the kernel stops and the exception goes on. Handlers run in the main thread only.
+template <typename Work>
+void run(Work&& work) {
+  bool stopped;
+  {
+    nb::gil_scoped_release release;
+    Watch watch([] {
+      nb::gil_scoped_acquire acquire;
+      return PyErr_CheckSignals() != 0;
+    });
+    work(&watch);
+    stopped = watch.stopped();
+  }
+  if (stopped) throw nb::python_error();
+}
+
 // Returns false if a row is not finite, or codes contradict the rows.
 bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
                           In<float, 3> bounds, In<std::int8_t, 2> int8, In<float, 1> scale,
@@ -91,12 +108,11 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
                      residual.data(), vectors.data(), first_row};
   const Queries given = {q, queries.data(), head_codes.data(), head_intervals.data(), codes.data(),
                          intervals.data()};
-  bool finite;
-  {
-    nb::gil_scoped_release release;
+  bool finite = false;
+  run([&](Watch* watch) {
     finite = certified_top_k(chosen, rows, given, k, filled, scores.data(), positions.data(),
-                             reinterpret_cast<Counts*>(counts.data()), threads);
-  }
+                             reinterpret_cast<Counts*>(counts.data()), threads, watch);
+  });
   return finite;
 }
 
@@ -111,9 +127,10 @@ void bind_hamming_nearest(const std::string& path, In<std::uint64_t, 3> blocks,
   require(queries.shape(1) == words, "queries must have as many words as rows");
   require(result.shape(0) == q && count >= 1 && count <= n_rows, "count must be 1 to the rows");
   const Path& chosen = named(path);
-  nb::gil_scoped_release release;
-  hamming_nearest(chosen, blocks.data(), n_rows, words, queries.data(), q, count, result.data(),
-                  threads);
+  run([&](Watch* watch) {
+    hamming_nearest(chosen, blocks.data(), n_rows, words, queries.data(), q, count, result.data(),
+                    threads, watch);
+  });
 }
 
 void bind_int8_gather(const std::string& path, In<std::int8_t, 2> codes, In<float, 1> scale,
@@ -125,9 +142,10 @@ void bind_int8_gather(const std::string& path, In<std::int8_t, 2> codes, In<floa
           "indices or result have another shape");
   check_indices(indices, n);
   const Path& chosen = named(path);
-  nb::gil_scoped_release release;
-  int8_gather(chosen, codes.data(), scale.data(), d, queries.data(), q, indices.data(),
-              indices.shape(1), result.data(), threads);
+  run([&](Watch* watch) {
+    int8_gather(chosen, codes.data(), scale.data(), d, queries.data(), q, indices.data(),
+                indices.shape(1), result.data(), threads, watch);
+  });
 }
 
 void bind_code_rows(In<double, 2> values, Out<std::int8_t, 2> codes, Out<double, 2> sums) {
@@ -158,9 +176,10 @@ void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2>
           "indices or result have another shape");
   check_indices(indices, n);
   const Path& chosen = named(path);
-  nb::gil_scoped_release release;
-  cosine_gather(chosen, rows.data(), d, queries.data(), q, indices.data(), indices.shape(1),
-                result.data(), threads);
+  run([&](Watch* watch) {
+    cosine_gather(chosen, rows.data(), d, queries.data(), q, indices.data(), indices.shape(1),
+                  result.data(), threads, watch);
+  });
 }
 
 }  // namespace

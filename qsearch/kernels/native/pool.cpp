@@ -12,13 +12,14 @@
 #include <thread>
 
 #if !defined(_WIN32)
-#include <unistd.h>
+#include <pthread.h>
 #endif
 
 namespace qsearch {
 namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(200);
+constexpr auto kLook = std::chrono::milliseconds(10);
 
 void pause() {
 #if defined(__x86_64__)
@@ -42,7 +43,27 @@ struct Job {
         const std::lock_guard<std::mutex> guard(lock);
         if (!failure) failure = std::current_exception();
       }
-      left.fetch_sub(1, std::memory_order_acq_rel);
+      if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        const std::lock_guard<std::mutex> guard(lock);
+        done.notify_all();
+      }
+    }
+  }
+
+  // Until all parts are done: spinning a little, then asleep, because there may be fewer processors than
+  // threads, or a quota of their time.
+  void wait(Watch* watch) {
+    const auto until = std::chrono::steady_clock::now() + kSpin;
+    while (left.load(std::memory_order_acquire)) {
+      for (int i = 0; i < 64; ++i) pause();
+      if (std::chrono::steady_clock::now() > until) break;
+    }
+    std::unique_lock<std::mutex> guard(lock);
+    while (left.load(std::memory_order_acquire)) {
+      done.wait_for(guard, kLook);
+      guard.unlock();
+      stop(watch);
+      guard.lock();
     }
   }
 
@@ -51,13 +72,14 @@ struct Job {
   std::atomic<std::size_t> left;
   const std::function<void(std::size_t)>* work;  // valid while a part is left
   std::mutex lock;
+  std::condition_variable done;
   std::exception_ptr failure;
 };
 
 class Pool {
  public:
   // Returns false if the pool is at work for another thread.
-  bool run(const std::shared_ptr<Job>& job) {
+  bool run(const std::shared_ptr<Job>& job, Watch* watch) {
     const std::unique_lock<std::mutex> mine(busy_, std::try_to_lock);
     if (!mine) return false;
     while (workers_ + 1 < job->parts) {
@@ -75,7 +97,7 @@ class Pool {
     }
     wake_.notify_all();
     job->take_part();
-    while (job->left.load(std::memory_order_acquire)) pause();
+    job->wait(watch);
     return true;
   }
 
@@ -106,35 +128,37 @@ class Pool {
   std::size_t workers_ = 0;
 };
 
-// The pool of this process, never destroyed: its threads may be asleep in it when the process ends. A
-// forked child has none of its parent's threads and makes a pool of its own.
+// The pool of this process, never destroyed: its threads may be asleep in it when the process ends.
+//
+// A forked child has none of its parent's threads, and makes a pool of its own. No thread may be about to
+// make one while another forks: the lock would stay held in the child.
+std::mutex making;
+Pool* current = nullptr;
+
 Pool& pool() {
-  static std::mutex lock;
-  static Pool* current = nullptr;
 #if !defined(_WIN32)
-  static pid_t owner = 0;
-  const std::lock_guard<std::mutex> guard(lock);
-  if (!current || owner != getpid()) {
-    current = new Pool;
-    owner = getpid();
-  }
-#else
-  const std::lock_guard<std::mutex> guard(lock);
-  if (!current) current = new Pool;
+  static const int watching = pthread_atfork([] { making.lock(); }, [] { making.unlock(); },
+                                             [] {
+                                               current = nullptr;
+                                               making.unlock();
+                                             });
+  (void)watching;
 #endif
+  const std::lock_guard<std::mutex> guard(making);
+  if (!current) current = new Pool;
   return *current;
 }
 
 }  // namespace
 
-void in_parallel(std::size_t parts, const std::function<void(std::size_t)>& work) {
+void in_parallel(std::size_t parts, const std::function<void(std::size_t)>& work, Watch* watch) {
   if (parts == 0) return;
   if (parts == 1) {
     work(0);
     return;
   }
   const auto job = std::make_shared<Job>(parts, work);
-  if (!pool().run(job)) job->take_part();  // other callers keep the processors busy already
+  if (!pool().run(job, watch)) job->take_part();  // other callers keep the processors busy already
   if (job->failure) std::rethrow_exception(job->failure);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "paths.hpp"
+#include "watch.hpp"
 
 namespace qsearch {
 
@@ -53,20 +54,21 @@ struct Counts {
 // Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
 // highest score, ties by position, among those given and those of the segment. There are (count, k)
 // places, of which the first `filled` are in use; on return they are sorted. Returns false if a row is
-// not finite, or codes contradict the rows.
+// not finite, or codes contradict the rows. All of these may be stopped by `watch`.
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                      std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
-                     std::size_t threads);
+                     std::size_t threads, Watch* watch = nullptr);
 
 // The `count` rows of smallest Hamming distance for each query, in order of (distance, row).
 void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
                      std::size_t words, const std::uint64_t* queries, std::size_t n_queries,
-                     std::size_t count, std::int64_t* result, std::size_t threads);
+                     std::size_t count, std::int64_t* result, std::size_t threads,
+                     Watch* watch = nullptr);
 
 // scale[row] * (code of the row . code of the query) for chosen rows; -1 gives minus infinity.
 void int8_gather(const Path& path, const std::int8_t* codes, const float* scale, std::size_t d,
                  const std::int8_t* queries, std::size_t n_queries, const std::int64_t* indices,
-                 std::size_t width, float* result, std::size_t threads);
+                 std::size_t width, float* result, std::size_t threads, Watch* watch = nullptr);
 
 // Codes of rows of float64: factor = max|x| / 127 (1 for a row of zeros), code = rint(x / factor),
 // and their sums[row] = {factor, sum of squared codes, sum of (x - factor * code)^2}, the sums over
@@ -81,6 +83,6 @@ void project(const Path& path, const float* rows, std::size_t n, std::size_t d, 
 // Exact scores of chosen rows; -1 gives minus infinity.
 void cosine_gather(const Path& path, const float* rows, std::size_t d, const float* queries,
                    std::size_t n_queries, const std::int64_t* indices, std::size_t width,
-                   float* result, std::size_t threads);
+                   float* result, std::size_t threads, Watch* watch = nullptr);
 
 }  // namespace qsearch

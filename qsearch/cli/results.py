@@ -1,0 +1,140 @@
+"""How hits are written: for people, for programs, for evaluation tools."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qsearch.cli.output import Console, human_bytes, print_data, print_json, printable
+
+if TYPE_CHECKING:
+    from qsearch.results import Explanation, SearchResult
+
+__all__ = ["write_results"]
+
+
+def write_results(
+    console: Console,
+    format: str,
+    queries: Sequence[tuple[str, str]],
+    results: Sequence[SearchResult],
+    *,
+    heading: bool,
+) -> None:
+    """Print hits.
+
+    Args:
+        console: for explanations, where they are no data.
+        format: ``text``, ``jsonl`` or ``trec``.
+        queries: (query id, text).
+        results: one per query.
+        heading: whether the text format says which query the hits belong to.
+    """
+    for (name, query), result in zip(queries, results, strict=True):
+        if format == "text":
+            _write_text(query if heading else None, result)
+        else:
+            for record in _records(format, name, query, result):
+                if isinstance(record, str):
+                    print_data(record)
+                else:
+                    print_json(record)
+        if format != "jsonl" and result.explanation is not None:
+            _explain(console, result.explanation, result)
+
+
+def _write_text(query: str | None, result: SearchResult) -> None:
+    if query is not None:
+        print_data(f"# {' '.join(query.split())}", bold=True)
+    room = None
+    if sys.stdout is not None and sys.stdout.isatty():
+        room = shutil.get_terminal_size().columns or None
+    ids = [printable(hit.id) for hit in result]
+    width = max(map(len, ids), default=0)
+    for hit, name in zip(result, ids, strict=True):
+        start = f"{hit.rank:>3}  {hit.score:.4f}  "
+        shown = hit.text if hit.passage is None else hit.passage.text
+        rest = printable(" ".join((f"{hit.title}: {shown}" if hit.title else shown).split()))
+        line = f"{name:<{width}}  {rest}"
+        if room is not None and len(start) + len(line) > room:
+            line = line[: max(0, room - len(start) - 1)] + "…"
+        print_data((start + line).rstrip())
+    if query is not None:
+        print_data("")
+
+
+def _records(
+    format: str, name: str, query: str, result: SearchResult
+) -> list[str | dict[str, Any]]:
+    lines: list[str | dict[str, Any]] = []
+    for hit in result:
+        if format == "trec":
+            for value in (name, hit.id):
+                if not value or value.split() != [value]:
+                    raise click.ClickException(
+                        f"the id {value!r} holds white space, which a TREC run cannot; "
+                        "use --format jsonl"
+                    )
+            lines.append(f"{name} Q0 {hit.id} {hit.rank} {hit.score:.9g} qsearch")
+        else:
+            record: dict[str, Any] = {
+                "query_id": name,
+                "query": query,
+                "rank": hit.rank,
+                "score": float(f"{hit.score:.9g}"),
+                "id": hit.id,
+            }
+            if hit.title is not None:
+                record["title"] = hit.title
+            if hit.passage is None:
+                record["text"] = hit.text
+            else:  # the whole text may be a book
+                record["passage"] = {
+                    "begin": hit.passage.begin,
+                    "end": hit.passage.end,
+                    "text": hit.passage.text,
+                }
+            if hit.metadata:
+                record["metadata"] = dict(hit.metadata)
+            record["certified"] = result.certified
+            if result.explanation is not None:
+                record["ranks"] = dict(result.explanation.ranks[hit.rank - 1])
+                if hit.rank == 1:
+                    record["explanation"] = _explanation_record(result.explanation, result.method)
+            lines.append(record)
+    return lines
+
+
+def _explanation_record(explanation: Explanation, method: str) -> dict[str, Any]:
+    return {
+        "method": method,
+        "reason": explanation.reason,
+        "recall": explanation.recall,
+        "stages": [
+            {
+                "name": stage.name,
+                "rows": stage.rows,
+                "bytes": stage.bytes,
+                "milliseconds": stage.milliseconds,
+            }
+            for stage in explanation.stages
+        ],
+    }
+
+
+def _explain(console: Console, explanation: Explanation, result: SearchResult) -> None:
+    certified = "proven exact" if result.certified else f"recall {explanation.recall:.4f} expected"
+    if not result.certified and not explanation.recall:
+        certified = "recall not known"
+    console.note(f"{result.method}: {certified} ({explanation.reason})")
+    for stage in explanation.stages:
+        time = "" if stage.milliseconds is None else f"{stage.milliseconds:.3f} ms"
+        looked = f"{stage.rows:>12,} rows  {human_bytes(stage.bytes):>9}" if stage.rows else ""
+        console.note(f"  {stage.name:<16}{looked:<28}{time:>12}".rstrip())
+    for hit, ranks in zip(result, explanation.ranks, strict=True):
+        by_code = ", ".join(f"{rank:,} by {name} codes" for name, rank in ranks.items())
+        console.note(f"  hit {hit.rank}: {by_code}")

@@ -1,0 +1,256 @@
+"""What an index holds at one moment, opened: its catalog, its segments, and the ways to search them.
+
+Whoever searches takes a snapshot at the beginning and asks nothing else, so that closing the index, or
+opening it anew, in another thread changes nothing in the middle of a search.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsearch.documents import Document
+from qsearch.encoding import EncoderContract
+from qsearch.encoding.contract import contract_from_store
+from qsearch.errors import IndexFormatError, QueryError
+from qsearch.results import Explanation, Hit, Passage, StageReport, VectorResult
+from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
+from qsearch.store import Catalog, Segment, StoredDocument, checked_settings, open_segments
+from qsearch.wording import words
+
+__all__ = ["Snapshot"]
+
+_log = logging.getLogger("qsearch")
+_OPEN_ATTEMPTS = 5
+_DOCUMENTS_AT_A_TIME = 500
+
+
+class Snapshot:
+    """An open index. Safe to share between threads.
+
+    Attributes:
+        path: its directory.
+        catalog: documents and settings.
+        segments: in document order.
+        settings: of the catalog.
+        searcher: every way of retrieval.
+    """
+
+    def __init__(
+        self, path: Path, catalog: Catalog, segments: list[Segment], settings: dict[str, Any]
+    ) -> None:
+        """Use ``open``."""
+        self.path = path
+        self.catalog = catalog
+        self.segments = segments
+        self.settings = settings
+        self.searcher = Searcher(segments, self.tuning)
+
+    @classmethod
+    def open(cls, path: Path) -> Snapshot:
+        """Check sizes and headers of all files, and map them.
+
+        Raises:
+            IndexFormatError: it is missing, half written, damaged, or of another version.
+        """
+        for _ in range(_OPEN_ATTEMPTS):
+            catalog = Catalog.open(path)
+            try:
+                segments = open_segments(path, catalog)
+                return cls(path, catalog, segments, checked_settings(catalog, segments))
+            except BaseException as error:
+                catalog.close()
+                # Another index may have taken the place of this one between two files.
+                if not isinstance(error, IndexFormatError) or not catalog.was_replaced():
+                    raise
+        raise IndexFormatError(f"{path} is being replaced over and over; try again")
+
+    # What it holds
+
+    @property
+    def documents(self) -> int:
+        """How many."""
+        return int(self.settings["documents"])
+
+    @property
+    def dimensions(self) -> int:
+        """Components of a vector."""
+        return int(self.settings["dimensions"])
+
+    @property
+    def rows(self) -> int:
+        """How many vectors."""
+        return int(self.settings.get("rows", self.settings["documents"]))
+
+    @cached_property
+    def contract(self) -> EncoderContract | None:
+        """What the index promises about its encoder; ``None`` where it has none."""
+        return contract_from_store(self.settings.get("encoder"), self.catalog.canaries())
+
+    @cached_property
+    def tuning(self) -> Tuning | None:
+        """What was measured about recall; ``None`` where nothing was."""
+        stored = self.settings.get("tuning")
+        if stored is None:
+            return None
+        try:
+            return Tuning.from_json(stored)
+        except ValueError as error:
+            _log.warning(
+                "what %s holds about recall is damaged (%s): every search is exact; %s tells more",
+                self.path,
+                error,
+                words().verify,
+            )
+            return None
+
+    # Documents by position
+
+    def ids(self, positions: ArrayLike) -> NDArray[np.object_]:
+        """Ids in the shape of ``positions``; ``None`` for −1.
+
+        Raises:
+            QueryError: a position is no whole number, or out of range.
+        """
+        wanted = self._checked_positions(positions, least=-1)
+        flat = wanted.ravel()
+        found = self.catalog.documents(int(one) for one in flat if one >= 0)
+        ids = np.empty(len(flat), dtype=object)
+        ids[:] = [found[int(one)].id if one >= 0 else None for one in flat]
+        return ids.reshape(wanted.shape)
+
+    def documents_at(self, positions: ArrayLike) -> list[Document]:
+        """Documents by position.
+
+        Raises:
+            QueryError: a position is no whole number, or out of range, or there is more than one axis.
+        """
+        wanted = self._checked_positions(positions, least=0)
+        if wanted.ndim > 1:
+            raise QueryError(
+                f"positions must have one axis, found the shape {wanted.shape}; take one query's row, "
+                "or .ravel()"
+            )
+        flat = wanted.ravel().tolist()
+        found = self.catalog.documents(flat)
+        return [_document(found[one]) for one in flat]
+
+    def all_documents(self) -> Iterator[Document]:
+        """Every document, in order; a few are in memory at a time."""
+        for first in range(0, self.documents, _DOCUMENTS_AT_A_TIME):
+            last = min(first + _DOCUMENTS_AT_A_TIME, self.documents)
+            found = self.catalog.documents(range(first, last))
+            yield from (_document(found[one]) for one in range(first, last))
+
+    def _checked_positions(self, positions: ArrayLike, least: int) -> NDArray[np.int64]:
+        try:
+            array = np.asarray(positions)
+        except ValueError as error:
+            raise QueryError(f"positions must be an array of whole numbers ({error})") from error
+        if array.size == 0:
+            return array.astype(np.int64)
+        if array.dtype.kind not in "iu":
+            raise QueryError(f"positions must be whole numbers, found {array.dtype}")
+        outside = (array < least) | (array >= self.documents)
+        if outside.any():
+            raise QueryError(
+                f"there is no document at position {array[outside].flat[0]}: the index holds "
+                f"{self.documents:,}, counted from 0"
+            )
+        return array.astype(np.int64)
+
+    # Answers
+
+    def hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
+        """The documents of a ranking, for each of its queries."""
+        documents = self.searcher.documents.documents(ranking.positions)
+        spans = self._spans(ranking.positions)
+        stored = self.catalog.documents(int(one) for one in documents.ravel() if one >= 0)
+        found = []
+        for number, (positions, scores) in enumerate(zip(documents, ranking.scores, strict=True)):
+            hits: list[Hit] = []
+            for place in np.flatnonzero(positions >= 0):
+                one = stored[int(positions[place])]
+                passage = None if spans is None else _passage(one, spans[number, place])
+                hits.append(
+                    Hit(
+                        len(hits) + 1,
+                        float(scores[place]),
+                        one.id,
+                        one.text,
+                        one.title,
+                        one.metadata,
+                        passage,
+                    )
+                )
+            found.append(tuple(hits))
+        return found
+
+    def arrays(self, ranking: Ranking) -> VectorResult:
+        """A ranking as a caller of vectors gets it."""
+        return VectorResult(
+            self.searcher.documents.documents(ranking.positions),
+            ranking.scores,
+            ranking.certified,
+            self._spans(ranking.positions),
+        )
+
+    def explanation(
+        self, request: Request, ranking: Ranking, number: int, query: NDArray[np.float32]
+    ) -> Explanation:
+        """How the result of one of the queries came about.
+
+        Args:
+            request: what was asked.
+            ranking: of all queries.
+            number: of the query.
+            query: (1, d) float32, its vector.
+        """
+        positions = ranking.positions[number]
+        ranks = stage_ranks(self.segments, query, positions[positions >= 0])
+        queries = len(ranking.positions)
+        reason, recall = request.plan.reason, request.plan.recall
+        if request.plan.checks and ranking.certified[number]:
+            reason = "what was measured does not speak for this query"
+            recall = 1.0
+        return Explanation(
+            reason,
+            recall,
+            tuple(
+                StageReport(
+                    stage.name,
+                    int(stage.rows[number]),
+                    int(stage.bytes[number]),
+                    None if stage.seconds is None else 1000.0 * stage.seconds / queries,
+                )
+                for stage in ranking.stages
+            ),
+            tuple(
+                {name: int(of_stage[i]) for name, of_stage in ranks.items()}
+                for i in range(len(ranks["binary"]))
+            ),
+        )
+
+    def _spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        documents = self.searcher.documents
+        return documents.spans(positions) if documents.split else None
+
+
+def _document(stored: StoredDocument) -> Document:
+    return Document(stored.id, stored.text, stored.title, stored.metadata)
+
+
+def _passage(document: StoredDocument, span: NDArray[np.int64]) -> Passage:
+    begin, end = (int(side) for side in span)
+    if not 0 <= begin <= end <= len(document.text):
+        raise IndexFormatError(
+            f"a passage of document {document.id!r} lies outside of its text; {words().verify} tells "
+            "which file is damaged"
+        )
+    return Passage(begin, end, document.text[begin:end])

@@ -1,0 +1,112 @@
+"""Ctrl-C is answered in the middle of a kernel, not at its end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+import qsearch.kernels as kernels
+from qsearch.codes import binary_codes, int8_codes, pack_blocks, query_words, unit_rows
+from qsearch.kernels import dispatch
+from qsearch.kernels.dispatch import NUMPY
+from qsearch.retrieval.exact import _CodeSearch
+from tests.retrieval.test_exact import segment_of
+
+pytestmark = [
+    pytest.mark.skipif(kernels.kernel_path() == NUMPY, reason="no native kernels"),
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers"),
+]
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Callable[[], None]]:
+    """Has a signal come very soon, whose handler raises."""
+
+    def handler(number: int, frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, handler)
+    yield lambda: signal.setitimer(signal.ITIMER_REAL, 0.01)  # type: ignore[misc]
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+ROWS, DIMENSIONS = 20_000, 64
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return unit_rows(np.random.default_rng(0).standard_normal((ROWS, DIMENSIONS)))[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("few", [False, True])
+def test_an_exact_search_ends_early(
+    interrupt: Callable[[], None], rows: np.ndarray, threads: int, few: bool
+) -> None:
+    """Of many queries some are never looked at. Few are searched over and over."""
+    segment = segment_of(rows)
+    queries = np.ascontiguousarray(np.tile(rows[:3], (1 if few else 40_000, 1)))
+    search = _CodeSearch(queries, 10, threads)
+    rotated = segment.rotated
+    head = search.head(rotated.rotation, 1e-6)
+    before = search.state()
+
+    def go_on() -> None:
+        for _ in range(100_000 if few else 1):
+            search.restore(before)
+            search.update(segment, head)
+
+    interrupt()
+    with pytest.raises(Interrupted):
+        go_on()
+    if not few:
+        assert (search.positions < 0).any()
+    again = _CodeSearch(queries[:3], 10, threads)
+    again.update(segment, again.head(rotated.rotation, 1e-6))
+    assert again.positions[:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_binary_search_ends_early(
+    interrupt: Callable[[], None], rows: np.ndarray, threads: int
+) -> None:
+    blocks = pack_blocks(binary_codes(rows))
+    words = query_words(binary_codes(np.tile(rows[:4], (20_000, 1))))
+    result = np.full((len(words), 100), -7)
+    interrupt()
+    with pytest.raises(Interrupted):
+        dispatch._native.hamming_nearest(
+            kernels.kernel_path(), blocks, words, ROWS, result, threads
+        )
+    assert (result == -7).any()
+    found = kernels.hamming_nearest(blocks, words[:4], ROWS, 1, threads)
+    assert found.ravel().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_gathering_ends_early(
+    interrupt: Callable[[], None], rows: np.ndarray, threads: int
+) -> None:
+    indices = np.random.default_rng(0).integers(ROWS, size=(400, 50_000))
+    queries = np.ascontiguousarray(np.tile(rows[:4], (100, 1)))
+    codes = int8_codes(rows)
+    path, result = kernels.kernel_path(), np.full(indices.shape, -7.0, dtype=np.float32)
+    interrupt()
+    with pytest.raises(Interrupted):
+        dispatch._native.cosine_gather(path, rows, queries, indices, result, threads)
+    assert (result == -7).any()
+    result[:] = -7
+    interrupt()
+    with pytest.raises(Interrupted):
+        dispatch._native.int8_gather(
+            path, codes.codes, codes.scale, codes.codes[:400], indices, result, threads
+        )
+    assert (result == -7).any()

@@ -1,0 +1,178 @@
+"""A recall is promised for any query, whether or not it is like what recall was measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qsearch import Index
+from qsearch.codes import unit_rows
+from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.lead import lead
+
+ROWS, DIMENSIONS = 24_000, 128
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return unit_rows(rows)[0]
+
+
+def noise(generator: np.random.Generator, count: int) -> np.ndarray:
+    return unit(generator.standard_normal((count, DIMENSIONS)))
+
+
+def clusters(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Documents in clusters; queries from anywhere."""
+    centres = noise(generator, 100)
+
+    def near(count: int) -> np.ndarray:
+        some = centres[generator.integers(len(centres), size=count)]
+        return unit(some + 0.5 * noise(generator, count))
+
+    return near(ROWS), {"like": near(2000), "anywhere": noise(generator, 2000)}
+
+
+def cones(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Documents in one cone, queries in another, as encoders of two modalities give them."""
+    axes = noise(generator, 2)
+
+    def around(axis: np.ndarray, count: int) -> np.ndarray:
+        # Within its cone a world of fewer dimensions, in which signs say something.
+        inner = generator.standard_normal((count, 48)) @ shape
+        return unit(axis + unit(inner))
+
+    shape = generator.standard_normal((48, DIMENSIONS))
+    return around(axes[0], ROWS), {"like": around(axes[0], 2000), "gap": around(axes[1], 2000)}
+
+
+def manifold(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Documents on a sphere of 16 dimensions; queries off it, less and more."""
+    basis = np.linalg.qr(generator.standard_normal((DIMENSIONS, 16)))[0].T
+
+    def on(count: int) -> np.ndarray:
+        return unit(generator.standard_normal((count, 16)) @ basis)
+
+    off = {
+        f"off by {length}": unit(on(2000) + length * noise(generator, 2000))
+        for length in (0.7, 1.0, 2.0)
+    }
+    return on(ROWS), {"like": on(2000), **off}
+
+
+@dataclass(frozen=True)
+class World:
+    index: Index
+    queries: dict[str, np.ndarray]
+    truth: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module", params=[clusters, cones, manifold], ids=lambda make: make.__name__)
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    rows, queries = request.param(np.random.default_rng(0))
+    with pytest.MonkeyPatch.context() as patch:
+        # Times decide what pays: here an exact search never does, so that there is something to promise.
+        patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
+        index = Index.build(None, tmp_path_factory.mktemp("world") / "i", embeddings=rows)
+    truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
+    yield World(index, queries, truth)
+    index.close()
+
+
+def shares(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return (found[:, :, None] == truth[:, None, :]).any(axis=2).mean(axis=1)
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.95, 0.99, 0.999])
+def test_the_promise_holds_in_20_of_20_samples(world: World, recall: float) -> None:
+    for name, queries in world.queries.items():
+        found = world.index.search_vectors(queries, recall=recall)
+        samples = shares(found.positions, world.truth[name]).reshape(20, 100).mean(axis=1)
+        assert samples.min() >= recall, (name, samples)
+
+
+def test_there_was_something_to_promise(world: World) -> None:
+    """Without its checks the same plan breaks the promise, and like queries are not all exact."""
+    plan = world.index.tuning.plan(0.9, 10)
+    assert not plan.exact
+    assert plan.checks
+    cascade = world.index._open.searcher._cascade
+    recalls = {}
+    for name, queries in world.queries.items():
+        ranking, passed = cascade.search(queries, 10, plan.candidates, plan.kept)
+        assert passed.all()
+        recalls[name] = shares(ranking.positions, world.truth[name]).mean()
+    assert min(recalls.values()) < 0.9, recalls
+    like = world.index.search_vectors(world.queries["like"], recall=0.9)
+    assert not like.certified.all()
+
+
+def test_a_query_that_is_answered_exactly_says_so(world: World) -> None:
+    queries = np.concatenate(list(world.queries.values()))
+    truth = np.concatenate(list(world.truth.values()))
+    found = world.index.search_vectors(queries, recall=0.9)
+    assert 0 < found.certified.sum() < len(queries)
+    assert np.array_equal(found.positions[found.certified], truth[found.certified])
+    # What one query gets does not depend on those beside it.
+    for number in (*np.flatnonzero(found.certified)[:3], *np.flatnonzero(~found.certified)[:3]):
+        alone = world.index.search_vectors(queries[number : number + 1], recall=0.9)
+        assert np.array_equal(alone.positions[0], found.positions[number])
+        assert np.array_equal(alone.scores[0], found.scores[number])
+        assert alone.certified[0] == found.certified[number]
+
+
+@pytest.mark.parametrize("k", [1, 5, 20, 100])
+def test_the_promise_holds_at_every_depth(world: World, k: int) -> None:
+    for name, queries in world.queries.items():
+        truth = world.index.search_vectors(queries[:600], k).positions
+        found = world.index.search_vectors(queries[:600], k, recall=0.9).positions
+        samples = shares(found, truth).reshape(6, 100).mean(axis=1)
+        assert samples.min() >= 0.9, (name, samples)
+
+
+def test_a_lead_is_one_where_the_best_stand_anywhere() -> None:
+    generator = np.random.default_rng(0)
+    scores = generator.standard_normal((200, 4000)).astype(np.float32)
+    leads = lead(scores, np.arange(4000), 4000, 50)
+    assert leads.mean() == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_lead_is_highest_where_the_best_stand_in_front() -> None:
+    scores = -np.arange(1000, dtype=np.float32)[None]
+    best = np.log(1000 / (np.arange(10) + 0.5)).mean()
+    assert lead(scores, np.arange(1000), 1000, 10)[0] == pytest.approx(best)
+    assert lead(scores[:, ::-1].copy(), np.arange(1000), 1000, 10)[0] == pytest.approx(
+        np.log(1000 / (990 + np.arange(10) + 0.5)).mean()
+    )
+    # Of two segments each has its own places.
+    both = np.concatenate([scores, scores], axis=1)
+    places = np.tile(np.arange(1000), 2)
+    assert lead(both, places, 1000, 10)[0] > lead(both, np.arange(2000), 1000, 10)[0]
+    assert np.isfinite(lead(scores[:, :3], np.arange(3), 3, 10)).all()
+
+
+def test_explanations_tell_which_queries_are_exact(tmp_path_factory: Any) -> None:
+    from tests.encoders import HashedWords
+
+    generator = np.random.default_rng(1)
+    words = [f"word{number}" for number in range(400)]
+    records = [
+        {"id": str(number), "text": " ".join(generator.choice(words, 6))} for number in range(3000)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
+        index = Index.build(records, tmp_path_factory.mktemp("told") / "i", encoder=HashedWords())
+    seen = set()
+    for number in range(60):
+        result = index.search(records[number]["text"], recall=0.6, explain=True)
+        assert result.explanation is not None
+        seen.add((result.method, result.certified, result.explanation.reason[:20]))
+    assert seen <= {
+        ("exact", True, "what was measured do"),
+        ("cascade", False, "measured on document"),
+    }

@@ -1,0 +1,296 @@
+"""What a catalog says is checked before it is believed; what is damaged and not needed is left out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qsearch import BuildOptions, EncoderError, Index, IndexFormatError, QsearchError, verify_index
+from qsearch.codes import unit_rows
+from tests.encoders import WORDS, HashedWords
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two segments with graphs, a tuning, passages of none."""
+    generator = np.random.default_rng(0)
+    records = [
+        {"id": f"d{number}", "text": " ".join(generator.choice(WORDS, size=6))}
+        for number in range(900)
+    ]
+    path = tmp_path_factory.mktemp("sound") / "index"
+    options = BuildOptions(graph=True, segment_rows=500)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qsearch.indexing.chunks._CHUNK_RECORDS", 500)
+        Index.build(records, path, encoder=HashedWords(), options=options).close()
+    return path
+
+
+@pytest.fixture
+def index(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "index"))
+
+
+def change(index: Path, statement: str, *values: Any) -> None:
+    connection = sqlite3.connect(index / "catalog.sqlite")
+    try:
+        connection.execute(statement, values)
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def answers(path: Path) -> dict[str, Any]:
+    """What an index says to a query by vector and one by text; errors of its own kind as such."""
+    query = np.eye(HashedWords().identity().dimensions)[:2]
+    found: dict[str, Any] = {}
+    try:
+        with Index.open(path, encoder=HashedWords()) as index:
+            result = index.search_vectors(query, 5)
+            found["vectors"] = (
+                index.ids(result.positions).tolist(),
+                result.scores.tolist(),
+                result.certified.tolist(),
+            )
+            found["text"] = [(hit.id, hit.text, hit.score) for hit in index.search("cat", 5)]
+    except QsearchError as error:
+        found["error"] = error
+    return found
+
+
+NASTY: list[Any] = [
+    None, True, False, 0, -1, 1, 7, 1 << 31, 1 << 62, 1e9, -0.5, "", "384", "x" * 99, [], [1], {}, {"a": 1}
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["dimensions", "documents", "rows", "passages", "tuning", "encoder", "rotation_errors"]
+)
+def test_a_setting_that_cannot_be_is_an_error_or_left_out(
+    index: Path, sound: Path, name: str
+) -> None:
+    expected = answers(sound)
+    for value in NASTY:
+        change(index, "UPDATE settings SET value = ? WHERE key = ?", json.dumps(value), name)
+        found = answers(index)
+        for kind, answer in found.items():
+            if kind != "error":
+                assert answer == expected[kind], (name, value)
+        report = verify_index(index, deep=True)  # never an error of another kind
+        if found.get("error") is not None:
+            assert report.problems, (name, value)
+    change(index, "DELETE FROM settings WHERE key = ?", name)
+    found = answers(index)
+    assert all(answer == expected[kind] for kind, answer in found.items() if kind != "error")
+    verify_index(index, deep=True)
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("segments", "id"),
+        ("segments", "first_row"),
+        ("segments", "rows"),
+        ("segments", "first_document"),
+        ("segments", "documents"),
+        ("segments", "documents_xxh3"),
+        ("files", "name"),
+        ("files", "bytes"),
+        ("files", "xxh3"),
+        ("documents", "position"),
+        ("canaries", "document"),
+        ("canaries", "text"),
+    ],
+)
+def test_a_value_of_the_catalog_that_cannot_be_never_gives_another_answer(
+    index: Path, sound: Path, table: str, column: str
+) -> None:
+    expected = answers(sound)
+    values: list[Any] = [
+        0, 1, -1, 499, 501, 1 << 40, "", "../segments/x", "/etc/passwd", "x" * 400, b"\x00\xff", "a\x00b"
+    ]  # fmt: skip
+    for value in values:
+        shutil.copyfile(sound / "catalog.sqlite", index / "catalog.sqlite")
+        where = f"WHERE rowid = (SELECT max(rowid) FROM {table})"
+        if table in ("segments", "files"):
+            key = "id" if table == "segments" else "segment || name"
+            where = f"WHERE {key} = (SELECT max({key}) FROM {table})"
+        try:
+            change(index, f"UPDATE {table} SET {column} = ? {where}", value)
+        except sqlite3.Error:
+            continue  # SQLite itself refuses it
+        found = answers(index)
+        for kind, answer in found.items():
+            if kind != "error":
+                assert answer == expected[kind], (column, value)
+        verify_index(index, deep=True)
+
+
+def test_a_segment_cannot_name_a_path(index: Path) -> None:
+    (segment, *_) = sorted(one.name for one in (index / "segments").iterdir())
+    change(index, "UPDATE segments SET id = '../segments/' || id WHERE id = ?", segment)
+    change(index, "UPDATE files SET segment = '../segments/' || segment WHERE segment = ?", segment)
+    with pytest.raises(IndexFormatError, match="list of segments cannot be right"):
+        Index.open(index)
+
+
+def test_a_wrong_first_row_is_an_error(index: Path) -> None:
+    change(index, "UPDATE segments SET first_row = first_row + 1 WHERE first_row > 0")
+    with pytest.raises(IndexFormatError, match="rows from .*, should be from"):
+        Index.open(index)
+
+
+def test_what_is_damaged_and_not_needed_is_told_and_left_out(
+    index: Path, sound: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = answers(sound)["vectors"]
+    change(index, "UPDATE settings SET value = '{\"version\": 2}' WHERE key = 'tuning'")
+    with caplog.at_level(logging.WARNING, "qsearch"):
+        assert answers(index)["vectors"] == expected
+        opened = Index.open(index)
+    assert opened.tuning is None
+    assert "what .* holds about recall is damaged" in caplog.text or "about recall" in caplog.text
+    assert verify_index(index).problems
+
+
+def test_a_damaged_contract_is_no_hindrance_to_vectors(index: Path, sound: Path) -> None:
+    expected = answers(sound)["vectors"]
+    for value in ("7", '{"model": 3}', "[]", '{"model": "m", "dimensions": "many"}'):
+        change(index, "UPDATE settings SET value = ? WHERE key = 'encoder'", value)
+        found = answers(index)
+        assert found["vectors"] == expected
+        assert isinstance(found["error"], QsearchError)
+
+
+def graph_of(index: Path) -> Path:
+    return max(index.glob("segments/*/graph.usearch"))
+
+
+def test_a_damaged_graph_is_never_used(index: Path, sound: Path) -> None:
+    """usearch would crash or hang: 4 KB of noise at many places, zeros, a cut, the graph of another."""
+    expected = answers(sound)["vectors"]
+    path = graph_of(index)
+    original = path.read_bytes()
+    generator = np.random.default_rng(0)
+    query = np.eye(HashedWords().identity().dimensions)[:1]
+    damaged = [bytes(len(original)), original[:-1] + b"\0" + b"", original[::-1]]
+    for place in np.linspace(0, len(original) - 4096, 12).astype(int):
+        noise = generator.bytes(4096)
+        damaged.append(original[:place] + noise + original[place + 4096 :])
+    for data in damaged:
+        if data == original:
+            continue
+        path.write_bytes(data)
+        with Index.open(index) as opened:
+            with pytest.raises(
+                IndexFormatError, match="graph of segment .* is damaged.*another method"
+            ):
+                opened.search_vectors(query, 5, method="graph")
+            assert answers(index)["vectors"] == expected
+        assert any("graph.usearch" in problem for problem in verify_index(index).problems)
+    path.write_bytes(original)
+    assert len(Index.open(index).search_vectors(query, 5, method="graph").positions[0]) == 5
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 100)])
+def test_a_graph_that_is_gone_or_cut_is_left_out(
+    index: Path, sound: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(graph_of(index))
+    with caplog.at_level(logging.WARNING, "qsearch"), Index.open(index) as opened:
+        assert not opened.has_graph
+        with pytest.raises(IndexFormatError, match="no graph, or a damaged one"):
+            opened.search_vectors(np.eye(opened.dimensions)[:1], 5, method="graph")
+    assert "graph.usearch is damaged and left out" in caplog.text
+    assert answers(index)["vectors"] == answers(sound)["vectors"]
+
+
+def test_a_rotation_that_was_changed_is_an_error(index: Path) -> None:
+    path = max(index.glob("segments/*/rotation.npy"))
+    data = bytearray(path.read_bytes())
+    data[200:] = bytes(len(data) - 200)
+    path.write_bytes(data)
+    with (
+        Index.open(index) as opened,
+        pytest.raises(IndexFormatError, match="rotation.npy is damaged"),
+    ):
+        opened.search_vectors(np.eye(opened.dimensions)[:1])
+
+
+@pytest.mark.parametrize("stand_in", ["directory", "link to nothing", "pipe"])
+@pytest.mark.parametrize("name", ["vectors.npy", "scale.npy", "graph.usearch"])
+def test_what_is_no_file_is_an_error_and_no_hang(index: Path, name: str, stand_in: str) -> None:
+    path = max(index.glob(f"segments/*/{name}"))
+    path.unlink()
+    if stand_in == "directory":
+        path.mkdir()
+    elif stand_in == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nothing")
+    found = answers(index)
+    assert name == "graph.usearch" or isinstance(found["error"], IndexFormatError)
+    assert any(name in problem for problem in verify_index(index).problems)
+
+
+def test_no_file_stays_open_for_each_array(tmp_path: Path) -> None:
+    """A hundred segments and more, where 256 files may be open."""
+    rows = unit_rows(np.random.default_rng(0).standard_normal((4096 * 3, 8)))[0]
+    path = tmp_path / "many"
+    Index.build(None, path, embeddings=rows, options=BuildOptions(segment_rows=1)).close()
+    before = len(os.listdir("/dev/fd"))
+    with Index.open(path) as index:
+        assert len(index._open.segments) == 3
+        assert len(os.listdir("/dev/fd")) <= before + 3  # the catalog, and what SQLite keeps
+        index.search_vectors(rows[:3])
+        assert len(os.listdir("/dev/fd")) <= before + 3
+
+
+def test_too_many_open_files_are_told(sound: Path) -> None:
+    program = (
+        "import resource, sys\n"
+        "from qsearch import Index, IndexFormatError\n"
+        "import numpy, qsearch.snapshot, qsearch.store.verify\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "files = [open('/dev/null') for _ in range(20)]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (files[-1].fileno() + 1, hard))\n"
+        "try:\n    Index.open(sys.argv[1])\n"
+        "except IndexFormatError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(sound)], capture_output=True, text=True, check=True
+    )
+    assert "cannot be read (Too many open files); close what is not needed" in done.stdout
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 20
+
+
+def test_more_dimensions_than_products_hold_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="65,537 dimensions; an index holds at most 65,536"):
+        Index.build(None, tmp_path / "i", embeddings=np.ones((2, 65_537), np.float32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_most_dimensions_are_searched_exactly(tmp_path: Path) -> None:
+    """Products of codes, all of them 127 by 127, stay below 2³¹."""
+    rows = np.ones((5, 65_536), np.float32)
+    rows[1, ::2] = -1
+    rows[3] *= -1
+    rows[4, :100] = 0.99
+    with Index.build(None, tmp_path / "i", embeddings=rows) as index:
+        result = index.search_vectors(rows[[0, 1]], 5)
+        assert result.positions[0].tolist()[:3] == [0, 2, 4]
+        assert result.positions[0, -1] == 3
+        assert result.positions[1, 0] == 1
+        assert result.certified.all()
