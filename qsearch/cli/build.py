@@ -339,4 +339,5 @@ def _report(console: Console, report: BuildReport) -> None:
     rows += [(f"  {name}", human_bytes(size)) for name, size in report.sizes.items()]
     rows.append(("seconds", f"{sum(report.seconds.values()):.1f}"))
     rows += [(f"  {phase}", f"{seconds:.1f}") for phase, seconds in report.seconds.items()]
+    rows += [("note", note) for note in report.notes]
     console.table(rows)

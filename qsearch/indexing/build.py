@@ -39,7 +39,7 @@ from qsearch.indexing.rejects import check_writable, write_rejects
 from qsearch.indexing.report import BuildReport, Progress, Silent, index_sizes
 from qsearch.indexing.samples import SampleQueries, choose_queries
 from qsearch.indexing.survey import check_numbers, survey
-from qsearch.kernels import kernel_path, thread_count
+from qsearch.kernels import kernel_path, thread_count, without_native
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
 from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH, MOST_DIMENSIONS, staging_path
@@ -202,6 +202,7 @@ class _Build:
             compared=self.compared,
             sizes=index_sizes(self.target),
             seconds=self.seconds,
+            notes=tuple(filter(None, [without_native()])),
         )
 
     @property

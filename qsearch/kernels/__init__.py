@@ -17,6 +17,7 @@ from qsearch.kernels.dispatch import (
     project,
     thread_count,
     use_kernels,
+    without_native,
 )
 from qsearch.kernels.reference import LANES, hamming_distances, lane_dot
 
@@ -35,4 +36,5 @@ __all__ = [
     "project",
     "thread_count",
     "use_kernels",
+    "without_native",
 ]

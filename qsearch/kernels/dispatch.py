@@ -38,6 +38,7 @@ __all__ = [
     "project",
     "thread_count",
     "use_kernels",
+    "without_native",
 ]
 
 NUMPY = "numpy"
@@ -72,6 +73,17 @@ def kernel_path() -> str:
 def has_native_kernels() -> bool:
     """Whether native code is in use."""
     return kernel_path() != NUMPY
+
+
+def without_native() -> str | None:
+    """What to say where there is no native code; ``None`` where there is, or NumPy was asked for."""
+    if _native is not None or _forced or os.environ.get("QSEARCH_KERNELS"):
+        return None
+    return (
+        "qsearch was installed without its native kernels, and searches take some eight times as long: "
+        "install a C++ compiler (g++ or clang), and then qsearch again from where you got this one; "
+        "QSEARCH_KERNELS=numpy does without them and does not say this"
+    )
 
 
 @contextmanager

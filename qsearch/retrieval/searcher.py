@@ -20,6 +20,7 @@ from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphCandidates
 from qsearch.retrieval.ranking import Ranking, search_candidates
+from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment
 
@@ -125,6 +126,7 @@ class Searcher:
         Raises:
             IndexFormatError: a graph is wanted and there is none, or a file is damaged.
         """
+        tell_if_slow()
         k, plan = request.k, request.plan
         if request.all_passages or not self.documents.split:
             return self._rank_rows(request, queries, k, plan.candidates, plan.kept, threads)

@@ -545,3 +545,28 @@ def test_what_stopped_a_build_is_told_even_if_the_rejects_cannot_be(
         Index.build(
             interrupted_after(records, 28), tmp_path / "i", encoder=encoder, options=options
         )
+
+
+@pytest.mark.parametrize(("value", "wrong"), [(np.nan, "holds NaN or infinity"), (0.0, "is zero")])
+def test_an_unusable_given_embedding_is_named_by_file_row_and_record(
+    tmp_path: Path, value: float, wrong: str
+) -> None:
+    vectors = np.random.default_rng(0).standard_normal((20, 4))
+    vectors[3] = value
+    path = tmp_path / "v.npy"
+    np.save(path, vectors)
+    corpus = write_jsonl(tmp_path / "c.jsonl", documents(20))
+    for given, name in ((path, path), (vectors, "<embeddings>")):
+        with pytest.raises(CorpusError) as caught:
+            Index.build(corpus, tmp_path / "i", embeddings=given)
+        assert str(caught.value).startswith(
+            f"{corpus}:4: the embedding of document 'd3', row 3 (from 0) of {name}, {wrong}"
+        )
+        with pytest.raises(CorpusError) as caught:
+            Index.build(None, tmp_path / "i", embeddings=given)
+        assert str(caught.value).startswith(f"{name}: row 3 (from 0) {wrong} (")
+    skip = BuildOptions(skip_invalid=True)
+    assert len(Index.build(None, tmp_path / "i", embeddings=path, options=skip)) == 19
+    (reject,) = (tmp_path / "i.rejects.jsonl").read_text().splitlines()
+    assert json.loads(reject)["reason"] == f"row 3 (from 0) {wrong}"
+    assert json.loads(reject)["line"] == 4

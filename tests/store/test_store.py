@@ -225,7 +225,7 @@ def of_version(version: int) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (no_index, "there is no index at .*qsearch build CORPUS -o"),
+        (no_index, "there is no index at .*make one with Index.build"),
         (a_file, "is a file; an index is a directory"),
         (no_catalog, "is not a qsearch index: it has no catalog.sqlite"),
         (foreign_catalog, "is not the catalog of a qsearch index"),
