@@ -68,8 +68,9 @@ def cli(context: click.Context, quiet: bool) -> None:
     Data goes to standard output, everything else to standard error.
 
     Environment: QSEARCH_INDEX names the index, QSEARCH_MODEL the model, QSEARCH_DEVICE the device,
-    QSEARCH_CACHE where exported models are kept, QSEARCH_THREADS how many threads work; NO_COLOR turns
-    colours off, QSEARCH_DEBUG=1 shows tracebacks.
+    QSEARCH_CACHE where exported models are kept, QSEARCH_THREADS how many threads work, QSEARCH_KERNELS
+    which kernels (numpy: without native ones, and without a word about it); NO_COLOR turns colours off,
+    QSEARCH_DEBUG=1 shows tracebacks.
     """
     context.obj = Console(quiet=quiet)
     log = logging.getLogger("qsearch")

@@ -70,7 +70,8 @@ def find_index(named: Path | None) -> Path:
     if named is not None:
         inside = INDEXES / named
         bare = len(named.parts) == 1 and not named.exists()
-        return inside if bare and (inside / CATALOG).is_file() else named
+        there = (inside / CATALOG).is_file() or unfinished(inside) is not None
+        return inside if bare and there else named
     found = sorted(
         path.parent
         for path in INDEXES.glob(f"*/{CATALOG}")

@@ -488,7 +488,7 @@ def test_an_interrupted_build_says_how_to_go_on_and_does(tmp_path: Path, tiny_be
     _, stderr = process.communicate()
     assert process.returncode == 130
     assert re.search(
-        "interrupted; (2,048|4,096) documents are kept, and the same build goes on", stderr
+        "interrupted; (2,048|4,096) documents are finished and kept: run the same command", stderr
     )
     half = run("query", "cat", "-i", "i", cwd=tmp_path)
     assert "half written" in half.stderr
