@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -95,16 +96,25 @@ class ChunkReader:
 
     def __init__(self, records: Iterator[Record], limit: ChunkLimit) -> None:
         """Take from ``records``, up to ``limit`` each."""
-        self._records = records
+        self._source = records
+        self._back: deque[Record] = deque()
         self._limit = limit
+
+    def _records(self) -> Iterator[Record]:
+        """What is to come. Not by "yield from", which would close the source with itself."""
+        return chain(self._returned(), self._source)
+
+    def _returned(self) -> Iterator[Record]:
+        while self._back:
+            yield self._back.popleft()
 
     def take(self, count: int) -> list[Record]:
         """The next ``count`` records, or those that are left."""
-        return list(islice(self._records, count))
+        return list(islice(self._records(), count))
 
     def put_back(self, chunk: list[Record]) -> None:
         """Have records come once more."""
-        self._records = chain(chunk, self._records)
+        self._back.extendleft(reversed(chunk))
 
     def has_more(self) -> bool:
         """Whether there is another record."""
@@ -114,14 +124,14 @@ class ChunkReader:
 
     def skip(self) -> int:
         """Read what is left, and return how many records that were."""
-        return sum(1 for _ in self._records)
+        return sum(1 for _ in self._records())
 
     def next(self) -> list[Record]:
         """The next chunk; empty at the end."""
         limit = self._limit
         chunk: list[Record] = []
         characters = encoded = 0
-        for record in self._records:
+        for record in self._records():
             chunk.append(record)
             if isinstance(record, Document):
                 content = record.content

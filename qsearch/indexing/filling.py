@@ -122,6 +122,7 @@ class _Filling:
                 return
             self._row += len(chunk)
             self._progress.advance(len(chunk), resumed=True)
+            del chunk  # or it would stay while the next one is read
 
     def _take_back(self, number: int, chunk: list[Record]) -> None:
         """Keep the chunks before the first one that is not as it was."""

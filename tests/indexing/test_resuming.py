@@ -406,6 +406,24 @@ def test_a_build_that_an_earlier_version_began_in_other_chunks_goes_on(
 # How much is lost
 
 
+def test_a_reader_of_chunks_loses_no_record_however_often_it_looks_ahead() -> None:
+    from qsearch.documents import Document
+    from qsearch.indexing.chunks import ChunkReader, chunk_limit
+
+    def stream() -> Iterator[Document]:  # which would end if anybody closed it
+        yield from (Document(str(n), "") for n in range(40_000))
+
+    reader = ChunkReader(stream(), chunk_limit(None, given=True, passages=False))
+    found = [one.id for one in reader.take(3)]  # type: ignore[union-attr]
+    while reader.has_more():
+        chunk = reader.next()
+        reader.put_back(chunk)
+        assert reader.next() == chunk
+        found += [one.id for one in chunk]  # type: ignore[union-attr]
+    assert found == [str(n) for n in range(40_000)]
+    assert reader.next() == []
+
+
 def test_a_chunk_ends_by_what_is_encoded_of_its_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     from qsearch.documents import Document
