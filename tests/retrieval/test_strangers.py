@@ -46,7 +46,8 @@ def cones(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndar
         return unit(axis + unit(inner))
 
     shape = generator.standard_normal((48, DIMENSIONS))
-    return around(axes[0], ROWS), {"like": around(axes[0], 2000), "gap": around(axes[1], 2000)}
+    gap = unit(around(axes[1], 2000) + 0.7 * noise(generator, 2000))
+    return around(axes[0], ROWS), {"like": around(axes[0], 2000), "gap": gap}
 
 
 def manifold(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
