@@ -46,10 +46,10 @@ class Words:
 
 
 PYTHON = Words(
-    backend="backend=",
+    backend="backend",
     build="Index.build",
     delimiter="delimiter=",
-    device="device=",
+    device="device",
     encoding="encoding=",
     force="BuildOptions(force=True)",
     graph="BuildOptions(graph=True)",

@@ -83,11 +83,11 @@ class EncoderIdentity:
         return cls(**known)
 
 
-_KINDS: dict[str, type] = {
+_KINDS: dict[str, Any] = {
     "dimensions": int,
     "max_length": int,
     "truncate_dim": int,
-    "modules": list,
+    "modules": (list, tuple),
     "normalizes": bool,
     "strip": bool,
     "versions": dict,

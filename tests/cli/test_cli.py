@@ -259,7 +259,7 @@ def test_verify_says_whether_an_index_is_sound(place: Path, tmp_path: Path) -> N
     assert damaged.returncode == 1
     assert "damaged: segments/" in damaged.stdout
     assert "vectors.npy: checksum" in damaged.stdout
-    assert "1 of " in damaged.stderr
+    assert "is damaged (1 problem)" in damaged.stderr
     assert "qsearch build --force" in damaged.stderr
 
 

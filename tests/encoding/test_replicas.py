@@ -247,7 +247,7 @@ def test_all_gpus_of_the_first_kind_are_used(
 @pytest.mark.parametrize(
     ("device", "there", "message"),
     [
-        ("cuda", [], "no CUDA device for --device cuda"),
+        ("cuda", [], "no CUDA device for device cuda"),
         ("cuda:0,cuda:1", [], "no CUDA device"),
         ("cpu,cuda:0", ["A"], "devices of several kinds"),
         ("cuda:0,cuda:1", ["A", "B"], "devices of several kinds"),

@@ -46,7 +46,8 @@ def cones(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndar
         return unit(axis + unit(inner))
 
     shape = generator.standard_normal((48, DIMENSIONS))
-    return around(axes[0], ROWS), {"like": around(axes[0], 2000), "gap": around(axes[1], 2000)}
+    gap = unit(around(axes[1], 2000) + 0.7 * noise(generator, 2000))
+    return around(axes[0], ROWS), {"like": around(axes[0], 2000), "gap": gap}
 
 
 def manifold(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -97,17 +98,20 @@ def test_the_promise_holds_in_20_of_20_samples(world: World, recall: float) -> N
 
 
 def test_there_was_something_to_promise(world: World) -> None:
-    """Without its checks the same plan breaks the promise, and like queries are not all exact."""
-    plan = world.index.tuning.plan(0.9, 10)
-    assert not plan.exact
-    assert plan.checks
+    """Without their checks plans break the promise, and like queries are not all exact."""
     cascade = world.index._open.searcher._cascade
-    recalls = {}
-    for name, queries in world.queries.items():
-        ranking, passed = cascade.search(queries, 10, plan.candidates, plan.kept)
-        assert passed.all()
-        recalls[name] = shares(ranking.positions, world.truth[name]).mean()
-    assert min(recalls.values()) < 0.9, recalls
+    broken = []
+    for recall in (0.9, 0.95, 0.98):
+        plan = world.index.tuning.plan(recall, 10)
+        if plan.exact:
+            continue
+        assert plan.checks
+        for name, queries in world.queries.items():
+            ranking, passed = cascade.search(queries, 10, plan.candidates, plan.kept)
+            assert passed.all()
+            if shares(ranking.positions, world.truth[name]).mean() < recall:
+                broken.append((recall, name))
+    assert broken
     like = world.index.search_vectors(world.queries["like"], recall=0.9)
     assert not like.certified.all()
 

@@ -225,7 +225,7 @@ def of_version(version: int) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (no_index, "there is no index at .*make one with Index.build"),
+        (no_index, "there is no index at .*; make one with Index.build"),
         (a_file, "is a file; an index is a directory"),
         (no_catalog, "is not a qsearch index: it has no catalog.sqlite"),
         (foreign_catalog, "is not the catalog of a qsearch index"),
@@ -328,7 +328,7 @@ def test_a_directory_takes_the_place_of_another_where_names_cannot_be_exchanged(
 
 def test_an_open_index_maps_its_arrays_read_only(index: Path) -> None:
     with Index.open(index) as opened:
-        for segment in opened._segments:
+        for segment in opened._open.segments:
             assert not segment.vectors.flags.owndata
             assert not segment.vectors.flags.writeable
 
@@ -359,11 +359,11 @@ def test_opening_while_the_index_is_replaced_gives_the_old_or_the_new(
     real = Segment.open
     opened = []
 
-    def open_segment(*arguments: object) -> Segment:
+    def open_segment(*arguments: object, **named: object) -> Segment:
         if not opened:
             replace_directory(new, index)
         opened.append(arguments)
-        return real(*arguments)  # type: ignore[arg-type] # (as they came)
+        return real(*arguments, **named)  # type: ignore[arg-type] # (as they came)
 
     monkeypatch.setattr(Segment, "open", open_segment)
     with Index.open(index) as found:
@@ -405,7 +405,7 @@ def test_a_python_with_an_old_sqlite_is_told(index: Path, monkeypatch: pytest.Mo
 def test_pieces_of_a_segment_hold_its_rows_and_memory_can_be_let_go_of(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal((100, 24)).astype(np.float32)
     with Index.build(None, tmp_path / "i", embeddings=rows) as opened:
-        (whole,) = opened._segments
+        (whole,) = opened._open.segments
         pieces = whole.pieces(32)
         assert [(one.first_row, one.rows) for one in pieces] == [
             (0, 32), (32, 32), (64, 32), (96, 4)
