@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +39,9 @@ from qsearch.store.format import (
     npy_header,
     raw_bytes,
 )
-from qsearch.store.mapping import let_go, map_array, reading
+from qsearch.store.mapping import let_go, map_file
 from qsearch.store.publish import sync_file
+from qsearch.store.reading import opened
 from qsearch.wording import words
 
 __all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "write_arrays"]
@@ -159,6 +159,11 @@ class Segment:
         if ROTATION in files:
             listed += ROTATED_ARRAYS
             kept = kept_components(files[ROTATION].bytes, dimensions)
+            if not kept:
+                raise IndexFormatError(
+                    f"the catalog's entry for {directory / ROTATION} is damaged; {words().rebuild} "
+                    "builds the index again"
+                )
         if PASSAGES.name in files:
             listed += (PASSAGES,)
         elif entry.documents != entry.rows:
@@ -168,18 +173,9 @@ class Segment:
         arrays: dict[str, NDArray[Any]] = {}
         for array in listed:
             shape = array_shape(array.name, entry.rows, dimensions, kept)
-            path = directory / array.name
-            _check_size(path, files.get(array.name), array_bytes(array.dtype, shape))
-            with reading(path):
-                with open(path, "rb") as file:
-                    header = file.read(HEADER_BYTES)
-                mapped = map_array(path, array.dtype, shape, HEADER_BYTES)
-            if header != npy_header(array.dtype, shape):
-                raise IndexFormatError(
-                    f"{path} is damaged: its header is not that of {array.dtype} {shape}; "
-                    f"{words().rebuild} builds the index again"
-                )
-            arrays[array.name.removesuffix(".npy")] = mapped
+            arrays[array.name.removesuffix(".npy")] = _map_array(
+                directory / array.name, files.get(array.name), array.dtype, shape
+            )
         rotated = None
         if kept:
             rotation = arrays.pop("rotation")
@@ -194,9 +190,7 @@ class Segment:
         graph = None
         entry_of_graph = files.get(GRAPH)
         if entry_of_graph is not None:
-            _check_size(directory / GRAPH, entry_of_graph, entry_of_graph.bytes)
-            with reading(directory / GRAPH):
-                graph = map_array(directory / GRAPH, np.uint8, (entry_of_graph.bytes,), 0)
+            graph = _map(directory / GRAPH, entry_of_graph, entry_of_graph.bytes)
         return cls(
             id=entry.id,
             first_row=entry.first_row,
@@ -255,19 +249,30 @@ class Segment:
             let_go(array)
 
 
-def _check_size(path: Path, entry: FileEntry | None, expected: int) -> None:
+def _map(path: Path, entry: FileEntry | None, expected: int) -> NDArray[np.uint8]:
+    """A file of ``expected`` bytes, mapped."""
     if entry is None or entry.bytes != expected:
         raise IndexFormatError(f"the catalog's entry for {path} is missing or damaged")
-    with reading(path):
-        status = path.stat()
-    size = status.st_size
-    if not stat.S_ISREG(status.st_mode):
-        raise IndexFormatError(f"{path} is no file; restore it from a copy")
-    if size != expected:
+    with opened(path) as (descriptor, size):
+        if size != expected:
+            raise IndexFormatError(
+                f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
+                f"from a copy, or build the index again with {words().rebuild}"
+            )
+        return map_file(descriptor, size)
+
+
+def _map_array(
+    path: Path, entry: FileEntry | None, dtype: str, shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """An array, mapped, whose header is what it should be."""
+    whole = _map(path, entry, array_bytes(dtype, shape))
+    if whole[:HEADER_BYTES].tobytes() != npy_header(dtype, shape):
         raise IndexFormatError(
-            f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
-            f"from a copy, or build the index again with {words().rebuild}"
+            f"{path} is damaged: its header is not that of {dtype} {shape}; {words().rebuild} builds "
+            "the index again"
         )
+    return whole[HEADER_BYTES:].view(dtype).reshape(shape)
 
 
 def derived_arrays(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
