@@ -262,13 +262,29 @@ class Catalog:
     # Settings
 
     def settings(self) -> dict[str, Any]:
-        """All settings, decoded."""
+        """All settings, decoded.
+
+        Raises:
+            IndexFormatError: one is damaged.
+        """
+        settings, damaged = self.read_settings()
+        if damaged:
+            raise IndexFormatError(f"{self.path} holds a damaged setting ({', '.join(damaged)})")
+        return settings
+
+    def read_settings(self) -> tuple[dict[str, Any], list[str]]:
+        """All settings that can be decoded, and the names of those that cannot."""
         with self._reading() as connection:
             rows = connection.execute("SELECT key, value FROM settings").fetchall()
-        try:
-            return {key: json.loads(value) for key, value in rows}
-        except ValueError as error:
-            raise IndexFormatError(f"{self.path} holds a damaged setting ({error})") from error
+        settings, damaged = {}, []
+        for key, value in rows:
+            try:
+                if not isinstance(key, str) or not isinstance(value, str):
+                    raise ValueError("not a text")
+                settings[key] = json.loads(value)
+            except (ValueError, RecursionError):
+                damaged.append(str(key)[:40])
+        return settings, damaged
 
     def put_settings(self, settings: dict[str, Any]) -> None:
         """Store or replace ``settings`` (JSON values)."""

@@ -66,6 +66,11 @@ class RotatedArrays:
             the rotation that has it; ``None`` where that was not stored.
     """
 
+    rotation: NDArray[np.float32]
+    blocks: NDArray[np.uint8]
+    bounds: NDArray[np.float32]
+    stored: tuple[float, str] | None = None
+
     def error(self) -> float:
         """An upper bound on how far the rotation is from an orthonormal one.
 
@@ -88,11 +93,6 @@ class RotatedArrays:
             )
         return error
 
-    rotation: NDArray[np.float32]
-    blocks: NDArray[np.uint8]
-    bounds: NDArray[np.float32]
-    stored: tuple[float, str] | None = None
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
@@ -113,6 +113,7 @@ class Segment:
             its text; ``None`` where row r is document r.
         graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
         graph_xxh3: the checksum that it should have.
+        graph_problem: why there is none, where there should be one: other searches do not need it.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Segment:
     passages: NDArray[np.int64] | None
     graph: NDArray[np.uint8] | None
     graph_xxh3: str = ""
+    graph_problem: str | None = None
 
     @classmethod
     def open(
@@ -185,20 +187,30 @@ class Segment:
                 arrays.pop("bounds"),
                 None if stored_error is None else (stored_error, files[ROTATION].xxh3),
             )
+        passages = arrays.pop("passages", None)
+        if passages is not None and (passages[0, 0] != 0 or passages[-1, 0] != entry.documents - 1):
+            raise IndexFormatError(
+                f"{directory / PASSAGES.name} is damaged: it is not of {entry.documents:,} documents; "
+                f"{words().rebuild} builds the index again"
+            )
         # The graph is mapped here and not when it is first used: by then another index may have
         # taken the place of this one.
-        graph = None
+        graph = graph_problem = None
         entry_of_graph = files.get(GRAPH)
         if entry_of_graph is not None:
-            graph = _map(directory / GRAPH, entry_of_graph, entry_of_graph.bytes)
+            try:
+                graph = _map(directory / GRAPH, entry_of_graph, max(1, entry_of_graph.bytes))
+            except IndexFormatError as error:
+                graph_problem = str(error)
         return cls(
             id=entry.id,
             first_row=entry.first_row,
             first_document=entry.first_document,
             rows=entry.rows,
             rotated=rotated,
-            passages=arrays.pop("passages", None),
+            passages=passages,
             graph=graph,
+            graph_problem=graph_problem,
             graph_xxh3="" if entry_of_graph is None else entry_of_graph.xxh3,
             **arrays,
         )

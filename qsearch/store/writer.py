@@ -35,8 +35,10 @@ from qsearch.store.format import (
     FORMAT_VERSION,
     HEADER_BYTES,
     PASSAGES,
+    ROTATION,
     ROTATION_ERRORS,
     SEGMENTS,
+    error_check,
     raw_bytes,
     staging_path,
 )
@@ -427,7 +429,11 @@ class IndexWriter:
             os.rename(segments / _PENDING, segments / segment)
             sync_directory(segments)
         digest = self._catalog.documents_digest(first_document, documents)
-        errors = {**self._settings.get(ROTATION_ERRORS, {}), segment: rotation_error}
+        earlier = self._settings.get(ROTATION_ERRORS)
+        errors = {
+            **(earlier if isinstance(earlier, dict) else {}),
+            segment: [rotation_error, error_check(rotation_error, files[ROTATION].xxh3)],
+        }
         with self._catalog.transaction() as connection:
             self._settings |= self._catalog.store_settings(connection, {ROTATION_ERRORS: errors})
             connection.execute(
