@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 
-__all__ = ["ProcessLock"]
+__all__ = ["ForkGate", "ProcessLock"]
 
 
 class ProcessLock:
@@ -52,12 +52,69 @@ class ProcessLock:
             self._lock = threading.RLock()
 
 
-_LOCKS: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
-_held: list[ProcessLock] = []
+class ForkGate:
+    """Many threads may be inside at once, and a fork waits until none is but the one that forks.
+
+    For what is of use only when no thread is at it and can be used by several: a C library with locks of
+    its own. Whoever is inside must not wait for anybody outside. A thread may enter more than once.
+    """
+
+    def __init__(self) -> None:
+        """Open it."""
+        self._changed = threading.Condition(threading.Lock())
+        self._inside: dict[int, int] = {}  # how often by thread
+        self._forking = 0
+        _LOCKS.add(self)
+
+    def __enter__(self) -> None:
+        """Wait while a fork is under way, and go in."""
+        me = threading.get_ident()
+        with self._changed:
+            while self._forking not in (0, me) and me not in self._inside:
+                self._changed.wait()
+            self._inside[me] = self._inside.get(me, 0) + 1
+
+    def __exit__(self, *exception: object) -> None:
+        """Go out."""
+        me = threading.get_ident()
+        with self._changed:
+            self._inside[me] -= 1
+            if not self._inside[me]:
+                del self._inside[me]
+            if self._forking:
+                self._changed.notify_all()
+
+    def before_fork(self) -> None:
+        """For the thread that forks."""
+        me = threading.get_ident()
+        self._changed.acquire()  # until after the fork
+        while self._forking:  # another thread forks
+            self._changed.wait()
+        self._forking = me
+        while self._inside.keys() - {me}:
+            self._changed.wait()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """For the same thread, in the parent and in the child."""
+        self._forking = 0
+        if in_child:  # nobody waits here
+            self._changed = threading.Condition(threading.Lock())
+        else:
+            self._changed.notify_all()
+            self._changed.release()
+
+
+_LOCKS: weakref.WeakSet[ProcessLock | ForkGate] = weakref.WeakSet()
+_held: list[ProcessLock | ForkGate] = []
 
 
 def _before() -> None:
-    _held[:] = _LOCKS
+    while True:
+        try:
+            _held[:] = _LOCKS
+            break
+        except RuntimeError:  # another thread made a lock meanwhile
+            continue
     for lock in _held:
         lock.before_fork()
 

@@ -120,9 +120,9 @@ class Snapshot:
         """
         wanted = self._checked_positions(positions, least=-1)
         flat = wanted.ravel()
-        found = self.catalog.documents(int(one) for one in flat if one >= 0)
+        found = self.catalog.ids(int(one) for one in flat if one >= 0)
         ids = np.empty(len(flat), dtype=object)
-        ids[:] = [found[int(one)].id if one >= 0 else None for one in flat]
+        ids[:] = [found[int(one)] if one >= 0 else None for one in flat]
         return ids.reshape(wanted.shape)
 
     def documents_at(self, positions: ArrayLike) -> list[Document]:

@@ -190,9 +190,11 @@ def contract_from_store(
     Raises:
         EncoderError: what was stored is damaged.
     """
-    if identity is None or not canaries:
+    if identity is None and not canaries:
         return None
     try:
+        if identity is None or not canaries:
+            raise ValueError("it or its canaries are missing")
         contract = EncoderContract(
             EncoderIdentity.from_json(identity),
             tuple(Canary(str(name), str(text)) for name, text, _, _ in canaries),

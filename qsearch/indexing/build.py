@@ -301,7 +301,9 @@ class _Build:
         if self.encoder is None:
             return
         with self._phase("load model"):
-            stored = contract_from_store(writer.settings().get("encoder"), writer.canaries())
+            identity = writer.settings().get("encoder")
+            # The canaries are stored first: without the identity, the last build did not come to it.
+            stored = contract_from_store(identity, [] if identity is None else writer.canaries())
             if stored is None:
                 contract: EncoderContract = make_contract(self.encoder)
                 identity, canaries = contract_to_store(contract)

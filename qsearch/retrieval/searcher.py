@@ -22,7 +22,7 @@ from qsearch.retrieval.graph import GraphCandidates
 from qsearch.retrieval.ranking import Ranking, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
-from qsearch.store import Segment
+from qsearch.store import Segment, check_sample
 
 __all__ = ["Request", "Searcher"]
 
@@ -127,6 +127,7 @@ class Searcher:
             IndexFormatError: a graph is wanted and there is none, or a file is damaged.
         """
         tell_if_slow()
+        self._sampled  # noqa: B018
         k, plan = request.k, request.plan
         if request.all_passages or not self.documents.split:
             return self._rank_rows(request, queries, k, plan.candidates, plan.kept, threads)
@@ -143,6 +144,13 @@ class Searcher:
             )
 
         return rank_documents(rank_rows, self.documents, queries, k, first)
+
+    @cached_property
+    def _sampled(self) -> bool:
+        """Whether some rows of every segment were looked at, as the first search does."""
+        for segment in self._segments:
+            check_sample(segment)
+        return True
 
     def _rank_rows(
         self,

@@ -8,6 +8,7 @@ from qsearch.store.catalog import Catalog, StoredDocument
 from qsearch.store.format import FORMAT_VERSION
 from qsearch.store.opening import checked_settings, open_segments
 from qsearch.store.segment import Segment
+from qsearch.store.soundness import check_sample
 from qsearch.store.verify import VerifyReport, verify_index
 from qsearch.store.writer import IndexWriter
 
@@ -18,6 +19,7 @@ __all__ = [
     "Segment",
     "StoredDocument",
     "VerifyReport",
+    "check_sample",
     "checked_settings",
     "open_segments",
     "verify_index",

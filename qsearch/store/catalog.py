@@ -8,7 +8,6 @@ being built its catalog runs in WAL mode under an exclusive lock.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,74 +25,13 @@ from qsearch.store.format import (
     FORMAT_VERSION,
     READABLE_VERSIONS,
 )
-from qsearch.store.holding import closing, file_identity, opening, unfinished
-from qsearch.store.mapping import reading
+from qsearch.store.holding import closing, file_identity, is_held, opening, unfinished
+from qsearch.store.readers import Readers
+from qsearch.store.reading import reading
+from qsearch.store.schema import DIGESTED, SCHEMA, foreign_object
 from qsearch.wording import words
 
 __all__ = ["Catalog", "ChunkEntry", "FileEntry", "SegmentEntry", "StoredDocument"]
-
-_SCHEMA = """
-CREATE TABLE settings (
-    key TEXT PRIMARY KEY,
-    value TEXT NOT NULL                 -- JSON
-) STRICT, WITHOUT ROWID;
-CREATE TABLE documents (
-    position INTEGER PRIMARY KEY,       -- document order, from 0
-    id TEXT NOT NULL UNIQUE,
-    title TEXT,
-    text TEXT NOT NULL,
-    metadata TEXT,                      -- a JSON object, NULL for {}
-    line INTEGER                        -- where it stood in the corpus, from 1
-) STRICT;
-CREATE TABLE segments (
-    id TEXT PRIMARY KEY,                -- the directory's name: a hash of its arrays
-    first_row INTEGER NOT NULL UNIQUE,  -- rows in the segments before this one
-    rows INTEGER NOT NULL,
-    first_document INTEGER NOT NULL UNIQUE, -- position of its first document
-    documents INTEGER NOT NULL,         -- as many as rows, where they are not split into passages
-    documents_xxh3 TEXT NOT NULL        -- checksum of the documents' rows in this catalog
-) STRICT, WITHOUT ROWID;
-CREATE TABLE files (
-    segment TEXT NOT NULL REFERENCES segments (id),
-    name TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    xxh3 TEXT NOT NULL,                 -- XXH3, 128 bits, of the whole file
-    PRIMARY KEY (segment, name)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE canaries (
-    number INTEGER PRIMARY KEY,
-    name TEXT NOT NULL,
-    text TEXT NOT NULL,
-    document BLOB NOT NULL,             -- unit row, little-endian float32
-    query BLOB NOT NULL
-) STRICT;
-CREATE TABLE chunks (                   -- the steps of the build: what need not be done again
-    number INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL,               -- of the records that went in
-    records INTEGER NOT NULL,
-    documents INTEGER NOT NULL,         -- accepted so far, this chunk included
-    rows INTEGER NOT NULL,              -- of all these documents
-    truncated INTEGER NOT NULL          -- in this chunk
-) STRICT;
-CREATE TABLE rejects (
-    chunk INTEGER NOT NULL,
-    line INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    raw BLOB NOT NULL
-) STRICT;
-"""
-
-_DIGESTED = {
-    1: (
-        "id, first_position, rows, documents_xxh3",
-        "number, digest, records, documents, truncated",
-    ),
-    2: (
-        "id, first_row, rows, first_document, documents, documents_xxh3",
-        "number, digest, records, documents, rows, truncated",
-    ),
-}
-"""Columns of ``segments`` and ``chunks`` by format version, as the catalog's checksum takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +93,7 @@ class ChunkEntry:
 
 
 class Catalog:
-    """A connection to one catalog. Safe to share between threads.
+    """One catalog, opened. Safe to share between threads, and with children of a fork if it is published.
 
     Attributes:
         path: of the file.
@@ -165,20 +103,18 @@ class Catalog:
     def __init__(
         self,
         path: Path,
-        connection: sqlite3.Connection,
-        file: tuple[int, int] | None = None,
+        source: Readers | sqlite3.Connection,
         *,
         held: tuple[int, int] | None = None,
     ) -> None:
         """Use ``open`` or ``create``."""
         self.path = path
         self.version = FORMAT_VERSION
-        self._file = file
-        self._connection = connection
-        # SQLite has locks of its own: no thread may be in it while another forks.
+        self._source = source
+        # Of a connection that writes. SQLite has locks of its own: no thread may be in it while another
+        # forks.
         self._lock = ProcessLock(fork_waits=True)
         self._closed = False
-        self._process = os.getpid()
         self._held = held
 
     @classmethod
@@ -190,10 +126,13 @@ class Catalog:
         """
         _require_sqlite()
         path = index / CATALOG
-        if not path.is_file():
+        with reading(path):
+            missing = not path.is_file()
+        if missing:
             raise IndexFormatError(_absent(index))
-        file = file_identity(path)  # before it is opened: a replacement in between counts as one
-        catalog = cls(path, _connected(path), file)
+        if is_held(path):
+            raise IndexFormatError(f"{index} is being built at this moment, and cannot be read yet")
+        catalog = cls(path, Readers(path))
         try:
             catalog._check_version()
         except BaseException:
@@ -240,49 +179,57 @@ class Catalog:
                 f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}; {advice}"
             )
         self.version = version
+        with self._reading() as connection:
+            foreign = foreign_object(connection, version)
+        if foreign is not None:
+            raise IndexFormatError(
+                f"{self.path} is damaged, or qsearch did not make it: it has {foreign}; "
+                f"{words().rebuild} builds the index again"
+            )
 
     def was_replaced(self) -> bool:
         """Whether there is another file at ``path`` now, or none."""
-        return file_identity(self.path) != self._file
+        return isinstance(self._source, Readers) and self._source.was_replaced()
 
     def close(self) -> None:
-        """Close the connection; further use is an error. Waits for the read of another thread."""
+        """Close it; further use is an error. What another thread is reading it reads to the end."""
+        if isinstance(self._source, Readers):
+            self._source.close()
+            return
         with self._lock:
             self._closed = True
             if self._held is None:
-                self._connection.close()
+                self._source.close()
         if self._held is not None:  # not under two locks
             with closing(self._held):
-                self._connection.close()
+                self._source.close()
             self._held = None
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._closed:
-                raise IndexClosed(f"{self.path.parent} was closed; open it again with Index.open")
-            if self._process != os.getpid():
-                self._leave_to_parent()
-            try:
-                yield self._connection
-            except sqlite3.DatabaseError as error:
-                raise self._damaged(error) from error
+        try:
+            if isinstance(self._source, Readers):
+                with self._source.reading() as connection:
+                    yield connection
+            else:
+                with self._lock:
+                    yield self._writer
+        except sqlite3.Error as error:
+            raise self._damaged(error) from error
 
-    def _damaged(self, error: sqlite3.DatabaseError) -> IndexFormatError:
+    def _damaged(self, error: sqlite3.Error) -> IndexFormatError:
         return IndexFormatError(
             f"{self.path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} "
             "builds the index again"
         )
 
-    def _leave_to_parent(self) -> None:
-        """In a forked child: take a connection of its own, as SQLite asks for.
-
-        Where another index has taken the place of this one, the parent's is used: nothing was being read
-        when it forked, and nothing is ever written.
-        """
-        self._process = os.getpid()
-        if self._file is not None and not self.was_replaced():
-            self._connection = _connected(self.path)
+    @property
+    def _writer(self) -> sqlite3.Connection:
+        if isinstance(self._source, Readers):
+            raise ValueError("a published catalog is never written")
+        if self._closed:
+            raise IndexClosed(f"the build in {self.path.parent} has ended")
+        return self._source
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -293,12 +240,12 @@ class Catalog:
         """
         with self._lock:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError):
                     raise IndexWriteError(
                         f"{self.path} cannot be written ({error}); what was committed is safe: free "
@@ -317,8 +264,8 @@ class Catalog:
             OSError: the file system refuses.
         """
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            mode = self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            mode = self._writer.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
         except sqlite3.OperationalError as error:
             raise OSError(None, str(error), str(self.path)) from error
         if mode != "delete":
@@ -330,13 +277,29 @@ class Catalog:
     # Settings
 
     def settings(self) -> dict[str, Any]:
-        """All settings, decoded."""
+        """All settings, decoded.
+
+        Raises:
+            IndexFormatError: one is damaged.
+        """
+        settings, damaged = self.read_settings()
+        if damaged:
+            raise IndexFormatError(f"{self.path} holds a damaged setting ({', '.join(damaged)})")
+        return settings
+
+    def read_settings(self) -> tuple[dict[str, Any], list[str]]:
+        """All settings that can be decoded, and the names of those that cannot."""
         with self._reading() as connection:
             rows = connection.execute("SELECT key, value FROM settings").fetchall()
-        try:
-            return {key: json.loads(value) for key, value in rows}
-        except ValueError as error:
-            raise IndexFormatError(f"{self.path} holds a damaged setting ({error})") from error
+        settings, damaged = {}, []
+        for key, value in rows:
+            try:
+                if not isinstance(key, str) or not isinstance(value, str):
+                    raise ValueError("not a text")
+                settings[key] = json.loads(value)
+            except (ValueError, RecursionError):
+                damaged.append(str(key)[:40])
+        return settings, damaged
 
     def put_settings(self, settings: dict[str, Any]) -> None:
         """Store or replace ``settings`` (JSON values)."""
@@ -364,26 +327,67 @@ class Catalog:
         """The documents at ``positions``; a position that holds none is an error.
 
         Raises:
-            IndexFormatError: a document is not in the catalog.
+            IndexFormatError: a document is not in the catalog, or damaged.
         """
-        wanted = list(dict.fromkeys(positions))
         found: dict[int, StoredDocument] = {}
+        for position, name, title, text, metadata in self._at(
+            positions, "position, id, title, text, metadata"
+        ):
+            sound = isinstance(name, str) and isinstance(text, str)
+            if not sound or not isinstance(title, str | None):
+                raise self._damaged_document(position)
+            try:
+                decoded = {} if metadata is None else json.loads(metadata)
+            except (ValueError, TypeError, RecursionError) as error:
+                raise self._damaged_document(position) from error
+            if not isinstance(decoded, dict):
+                raise self._damaged_document(position)
+            found[position] = StoredDocument(position, name, title, text, decoded)
+        return found
+
+    def ids(self, positions: Iterable[int]) -> dict[int, str]:
+        """The ids of the documents at ``positions``, whose texts are not read.
+
+        Raises:
+            IndexFormatError: a document is not in the catalog, or damaged.
+        """
+        found: dict[int, str] = {}
+        for position, name in self._at(positions, "position, id"):
+            if not isinstance(name, str):
+                raise self._damaged_document(position)
+            found[position] = name
+        return found
+
+    def _at(self, positions: Iterable[int], columns: str) -> list[tuple[Any, ...]]:
+        """Columns of the documents at ``positions``, of which each must be there."""
+        wanted = list(dict.fromkeys(positions))
+        found: list[tuple[Any, ...]] = []
         with self._reading() as connection:
             for start in range(0, len(wanted), 500):
                 some = wanted[start : start + 500]
-                for row in connection.execute(
-                    "SELECT position, id, title, text, metadata FROM documents "  # noqa: S608 (question marks)
+                found += connection.execute(
+                    f"SELECT {columns} FROM documents "  # noqa: S608 (names and question marks)
                     f"WHERE position IN ({','.join('?' * len(some))})",
                     some,
-                ):
-                    position, name, title, text, metadata = row
-                    found[position] = StoredDocument(
-                        position, name, title, text, _metadata(metadata, self.path)
-                    )
-        for position in wanted:
-            if position not in found:
-                raise IndexFormatError(f"{self.path} lacks the document at position {position}")
+                ).fetchall()
+        if len(found) != len(wanted):
+            missing = min(set(wanted) - {row[0] for row in found}, default=-1)
+            raise IndexFormatError(
+                f"{self.path} lacks the document at position {missing}; {words().verify} tells more"
+            )
         return found
+
+    def _damaged_document(self, position: int) -> IndexFormatError:
+        return IndexFormatError(
+            f"{self.path} is damaged: the document at position {position} is not one; {words().verify} "
+            "tells more"
+        )
+
+    def ends(self) -> tuple[int | None, int | None]:
+        """The lowest and the highest position of a document."""
+        with self._reading() as connection:
+            first = connection.execute("SELECT min(position) FROM documents").fetchone()[0]
+            return first, connection.execute("SELECT max(position) FROM documents").fetchone()[0]
 
     def lines_of(self, ids: Sequence[str]) -> dict[str, int | None]:
         """Line numbers of those of ``ids`` that the catalog holds."""
@@ -444,8 +448,17 @@ class Catalog:
 
     def rejects(self) -> Iterator[tuple[int, str, bytes]]:
         """(line, reason, raw) of every record that was not accepted, in order."""
-        with self._reading() as connection:
-            yield from connection.execute("SELECT line, reason, raw FROM rejects ORDER BY rowid")
+        last = -(1 << 63)
+        while True:
+            with self._reading() as connection:
+                some = connection.execute(
+                    "SELECT rowid, line, reason, raw FROM rejects WHERE rowid > ? ORDER BY rowid LIMIT 500",
+                    (last,),
+                ).fetchall()
+            if not some:
+                return
+            yield from (row[1:] for row in some)
+            last = some[-1][0]
 
     # Segments and their files
 
@@ -498,16 +511,16 @@ class Catalog:
         The documents are covered by the checksums of their segments. The setting that holds this
         digest is left out.
         """
-        segments, chunks = _DIGESTED[self.version]
+        segments, chunks = DIGESTED[self.version]
         digest = xxhash.xxh3_128()
         with self._reading() as connection:
             for query in (
                 "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name",
                 "SELECT key, value FROM settings WHERE key <> 'catalog_xxh3' ORDER BY key",
-                f"SELECT {segments} FROM segments ORDER BY id",  # noqa: S608 (_DIGESTED is ours)
+                f"SELECT {segments} FROM segments ORDER BY id",  # noqa: S608 (DIGESTED is ours)
                 "SELECT segment, name, bytes, xxh3 FROM files ORDER BY segment, name",
                 "SELECT number, name, text, hex(document), hex(query) FROM canaries ORDER BY number",
-                f"SELECT {chunks} FROM chunks ORDER BY number",  # noqa: S608 (_DIGESTED is ours)
+                f"SELECT {chunks} FROM chunks ORDER BY number",  # noqa: S608 (DIGESTED is ours)
                 "SELECT chunk, line, reason, hex(raw) FROM rejects ORDER BY rowid",
             ):
                 for row in connection.execute(query):
@@ -517,11 +530,11 @@ class Catalog:
     def structure_problems(self) -> list[str]:
         """What SQLite's own integrity check complains about; empty when sound."""
         try:
-            with self._lock:
-                rows = self._connection.execute("PRAGMA integrity_check(5)").fetchall()
-        except sqlite3.DatabaseError as error:
-            return [str(error)]
-        return [row[0] for row in rows if row[0] != "ok"]
+            with self._reading() as connection:
+                rows = connection.execute("PRAGMA integrity_check(5)").fetchall()
+        except IndexFormatError as error:
+            return [str(error.__cause__ or error)]
+        return [str(row[0]) for row in rows if row[0] != "ok"]
 
 
 def _locked_connection(path: Path) -> sqlite3.Connection:
@@ -541,7 +554,7 @@ def _locked_connection(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -4096")
         connection.execute("BEGIN IMMEDIATE")
         if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            for statement in _SCHEMA.split(";\n"):
+            for statement in SCHEMA.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
@@ -549,38 +562,6 @@ def _locked_connection(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    return connection
-
-
-def _metadata(encoded: str | None, path: Path) -> dict[str, Any]:
-    if encoded is None:
-        return {}
-    try:
-        decoded = json.loads(encoded)
-    except ValueError as error:
-        raise IndexFormatError(f"{path} holds damaged metadata ({error})") from error
-    return decoded if isinstance(decoded, dict) else {"": decoded}
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    """A connection that only reads, and trusts nothing that the schema could run.
-
-    Raises:
-        IndexFormatError: it cannot be opened.
-    """
-    try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
-        )
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA query_only = ON")
-    except sqlite3.DatabaseError as error:
-        with reading(path), open(path, "rb"):
-            pass  # the system may have a reason of its own, and then says it better
-        raise IndexFormatError(
-            f"{path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} builds "
-            "the index again"
-        ) from error
     return connection
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from qsearch.kernels.reference import GROUP, ROTATED_BLOCK_ROWS
@@ -37,6 +38,7 @@ __all__ = [
     "ArrayFile",
     "array_bytes",
     "array_shape",
+    "error_check",
     "kept_components",
     "npy_header",
     "raw_bytes",
@@ -66,7 +68,7 @@ MOST_ROWS = (1 << 32) - 1
 """Rows of a segment are numbered in 32 bits."""
 
 ROTATION_ERRORS = "rotation_errors"
-"""Setting: for each segment what ``codes.rotation_error`` says of its rotation."""
+"""Setting: for each segment what ``codes.rotation_error`` says of its rotation, and its ``error_check``."""
 
 HEADER_BYTES = 128
 """Every array starts with a ``.npy`` header (version 1.0) of exactly this size."""
@@ -106,6 +108,16 @@ are searched more slowly."""
 
 SEGMENT_FILES = frozenset({one.name for one in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES)} | {GRAPH})
 """Every name that a file of a segment can have."""
+
+
+def error_check(error: float, rotation_xxh3: str) -> str:
+    """What ties the stored error of a rotation to the rotation: too small an error would hide rows.
+
+    Args:
+        error: see ``ROTATION_ERRORS``.
+        rotation_xxh3: checksum of the file.
+    """
+    return xxhash.xxh3_128(f"{error!r} {rotation_xxh3}".encode()).hexdigest()
 
 
 def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[int, ...]:

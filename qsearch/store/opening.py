@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from qsearch.store.format import (
     GRAPH,
     MOST_DIMENSIONS,
     MOST_ROWS,
+    ROTATION,
     ROTATION_ERRORS,
     SEGMENT_FILES,
     SEGMENTS,
+    error_check,
 )
 from qsearch.store.segment import Segment
 from qsearch.wording import words
@@ -40,20 +42,31 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
     Raises:
         IndexFormatError: a value cannot be right, or a file is missing or damaged.
     """
-    settings = catalog.settings()
+    settings, _ = catalog.read_settings()
     dimensions = checked_dimensions(settings, catalog)
     errors = settings.get(ROTATION_ERRORS)
     segments = []
     for entry, files in checked_entries(catalog):
         error = errors.get(entry.id) if isinstance(errors, dict) else None
-        segments.append(
-            Segment.open(
-                directory / SEGMENTS / entry.id,
-                entry,
-                _without_damaged_graph(files, directory / SEGMENTS / entry.id),
-                dimensions,
-                stored_error=error if isinstance(error, float) else None,
+        segment = Segment.open(
+            directory / SEGMENTS / entry.id,
+            entry,
+            files,
+            dimensions,
+            stored_error=_checked_error(error, files),
+        )
+        if segment.graph_problem is not None:
+            _log.warning(
+                "%s is damaged and left out: there is no search by graph (%s)",
+                directory / SEGMENTS / entry.id / GRAPH,
+                segment.graph_problem,
             )
+        segments.append(segment)
+    split = [segment.passages is not None for segment in segments]
+    if any(split) != all(split):
+        raise IndexFormatError(
+            f"{catalog.path} is damaged: some segments have passages and some have none; "
+            f"{words().rebuild} builds the index again"
         )
     return segments
 
@@ -89,18 +102,77 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
     Raises:
         IndexFormatError: a value cannot be right.
     """
-    settings = catalog.settings()
+    settings, damaged = catalog.read_settings()
     documents = _whole(settings, "documents", 1, MOST_ROWS, catalog)
     rows = documents
     if settings.get("rows") is not None:
         rows = _whole(settings, "rows", documents, MOST_ROWS, catalog)
-    if sum(one.rows for one in segments) != rows or (
-        sum(entry.documents for entry in catalog.segments()) != documents
+    settings["rows"] = rows
+    if (
+        sum(one.rows for one in segments) != rows
+        or sum(entry.documents for entry in catalog.segments()) != documents
+        or catalog.ends() != (0, documents - 1)
     ):
         raise IndexFormatError(
             f"{catalog.path} lists other segments than it should; {words().verify} tells more"
         )
+    for name, sound in _SOUND.items():
+        if name in settings and not sound(settings[name]):
+            damaged.append(name)
+            del settings[name]
+    if "passages" not in damaged:
+        split = any(one.passages is not None for one in segments)
+        if (settings.get("passages") is not None) != split:
+            raise IndexFormatError(
+                f"{catalog.path} is damaged: passages are in its settings or its segments, and not in "
+                f"both; {words().rebuild} builds the index again"
+            )
+    for name in sorted(set(damaged)):
+        _log.warning(
+            "the setting %r of %s is damaged and left out; %s tells more",
+            name,
+            catalog.path,
+            words().verify,
+        )
     return settings
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_passages(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and _is_count(value.get("tokens"))
+        and _is_count(value.get("overlap"))
+        and isinstance(value.get("language"), str)
+    )
+
+
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "passages": _is_passages,
+    "rejected": _is_count,
+    "truncated": _is_count,
+    "created": lambda value: isinstance(value, str),
+    "qsearch": lambda value: isinstance(value, str),
+    "corpus": lambda value: isinstance(value, str),
+    "build": lambda value: isinstance(value, dict),
+    "encoder": lambda value: value is None or isinstance(value, dict),
+    ROTATION_ERRORS: lambda value: isinstance(value, dict),
+}
+"""Settings that a search by vector can do without. What was measured about recall is checked where it is
+used, and so is the encoder."""
+
+
+def _checked_error(stored: object, files: Mapping[str, FileEntry]) -> float | None:
+    """The stored error of a rotation, where it is seen to be the one that was written; else none."""
+    if not isinstance(stored, list) or len(stored) != 2 or ROTATION not in files:
+        return None
+    error, check = stored
+    if not isinstance(error, float) or check != error_check(error, files[ROTATION].xxh3):
+        return None
+    return error
 
 
 def _whole(settings: Mapping[str, Any], name: str, least: int, most: int, catalog: Catalog) -> int:
@@ -141,24 +213,3 @@ def _check_files(files: Mapping[str, FileEntry], entry: SegmentEntry, catalog: C
                 f"{catalog.path} is damaged: segment {entry.id} cannot have a file {str(name)[:40]!r}; "
                 f"{words().rebuild} builds the index again"
             )
-
-
-def _without_damaged_graph(
-    files: Mapping[str, FileEntry], directory: Path
-) -> Mapping[str, FileEntry]:
-    """The files, without a graph that is not there or of another size: searches can do without."""
-    graph = files.get(GRAPH)
-    if graph is None:
-        return files
-    try:
-        found = (directory / GRAPH).stat().st_size
-    except OSError:
-        found = -1
-    if found == graph.bytes and found > 0:
-        return files
-    _log.warning(
-        "%s is damaged and left out: there is no search by graph; %s tells more",
-        directory / GRAPH,
-        words().verify,
-    )
-    return {name: file for name, file in files.items() if name != GRAPH}

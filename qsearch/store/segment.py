@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +39,9 @@ from qsearch.store.format import (
     npy_header,
     raw_bytes,
 )
-from qsearch.store.mapping import let_go, map_array, reading
+from qsearch.store.mapping import let_go, map_file
 from qsearch.store.publish import sync_file
+from qsearch.store.reading import opened
 from qsearch.wording import words
 
 __all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "write_arrays"]
@@ -66,6 +66,11 @@ class RotatedArrays:
             the rotation that has it; ``None`` where that was not stored.
     """
 
+    rotation: NDArray[np.float32]
+    blocks: NDArray[np.uint8]
+    bounds: NDArray[np.float32]
+    stored: tuple[float, str] | None = None
+
     def error(self) -> float:
         """An upper bound on how far the rotation is from an orthonormal one.
 
@@ -88,11 +93,6 @@ class RotatedArrays:
             )
         return error
 
-    rotation: NDArray[np.float32]
-    blocks: NDArray[np.uint8]
-    bounds: NDArray[np.float32]
-    stored: tuple[float, str] | None = None
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
@@ -113,6 +113,7 @@ class Segment:
             its text; ``None`` where row r is document r.
         graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
         graph_xxh3: the checksum that it should have.
+        graph_problem: why there is none, where there should be one: other searches do not need it.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Segment:
     passages: NDArray[np.int64] | None
     graph: NDArray[np.uint8] | None
     graph_xxh3: str = ""
+    graph_problem: str | None = None
 
     @classmethod
     def open(
@@ -159,6 +161,11 @@ class Segment:
         if ROTATION in files:
             listed += ROTATED_ARRAYS
             kept = kept_components(files[ROTATION].bytes, dimensions)
+            if not kept:
+                raise IndexFormatError(
+                    f"the catalog's entry for {directory / ROTATION} is damaged; {words().rebuild} "
+                    "builds the index again"
+                )
         if PASSAGES.name in files:
             listed += (PASSAGES,)
         elif entry.documents != entry.rows:
@@ -168,18 +175,9 @@ class Segment:
         arrays: dict[str, NDArray[Any]] = {}
         for array in listed:
             shape = array_shape(array.name, entry.rows, dimensions, kept)
-            path = directory / array.name
-            _check_size(path, files.get(array.name), array_bytes(array.dtype, shape))
-            with reading(path):
-                with open(path, "rb") as file:
-                    header = file.read(HEADER_BYTES)
-                mapped = map_array(path, array.dtype, shape, HEADER_BYTES)
-            if header != npy_header(array.dtype, shape):
-                raise IndexFormatError(
-                    f"{path} is damaged: its header is not that of {array.dtype} {shape}; "
-                    f"{words().rebuild} builds the index again"
-                )
-            arrays[array.name.removesuffix(".npy")] = mapped
+            arrays[array.name.removesuffix(".npy")] = _map_array(
+                directory / array.name, files.get(array.name), array.dtype, shape
+            )
         rotated = None
         if kept:
             rotation = arrays.pop("rotation")
@@ -189,22 +187,30 @@ class Segment:
                 arrays.pop("bounds"),
                 None if stored_error is None else (stored_error, files[ROTATION].xxh3),
             )
+        passages = arrays.pop("passages", None)
+        if passages is not None and (passages[0, 0] != 0 or passages[-1, 0] != entry.documents - 1):
+            raise IndexFormatError(
+                f"{directory / PASSAGES.name} is damaged: it is not of {entry.documents:,} documents; "
+                f"{words().rebuild} builds the index again"
+            )
         # The graph is mapped here and not when it is first used: by then another index may have
         # taken the place of this one.
-        graph = None
+        graph = graph_problem = None
         entry_of_graph = files.get(GRAPH)
         if entry_of_graph is not None:
-            _check_size(directory / GRAPH, entry_of_graph, entry_of_graph.bytes)
-            with reading(directory / GRAPH):
-                graph = map_array(directory / GRAPH, np.uint8, (entry_of_graph.bytes,), 0)
+            try:
+                graph = _map(directory / GRAPH, entry_of_graph, max(1, entry_of_graph.bytes))
+            except IndexFormatError as error:
+                graph_problem = str(error)
         return cls(
             id=entry.id,
             first_row=entry.first_row,
             first_document=entry.first_document,
             rows=entry.rows,
             rotated=rotated,
-            passages=arrays.pop("passages", None),
+            passages=passages,
             graph=graph,
+            graph_problem=graph_problem,
             graph_xxh3="" if entry_of_graph is None else entry_of_graph.xxh3,
             **arrays,
         )
@@ -255,19 +261,30 @@ class Segment:
             let_go(array)
 
 
-def _check_size(path: Path, entry: FileEntry | None, expected: int) -> None:
+def _map(path: Path, entry: FileEntry | None, expected: int) -> NDArray[np.uint8]:
+    """A file of ``expected`` bytes, mapped."""
     if entry is None or entry.bytes != expected:
         raise IndexFormatError(f"the catalog's entry for {path} is missing or damaged")
-    with reading(path):
-        status = path.stat()
-    size = status.st_size
-    if not stat.S_ISREG(status.st_mode):
-        raise IndexFormatError(f"{path} is no file; restore it from a copy")
-    if size != expected:
+    with opened(path) as (descriptor, size):
+        if size != expected:
+            raise IndexFormatError(
+                f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
+                f"from a copy, or build the index again with {words().rebuild}"
+            )
+        return map_file(descriptor, size)
+
+
+def _map_array(
+    path: Path, entry: FileEntry | None, dtype: str, shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """An array, mapped, whose header is what it should be."""
+    whole = _map(path, entry, array_bytes(dtype, shape))
+    if whole[:HEADER_BYTES].tobytes() != npy_header(dtype, shape):
         raise IndexFormatError(
-            f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
-            f"from a copy, or build the index again with {words().rebuild}"
+            f"{path} is damaged: its header is not that of {dtype} {shape}; {words().rebuild} builds "
+            "the index again"
         )
+    return whole[HEADER_BYTES:].view(dtype).reshape(shape)
 
 
 def derived_arrays(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
-from qsearch.codes import rotation_error
 from qsearch.errors import QsearchError
-from qsearch.kernels import lane_dot
-from qsearch.kernels.reference import ROTATED_BLOCK_ROWS
 from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
 from qsearch.store.format import (
     ARRAYS,
@@ -26,14 +26,19 @@ from qsearch.store.format import (
     kept_components,
     npy_header,
 )
-from qsearch.store.opening import checked_dimensions, checked_entries
-from qsearch.store.segment import SEAL_ROWS, derived_arrays, file_checksum, read_rows
+from qsearch.store.opening import (
+    checked_dimensions,
+    checked_entries,
+    checked_settings,
+    open_segments,
+)
+from qsearch.store.reading import opened
+from qsearch.store.segment import SEAL_ROWS, Segment
+from qsearch.store.soundness import code_problems, rotation_problem
 
 __all__ = ["VerifyReport", "verify_index"]
 
-_ROTATION_TOLERANCE = 1e-4
-_BOUND_TOLERANCE = 1e-12
-"""What rounding in this check itself can hide of a squared length."""
+_READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,147 +73,177 @@ def verify_index(
         advance: told how many bytes of the files were just read.
 
     Raises:
-        IndexFormatError: there is no index, or its catalog cannot be opened at all.
+        IndexFormatError: there is no index. Whatever is wrong with one that is there is in the report.
     """
     path = Path(path)
-    catalog = Catalog.open(path)
-    checked: list[str] = []
-    problems: list[str] = []
-    size = 0
+    if not os.path.lexists(path / CATALOG):
+        Catalog.open(path).close()  # which says why there is none
+    check = _Check(path, advance)
+    catalogs: list[Catalog] = []
     try:
-        structure = catalog.structure_problems()
-        problems += [f"{CATALOG}: {problem}" for problem in structure]
-        if not structure:
-            for what, problem in _check_catalog(catalog):
-                checked.append(what)
-                if problem:
-                    problems.append(f"{what}: {problem}")
-            dimensions = checked_dimensions(catalog.settings(), catalog)
-            for entry, files in checked_entries(catalog):
-                directory = path / SEGMENTS / entry.id
-                kept = (
-                    kept_components(files[ROTATION].bytes, dimensions) if ROTATION in files else 0
-                )
-                for file in files.values():
-                    name = f"{SEGMENTS}/{entry.id}/{file.name}"
-                    problem = _check_file(
-                        directory / file.name, entry, file, dimensions, kept, advance
-                    )
-                    checked.append(name)
-                    size += file.bytes
-                    if problem:
-                        problems.append(f"{name}: {problem}")
-                if deep and not problems:
-                    checked.append(f"{SEGMENTS}/{entry.id}: codes derived again")
-                    problems += [
-                        f"{SEGMENTS}/{entry.id}/{problem}"
-                        for problem in (
-                            *_check_codes(directory, entry, dimensions),
-                            *(_check_rotated(directory, entry, dimensions) if kept else ()),
-                            *_check_passages(catalog, directory, entry),
-                        )
-                    ]
-    except QsearchError as error:
-        problems.append(str(error))
+        check.run(CATALOG, lambda: catalogs.append(Catalog.open(path)))
+        for catalog in catalogs:
+            check.whole(catalog, deep=deep)
     finally:
-        catalog.close()
-    return VerifyReport(tuple(checked), tuple(problems), size)
+        for catalog in catalogs:
+            catalog.close()
+    return VerifyReport(tuple(check.checked), tuple(check.problems), check.bytes_read)
 
 
-def _check_catalog(catalog: Catalog) -> Iterator[tuple[str, str | None]]:
-    expected = catalog.settings().get("catalog_xxh3")
-    found = catalog.digest()
-    yield (
-        f"{CATALOG}: settings and lists",
-        None if found == expected else f"checksum is {found}, should be {expected}",
-    )
-    position = row = 0
-    for entry in catalog.segments():
-        first, count = entry.first_document, entry.documents
-        what = f"{CATALOG}: documents {first:,} to {first + count - 1:,}"
-        found = catalog.documents_digest(first, count)
-        if first != position:
-            yield what, f"should begin at {position:,}"
-        elif entry.first_row != row:
-            yield what, f"their rows should begin at {row:,}"
-        elif found != entry.documents_xxh3:
-            yield what, f"checksum is {found}, should be {entry.documents_xxh3}"
-        else:
-            yield what, None
-        position += entry.documents
-        row += entry.rows
-    count = catalog.count()
-    yield (
-        f"{CATALOG}: number of documents",
-        None if count == position else f"there are {count:,}, the segments hold {position:,}",
-    )
+@dataclass(slots=True)
+class _Check:
+    """One run of ``verify_index``, and what it has found so far."""
+
+    path: Path
+    advance: Callable[[int], None] | None
+    checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    bytes_read: int = 0
+
+    def run(self, what: str, find: Callable[[], Iterable[str] | None]) -> bool:
+        """Take a step; whatever it meets is a problem of this name. Returns whether there was none."""
+        before = len(self.problems)
+        self.checked.append(what)
+        try:
+            self.problems += [f"{what}: {problem}" for problem in find() or ()]
+        except QsearchError as error:
+            self.problems.append(f"{what}: {error}")
+        except Exception as error:  # damage can look like anything; to say where it is, is the task
+            self.problems.append(f"{what}: {type(error).__name__} ({error})")
+        return len(self.problems) == before
+
+    def whole(self, catalog: Catalog, *, deep: bool) -> None:
+        if not self.run(f"{CATALOG}: structure", catalog.structure_problems):
+            return
+        self.run(f"{CATALOG}: settings and lists", lambda: _digest_problems(catalog))
+        self.run(f"{CATALOG}: documents", lambda: self._documents(catalog))
+        settings: dict[str, int] = {}
+        listed: list[tuple[SegmentEntry, dict[str, FileEntry]]] = []
+        self.run(
+            f"{CATALOG}: settings",
+            lambda: settings.update(
+                dimensions=checked_dimensions(catalog.read_settings()[0], catalog)
+            ),
+        )
+        self.run(f"{CATALOG}: segments", lambda: listed.extend(checked_entries(catalog)))
+        for entry, files in listed:
+            for file in files.values():
+                self._file(entry, files, file, settings.get("dimensions"))
+        if self.problems:
+            return
+        # What is seen only where everything is opened: what does not fit, and codes of other rows.
+        segments: list[Segment] = []
+        self.run(
+            f"{CATALOG}: segments and settings together",
+            lambda: segments.extend(_opened_all(self.path, catalog)),
+        )
+        for segment, (entry, _) in zip(segments, listed, strict=False):
+            if deep:
+                what = f"{SEGMENTS}/{entry.id}"
+                self.run(f"{what}: codes derived again", partial(_code_problems, segment))
+                self.run(f"{what}: passages", partial(_passage_problems, catalog, segment, entry))
+
+    def _documents(self, catalog: Catalog) -> Iterator[str]:
+        position = 0
+        for entry in catalog.segments():
+            first, count = entry.first_document, entry.documents
+            self.checked.append(f"{CATALOG}: documents {first:,} to {first + count - 1:,}")
+            found = catalog.documents_digest(first, count)
+            if found != entry.documents_xxh3:
+                yield (
+                    f"{first:,} to {first + count - 1:,}: checksum is {found}, should be "
+                    f"{entry.documents_xxh3}"
+                )
+            position += count
+        count = catalog.count()
+        if count != position:
+            yield f"there are {count:,}, the segments hold {position:,}"
+
+    def _file(
+        self,
+        entry: SegmentEntry,
+        files: dict[str, FileEntry],
+        file: FileEntry,
+        dimensions: int | None,
+    ) -> None:
+        relative = f"{SEGMENTS}/{entry.id}/{file.name}"
+
+        def find() -> Iterator[str]:
+            with opened(self.path / relative) as (descriptor, size):
+                if size != file.bytes:
+                    yield f"has {size:,} bytes, should have {file.bytes:,}"
+                    return
+                digest = xxhash.xxh3_128()
+                header = b""
+                while piece := os.read(descriptor, _READ_BYTES):
+                    header = header or piece[:HEADER_BYTES]
+                    digest.update(piece)
+                    self.bytes_read += len(piece)
+                    if self.advance is not None:
+                        self.advance(len(piece))
+            if digest.hexdigest() != file.xxh3:
+                yield f"checksum is {digest.hexdigest()}, should be {file.xxh3}"
+            elif dimensions is not None:
+                yield from _shape_problems(entry, files, file, dimensions, header)
+
+        self.run(relative, find)
 
 
-def _check_file(
-    path: Path,
+def _opened_all(path: Path, catalog: Catalog) -> list[Segment]:
+    segments = open_segments(path, catalog)
+    checked_settings(catalog, segments)
+    return segments
+
+
+def _digest_problems(catalog: Catalog) -> Iterator[str]:
+    settings, damaged = catalog.read_settings()
+    for name in damaged:
+        yield f"the setting {name!r} is no JSON"
+    found, expected = catalog.digest(), settings.get("catalog_xxh3")
+    if found != expected:
+        yield f"checksum is {found}, should be {expected}"
+
+
+def _shape_problems(
     entry: SegmentEntry,
+    files: dict[str, FileEntry],
     file: FileEntry,
     dimensions: int,
-    kept: int,
-    advance: Callable[[int], None] | None,
-) -> str | None:
-    try:
-        size = path.stat().st_size
-        if size != file.bytes:
-            return f"has {size:,} bytes, should have {file.bytes:,}"
-        with open(path, "rb") as opened:
-            header = opened.read(HEADER_BYTES)
-        found = file_checksum(path, advance)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if found != file.xxh3:
-        return f"checksum is {found}, should be {file.xxh3}"
+    header: bytes,
+) -> Iterator[str]:
+    kept = kept_components(files[ROTATION].bytes, dimensions) if ROTATION in files else 0
     for array in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES):
         if array.name == file.name:
             shape = array_shape(array.name, entry.rows, dimensions, kept)
-            if size != array_bytes(array.dtype, shape) or header != npy_header(array.dtype, shape):
-                return f"is not an array of {array.dtype} {shape}"
-    return None
+            wrong = file.bytes != array_bytes(array.dtype, shape)
+            if wrong or header != npy_header(array.dtype, shape):
+                yield f"is not an array of {array.dtype} {shape}"
 
 
-def _check_codes(directory: Path, entry: SegmentEntry, dimensions: int) -> Iterator[str]:
-    """Derive every code again; yield the first row that differs, for each array."""
-    stored = {
-        array.name: np.load(directory / array.name, mmap_mode="r", allow_pickle=False)
-        for array in ARRAYS
-        if array.name != "vectors.npy"
-    }
-    wrong: set[str] = set()
-    with open(directory / "vectors.npy", "rb") as vectors:
-        for start in range(0, entry.rows, SEAL_ROWS):
-            count = min(SEAL_ROWS, entry.rows - start)
-            rows = read_rows(vectors, start, count, dimensions)
-            if "vectors.npy" not in wrong:
-                lengths = np.sqrt(lane_dot(rows, rows))
-                bad = np.flatnonzero(~(np.abs(lengths - 1.0) < 1e-6))
-                if len(bad):
-                    wrong.add("vectors.npy")
-                    yield f"vectors.npy: row {start + bad[0]} has length {lengths[bad[0]]:.7f}, not 1"
-            for name, derived in derived_arrays(rows).items():
-                per_unit = 8 if name == "binary.npy" else 1
-                first = start // per_unit
-                same = stored[name][first : first + len(derived)] == derived
-                if name not in wrong and not same.all():
-                    wrong.add(name)
-                    unit = int(np.argmin(same.reshape(len(derived), -1).all(axis=1)))
-                    yield f"{name}: row {start + unit * per_unit} is not what its float row gives"
+def _code_problems(segment: Segment) -> Iterator[str]:
+    """The first row of each file that is not what its float row gives."""
+    found: set[str] = set()
+    if segment.rotated is not None:
+        wrong = rotation_problem(segment.rotated)
+        if wrong is not None:
+            found.add("bounds.npy")  # which cannot hold then
+            yield ": ".join(wrong)
+    for start in range(0, segment.rows, SEAL_ROWS):
+        rows = np.arange(start, min(start + SEAL_ROWS, segment.rows))
+        for name, problem in code_problems(segment, rows):
+            if name not in found:
+                found.add(name)
+                yield f"{name}: {problem}"
+        segment.release()
 
 
-def _check_passages(catalog: Catalog, directory: Path, entry: SegmentEntry) -> Iterator[str]:
-    """Check that rows go through the documents in order, and passages lie inside of their texts."""
-    if PASSAGES.name not in catalog.files(entry.id):
-        if entry.documents != entry.rows:
-            yield f"{PASSAGES.name}: is missing: {entry.rows:,} rows, {entry.documents:,} documents"
+def _passage_problems(catalog: Catalog, segment: Segment, entry: SegmentEntry) -> Iterator[str]:
+    """Rows that do not go through the documents in order, or passages outside of their texts."""
+    if segment.passages is None:
         return
-    stored = np.load(directory / PASSAGES.name, mmap_mode="r", allow_pickle=False)
     last = -1
-    for start in range(0, entry.rows, SEAL_ROWS):
-        some = np.array(stored[start : start + SEAL_ROWS])
+    for start in range(0, segment.rows, SEAL_ROWS):
+        some = np.array(segment.passages[start : start + SEAL_ROWS])
         steps = np.diff(some[:, 0], prepend=last)
         wrong = (some[:, 0] < 0) | (steps < 0) | (steps > 1)
         if wrong.any():
@@ -220,48 +255,9 @@ def _check_passages(catalog: Catalog, directory: Path, entry: SegmentEntry) -> I
             length = len(documents[entry.first_document + number].text)
             if not 0 <= begin <= end <= length or (begin == end and length):
                 yield (
-                    f"{PASSAGES.name}: row {row} is from {begin} to {end} in a text of {length} characters"
+                    f"{PASSAGES.name}: row {row} is from {begin} to {end} in a text of {length} "
+                    "characters"
                 )
                 return
     if last != entry.documents - 1:
         yield f"{PASSAGES.name}: ends at document {last}, should at {entry.documents - 1}"
-
-
-def _check_rotated(directory: Path, entry: SegmentEntry, dimensions: int) -> Iterator[str]:
-    """Check that what the rotated codes promise holds, for each row; yield the first that breaks it.
-
-    Not by deriving them again: another processor's matrix product may round the last bit otherwise,
-    and what counts is that no bound is too small.
-    """
-    stored = {
-        array.name: np.load(directory / array.name, mmap_mode="r", allow_pickle=False)
-        for array in ROTATED_ARRAYS
-    }
-    rotation = np.array(stored[ROTATION], dtype=np.float64)
-    kept = len(rotation)
-    error = rotation_error(rotation)
-    if not error < _ROTATION_TOLERANCE:
-        yield f"{ROTATION}: its rows are not orthonormal ({error:.1e})"
-        return
-    with open(directory / "vectors.npy", "rb") as vectors:
-        for start in range(0, entry.rows, SEAL_ROWS):
-            count = min(SEAL_ROWS, entry.rows - start)
-            rows = read_rows(vectors, start, count, dimensions)
-            first = start // ROTATED_BLOCK_ROWS
-            some = slice(first, first + -(-count // ROTATED_BLOCK_ROWS))
-            blocks = stored["rotated.npy"][some].transpose(0, 2, 1, 3)
-            codes = blocks.reshape(len(blocks) * ROTATED_BLOCK_ROWS, -1)[:count, :kept] - 128.0
-            bounds = stored["bounds.npy"][some].transpose(1, 0, 2).reshape(3, -1)[:, :count]
-            scale, residual, rest = bounds.astype(np.float64)
-            along = rows.astype(np.float64) @ rotation.T
-            lost = along - scale[:, None] * codes
-            left = lane_dot(rows, rows) - np.einsum("ij,ij->i", along, along)
-            lost = np.einsum("ij,ij->i", lost, lost)
-            for name, bad in (
-                ("residual", ~(lost <= np.square(residual) + _BOUND_TOLERANCE)),
-                ("rest", ~(left <= np.square(rest) + _BOUND_TOLERANCE)),
-            ):
-                if bad.any():
-                    row = start + int(np.argmax(bad))
-                    yield f"bounds.npy: the {name} of row {row} is too small for its codes"
-                    return

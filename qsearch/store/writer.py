@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from qsearch.documents import Document, RejectedRecord
 from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import ChunkEntry, FileEntry
-from qsearch.store.format import ROTATION_ERRORS, SEGMENTS
+from qsearch.store.format import ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
 from qsearch.store.pending import PendingSegment
@@ -382,7 +382,11 @@ class IndexWriter:
                 first, rows, self._dimensions(), self.advance_sealing
             )
         digest = self._catalog.documents_digest(first_document, documents)
-        errors = {**self._settings.get(ROTATION_ERRORS, {}), segment: rotation_error}
+        earlier = self._settings.get(ROTATION_ERRORS)
+        errors = {
+            **(earlier if isinstance(earlier, dict) else {}),
+            segment: [rotation_error, error_check(rotation_error, files[ROTATION].xxh3)],
+        }
         with self._catalog.transaction() as connection:
             self._settings |= self._catalog.store_settings(connection, {ROTATION_ERRORS: errors})
             connection.execute(

@@ -1,0 +1,161 @@
+"""Connections to one published catalog: as many as there are threads that read at the same time.
+
+A published catalog is never written again, so they need no locks in the file system. Three things are
+taken care of. Another index may take the place of this one while it is open: a connection is only added
+while the path still leads to the same file, and where it does not, those that there are are shared. A
+process may fork: SQLite has locks of its own, so nobody may be inside of it at that moment, and a child
+does not go on with the connections of its parent. And an index may be closed by one thread while another
+reads: the read ends as it would have, and the next is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qsearch.errors import IndexClosed, IndexFormatError
+from qsearch.locks import ForkGate
+from qsearch.store.holding import file_identity
+from qsearch.store.reading import opened
+
+__all__ = ["Readers"]
+
+_MOST_IDLE = 8
+"""So many connections are kept for the next reads."""
+
+
+_SQLITE = ForkGate()
+
+
+class _Reader:
+    """A connection, the process that made it, and a lock for those who have to share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = threading.Lock()
+        self.process = os.getpid()
+        self.connection = _connected(path)
+
+
+class Readers:
+    """All connections to the catalog of an open index. Safe to share between threads and after a fork."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the first.
+
+        Raises:
+            IndexFormatError: the file cannot be read.
+        """
+        self._path = path.absolute()
+        self._closed = False
+        with _SQLITE:
+            while True:
+                with opened(self._path):
+                    self._file = file_identity(self._path)
+                try:
+                    first = _Reader(self._path)
+                except sqlite3.OperationalError as error:
+                    with opened(self._path):  # says why, where it is for the system
+                        raise IndexFormatError(f"{path} cannot be read ({error})") from error
+                if not self.was_replaced():
+                    break
+                first.connection.close()  # another index took the place of this one in between
+        self._first = first
+        # A thread takes a connection from here and puts it back: each is one step of the interpreter.
+        self._idle = [first]
+
+    def was_replaced(self) -> bool:
+        """Whether there is another file at the path now, or none."""
+        return file_identity(self._path) != self._file
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that no other thread uses meanwhile. Not for generators: a fork waits for it.
+
+        Raises:
+            IndexClosed: ``close`` was called.
+        """
+        with _SQLITE:
+            reader, own = self._take()
+            try:
+                with reader.lock:
+                    self._check_open()
+                    if reader.process != os.getpid():
+                        self._leave_to_parent(reader)
+                    yield reader.connection
+            finally:
+                if own:
+                    self._put_back(reader)
+
+    def close(self) -> None:
+        """Close all connections: those that are being read from as soon as that is done."""
+        self._closed = True
+        with _SQLITE:
+            while self._idle:
+                try:
+                    reader = self._idle.pop()
+                except IndexError:  # another thread closes too
+                    return
+                with reader.lock:
+                    reader.connection.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise IndexClosed(f"{self._path.parent} was closed; open it again with Index.open")
+
+    def _take(self) -> tuple[_Reader, bool]:
+        """A connection, and whether it is to be put back; else another thread is using it too."""
+        try:
+            return self._idle.pop(), True
+        except IndexError:
+            self._check_open()
+        if self.was_replaced():
+            return self._first, False
+        try:
+            reader = _Reader(self._path)
+        except sqlite3.Error:  # no more files may be open
+            return self._first, False
+        if self.was_replaced():
+            reader.connection.close()
+            return self._first, False
+        return reader, True
+
+    def _put_back(self, reader: _Reader) -> None:
+        if reader is self._first or len(self._idle) < _MOST_IDLE:
+            self._idle.append(reader)
+        else:
+            reader.connection.close()
+        if self._closed:
+            self.close()
+
+    def _leave_to_parent(self, reader: _Reader) -> None:
+        """In a forked child: take a connection of its own, as SQLite asks for.
+
+        Where another index has taken the place of this one, the parent's is used: nothing was being read
+        from it when it forked, nothing is ever written, and no file is locked.
+        """
+        reader.process = os.getpid()
+        if not self.was_replaced():
+            connection = _connected(self._path)
+            if self.was_replaced():
+                connection.close()
+            else:
+                reader.connection = connection
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, and runs nothing that the file may hold."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

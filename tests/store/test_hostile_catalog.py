@@ -1,0 +1,220 @@
+"""A catalog that somebody made to do harm, and files of every kind in the place of others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qsearch import BuildOptions, Index, IndexFormatError, QsearchError, verify_index
+from tests.encoders import WORDS, HashedWords
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    generator = np.random.default_rng(0)
+    records = [
+        {"id": f"d{number}", "text": " ".join(generator.choice(WORDS, size=6))}
+        for number in range(70)
+    ]
+    path = tmp_path_factory.mktemp("sound") / "index"
+    Index.build(records, path, encoder=HashedWords(), options=BuildOptions(graph=True)).close()
+    return path
+
+
+@pytest.fixture
+def index(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "index"))
+
+
+def run(index: Path, script: str) -> None:
+    connection = sqlite3.connect(index / "catalog.sqlite")
+    connection.executescript(script)
+    connection.commit()
+    connection.close()
+
+
+def answer(path: Path) -> Any:
+    """What an exact search says; ``None`` for an error of qsearch's own."""
+    try:
+        with Index.open(path, encoder=HashedWords()) as index:
+            result = index.search_vectors(np.eye(24)[:3], 5)
+            return index.ids(result.positions).tolist(), result.scores.tolist()
+    except QsearchError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("script", "named"),
+    [
+        ("DROP TABLE rejects; CREATE VIEW rejects AS SELECT 1 AS chunk", "the view 'rejects'"),
+        (
+            """ALTER TABLE documents RENAME TO d; CREATE VIEW documents AS
+            SELECT position, 'x' AS id, title, text, metadata, line FROM d""",
+            "",
+        ),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON rejects BEGIN DELETE FROM documents; END",
+            "trigger 't'",
+        ),
+        ("CREATE TABLE more (a)", "the table 'more'"),
+        ("CREATE VIRTUAL TABLE search USING fts5(a)", "the table 'search"),
+        ("DROP TABLE canaries", "no table 'canaries'"),
+        ("ALTER TABLE documents ADD COLUMN more TEXT", "the table 'documents'"),
+        ("CREATE INDEX i ON documents (text)", "the index 'i'"),
+    ],
+)
+def test_a_schema_that_qsearch_does_not_make_is_refused(
+    index: Path, script: str, named: str
+) -> None:
+    run(index, script)
+    with pytest.raises(IndexFormatError, match=f"qsearch did not make it: it has .*{named}"):
+        Index.open(index)
+    assert verify_index(index).problems
+
+
+NASTY = [
+    "null", "true", "-1", "0", "1e9", "1e999", "NaN", '"384"', "[]", "{}", "[" * 5000, "9" * 5000, "", "x"
+]  # fmt: skip
+
+
+def test_any_setting_may_be_anything(index: Path, sound: Path) -> None:
+    """An error of qsearch's own or the right answer, and a report, whatever a setting is."""
+    expected = answer(sound)
+    connection = sqlite3.connect(sound / "catalog.sqlite")
+    settings = connection.execute("SELECT key, value FROM settings").fetchall()
+    connection.close()
+    for name, before in settings:
+        for value in NASTY:
+            shutil.copyfile(sound / "catalog.sqlite", index / "catalog.sqlite")
+            connection = sqlite3.connect(index / "catalog.sqlite")
+            connection.execute("UPDATE settings SET value = ? WHERE key = ?", (value, name))
+            connection.commit()
+            connection.close()
+            assert answer(index) in (None, expected), (name, value)
+            assert bool(verify_index(index).problems) == (value != before), (name, value)
+
+
+def test_one_damaged_setting_hinders_no_other_search(
+    index: Path, sound: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = answer(sound)
+    for name in ("tuning", "created", "build", "truncated", "rotation_errors"):
+        shutil.copyfile(sound / "catalog.sqlite", index / "catalog.sqlite")
+        run(index, f"UPDATE settings SET value = '{{' WHERE key = '{name}'")
+        caplog.clear()
+        assert answer(index) == expected
+        told = [one.getMessage() for one in caplog.records if one.name == "qsearch"]
+        assert len(told) == 1
+        assert f"the setting {name!r}" in told[0]
+
+
+def test_an_encoder_that_was_deleted_is_not_an_index_without_one(index: Path) -> None:
+    run(index, "DELETE FROM settings WHERE key = 'encoder'")
+    assert answer(index) is not None
+    with (
+        Index.open(index, encoder=HashedWords()) as opened,
+        pytest.raises(QsearchError, match="encoder is damaged .*by vector only"),
+    ):
+        opened.search("cat")
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def extended(path: Path) -> None:
+    os.truncate(path, path.stat().st_size + 4096)
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(1).bytes(path.stat().st_size))
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+DAMAGES = [gone, emptied, cut, extended, zeros, noise, directory, pipe, link_to_itself, device]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda one: one.__name__)
+def test_any_file_may_be_anything(index: Path, sound: Path, damage: Callable[[Path], None]) -> None:
+    """An error of qsearch's own or the right answer, never a hang, and verify names the file."""
+    expected = answer(sound)
+    for original in sorted(path for path in sound.rglob("*") if path.is_file()):
+        relative = original.relative_to(sound)
+        shutil.rmtree(index)
+        shutil.copytree(sound, index)
+        damage(index / relative)
+        assert answer(index) in (None, expected), relative
+        try:
+            problems = verify_index(index, deep=True).problems
+        except IndexFormatError:
+            assert damage is gone
+            assert relative.name == "catalog.sqlite"
+        else:
+            # What hangs behind a database is no part of it.
+            harmless = damage is extended and relative.name == "catalog.sqlite"
+            assert harmless or any(relative.name in problem for problem in problems), relative
+
+
+def test_a_file_may_be_a_link(index: Path, sound: Path, tmp_path: Path) -> None:
+    (path,) = index.glob("segments/*/vectors.npy")
+    shutil.move(path, tmp_path / "elsewhere.npy")
+    path.symlink_to(tmp_path / "elsewhere.npy")
+    assert answer(index) == answer(sound)
+    assert verify_index(index, deep=True).ok
+
+
+def test_a_file_that_may_not_be_read_is_told(index: Path) -> None:
+    """For a superuser, as tests may be, there is no such file: the system's answer is made here."""
+    (path,) = index.glob("segments/*/scale.npy")
+    for name in (path, index / "catalog.sqlite"):
+        with pytest.MonkeyPatch.context() as patch:
+            real = os.open
+
+            def refusing(
+                path: Any, *arguments: Any, name: Path = name, real: Any = real, **named: Any
+            ) -> int:
+                if str(path).endswith(name.name):
+                    raise PermissionError(13, "Permission denied", str(path))
+                return int(real(path, *arguments, **named))
+
+            patch.setattr("os.open", refusing)
+            with pytest.raises(IndexFormatError, match="Permission denied.*the right to read it"):
+                Index.open(index)
