@@ -12,14 +12,18 @@ from qsearch.codes import int8_query_codes
 from qsearch.kernels import cosine_gather, int8_gather
 from qsearch.retrieval.binary import BinaryCandidates
 from qsearch.retrieval.lead import lead
-from qsearch.retrieval.ranking import Ranking, Stage, rank_rows, unit_queries
+from qsearch.retrieval.ranking import (
+    BATCH_PLACES,
+    Ranking,
+    Stage,
+    joined,
+    rank_rows,
+    unit_queries,
+)
 from qsearch.retrieval.tuning import Check
 from qsearch.store import Segment
 
 __all__ = ["Cascade"]
-
-_BATCH_PLACES = 1 << 20
-"""Queries times candidates at a time: bounds memory."""
 
 
 class Cascade:
@@ -53,28 +57,12 @@ class Cascade:
         Returns:
             The ranking, and (q,) bool: whether a query passes all checks.
         """
-        step = max(1, _BATCH_PLACES // max(1, candidates * len(self._segments)))
+        step = max(1, BATCH_PLACES // max(1, candidates * len(self._segments)))
         parts = [
             self._search_batch(queries[start : start + step], k, candidates, kept, threads, checks)
             for start in range(0, len(queries), step)
         ]
-        if len(parts) == 1:
-            return parts[0]
-        rankings = [ranking for ranking, _ in parts]
-        ranking = Ranking(
-            np.concatenate([part.positions for part in rankings]),
-            np.concatenate([part.scores for part in rankings]),
-            np.concatenate([part.certified for part in rankings]),
-            tuple(
-                Stage(
-                    stages[0].name,
-                    np.concatenate([stage.rows for stage in stages]),
-                    np.concatenate([stage.bytes for stage in stages]),
-                    sum(stage.seconds or 0.0 for stage in stages),
-                )
-                for stages in zip(*(part.stages for part in rankings), strict=True)
-            ),
-        )
+        ranking = joined([ranking for ranking, _ in parts])
         return ranking, np.concatenate([passed for _, passed in parts])
 
     def choose(

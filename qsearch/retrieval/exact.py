@@ -83,11 +83,12 @@ class ExactSearch:
             self.search(queries, k, threads)
             return 1000.0 * (time.perf_counter() - started) / len(queries)
         search = _CodeSearch(queries, k, threads)
-        for rotation, error in self._rotations.values():
-            search.head(rotation, error)
         seconds = time.perf_counter() - started
         for segment in self._segments:
             times = []
+            started = time.perf_counter()
+            self._prepare(search, segment)
+            seconds += time.perf_counter() - started
             before = search.state()
             for _ in range(_REPEATS):
                 search.restore(before)
@@ -108,10 +109,11 @@ class ExactSearch:
         scanned_bytes = np.zeros(count, dtype=np.int64)
         started = time.perf_counter()
         search = _CodeSearch(queries, k, threads)
-        for rotation, error in self._rotations.values():
-            search.head(rotation, error)
         preparing = time.perf_counter() - started
         for segment in self._segments:
+            before = time.perf_counter()
+            self._prepare(search, segment)
+            preparing += time.perf_counter() - before
             self._update(search, segment)
             if self._release:
                 segment.release()
@@ -131,12 +133,14 @@ class ExactSearch:
         )
         return Ranking(search.positions, search.scores, np.ones(count, dtype=np.bool_), stages)
 
-    def _update(self, search: _CodeSearch, segment: Segment) -> None:
+    def _prepare(self, search: _CodeSearch, segment: Segment) -> None:
         if segment.rotated is None:
             raise ValueError(f"segment {segment.id} has no rotated codes")
-        rotation, error = self._rotations[id(segment.rotated.rotation)]
+        search.turn(*self._rotations[id(segment.rotated.rotation)])
+
+    def _update(self, search: _CodeSearch, segment: Segment) -> None:
         try:
-            search.update(segment, search.head(rotation, error))
+            search.update(segment)
         except FloatingPointError as failure:
             found = "rows that are not finite, or codes that contradict its rows"
             raise damaged(segment, found) from failure
@@ -152,21 +156,22 @@ class _CodeSearch:
         self._queries, self._k, self._threads = queries, k, threads
         self._units = unit_queries(queries)
         self._codes = int8_query_codes(self._units)
-        self._heads: dict[int, QueryCodes] = {}
+        self._rotation: NDArray[np.float32] | None = None
+        self._head: QueryCodes
         self._done = 0
 
-    def head(self, rotation: NDArray[np.float32], error: float) -> QueryCodes:
-        """The codes along the axes of a rotation; computed once."""
-        if id(rotation) not in self._heads:
-            self._heads[id(rotation)] = rotated_query_codes(self._units, rotation, error)
-        return self._heads[id(rotation)]
+    def turn(self, rotation: NDArray[np.float32], error: float) -> None:
+        """Have the codes along the axes of a rotation: of one at a time, so that memory is bounded."""
+        if self._rotation is not rotation:
+            self._head = rotated_query_codes(self._units, rotation, error)
+            self._rotation = rotation
 
-    def update(self, segment: Segment, head: QueryCodes) -> None:
-        """Take a segment in."""
+    def update(self, segment: Segment) -> None:
+        """Take in a segment that has the rotation of ``turn``."""
         self.counts += certified_top_k(
             segment,
             self._queries,
-            head,
+            self._head,
             self._codes,
             self.scores,
             self.positions,

@@ -20,16 +20,22 @@ from qsearch.kernels import cosine_gather
 from qsearch.store import Segment
 
 __all__ = [
+    "BATCH_PLACES",
     "CandidateSource",
     "Ranking",
     "Stage",
     "add_stages",
     "check_queries",
+    "joined",
     "rank_rows",
     "search_candidates",
     "top_k",
     "unit_queries",
 ]
+
+
+BATCH_PLACES = 1 << 20
+"""Queries times candidates at a time: bounds memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +85,26 @@ class Ranking:
         stages = {stage.name: stage for stage in self.stages}
         add_stages(stages, by.stages, places, len(certified))
         return Ranking(positions, scores, certified, tuple(stages.values()))
+
+
+def joined(parts: Sequence[Ranking]) -> Ranking:
+    """One ranking of several, of different queries, that went through the same stages."""
+    if len(parts) == 1:
+        return parts[0]
+    return Ranking(
+        np.concatenate([part.positions for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.certified for part in parts]),
+        tuple(
+            Stage(
+                stages[0].name,
+                np.concatenate([stage.rows for stage in stages]),
+                np.concatenate([stage.bytes for stage in stages]),
+                sum(stage.seconds or 0.0 for stage in stages),
+            )
+            for stages in zip(*(part.stages for part in parts), strict=True)
+        ),
+    )
 
 
 def add_stages(
@@ -223,36 +249,48 @@ def search_candidates(
         count: candidates for each query, at least k, from each segment.
         threads: ``None``: all.
     """
+    step = max(1, BATCH_PLACES // count)
+    return joined(
+        [
+            _search_candidates(segments, sources, queries[start : start + step], k, count, threads)
+            for start in range(0, len(queries), step)
+        ]
+    )
+
+
+def _search_candidates(
+    segments: Sequence[Segment],
+    sources: Sequence[CandidateSource],
+    queries: NDArray[np.float32],
+    k: int,
+    count: int,
+    threads: int | None,
+) -> Ranking:
     started = time.perf_counter()
     units = unit_queries(queries)
-    chosen = [
-        source.nearest(units, min(count, segment.rows), threads)
-        for segment, source in zip(segments, sources, strict=True)
-    ]
-    choosing = time.perf_counter() - started
-    scores = np.concatenate(
-        [
-            cosine_gather(segment.vectors, queries, rows, threads)
-            for segment, rows in zip(segments, chosen, strict=True)
-        ],
-        axis=1,
-    )
-    positions = np.concatenate(
-        [
-            np.where(rows >= 0, rows + segment.first_row, -1)
-            for segment, rows in zip(segments, chosen, strict=True)
-        ],
-        axis=1,
-    )
-    ranked_positions, ranked_scores = rank_rows(positions, scores, k)
+    positions = np.empty((len(queries), 0), dtype=np.int64)
+    scores = np.empty((len(queries), 0), dtype=np.float32)
+    found = np.zeros(len(queries), dtype=np.int64)
+    choosing = 0.0
+    for segment, source in zip(segments, sources, strict=True):
+        before = time.perf_counter()
+        rows = source.nearest(units, min(count, segment.rows), threads)
+        choosing += time.perf_counter() - before
+        # The k best of the segments so far stay: memory does not grow with their number.
+        here = np.where(rows >= 0, rows + segment.first_row, -1)
+        positions, scores = rank_rows(
+            np.concatenate([positions, here], axis=1),
+            np.concatenate(
+                [scores, cosine_gather(segment.vectors, queries, rows, threads)], axis=1
+            ),
+            k,
+        )
+        found += (rows >= 0).sum(axis=1)
     # Codes alone prove nothing, unless every document was a candidate.
-    found = (positions >= 0).sum(axis=1)
-    certified = found == sum(segment.rows for segment in segments)
     total = np.full(len(queries), sum(segment.rows for segment in segments), dtype=np.int64)
+    scoring = time.perf_counter() - started - choosing
     stages = (
         Stage("codes", total, 0 * total, choosing),
-        Stage(
-            "floats", found, found * 4 * queries.shape[1], time.perf_counter() - started - choosing
-        ),
+        Stage("floats", found, found * 4 * queries.shape[1], scoring),
     )
-    return Ranking(ranked_positions, ranked_scores, certified, stages)
+    return Ranking(positions, scores, found == total, stages)
