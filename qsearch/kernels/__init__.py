@@ -19,10 +19,12 @@ from qsearch.kernels.dispatch import (
     use_kernels,
     without_native,
 )
+from qsearch.kernels.masks import RowMask
 from qsearch.kernels.reference import LANES, hamming_distances, lane_dot
 
 __all__ = [
     "LANES",
+    "RowMask",
     "certified_top_k",
     "code_rows",
     "cosine_gather",

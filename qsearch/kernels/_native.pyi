@@ -23,7 +23,9 @@ def certified_top_k(
     scale: NDArray[np.float32],
     residual: NDArray[np.float32],
     vectors: NDArray[np.float32],
-    first_position: int,
+    first_row: int,
+    before: int,
+    mask: NDArray[np.uint8] | None,
     queries: NDArray[np.float32],
     head_codes: NDArray[np.int8],
     head_intervals: NDArray[np.float64],
@@ -40,6 +42,7 @@ def hamming_nearest(
     blocks: NDArray[np.uint64],
     queries: NDArray[np.uint64],
     n_rows: int,
+    mask: NDArray[np.uint8] | None,
     result: NDArray[np.int64],
     threads: int,
 ) -> None: ...

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
 from qsearch.kernels import reference
+from qsearch.kernels.masks import RowMask
 
 try:
     from qsearch.kernels import _native as _found
@@ -182,13 +183,15 @@ def hamming_nearest(
     n_rows: int,
     count: int,
     threads: int | None = None,
+    mask: RowMask | None = None,
 ) -> NDArray[np.int64]:
     """See ``reference.hamming_nearest``; ``threads`` ``None`` takes ``thread_count``."""
     path = kernel_path()
     if path == NUMPY or _native is None:
-        return reference.hamming_nearest(blocks, queries, n_rows, count)
+        return reference.hamming_nearest(blocks, queries, n_rows, count, mask)
     result = np.empty((len(queries), count), dtype=np.int64)
-    _native.hamming_nearest(path, blocks, queries, n_rows, result, threads or thread_count())
+    bits = None if mask is None else mask.bits
+    _native.hamming_nearest(path, blocks, queries, n_rows, bits, result, threads or thread_count())
     return result
 
 
@@ -201,8 +204,11 @@ def certified_top_k(
     positions: NDArray[np.int64],
     filled: int,
     threads: int | None = None,
+    *,
+    mask: RowMask | None = None,
+    before: int = 0,
 ) -> NDArray[np.int64]:
-    """Bring the k best documents of every query up to date with the rows of one segment.
+    """Bring the k best documents of every query up to date with the allowed rows of one segment.
 
     Native code only. A scan of the rotated codes leaves the rows whose bound reaches the k-th score
     found so far; the int8 codes leave fewer; these are scored as ``cosine_gather`` does.
@@ -217,6 +223,8 @@ def certified_top_k(
         positions: (q, k) int64, changed: their documents, ties by position.
         filled: how many of the k places are in use already.
         threads: ``None`` takes ``thread_count``.
+        mask: which rows are allowed; ``None``: all.
+        before: how many rows were allowed in the segments before this one.
 
     Returns:
         (q, 5) int64: rows that the scan left, rows that were scored; and nanoseconds that scanning, the
@@ -240,6 +248,8 @@ def certified_top_k(
         segment.residual,
         segment.vectors,
         segment.first_row,
+        before,
+        None if mask is None else mask.bits,
         queries,
         head[0],
         head[1],

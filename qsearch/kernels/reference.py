@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.kernels.masks import RowMask
+
 __all__ = [
     "BLOCK_ROWS",
     "GROUP",
@@ -179,25 +181,30 @@ def hamming_distances(
 
 
 def hamming_nearest(
-    blocks: NDArray[np.uint64], queries: NDArray[np.uint64], n_rows: int, count: int
+    blocks: NDArray[np.uint64],
+    queries: NDArray[np.uint64],
+    n_rows: int,
+    count: int,
+    mask: RowMask | None = None,
 ) -> NDArray[np.int64]:
-    """The ``count`` rows of smallest Hamming distance, ties by row number.
+    """The ``count`` allowed rows of smallest Hamming distance, ties by row number.
 
     Args:
         blocks: as in ``hamming_distances``.
         queries: (q, w) uint64.
         n_rows: rows in ``blocks``.
-        count: how many rows to return, at most ``n_rows``.
+        count: how many rows to return, at most those that are allowed.
+        mask: which are; ``None``: all.
 
     Returns:
         (q, count) int64 row numbers, in rising order of (distance, row).
     """
     result = np.empty((len(queries), count), dtype=np.int64)
-    rows = np.arange(n_rows, dtype=np.int64)
+    rows = np.arange(n_rows, dtype=np.int64) if mask is None else mask.indices()
     for i in range(len(queries)):
-        distances = hamming_distances(blocks, queries[i : i + 1], n_rows)[0]
+        distances = hamming_distances(blocks, queries[i : i + 1], n_rows)[0][rows]
         # (distance, row) packed in one integer: a partition then breaks ties by row.
         keys = distances.astype(np.int64) * n_rows + rows
-        nearest = keys if count == n_rows else np.partition(keys, count - 1)[:count]
+        nearest = keys if count == len(keys) else np.partition(keys, count - 1)[:count]
         result[i] = np.sort(nearest) % n_rows
     return result

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes import binary_codes, query_words, unpack_blocks
-from qsearch.kernels import hamming_nearest, has_native_kernels
+from qsearch.kernels import RowMask, hamming_nearest, has_native_kernels
 from qsearch.store import Segment
 
 __all__ = ["BinaryCandidates"]
@@ -18,7 +18,7 @@ class BinaryCandidates:
     """The binary codes of one segment.
 
     The native kernel scans them where they lie on disk; where there is none, a
-    ``faiss.IndexBinaryFlat`` does (d / 8 bytes a row in memory).
+    ``faiss.IndexBinaryFlat`` does (d / 8 bytes a row in memory), or NumPy under a mask.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -27,13 +27,19 @@ class BinaryCandidates:
         self._faiss: Any = None
 
     def nearest(
-        self, queries: NDArray[np.float32], count: int, threads: int | None = None
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        threads: int | None = None,
+        mask: RowMask | None = None,
     ) -> NDArray[np.int64]:
         """Rows of smallest Hamming distance; see ``CandidateSource``."""
         codes = binary_codes(queries)
-        if has_native_kernels():
+        if has_native_kernels() or mask is not None:
             segment = self._segment
-            return hamming_nearest(segment.binary, query_words(codes), segment.rows, count, threads)
+            return hamming_nearest(
+                segment.binary, query_words(codes), segment.rows, count, threads, mask
+            )
         _, rows = self._faiss_index().search(codes, count)
         return np.asarray(rows, dtype=np.int64)
 

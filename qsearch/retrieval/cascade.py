@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qsearch.codes import int8_query_codes
 from qsearch.kernels import cosine_gather, int8_gather
+from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.binary import BinaryCandidates
 from qsearch.retrieval.lead import lead
 from qsearch.retrieval.ranking import (
@@ -42,42 +43,54 @@ class Cascade:
         kept: int,
         threads: int | None = None,
         checks: Sequence[Check] = (),
+        allowed: Allowed | None = None,
     ) -> tuple[Ranking, NDArray[np.bool_]]:
         """Rank the best of what the codes choose.
 
         Args:
             queries: (q, d) float32, checked.
-            k: documents to return, at most those there are.
+            k: documents to return, at most those that are allowed.
             candidates: rows of smallest Hamming distance to take from each segment.
             kept: how many of them, over all segments, the int8 codes pass on to the floats; at
                 least k.
             threads: ``None``: all.
             checks: what each query is held against.
+            allowed: rows of every segment; ``None``: all that were not deleted.
 
         Returns:
             The ranking, and (q,) bool: whether a query passes all checks.
         """
+        allowed = allowed or Allowed.living(self._segments)
         step = max(1, BATCH_PLACES // max(1, candidates * len(self._segments)))
         parts = [
-            self._search_batch(queries[start : start + step], k, candidates, kept, threads, checks)
+            self._search_batch(
+                queries[start : start + step], k, candidates, kept, threads, checks, allowed
+            )
             for start in range(0, len(queries), step)
         ]
         ranking = joined([ranking for ranking, _ in parts])
         return ranking, np.concatenate([passed for _, passed in parts])
 
     def choose(
-        self, units: NDArray[np.float32], candidates: int, threads: int | None = None
+        self,
+        units: NDArray[np.float32],
+        candidates: int,
+        threads: int | None = None,
+        allowed: Allowed | None = None,
     ) -> list[NDArray[np.int64]]:
-        """The first stage: (q, min(candidates, rows)) rows of each segment, nearest first.
+        """The first stage: (q, min(candidates, allowed rows)) rows of each segment, nearest first.
 
         Args:
             units: (q, d) float32, see ``unit_queries``.
             candidates: see ``search``.
             threads: see ``search``.
+            allowed: see ``search``.
         """
+        allowed = allowed or Allowed.living(self._segments)
+        none = np.empty((len(units), 0), dtype=np.int64)
         return [
-            source.nearest(units, min(candidates, segment.rows), threads)
-            for source, segment in zip(self.binary, self._segments, strict=True)
+            source.nearest(units, min(candidates, most), threads, mask) if most else none
+            for source, mask, most in zip(self.binary, allowed.masks, allowed.counts, strict=True)
         ]
 
     def _int8_scores(
@@ -104,11 +117,12 @@ class Cascade:
         kept: int,
         threads: int | None,
         checks: Sequence[Check],
+        allowed: Allowed,
     ) -> tuple[Ranking, NDArray[np.bool_]]:
         count, d = queries.shape
         times = [time.perf_counter()]
         units = unit_queries(queries)
-        chosen = self.choose(units, candidates, threads)
+        chosen = self.choose(units, candidates, threads, allowed)
         times.append(time.perf_counter())
         width = sum(rows.shape[1] for rows in chosen)
         passed = np.ones(count, dtype=np.bool_)
@@ -135,7 +149,7 @@ class Cascade:
         exact = found[0] if len(found) == 1 else np.maximum.reduce(found)
         ranked_positions, ranked_scores = rank_rows(positions, exact, k)
         times.append(time.perf_counter())
-        total = sum(segment.rows for segment in self._segments)
+        total = allowed.rows
         # Codes alone prove nothing, unless every document was scored.
         certified = np.full(count, best.shape[1] == total)
 

@@ -17,7 +17,8 @@ from qsearch.codes import (
     unit_rows,
 )
 from qsearch.errors import IndexFormatError
-from qsearch.kernels import certified_top_k, cosine_gather, has_native_kernels
+from qsearch.kernels import RowMask, certified_top_k, cosine_gather, has_native_kernels
+from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.ranking import Ranking, Stage, top_k, unit_queries
 from qsearch.store import Segment
 from qsearch.wording import words
@@ -55,20 +56,28 @@ class ExactSearch:
             if rotated is not None and id(rotated.rotation) not in self._rotations:
                 self._rotations[id(rotated.rotation)] = rotated.rotation, rotated.error()
 
-    def search(self, queries: NDArray[np.float32], k: int, threads: int | None = None) -> Ranking:
-        """The k documents of highest score for every query, ties by document order.
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        threads: int | None = None,
+        allowed: Allowed | None = None,
+    ) -> Ranking:
+        """The k allowed rows of highest score for every query, ties by document order.
 
         Args:
             queries: (q, d) float32, checked.
-            k: at most the number of documents.
+            k: at most the number of rows that are allowed.
             threads: ``None``: all.
+            allowed: rows of every segment; ``None``: all that were not deleted.
 
         Raises:
             IndexFormatError: a row is damaged.
         """
+        allowed = allowed or Allowed.living(self._segments)
         if self._by_codes():
-            return self._search_codes(queries, k, threads)
-        return search_floats(self._segments, queries, k)
+            return self._search_codes(queries, k, threads, allowed)
+        return search_floats(self._segments, queries, k, allowed)
 
     def milliseconds(
         self, queries: NDArray[np.float32], k: int, threads: int | None = None
@@ -93,7 +102,7 @@ class ExactSearch:
             for _ in range(_REPEATS):
                 search.restore(before)
                 started = time.perf_counter()
-                self._update(search, segment)
+                self._update(search, segment, segment.living)
                 times.append(time.perf_counter() - started)
             seconds += min(times)
             if self._release:
@@ -103,23 +112,30 @@ class ExactSearch:
     def _by_codes(self) -> bool:
         return has_native_kernels() and all(one.rotated is not None for one in self._segments)
 
-    def _search_codes(self, queries: NDArray[np.float32], k: int, threads: int | None) -> Ranking:
+    def _search_codes(
+        self, queries: NDArray[np.float32], k: int, threads: int | None, allowed: Allowed
+    ) -> Ranking:
         count, d = queries.shape
         scanned = np.zeros(count, dtype=np.int64)
         scanned_bytes = np.zeros(count, dtype=np.int64)
         started = time.perf_counter()
         search = _CodeSearch(queries, k, threads)
         preparing = time.perf_counter() - started
-        for segment in self._segments:
+        for segment, mask, most in zip(self._segments, allowed.masks, allowed.counts, strict=True):
+            if not most:
+                continue
             before = time.perf_counter()
             self._prepare(search, segment)
             preparing += time.perf_counter() - before
-            self._update(search, segment)
+            self._update(search, segment, mask)
             if self._release:
                 segment.release()
-            scanned += segment.rows
+            scanned += most
             if segment.rotated is not None:
-                scanned_bytes += segment.rotated.blocks.nbytes + segment.rotated.bounds.nbytes
+                blocks = len(segment.rotated.blocks)
+                looked = blocks if mask is None else mask.blocks
+                size = segment.rotated.blocks.nbytes + segment.rotated.bounds.nbytes
+                scanned_bytes += size // blocks * looked
         searching = time.perf_counter() - started - preparing
         reached, rescored = search.counts.T[:2]
         # Threads work side by side: what each stage took of their time, it took of the whole.
@@ -138,9 +154,9 @@ class ExactSearch:
             raise ValueError(f"segment {segment.id} has no rotated codes")
         search.turn(*self._rotations[id(segment.rotated.rotation)])
 
-    def _update(self, search: _CodeSearch, segment: Segment) -> None:
+    def _update(self, search: _CodeSearch, segment: Segment, mask: RowMask | None) -> None:
         try:
-            search.update(segment)
+            search.update(segment, mask)
         except FloatingPointError as failure:
             found = "rows that are not finite, or codes that contradict its rows"
             raise damaged(segment, found) from failure
@@ -166,8 +182,8 @@ class _CodeSearch:
             self._head = rotated_query_codes(self._units, rotation, error)
             self._rotation = rotation
 
-    def update(self, segment: Segment) -> None:
-        """Take in a segment that has the rotation of ``turn``."""
+    def update(self, segment: Segment, mask: RowMask | None = None) -> None:
+        """Take in the allowed rows of a segment that has the rotation of ``turn``."""
         self.counts += certified_top_k(
             segment,
             self._queries,
@@ -177,8 +193,10 @@ class _CodeSearch:
             self.positions,
             min(self._done, self._k),
             self._threads,
+            mask=mask,
+            before=self._done,
         )
-        self._done += segment.rows
+        self._done += segment.rows if mask is None else mask.allowed
 
     def state(self) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
         """What ``restore`` goes back to."""
@@ -196,8 +214,13 @@ def damaged(segment: Segment, found: str = "rows that are not finite") -> IndexF
     )
 
 
-def search_floats(segments: Sequence[Segment], queries: NDArray[np.float32], k: int) -> Ranking:
-    """The k documents of highest exact score, from the float rows alone.
+def search_floats(
+    segments: Sequence[Segment],
+    queries: NDArray[np.float32],
+    k: int,
+    allowed: Allowed | None = None,
+) -> Ranking:
+    """The k allowed rows of highest exact score, from the float rows alone.
 
     A float32 matrix product finds approximate scores; every row that its rounding error could hide
     is scored exactly. With unit roundoff u = 2⁻²⁴, unit rows x and the unit query v (both rounded to
@@ -211,8 +234,10 @@ def search_floats(segments: Sequence[Segment], queries: NDArray[np.float32], k: 
     Args:
         segments: all segments of the index.
         queries: (q, d) float32, checked.
-        k: at most the number of documents.
+        k: at most the number of rows that are allowed.
+        allowed: rows of every segment; ``None``: all that were not deleted.
     """
+    allowed = allowed or Allowed.living(segments)
     d = queries.shape[1]
     unit_roundoff = 2.0**-24
     if d * unit_roundoff > 0.005:
@@ -224,12 +249,12 @@ def search_floats(segments: Sequence[Segment], queries: NDArray[np.float32], k: 
     rescored = np.empty(len(queries), dtype=np.int64)
     for start in range(0, len(queries), _BATCH):
         stop = min(start + _BATCH, len(queries))
-        found = _search_batch(segments, queries[start:stop], k, margin)
+        found = _search_batch(segments, queries[start:stop], k, margin, allowed)
         for offset, one in enumerate(found):
             scores[start + offset] = one.scores
             positions[start + offset] = one.positions
             rescored[start + offset] = one.rescored
-    rows = np.full(len(queries), sum(segment.rows for segment in segments), dtype=np.int64)
+    rows = np.full(len(queries), allowed.rows, dtype=np.int64)
     stages = (
         Stage("float product", rows, rows * 4 * d, time.perf_counter() - started),
         Stage("floats", rescored, rescored * 4 * d, None),
@@ -238,21 +263,31 @@ def search_floats(segments: Sequence[Segment], queries: NDArray[np.float32], k: 
 
 
 def _search_batch(
-    segments: Sequence[Segment], queries: NDArray[np.float32], k: int, margin: np.float32
+    segments: Sequence[Segment],
+    queries: NDArray[np.float32],
+    k: int,
+    margin: np.float32,
+    allowed: Allowed,
 ) -> list[_Kept]:
     units = unit_rows(queries)[0]
     kept = [_Kept(segments, queries[i : i + 1], k, margin) for i in range(len(queries))]
-    for number, segment in enumerate(segments):
+    for number, (segment, mask) in enumerate(zip(segments, allowed.masks, strict=True)):
         for first in range(0, segment.rows, _BLOCK_ROWS):
+            last = min(first + _BLOCK_ROWS, segment.rows)
+            some = None if mask is None else mask.to_bools(first, last)
+            if some is not None and not some.any():
+                continue
             # A row that is not finite is an error in its own words, not a warning before it.
             with np.errstate(all="ignore"):
-                approximate = units @ segment.vectors[first : first + _BLOCK_ROWS].T
+                approximate = units @ segment.vectors[first:last].T
             if not np.isfinite(approximate).all():
                 raise damaged(segment)
             # A row of zeros is near to nothing, and would be left out without a word.
             nothing = np.flatnonzero(~approximate.any(axis=0))
             if len(nothing) and not segment.vectors[first + nothing].any(axis=1).all():
                 raise damaged(segment, "rows of zeros")
+            if some is not None:
+                approximate[:, ~some] = -np.inf
             highest = approximate.max(axis=1)
             for i, one in enumerate(kept):
                 if highest[i] >= one.threshold:
@@ -293,7 +328,7 @@ class _Kept:
     def take(self, number: int, first: int, approximate: NDArray[np.float32]) -> None:
         """Take in a block of rows of a segment, by their approximate scores."""
         k = self._k
-        rows = np.flatnonzero(approximate >= self.threshold)
+        rows = np.flatnonzero(approximate >= max(self.threshold, np.finfo(np.float32).min))
         some = approximate[rows]
         self._highest = np.concatenate([self._highest, some])
         if len(self._highest) > k:

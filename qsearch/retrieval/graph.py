@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qsearch.codes import int8_codes
 from qsearch.errors import IndexFormatError
+from qsearch.kernels import RowMask
 from qsearch.locks import ProcessLock
 from qsearch.store import Segment
 from qsearch.wording import words
@@ -101,19 +102,28 @@ class GraphCandidates:
         self._view(_MIN_EXPANSION_SEARCH)
 
     def nearest(
-        self, queries: NDArray[np.float32], count: int, threads: int | None = None
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        threads: int | None = None,
+        mask: RowMask | None = None,
     ) -> NDArray[np.int64]:
         """Rows that the graph search ends at; see ``CandidateSource``."""
-        if count >= self._rows:
-            return np.tile(np.arange(self._rows, dtype=np.int64), (len(queries), 1))
-        graph = self._view(max(_MIN_EXPANSION_SEARCH, count))
+        allowed = np.arange(self._rows) if mask is None else mask.indices()
+        if count >= len(allowed):
+            return np.tile(allowed, (len(queries), 1))
+        # The walk knows nothing of masks. It goes as far as finds so many allowed rows on average.
+        walked = min(self._rows, -(-count * self._rows // len(allowed)))
+        graph = self._view(max(_MIN_EXPANSION_SEARCH, walked))
         found = np.empty((len(queries), count), dtype=np.int64)
         for i, codes in enumerate(int8_codes(queries).codes):
-            keys = np.asarray(graph.search(codes, count).keys, dtype=np.int64)
+            keys = np.asarray(graph.search(codes, walked).keys, dtype=np.int64)
+            if mask is not None:
+                keys = keys[np.isin(keys, allowed, assume_unique=True)][:count]
             if len(keys) < count:
-                # Many equal vectors can cut a graph into parts that a walk does not leave: the rest
-                # is filled up, so that as many documents come back as were asked for.
-                others = np.setdiff1d(np.arange(self._rows), keys)[: count - len(keys)]
+                # Many equal vectors can cut a graph into parts that a walk does not leave, and masks
+                # leave rows out: the rest is filled up, so that as many come back as were asked for.
+                others = np.setdiff1d(allowed, keys)[: count - len(keys)]
                 keys = np.concatenate([keys, others])
             found[i] = keys
         return found

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from qsearch.documents.numbers import as_numbers
 from qsearch.errors import QueryError
-from qsearch.kernels import cosine_gather
+from qsearch.kernels import RowMask, cosine_gather
+from qsearch.retrieval.allowed import Allowed
 from qsearch.store import Segment
 
 __all__ = [
@@ -126,14 +127,19 @@ class CandidateSource(Protocol):
     """Chooses rows of one segment by their codes. The seam behind which kernels are exchanged."""
 
     def nearest(
-        self, queries: NDArray[np.float32], count: int, threads: int | None = None
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        threads: int | None = None,
+        mask: RowMask | None = None,
     ) -> NDArray[np.int64]:
-        """Rows that are likely to be the nearest.
+        """Rows that are likely to be the nearest of those that are allowed.
 
         Args:
             queries: (q, d) float32 unit rows.
-            count: how many rows to return for each query, at most the rows of the segment.
+            count: how many rows to return for each query, 1 to the rows that are allowed.
             threads: ``None``: all.
+            mask: which rows are allowed; ``None``: all.
 
         Returns:
             (q, count) int64 rows without repetition, in any order; −1 where there are fewer.
@@ -238,6 +244,7 @@ def search_candidates(
     k: int,
     count: int,
     threads: int | None = None,
+    allowed: Allowed | None = None,
 ) -> Ranking:
     """Choose candidates in every segment by their codes, and rank them by their exact scores.
 
@@ -245,14 +252,18 @@ def search_candidates(
         segments: all segments of the index.
         sources: one per segment.
         queries: (q, d) float32, checked.
-        k: documents to return, at most those there are.
+        k: documents to return, at most those that are allowed.
         count: candidates for each query, at least k, from each segment.
         threads: ``None``: all.
+        allowed: rows of every segment; ``None``: all that were not deleted.
     """
+    allowed = allowed or Allowed.living(segments)
     step = max(1, BATCH_PLACES // count)
     return joined(
         [
-            _search_candidates(segments, sources, queries[start : start + step], k, count, threads)
+            _search_candidates(
+                segments, sources, queries[start : start + step], k, count, threads, allowed
+            )
             for start in range(0, len(queries), step)
         ]
     )
@@ -265,6 +276,7 @@ def _search_candidates(
     k: int,
     count: int,
     threads: int | None,
+    allowed: Allowed,
 ) -> Ranking:
     started = time.perf_counter()
     units = unit_queries(queries)
@@ -272,9 +284,13 @@ def _search_candidates(
     scores = np.empty((len(queries), 0), dtype=np.float32)
     found = np.zeros(len(queries), dtype=np.int64)
     choosing = 0.0
-    for segment, source in zip(segments, sources, strict=True):
+    for segment, source, mask, most in zip(
+        segments, sources, allowed.masks, allowed.counts, strict=True
+    ):
+        if not most:
+            continue
         before = time.perf_counter()
-        rows = source.nearest(units, min(count, segment.rows), threads)
+        rows = source.nearest(units, min(count, most), threads, mask)
         choosing += time.perf_counter() - before
         # The k best of the segments so far stay: memory does not grow with their number.
         here = np.where(rows >= 0, rows + segment.first_row, -1)
@@ -287,7 +303,7 @@ def _search_candidates(
         )
         found += (rows >= 0).sum(axis=1)
     # Codes alone prove nothing, unless every document was a candidate.
-    total = np.full(len(queries), sum(segment.rows for segment in segments), dtype=np.int64)
+    total = np.full(len(queries), allowed.rows, dtype=np.int64)
     scoring = time.perf_counter() - started - choosing
     stages = (
         Stage("codes", total, 0 * total, choosing),

@@ -23,6 +23,7 @@ from qsearch.codes import (
     rotation_error,
 )
 from qsearch.errors import IndexFormatError
+from qsearch.kernels import RowMask
 from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
 from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import (
@@ -114,6 +115,7 @@ class Segment:
         graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
         graph_xxh3: the checksum that it should have.
         graph_problem: why there is none, where there should be one: other searches do not need it.
+        living: the rows whose documents were not deleted; ``None``: all.
     """
 
     id: str
@@ -130,6 +132,7 @@ class Segment:
     graph: NDArray[np.uint8] | None
     graph_xxh3: str = ""
     graph_problem: str | None = None
+    living: RowMask | None = None
 
     @classmethod
     def open(
@@ -212,6 +215,7 @@ class Segment:
             graph=graph,
             graph_problem=graph_problem,
             graph_xxh3="" if entry_of_graph is None else entry_of_graph.xxh3,
+            living=None,
             **arrays,
         )
 
@@ -242,6 +246,7 @@ class Segment:
             rotated=rotated,
             passages=None if self.passages is None else self.passages[first:last],
             graph=None,
+            living=None if self.living is None else self.living.piece(first, last),
         )
 
     def documents_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -56,13 +56,13 @@ def test_an_exact_search_ends_early(
     queries = np.ascontiguousarray(np.tile(rows[:3], (1 if few else 40_000, 1)))
     search = _CodeSearch(queries, 10, threads)
     rotated = segment.rotated
-    head = search.head(rotated.rotation, 1e-6)
+    search.turn(rotated.rotation, 1e-6)
     before = search.state()
 
     def go_on() -> None:
         for _ in range(100_000 if few else 1):
             search.restore(before)
-            search.update(segment, head)
+            search.update(segment)
 
     interrupt()
     with pytest.raises(Interrupted):
@@ -70,7 +70,8 @@ def test_an_exact_search_ends_early(
     if not few:
         assert (search.positions < 0).any()
     again = _CodeSearch(queries[:3], 10, threads)
-    again.update(segment, again.head(rotated.rotation, 1e-6))
+    again.turn(rotated.rotation, 1e-6)
+    again.update(segment)
     assert again.positions[:, 0].tolist() == [0, 1, 2]
 
 
@@ -84,7 +85,7 @@ def test_a_binary_search_ends_early(
     interrupt()
     with pytest.raises(Interrupted):
         dispatch._native.hamming_nearest(
-            kernels.kernel_path(), blocks, words, ROWS, result, threads
+            kernels.kernel_path(), blocks, words, ROWS, None, result, threads
         )
     assert (result == -7).any()
     found = kernels.hamming_nearest(blocks, words[:4], ROWS, 1, threads)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import qsearch.retrieval.ranking as ranking
+from qsearch.kernels import RowMask
 from qsearch.retrieval.ranking import search_candidates
 from qsearch.store import Segment
 from tests.retrieval.test_exact import oracle, segments_of
@@ -19,7 +20,13 @@ class Watched:
         self._missing = missing
         self.places: list[int] = []
 
-    def nearest(self, queries: np.ndarray, count: int, threads: int | None = None) -> np.ndarray:
+    def nearest(
+        self,
+        queries: np.ndarray,
+        count: int,
+        threads: int | None = None,
+        mask: RowMask | None = None,
+    ) -> np.ndarray:
         self.places.append(len(queries) * count)
         return np.stack([self._proposed(query, count) for query in queries])
 

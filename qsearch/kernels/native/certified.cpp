@@ -150,6 +150,7 @@ float raise(std::atomic<float>& shared, float value) {
 }
 
 constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
+constexpr std::size_t kMaskBytes = kBlockRows / 8;
 constexpr std::size_t kPageBytes = 4096;    // what a file system leaves as zeros comes in pages
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
 constexpr std::size_t kMostWaiting = 8192;  // rows of a query that wait to be scored
@@ -253,11 +254,11 @@ class Worker {
   }
 
   // Brings `states` (one for each query of `which`) up to date with blocks [begin, end). `seen` is the
-  // number of rows that are in the heaps already. `shared` and `counts` are of all queries.
+  // number of allowed rows that are in the heaps already. `shared` and `counts` are of all queries.
   void run(std::size_t begin, std::size_t end, std::size_t seen, State* states,
            std::atomic<float>* shared, Counts* counts) {
     Clock::duration scanning{}, refining{};
-    const std::size_t there = static_cast<std::size_t>(rows_.first_row) + rows_.n;
+    const std::size_t there = std::max<std::size_t>(1, rows_.before + rows_.mask.allowed);
     const Spread spread((end - begin + kChunkBlocks - 1) / kChunkBlocks);
     std::size_t done = 0;
     // The first pieces are small: until k documents are scored nothing can be left out.
@@ -267,8 +268,13 @@ class Worker {
       for (const std::size_t chunk_end = std::min(end, block + kChunkBlocks); block < chunk_end;) {
         if (stop(watch_)) return;
         const std::size_t piece_end = std::min(chunk_end, block + length);
-        const double share = static_cast<double>(seen + done * kBlockRows) /
-                             static_cast<double>(std::max<std::size_t>(1, there));
+        const std::size_t here = allowed(block, piece_end);
+        done += piece_end - block;
+        if (!here) {
+          block = piece_end;
+          continue;
+        }
+        const double share = static_cast<double>(seen) / static_cast<double>(there);
         const std::size_t rank = guess_ ? safe_rank(k_, share) : k_;
         for (std::size_t q = 0; q < count_; ++q) {
           State& state = states[q];
@@ -289,7 +295,7 @@ class Worker {
         }
         scanning += scanned - started;
         refining += Clock::now() - scanned;
-        done += piece_end - block;
+        seen += here;
         block = piece_end;
         length = std::min(kChunkBlocks, length * 2);
       }
@@ -317,13 +323,42 @@ class Worker {
 
   static constexpr std::size_t kRoom = kChunkBlocks * kBlockRows;
 
-  // A few blocks against every query: they stay in the first cache while the next ones are fetched.
+  // How many of the rows of blocks [begin, end) are allowed.
+  std::size_t allowed(std::size_t begin, std::size_t end) const {
+    if (rows_.mask.bits) return rows_.mask.count(begin * kMaskBytes, end * kMaskBytes);
+    return std::min(rows_.n, end * kBlockRows) - begin * kBlockRows;
+  }
+
+  // At most kTileBlocks blocks, but for those without an allowed row: these are not read.
   void scan(std::size_t block, std::size_t count, std::size_t end) {
+    const std::size_t next = block + count, following = std::min(end - next, kTileBlocks);
+    if (!rows_.mask.bits) {
+      scan(block, count, ~std::uint64_t{0}, next, following);
+      return;
+    }
+    const bool wanted = allowed(next, next + following) > 0;
+    std::uint64_t left = rows_.mask.bytes(block * kMaskBytes, count * kMaskBytes);
+    constexpr std::uint64_t kOne = (std::uint64_t{1} << kBlockRows) - 1;
+    for (std::size_t b = 0; left;) {
+      std::size_t run = 0;
+      for (; left & kOne; ++run) left >>= kBlockRows;
+      if (run) {
+        const std::uint64_t mask = rows_.mask.bytes((block + b) * kMaskBytes, run * kMaskBytes);
+        scan(block + b, run, mask, next, wanted && !left ? following : 0);
+      }
+      b += run + 1;
+      left >>= kBlockRows;
+    }
+  }
+
+  // Blocks against every query: they stay in the first cache while the next ones are fetched. `mask` has
+  // a bit for each of their rows.
+  void scan(std::size_t block, std::size_t count, std::uint64_t mask, std::size_t following,
+            std::size_t following_count) {
     const std::size_t block_bytes = kBlockRows * rows_.head;
     const std::uint8_t* blocks = rows_.rotated + block * block_bytes;
-    const std::uint8_t* next = blocks + count * block_bytes;
-    const std::size_t lines =
-        std::min(end - block - count, kTileBlocks) * block_bytes / 64;
+    const std::uint8_t* next = rows_.rotated + following * block_bytes;
+    const std::size_t lines = following_count * block_bytes / 64;
     std::uint64_t impossible = 0;
     const std::size_t tiles = (count_ + kTileQueries - 1) / kTileQueries;
     const std::size_t lines_per_tile = tiles > 1 ? lines / tiles + 1 : 0;  // else it is a stream
@@ -337,9 +372,9 @@ class Worker {
                  packed_.data() + first * groups_, scans_.data() + first, n, masks);
       if (!first) impossible = impossible_rows(block, count);  // in the first cache by now
       for (std::size_t q = 0; q < n; ++q) {
-        for (std::uint64_t mask = masks[q] | impossible; mask; mask &= mask - 1) {
+        for (std::uint64_t left = (masks[q] | impossible) & mask; left; left &= left - 1) {
           const std::size_t row =
-              block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(mask));
+              block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(left));
           if (row < rows_.n) {
             survivors_[(first + q) * kRoom + found_[first + q]++] = static_cast<std::uint32_t>(row);
             fetch(row);
@@ -514,9 +549,8 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
     states.emplace_back(Heap(scores + q * k, positions + q * k, k), k);
     states.back().restart(filled, kNone);
   }
-  const std::size_t seen = static_cast<std::size_t>(rows.first_row);
   Worker worker(path, rows, queries, numbers(first, last), k, true, watch);
-  worker.run(0, blocks, seen, states.data(), nullptr, counts);
+  worker.run(0, blocks, rows.before, states.data(), nullptr, counts);
   if (watch && watch->stopped()) return true;
   bool finite = worker.finite();
   std::vector<std::size_t> wrong;
@@ -535,13 +569,13 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
   }
   if (!wrong.empty()) {
     Worker sure(path, rows, queries, wrong, k, false, watch);
-    sure.run(0, blocks, seen, again.data(), nullptr, counts);
+    sure.run(0, blocks, rows.before, again.data(), nullptr, counts);
     if (watch && watch->stopped()) return true;
     finite = finite && sure.finite();
     for (std::size_t i = 0; i < wrong.size(); ++i) states[wrong[i] - first] = again[i];
   }
   for (State& state : states) {
-    finite = finite && proven(state.used, state.heap, k, filled + rows.n);
+    finite = finite && proven(state.used, state.heap, k, filled + rows.mask.allowed);
     state.heap.sort();
   }
   return finite;
@@ -619,7 +653,7 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
   if (watch && watch->stopped()) return true;
   for (std::size_t q = 0; q < n_queries; ++q) {
     Heap heap = merge(q);
-    if (!proven(shared[q], heap, k, filled + rows.n)) finite = false;
+    if (!proven(shared[q], heap, k, filled + rows.mask.allowed)) finite = false;
     heap.sort();
     std::copy_n(merged_scores.data(), k, scores + q * k);
     std::copy_n(merged_positions.data(), k, positions + q * k);

@@ -103,17 +103,25 @@ class Nearest {
 
 constexpr std::size_t kHammingChunk = 512;  // blocks: 4,096 rows stay in the second cache
 
-// Blocks [begin, end) of n_blocks in all.
+// Blocks [begin, end) of the segment.
 void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, std::size_t words,
-                  const std::uint64_t* queries, std::size_t n_queries, std::size_t count,
-                  std::size_t begin, std::size_t end, bool guess, Nearest* nearest, Watch* watch) {
-  const double n_blocks = static_cast<double>((n + kHammingRows - 1) / kHammingRows);
+                  const Mask& mask, const std::uint64_t* queries, std::size_t n_queries,
+                  std::size_t count, std::size_t begin, std::size_t end, bool guess,
+                  Nearest* nearest, Watch* watch) {
+  const double there = static_cast<double>(mask.bits ? mask.allowed : n);
+  std::size_t seen = 0;
   std::size_t length = kHammingBlocks;
   for (std::size_t chunk = begin; chunk < end;) {
     if (stop(watch)) return;
     const std::size_t chunk_end = std::min(end, chunk + length);
-    if (guess && chunk > begin) {
-      const std::size_t rank = safe_rank(count, static_cast<double>(chunk - begin) / n_blocks);
+    const std::size_t here =
+        mask.bits ? mask.count(chunk, chunk_end) : (chunk_end - chunk) * kHammingRows;
+    if (!here) {
+      chunk = chunk_end;
+      continue;
+    }
+    if (guess && seen) {
+      const std::size_t rank = safe_rank(count, static_cast<double>(seen) / there);
       for (std::size_t q = 0; q < n_queries; ++q) nearest[q].guess(rank);
     }
     for (std::size_t q = 0; q < n_queries; ++q) nearest[q].use();
@@ -124,14 +132,16 @@ void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, 
       for (std::size_t q = 0; q < tile; ++q) codes[q] = queries + (query + q) * words;
       for (std::size_t block = chunk; block < chunk_end; block += kHammingBlocks) {
         const std::size_t some = std::min(kHammingBlocks, chunk_end - block);
+        const std::uint64_t allowed = mask.bits ? mask.bytes(block, some) : ~std::uint64_t{0};
+        if (!allowed) continue;
         for (std::size_t q = 0; q < tile; ++q) limits[q] = nearest[query + q].limit();
         std::uint64_t masks[kTileQueries];
         std::uint32_t distances[kTileQueries][kHammingBlocks * kHammingRows];
         path.hamming(blocks + block * words * kHammingRows, some, words, codes, limits, tile,
                      masks, distances);
         for (std::size_t q = 0; q < tile; ++q) {
-          for (std::uint64_t mask = masks[q]; mask; mask &= mask - 1) {
-            const std::size_t place = static_cast<std::size_t>(__builtin_ctzll(mask));
+          for (std::uint64_t left = masks[q] & allowed; left; left &= left - 1) {
+            const std::size_t place = static_cast<std::size_t>(__builtin_ctzll(left));
             const std::size_t row = block * kHammingRows + place;
             if (row < n && distances[q][place] < nearest[query + q].limit())
               nearest[query + q].push(distances[q][place], static_cast<std::uint32_t>(row));
@@ -139,6 +149,7 @@ void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, 
         }
       }
     }
+    seen += here;
     chunk = chunk_end;
     length = std::min(kHammingChunk, 2 * length);
   }
@@ -147,8 +158,9 @@ void hamming_scan(const Path& path, const std::uint64_t* blocks, std::size_t n, 
 }  // namespace
 
 void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
-                     std::size_t words, const std::uint64_t* queries, std::size_t n_queries,
-                     std::size_t count, std::int64_t* result, std::size_t threads, Watch* watch) {
+                     std::size_t words, const Mask& mask, const std::uint64_t* queries,
+                     std::size_t n_queries, std::size_t count, std::int64_t* result,
+                     std::size_t threads, Watch* watch) {
   const std::size_t n_blocks = (n + kHammingRows - 1) / kHammingRows;
   const std::size_t bits = words * 64;
   if (threads <= 1 || n_queries >= 2 * threads) {
@@ -157,7 +169,7 @@ void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t 
       const std::size_t first = share(n_queries, parts, part);
       const std::size_t last = share(n_queries, parts, part + 1);
       std::vector<Nearest> nearest(last - first, Nearest(count, bits));
-      hamming_scan(path, blocks, n, words, queries + first * words, last - first, count, 0,
+      hamming_scan(path, blocks, n, words, mask, queries + first * words, last - first, count, 0,
                    n_blocks, true, nearest.data(), watch);
       if (watch && watch->stopped()) return;
       std::vector<Near> found(2 * count + 64);
@@ -165,8 +177,8 @@ void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t 
         Nearest& mine = nearest[q - first];
         if (!mine.certain()) {
           mine.clear();
-          hamming_scan(path, blocks, n, words, queries + q * words, 1, count, 0, n_blocks, false,
-                       &mine, watch);
+          hamming_scan(path, blocks, n, words, mask, queries + q * words, 1, count, 0, n_blocks,
+                       false, &mine, watch);
           if (watch && watch->stopped()) return;
         }
         mine.finish(found.data());
@@ -180,8 +192,9 @@ void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t 
   in_parallel(parts, [&](std::size_t part) {
     // No guesses here: of its part of the rows each thread keeps as many as are wanted of all.
     std::vector<Nearest> nearest(n_queries, Nearest(count, bits));
-    hamming_scan(path, blocks, n, words, queries, n_queries, count, share(n_blocks, parts, part),
-                 share(n_blocks, parts, part + 1), false, nearest.data(), watch);
+    hamming_scan(path, blocks, n, words, mask, queries, n_queries, count,
+                 share(n_blocks, parts, part), share(n_blocks, parts, part + 1), false,
+                 nearest.data(), watch);
     if (watch && watch->stopped()) return;
     for (std::size_t q = 0; q < n_queries; ++q) {
       auto& mine = found[part * n_queries + q];

@@ -2,10 +2,12 @@
 // this processor can run is chosen.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -49,6 +51,20 @@ std::vector<std::string> path_names() {
   return names;
 }
 
+using Bits = std::optional<In<std::uint8_t, 1>>;
+
+// `bits` has a bit for each of n rows, in bytes for whole blocks of rotated codes; none behind the last.
+Mask mask_of(const Bits& bits, std::size_t n) {
+  if (!bits) return {nullptr, n};
+  const std::size_t size = (n + kBlockRows - 1) / kBlockRows * (kBlockRows / 8);
+  require(bits->shape(0) == size, "a mask has another shape");
+  Mask mask = {bits->data(), 0};
+  mask.allowed = mask.count(0, size);
+  for (std::size_t row = n; row < size * 8; ++row)
+    require(!(mask.bits[row / 8] >> row % 8 & 1), "a mask allows rows behind the last");
+  return mask;
+}
+
 void check_indices(const In<std::int64_t, 2>& indices, std::size_t n) {
   const std::int64_t* values = indices.data();
   for (std::size_t i = 0; i < indices.size(); ++i)
@@ -76,7 +92,7 @@ void run(Work&& work) {
 bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
                           In<float, 3> bounds, In<std::int8_t, 2> int8, In<float, 1> scale,
                           In<float, 1> residual, In<float, 2> vectors, std::int64_t first_row,
-                          In<float, 2> queries, In<std::int8_t, 2> head_codes,
+                          std::size_t before, const Bits& mask, In<float, 2> queries, In<std::int8_t, 2> head_codes,
                           In<double, 2> head_intervals, In<std::int8_t, 2> codes,
                           In<double, 2> intervals, std::size_t filled,
                           Out<float, 2> scores,
@@ -105,7 +121,7 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
   require(counts.shape(0) == q && counts.shape(1) == 5, "counts must be (q, 5)");
   const Path& chosen = named(path);
   const Rows rows = {n, d, head, rotated.data(), bounds.data(), int8.data(), scale.data(),
-                     residual.data(), vectors.data(), first_row};
+                     residual.data(), vectors.data(), first_row, before, mask_of(mask, n)};
   const Queries given = {q, queries.data(), head_codes.data(), head_intervals.data(), codes.data(),
                          intervals.data()};
   bool finite = false;
@@ -117,7 +133,7 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
 }
 
 void bind_hamming_nearest(const std::string& path, In<std::uint64_t, 3> blocks,
-                          In<std::uint64_t, 2> queries, std::size_t n_rows,
+                          In<std::uint64_t, 2> queries, std::size_t n_rows, const Bits& mask,
                           Out<std::int64_t, 2> result, std::size_t threads) {
   const std::size_t words = blocks.shape(1), q = queries.shape(0), count = result.shape(1);
   require(n_rows < (std::size_t{1} << 32), "a segment has at most 2**32 - 1 rows");
@@ -125,11 +141,13 @@ void bind_hamming_nearest(const std::string& path, In<std::uint64_t, 3> blocks,
               blocks.shape(2) == kHammingRows,
           "blocks have another shape");
   require(queries.shape(1) == words, "queries must have as many words as rows");
-  require(result.shape(0) == q && count >= 1 && count <= n_rows, "count must be 1 to the rows");
+  const Mask allowed = mask_of(mask, n_rows);
+  require(result.shape(0) == q && count >= 1 && count <= allowed.allowed,
+          "count must be 1 to the rows that are allowed");
   const Path& chosen = named(path);
   run([&](Watch* watch) {
-    hamming_nearest(chosen, blocks.data(), n_rows, words, queries.data(), q, count, result.data(),
-                    threads, watch);
+    hamming_nearest(chosen, blocks.data(), n_rows, words, allowed, queries.data(), q, count,
+                    result.data(), threads, watch);
   });
 }
 
@@ -209,11 +227,13 @@ NB_MODULE(_native, m) {
 #define ARRAY(name) nb::arg(name).noconvert()
   m.def("certified_top_k", &bind_certified_top_k, nb::arg("path"), ARRAY("rotated"),
         ARRAY("bounds"), ARRAY("int8"), ARRAY("scale"), ARRAY("residual"), ARRAY("vectors"),
-        nb::arg("first_row"), ARRAY("queries"), ARRAY("head_codes"), ARRAY("head_intervals"),
+        nb::arg("first_row"), nb::arg("before"), ARRAY("mask").none(), ARRAY("queries"),
+        ARRAY("head_codes"), ARRAY("head_intervals"),
         ARRAY("codes"), ARRAY("intervals"), nb::arg("filled"), ARRAY("scores"),
         ARRAY("positions"), ARRAY("counts"), nb::arg("threads"));
   m.def("hamming_nearest", &bind_hamming_nearest, nb::arg("path"), ARRAY("blocks"),
-        ARRAY("queries"), nb::arg("n_rows"), ARRAY("result"), nb::arg("threads"));
+        ARRAY("queries"), nb::arg("n_rows"), ARRAY("mask").none(), ARRAY("result"),
+        nb::arg("threads"));
   m.def("int8_gather", &bind_int8_gather, nb::arg("path"), ARRAY("codes"), ARRAY("scale"),
         ARRAY("queries"), ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
   m.def("code_rows", &bind_code_rows, ARRAY("values"), ARRAY("codes"), ARRAY("sums"));

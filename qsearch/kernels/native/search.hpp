@@ -4,11 +4,35 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "paths.hpp"
 #include "watch.hpp"
 
 namespace qsearch {
+
+// Which rows of a segment are allowed: row r where bit r % 8 of byte r / 8 is set. Without bits all are.
+// There are bytes for whole blocks of sixteen rows, and no bit is set behind the last row.
+struct Mask {
+  const std::uint8_t* bits;
+  std::size_t allowed;  // how many
+
+  // Those of a few bytes, at most eight.
+  std::uint64_t bytes(std::size_t first, std::size_t count) const {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bits + first, count);
+    return word;  // little-endian, as every processor here is
+  }
+
+  std::size_t count(std::size_t first, std::size_t last) const {
+    std::size_t found = 0;
+    for (; first + 8 <= last; first += 8)
+      found += static_cast<std::size_t>(__builtin_popcountll(bytes(first, 8)));
+    if (first < last)
+      found += static_cast<std::size_t>(__builtin_popcountll(bytes(first, last - first)));
+    return found;
+  }
+};
 
 // The arrays of a segment, as docs/format.md describes them.
 struct Rows {
@@ -20,6 +44,8 @@ struct Rows {
   const float* residual;          // (n)
   const float* vectors;           // (n, d)
   std::int64_t first_row;
+  std::size_t before;             // allowed rows of the segments before this one
+  Mask mask;                      // of this one
 };
 
 // A bound on a cosine from a code of the query: factor * dot * scale[row]
@@ -52,18 +78,19 @@ struct Counts {
 };
 
 // Bring the best k of every query up to date with the rows of a segment: exactly the k documents of
-// highest score, ties by position, among those given and those of the segment. There are (count, k)
+// highest score, ties by position, among those given and the allowed rows of the segment. There are (count, k)
 // places, of which the first `filled` are in use; on return they are sorted. Returns false if a row is
 // not finite, or codes contradict the rows. All of these may be stopped by `watch`.
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                      std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
                      std::size_t threads, Watch* watch = nullptr);
 
-// The `count` rows of smallest Hamming distance for each query, in order of (distance, row).
+// The `count` allowed rows of smallest Hamming distance for each query, in order of (distance, row); at
+// most as many as are allowed.
 void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t n,
-                     std::size_t words, const std::uint64_t* queries, std::size_t n_queries,
-                     std::size_t count, std::int64_t* result, std::size_t threads,
-                     Watch* watch = nullptr);
+                     std::size_t words, const Mask& mask, const std::uint64_t* queries,
+                     std::size_t n_queries, std::size_t count, std::int64_t* result,
+                     std::size_t threads, Watch* watch = nullptr);
 
 // scale[row] * (code of the row . code of the query) for chosen rows; -1 gives minus infinity.
 void int8_gather(const Path& path, const std::int8_t* codes, const float* scale, std::size_t d,
