@@ -19,7 +19,7 @@ from qsearch.documents import Document
 from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
-from qsearch.results import Explanation, Hit, Passage, StageReport, VectorResult
+from qsearch.results import Explanation, Hit, Passage, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
 from qsearch.store import Catalog, Segment, StoredDocument, checked_settings, open_segments
 from qsearch.wording import words
@@ -166,6 +166,29 @@ class Snapshot:
         return array.astype(np.int64)
 
     # Answers
+
+    def answers(
+        self, request: Request, queries: NDArray[np.float32], *, explain: bool
+    ) -> list[SearchResult]:
+        """What a caller who asks for documents gets, for each query.
+
+        Args:
+            request: what is asked.
+            queries: (q, d) float32, checked.
+            explain: whether to say how each result came about.
+        """
+        ranking = self.searcher.search(queries, request)
+        return [
+            SearchResult(
+                hits,
+                bool(ranking.certified[number]),
+                "exact" if request.plan.checks and ranking.certified[number] else request.method,
+                self.explanation(request, ranking, number, queries[number : number + 1])
+                if explain
+                else None,
+            )
+            for number, hits in enumerate(self.hits(ranking))
+        ]
 
     def hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
         """The documents of a ranking, for each of its queries."""

@@ -37,6 +37,7 @@ class Words:
     rebuild: str
     rejects: str
     restart: str
+    search_vectors: str
     skip_invalid: str
     text_field: str
     title_field: str
@@ -65,6 +66,7 @@ PYTHON = Words(
     rebuild="Index.build(..., options=BuildOptions(force=True))",
     rejects="BuildOptions(rejects=...)",
     restart="BuildOptions(restart=True)",
+    search_vectors="Index.search_vectors",
     skip_invalid="BuildOptions(skip_invalid=True)",
     text_field="Fields(text=...)",
     title_field="Fields(title=...)",

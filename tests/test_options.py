@@ -11,7 +11,9 @@ import pytest
 
 from qsearch import Index
 from qsearch.cli import cli
+from qsearch.errors import QueryError
 from qsearch.options import RetrievalOptions, SearchOptions, listed, settled
+from tests.encoders import HashedWords
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,7 @@ from qsearch.options import RetrievalOptions, SearchOptions, listed, settled
         (Index.search, SearchOptions),
         (Index.search_batch, SearchOptions),
         (Index.search_vectors, RetrievalOptions),
+        (Index.search_by_vectors, SearchOptions),
     ],
 )
 def test_methods_show_every_option(method: object, options: type) -> None:
@@ -54,3 +57,48 @@ def test_an_option_that_there_is_not_is_an_error_with_the_nearest(tmp_path: Path
         index.search_vectors(np.eye(3), recal=0.9)
     with pytest.raises(TypeError, match="'nonsense'; there are recall, method"):
         index.search("a", nonsense=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 2.0}, "k must be a whole number, found 2.0"),
+        ({"k": "2"}, "k must be a whole number, found '2'"),
+        ({"k": True}, "k must be a whole number, found True"),
+        ({"k": 0}, "k must be at least 1"),
+        ({"candidates": 50.5}, "candidates must be a whole number, found 50.5"),
+        ({"candidates": "50"}, "candidates must be a whole number, found '50'"),
+        ({"candidates": np.True_}, "candidates must be a whole number, found"),
+        ({"candidates": 1}, "candidates must be at least k = 2, found 1"),
+        ({"recall": "0.9", "method": None}, "recall must be 'exact' or a number"),
+        ({"method": "fast"}, "unknown method 'fast'"),
+    ],
+)
+def test_values_that_make_no_sense_are_errors_of_their_own(
+    tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    index = Index.build(None, tmp_path / "i", embeddings=np.eye(3))
+    with pytest.raises(QueryError, match=message):
+        index.search_vectors(np.eye(3), **{"k": 2, "method": "binary", **options})
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    index = Index.build(None, tmp_path / "i", embeddings=np.eye(3))
+    found = index.search_vectors(np.eye(3), np.int32(2), method="binary", candidates=np.uint8(3))
+    assert found.positions[:, 0].tolist() == [0, 1, 2]
+
+
+def test_documents_found_by_vector_are_those_found_by_text(tmp_path: Path) -> None:
+    index = Index.build(
+        [{"id": str(n), "text": f"cat {n} sat"} for n in range(9)],
+        tmp_path / "i",
+        encoder=HashedWords(),
+    )
+    texts = ["cat 4", "sat 7"]
+    vectors = index.encoder.encode_queries(texts)
+    by_text = index.search_batch(texts, 3, explain=True)
+    by_vector = index.search_by_vectors(vectors.tolist(), 3, explain=True)
+    assert [tuple(one) for one in by_text] == [tuple(one) for one in by_vector]
+    assert all(one.explanation is not None for one in by_vector)
+    with pytest.raises(QueryError, match="dimensions"):
+        index.search_by_vectors([[1.0]])

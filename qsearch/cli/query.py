@@ -7,16 +7,22 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from qsearch.cli.output import Console
-from qsearch.cli.results import write_results
+from qsearch.cli.results import SHOWN, Format, Shown, write_results
 from qsearch.cli.search_options import search_options
 from qsearch.cli.target import backend_option, device_option, find_index, index_option
 from qsearch.errors import QueryError
 from qsearch.options import SearchOptions
+
+if TYPE_CHECKING:
+    from qsearch.index import Index
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["query"]
 
@@ -30,6 +36,7 @@ Examples:
   qsearch query "first question" "second question" -k 3
   qsearch query - --format trec < questions.txt > run.trec
   qsearch query --queries queries.jsonl --format jsonl -k 100
+  qsearch query --vectors queries.npy -k 100 --format trec
   qsearch query "how do birds navigate" --recall 0.99 --explain
 """,
 )
@@ -40,16 +47,28 @@ Examples:
 @click.option(
     "--format",
     "format",
-    type=click.Choice(["text", "jsonl", "trec"]),
+    type=Format(["text", "jsonl", "trec"]),
     default="text",
     show_default=True,
-    help="text for people, jsonl with everything (of split documents the passage, not the whole text), "
-    "trec for evaluation tools.",
+    help="text for people, jsonl (a hit a line) with everything (of split documents the passage, not the "
+    "whole text), trec for evaluation tools.",
+)
+@click.option(
+    "--full",
+    is_flag=True,
+    help=f"Show texts whole, not some {SHOWN} characters of them (--format text).",
 )
 @click.option(
     "--queries",
     type=click.Path(path_type=Path),
-    help='Read queries from JSON Lines {"_id": …, "text": …}, as in BEIR.',
+    help='Read queries from a file: JSON Lines {"_id": …, "text": …} as in BEIR, a table of ids and texts '
+    "(.tsv, .csv), or a query a line (.txt); also compressed, or - for standard input.",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    help="Search for vectors instead of texts: a file (.npy, .npz, .fvecs, .bvecs) with a row for each "
+    "query. Ids are row numbers, from 1.",
 )
 @click.option(
     "-m",
@@ -66,7 +85,9 @@ def query(
     index: Path | None,
     k: int,
     format: str,
+    full: bool,
     queries: Path | None,
+    vectors: Path | None,
     model: str | None,
     device: str,
     backend: str,
@@ -75,7 +96,7 @@ def query(
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
     The score is the cosine between query and document, from -1 to 1. With several queries the
-    query id in the output is their number, from 1, or the _id from --queries. Blank lines on
+    query id in the output is their number, from 1, or the id from --queries. Blank lines on
     standard input are counted and left out.
     """
     from qsearch.documents import read_queries, read_query_lines
@@ -83,14 +104,22 @@ def query(
 
     if options["all_passages"] and format == "trec":
         raise click.UsageError("a TREC run names a document once; leave out --all-passages")
-    if queries is not None and texts:
-        raise click.UsageError("give TEXT or --queries, not both")
-    if queries is None and not texts:
+    if full and format != "text":
+        raise click.UsageError(f"--full is for --format text; {format} holds whole texts")
+    if (queries is not None) + (vectors is not None) + bool(texts) > 1:
+        raise click.UsageError("give one of TEXT, --queries and --vectors")
+    if queries is None and vectors is None and not texts:
         raise click.UsageError(
-            "give a TEXT to search for, - to read queries from standard input, or --queries FILE"
+            "give a TEXT to search for, - to read queries from standard input, --queries FILE, or "
+            "--vectors FILE"
         )
     path = find_index(index)
+    show = Shown(format, full)
     several = queries is not None or texts == ("-",) or len(texts) > 1
+    if vectors is not None:
+        with Index.open(path) as opened:
+            _search_vectors(console, show, opened, vectors, k, options)
+        return
     with Index.open(path, encoder=model, device=device, backend=backend) as opened:
         if queries is not None:
             batches = _batches(read_queries(str(queries)))
@@ -107,11 +136,35 @@ def query(
                 k,
                 **options,
             )
-            write_results(console, format, batch, results, heading=several)
+            write_results(console, show, batch, results, heading=several)
 
 
 Query = tuple[str, str]
 """Id and text."""
+
+
+def _search_vectors(
+    console: Console, show: Shown, index: Index, path: Path, k: int, options: SearchOptions
+) -> None:
+    """Answer the rows of a file, some at a time."""
+    from qsearch.documents import Embeddings
+    from qsearch.retrieval import unusable_query
+
+    vectors = Embeddings(path)
+    if vectors.dimensions != index.dimensions:
+        raise QueryError(
+            f"{path} has vectors of {vectors.dimensions:,} dimensions, the index has "
+            f"{index.dimensions:,}"
+        )
+    for start in range(0, vectors.rows, _BATCH):
+        rows = vectors.read(start, start + _BATCH)
+        unusable = unusable_query(rows)
+        if unusable is not None:
+            place, reason = unusable
+            raise QueryError(f"{path}: row {start + place + 1:,} (from 1) {reason}")
+        found = index.search_by_vectors(rows, k, **options)
+        batch = [(str(number), "") for number in range(start + 1, start + len(rows) + 1)]
+        write_results(console, show, batch, found, heading=vectors.rows > 1)
 
 
 def _batches(queries: Iterator[Query]) -> Iterator[list[Query]]:

@@ -5,21 +5,49 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from qsearch.cli.excerpts import excerpt
 from qsearch.cli.output import Console, human_bytes, print_data, print_json, printable
 
 if TYPE_CHECKING:
     from qsearch.results import Explanation, SearchResult
 
-__all__ = ["write_results"]
+__all__ = ["SHOWN", "Format", "Shown", "write_results"]
+
+SHOWN = 300
+"""Characters of a text that people are shown."""
+
+
+class Format(click.Choice[str]):
+    """The name of a format; ``json`` is understood as JSON Lines."""
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> Any:
+        """Make ``jsonl`` of ``json``."""
+        return super().convert("jsonl" if value == "json" else value, parameter, context)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How results are written.
+
+    Attributes:
+        format: ``text``, ``jsonl`` or ``trec``.
+        full: whether texts are shown whole to people.
+    """
+
+    format: str
+    full: bool = False
 
 
 def write_results(
     console: Console,
-    format: str,
+    show: Shown,
     queries: Sequence[tuple[str, str]],
     results: Sequence[SearchResult],
     *,
@@ -29,41 +57,42 @@ def write_results(
 
     Args:
         console: for explanations, where they are no data.
-        format: ``text``, ``jsonl`` or ``trec``.
-        queries: (query id, text).
+        show: how.
+        queries: (query id, text); no text where the query is a vector.
         results: one per query.
         heading: whether the text format says which query the hits belong to.
     """
     for (name, query), result in zip(queries, results, strict=True):
-        if format == "text":
-            _write_text(query if heading else None, result)
+        if show.format == "text":
+            _write_text(name, query, result, heading=heading, full=show.full)
         else:
-            for record in _records(format, name, query, result):
+            for record in _records(show.format, name, query, result):
                 if isinstance(record, str):
                     print_data(record)
                 else:
                     print_json(record)
-        if format != "jsonl" and result.explanation is not None:
+        if show.format != "jsonl" and result.explanation is not None:
             _explain(console, result.explanation, result)
 
 
-def _write_text(query: str | None, result: SearchResult) -> None:
-    if query is not None:
-        print_data(f"# {' '.join(query.split())}", bold=True)
+def _write_text(name: str, query: str, result: SearchResult, *, heading: bool, full: bool) -> None:
+    if heading:
+        print_data(f"# {' '.join(query.split()) or name}", bold=True)
     room = None
-    if sys.stdout is not None and sys.stdout.isatty():
+    if not full and sys.stdout is not None and sys.stdout.isatty():
         room = shutil.get_terminal_size().columns or None
     ids = [printable(hit.id) for hit in result]
     width = max(map(len, ids), default=0)
     for hit, name in zip(result, ids, strict=True):
         start = f"{hit.rank:>3}  {hit.score:.4f}  "
         shown = hit.text if hit.passage is None else hit.passage.text
+        shown = " ".join(shown.split()) if full else excerpt(shown, query, SHOWN)
         rest = printable(" ".join((f"{hit.title}: {shown}" if hit.title else shown).split()))
         line = f"{name:<{width}}  {rest}"
         if room is not None and len(start) + len(line) > room:
             line = line[: max(0, room - len(start) - 1)] + "…"
         print_data((start + line).rstrip())
-    if query is not None:
+    if heading:
         print_data("")
 
 
@@ -83,7 +112,7 @@ def _records(
         else:
             record: dict[str, Any] = {
                 "query_id": name,
-                "query": query,
+                **({"query": query} if query else {}),
                 "rank": hit.rank,
                 "score": float(f"{hit.score:.9g}"),
                 "id": hit.id,

@@ -20,13 +20,21 @@ class Recall(click.ParamType[float | str]):
     def convert(
         self, value: object, parameter: click.Parameter | None, context: click.Context | None
     ) -> float | str:
-        """Make a number of what is not ``exact``."""
+        """Make a number of what is not ``exact``; 99% is 0.99."""
         if value == "exact":
             return "exact"
+        given = str(value)
+        percent = given.endswith("%")
         try:
-            return float(str(value))
+            number = float(given.removesuffix("%"))
         except ValueError:
-            self.fail(f"{value!r} is neither exact nor a number", parameter, context)
+            self.fail(f"{given!r} is neither exact nor a number", parameter, context)
+        if percent:
+            return float(f"{number / 100:.12g}")
+        if 1 < number <= 100:
+            meant = f"{number / 100:.6g}"
+            self.fail(f"{given} is above 1; {given}% is {meant}", parameter, context)
+        return number
 
 
 _TYPES: dict[str, click.ParamType[Any]] = {

@@ -26,6 +26,7 @@ COMMAND_LINE = Words(
     rebuild="'qsearch build --force'",
     rejects="--rejects",
     restart="--restart",
+    search_vectors="query --vectors",
     skip_invalid="--skip-invalid",
     text_field="--text-field",
     title_field="--title-field",

@@ -1,9 +1,13 @@
-"""Query files: a JSON object a line, as in BEIR, or a text a line."""
+"""Query files: JSON Lines as in BEIR, a table of ids and texts as in MS MARCO, or a text a line."""
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple
 
 from qsearch.documents.compression import without_suffix
 from qsearch.documents.lines import ByteSource
@@ -11,37 +15,50 @@ from qsearch.errors import QueryError
 
 __all__ = ["read_queries", "read_query_lines", "read_query_texts"]
 
+_IDS = ("_id", "id", "query_id", "query-id", "queryid", "qid")
+_TEXTS = ("text", "query", "question")
+"""Names of fields, the first that is there counts."""
+
+
+class _Line(NamedTuple):
+    where: str
+    number: int
+    text: str
+
+
+class _Given(NamedTuple):
+    """What stands in a file: a query, and its id if it has one."""
+
+    where: str
+    number: int
+    name: str | None
+    text: str
+
 
 def read_queries(path: str) -> Iterator[tuple[str, str]]:
-    """(id, text) of every line ``{"_id": …, "text": …}``; line numbers where none has an id.
+    """(id, text) of every query; line numbers where none has an id.
+
+    The format is told by the name, and by the first line where the name says nothing: JSON Lines
+    (``.jsonl``, ``.json``, ``.ndjson``: ``{"_id": …, "text": …}``), a table (``.tsv``, ``.csv``: id and
+    text, with or without a header), or a query a line (``.txt``).
 
     Args:
         path: of a file, also a compressed one, or ``-``.
 
     Raises:
-        QueryError: a line is no such object, an id stands twice, or some have one and others not.
+        QueryError: a line is not what it should be, an id stands twice, or some have one and others not.
         CorpusError: the file cannot be read.
     """
     seen: dict[str, str] = {}
     have_ids: bool | None = None
-    for where, number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise QueryError(f"{where}: is not valid JSON ({error})") from error
-        text = record.get("text") if isinstance(record, dict) else None
-        if not isinstance(text, str):
-            raise QueryError(f'{where}: must be an object with a "text"')
-        given = record.get("_id", record.get("id"))
+    for where, number, given, text in _given(path):
         if have_ids is not None and have_ids != (given is not None):
             raise QueryError(
                 f"{where}: has {'no' if have_ids else 'an'} id, though earlier queries have "
                 f'{"one" if have_ids else "none"}; give all an "_id", or none'
             )
         have_ids = given is not None
-        name = str(number if given is None else given)
+        name = str(number) if given is None else given
         if name in seen:
             raise QueryError(f"{where}: has the id {name!r}, which {seen[name]} has already")
         seen[name] = where
@@ -62,7 +79,7 @@ def read_query_lines(path: str) -> Iterator[tuple[str, str]]:
 
 
 def read_query_texts(path: str) -> list[str]:
-    """The texts of a query file, which is a text a line if its name ends so (``.txt``, ``.txt.gz``).
+    """The texts of a query file.
 
     Args:
         path: see ``read_queries``.
@@ -70,9 +87,101 @@ def read_query_texts(path: str) -> list[str]:
     Raises:
         QueryError, CorpusError: see ``read_queries``.
     """
-    name = without_suffix(path).lower()
-    read = read_query_lines if name.endswith((".txt", ".text")) else read_queries
-    return [text for _, text in read(path)]
+    return [text for _, text in read_queries(path)]
+
+
+def _given(path: str) -> Iterator[_Given]:
+    lines = (_Line(*one) for one in _lines(path) if one[2].strip())
+    first = next(lines, None)
+    if first is None:
+        return
+    every = chain([first], lines)
+    kind = PurePath(without_suffix(path)).suffix.lower()
+    if kind in (".txt", ".text"):
+        yield from _texts(every)
+    elif kind in (".jsonl", ".json", ".ndjson"):
+        yield from _objects(every)
+    elif kind in (".tsv", ".tab"):
+        yield from _table(every, "\t")
+    elif kind == ".csv":
+        yield from _table(every, ",")
+    elif first.text.lstrip().startswith(("{", "[")):
+        yield from _objects(every)
+    elif "\t" in first.text:
+        yield from _table(every, "\t")
+    else:
+        yield from _texts(every)
+
+
+def _texts(lines: Iterable[_Line]) -> Iterator[_Given]:
+    return (_Given(where, number, None, text) for where, number, text in lines)
+
+
+def _objects(lines: Iterable[_Line]) -> Iterator[_Given]:
+    for where, number, line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise QueryError(
+                f"{where}: is not valid JSON ({error}); there must be an object a line"
+            ) from error
+        if not isinstance(record, dict):
+            raise QueryError(f'{where}: must be an object with a "text", as in JSON Lines')
+        fields = {str(key).lower(): value for key, value in reversed(record.items())}
+        text = next((fields[one] for one in _TEXTS if one in fields), None)
+        if not isinstance(text, str):
+            found = ", ".join(map(repr, list(record)[:8]))
+            raise QueryError(
+                f'{where}: must be an object with a "text"' + (f", found {found}" if found else "")
+            )
+        yield _Given(where, number, _name(fields), text)
+
+
+def _name(fields: dict[str, Any]) -> str | None:
+    given = next((fields[one] for one in _IDS if fields.get(one) is not None), None)
+    return None if given is None else str(given)
+
+
+def _table(lines: Iterator[_Line], delimiter: str) -> Iterator[_Given]:
+    """Rows of a table. Tab-separated texts may hold quotes, which mean nothing there."""
+    place = first = next(lines)
+
+    def texts() -> Iterator[str]:
+        nonlocal place
+        for place in chain([first], lines):
+            yield place.text + "\n"
+
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    columns: tuple[int | None, int] | None = None
+    width = 0
+    try:
+        for row in csv.reader(texts(), delimiter=delimiter, quoting=quoting):
+            if columns is None:
+                header = _columns(row)
+                columns, width = header or (0, 1), len(row) if header else 2
+                if header:
+                    continue
+            if len(row) != width:
+                raise QueryError(
+                    f"{place.where}: has {len(row)} column{'s' * (len(row) != 1)}, expected {width}; a "
+                    "table of queries has an id and a text in each row, or a header that names them (a "
+                    "file of a query a line is called .txt)"
+                )
+            of_id, of_text = columns
+            name = None if of_id is None else row[of_id].strip() or None
+            yield _Given(place.where, place.number, name, row[of_text])
+    except csv.Error as error:
+        raise QueryError(f"{place.where}: is no row of a table ({error})") from error
+
+
+def _columns(row: list[str]) -> tuple[int | None, int] | None:
+    """Where a header says that id and text are; ``None`` where a row is no header."""
+    names = [one.strip().lower() for one in row]
+    of_text = next((names.index(one) for one in _TEXTS if one in names), None)
+    if of_text is None:
+        return None
+    of_id = next((names.index(one) for one in _IDS if one in names), None)
+    return None if of_id is None and len(row) > 1 else (of_id, of_text)
 
 
 def _lines(path: str) -> Iterator[tuple[str, int, str]]:

@@ -10,7 +10,7 @@ from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.explain import stage_ranks
 from qsearch.retrieval.graph import GraphCandidates, build_graph
 from qsearch.retrieval.measuring import CONFIDENCE, FROM_DOCUMENTS, measure
-from qsearch.retrieval.ranking import CandidateSource, Ranking, Stage, check_queries
+from qsearch.retrieval.ranking import CandidateSource, Ranking, Stage, check_queries, unusable_query
 from qsearch.retrieval.searcher import Request, Searcher
 from qsearch.retrieval.tuning import Plan, Tuning
 
@@ -32,4 +32,5 @@ __all__ = [
     "check_queries",
     "measure",
     "stage_ranks",
+    "unusable_query",
 ]

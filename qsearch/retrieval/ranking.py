@@ -32,6 +32,7 @@ __all__ = [
     "search_candidates",
     "top_k",
     "unit_queries",
+    "unusable_query",
 ]
 
 
@@ -167,17 +168,28 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         raise QueryError(
             f"the index has {dimensions} dimensions, the query vectors have {array.shape[1]}"
         )
+    unusable = unusable_query(array)
+    if unusable is not None:
+        number, reason = unusable
+        raise QueryError(f"query vector {number} {reason}")
+    return array
+
+
+def unusable_query(queries: NDArray[np.floating]) -> tuple[int, str] | None:
+    """The number of the first vector that cannot be searched for, and why; ``None`` if all can.
+
+    Args:
+        queries: (q, d).
+    """
+    with np.errstate(over="ignore"):
+        array = queries.astype(np.float32, copy=False)
     finite = np.isfinite(array).all(axis=1)
     if not finite.all():
-        raise QueryError(
-            f"query vector {int(np.argmin(finite))} holds NaN or infinity (as float32)"
-        )
+        return int(np.argmin(finite)), "holds NaN or infinity (as float32)"
     nonzero = array.any(axis=1)
     if not nonzero.all():
-        raise QueryError(
-            f"query vector {int(np.argmin(nonzero))} is zero (as float32) and has no direction"
-        )
-    return array
+        return int(np.argmin(nonzero)), "is zero (as float32) and has no direction"
+    return None
 
 
 def unit_queries(queries: NDArray[np.float32]) -> NDArray[np.float32]:

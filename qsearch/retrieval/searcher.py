@@ -75,14 +75,13 @@ class Searcher:
         """
         asked = settled(RetrievalOptions, options, "request")
         recall, method, candidates = asked["recall"], asked["method"], asked["candidates"]
-        try:
-            k = operator.index(k)
-        except TypeError:
-            raise QueryError(f"k must be a whole number, found {k!r}") from None
+        k = _whole("k", k)
         if k < 1:
             raise QueryError(f"k must be at least 1, found {k}")
         if method is not None and method not in METHODS:
             raise QueryError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
+        if candidates is not None:
+            candidates = _whole("candidates", candidates)
         if candidates is not None and method is None:
             named = ", ".join(_DEFAULT_CANDIDATES)
             raise QueryError(f"candidates need a method ({named}); name one, or leave them out")
@@ -188,6 +187,16 @@ class Searcher:
             if self._opened_graphs is None:
                 self._opened_graphs = [GraphCandidates(segment) for segment in self._segments]
             return self._opened_graphs
+
+
+def _whole(name: str, value: object) -> int:
+    """A number of Python or NumPy that has no fraction; True is none."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # what has no __index__ is refused
+    except TypeError:
+        raise QueryError(f"{name} must be a whole number, found {value!r}") from None
 
 
 def _checked_recall(recall: object) -> float | None:

@@ -354,7 +354,7 @@ def test_building_again_needs_force(tmp_path: Path, tiny_bert: Path) -> None:
         (["query", "x", "-k", "0"], 1, "k must be at least 1"),
         (["query", "x", "-k", "many"], 2, "not a valid integer"),
         (["query", "x", "--method", "magic"], 2, "'magic' is not one of"),
-        (["query", "x", "--queries", "f"], 2, "not both"),
+        (["query", "x", "--queries", "f"], 2, "one of TEXT"),
         (["query", "--queries", "nowhere.jsonl"], 1, "nowhere.jsonl: cannot be opened"),
         (["build"], 2, "give a CORPUS, or --vectors"),
         (["build", "nowhere.jsonl", "-o", "x"], 1, "nowhere.jsonl: cannot be opened"),
