@@ -6,6 +6,7 @@ Commands are imported when they are called, and what they use is imported inside
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import logging
@@ -34,8 +35,48 @@ _COMMANDS = {
 }
 
 
+_CHANGES = "an index cannot be changed yet: build it again, with 'qsearch build CORPUS --force'"
+_ABSENT = {
+    "search": "'qsearch query TEXT' searches",
+    "ask": "'qsearch query TEXT' searches",
+    "find": "'qsearch query TEXT' searches",
+    "index": "'qsearch build CORPUS' makes an index",
+    "create": "'qsearch build CORPUS' makes an index",
+    "init": "'qsearch build CORPUS' makes an index",
+    "list": "'qsearch info' shows an index; they are directories, in indexes/ unless named",
+    "ls": "'qsearch info' shows an index; they are directories, in indexes/ unless named",
+    "show": "'qsearch info' shows an index",
+    "stats": "'qsearch info' shows an index",
+    "check": "'qsearch verify' looks for damage, 'qsearch doctor' at the encoder",
+    "help": "'qsearch --help' lists the commands",
+    "add": _CHANGES,
+    "upsert": _CHANGES,
+    "update": _CHANGES,
+    "delete": _CHANGES,
+    "remove": _CHANGES,
+    "sync": _CHANGES,
+    "compact": _CHANGES,
+    "get": "'qsearch query' gives documents with --format jsonl; in Python an Index is iterable",
+    "export": "in Python an Index is iterable: for document in Index.open(path)",
+    "eval": "'qsearch query --queries FILE --format trec' writes a run for evaluation tools",
+    "serve": "'qsearch query - --format jsonl' answers each line of a pipe when it comes",
+}
+"""What people look for that is not here, and what there is instead."""
+
+
 class _LazyGroup(click.Group):
     """Lists its commands without importing them."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in _ABSENT and name not in _COMMANDS:
+            context.fail(f"there is no command {name!r}; {_ABSENT[name]}")
+        near = difflib.get_close_matches(name, _COMMANDS, n=1)
+        if near and name not in _COMMANDS:
+            context.fail(f"there is no command {name!r}; did you mean {near[0]!r}?")
+        return super().resolve_command(context, args)
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsearch.cli.output import Console, human_bytes
-from qsearch.cli.progress import TerminalProgress
+from qsearch.cli.help import Command
+from qsearch.cli.output import Console, size_rows
+from qsearch.cli.progress import progress_on
 from qsearch.cli.target import backend_option, default_target, device_option
 
 if TYPE_CHECKING:
@@ -22,7 +23,37 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 
+_GROUPS = {
+    "Input": (
+        "input_format",
+        "delimiter",
+        "encoding",
+        "id_field",
+        "text_field",
+        "title_field",
+        "metadata_field",
+        "vectors",
+        "skip_invalid",
+        "rejects",
+    ),
+    "Encoder": (
+        "model",
+        "device",
+        "backend",
+        "precision",
+        "query_prompt",
+        "document_prompt",
+        "max_length",
+        "truncate_dim",
+    ),
+    "Passages": ("passages", "overlap", "language"),
+    "Index": ("output", "force", "restart", "tune_queries", "graph", "segment_rows"),
+}
+
+
 @click.command(
+    cls=Command,
+    groups=_GROUPS,
     epilog="""\b
 Examples:
   qsearch build corpus.jsonl
@@ -232,7 +263,7 @@ def build(
             overlap=overlap or 0,
             language=language or DEFAULT_LANGUAGE,
         ),
-        progress=TerminalProgress(console),
+        progress=progress_on(console),
     )
     _report(console, report)
 
@@ -334,10 +365,8 @@ def _report(console: Console, report: BuildReport) -> None:
         if not report.compared:
             compared = "not held against the model: no record has a text"
         rows.append(("vectors", compared))
-    total = sum(report.sizes.values())
-    rows.append(("on disk", human_bytes(total)))
-    rows += [(f"  {name}", human_bytes(size)) for name, size in report.sizes.items()]
-    rows.append(("seconds", f"{sum(report.seconds.values()):.1f}"))
-    rows += [(f"  {phase}", f"{seconds:.1f}") for phase, seconds in report.seconds.items()]
+    rows += size_rows(report.sizes)
+    phases = [f"{phase} {seconds:.1f}" for phase, seconds in report.seconds.items()]
+    rows.append(("seconds", f"{sum(report.seconds.values()):.1f}: {', '.join(phases)}"))
     rows += [("note", note) for note in report.notes]
     console.table(rows)

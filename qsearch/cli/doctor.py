@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qsearch.cli.help import Command
 from qsearch.cli.output import Console, columns, encoder_rows, print_data, print_json
 from qsearch.cli.target import (
     backend_option,
@@ -29,6 +30,7 @@ _MOST_TEXTS = 200
 
 
 @click.command(
+    cls=Command,
     epilog="""\b
 Examples:
   qsearch doctor

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qsearch.cli.output import columns, encoder_rows, human_bytes, print_data, print_json
+from qsearch.cli.help import Command
+from qsearch.cli.output import columns, encoder_rows, print_data, print_json, size_rows
 from qsearch.cli.target import find_index, index_argument, index_option
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _SHOWN_RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 """For people; the whole curves are in the JSON form."""
 
 
-@click.command()
+@click.command(cls=Command)
 @index_argument
 @index_option
 @click.option(
@@ -93,32 +94,29 @@ def _tuning_rows(tuning: Tuning | None) -> list[tuple[str, str]]:
 
 
 def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]:
-    rows = []
-    for label in ("index", "format", "created", "qsearch", "corpus"):
-        rows.append((label, str(facts[label])))
-    rows.append(("documents", f"{facts['documents']:,}"))
-    passages = facts["passages"]
+    """What people want to know first comes first."""
+    encoder, passages = facts["encoder"], facts["passages"]
+    rows = [("index", str(facts["index"])), ("documents", f"{facts['documents']:,}")]
     if passages is not None:
         told = f"{facts['rows']:,}, of at most {passages['tokens']:,} tokens"
         if passages["overlap"]:
             told += f", overlapping by up to {passages['overlap']:,}"
         told += f", sentences as in {passages['language']!r}"
         rows.append(("passages", told))
-    for label in ("rejected", "truncated", "dimensions"):
-        rows.append((label, f"{facts[label]:,}"))
-    sizes = facts["bytes"]
-    rows.append(("on disk", human_bytes(sum(sizes.values()))))
-    rows += [(f"  {name}", human_bytes(size)) for name, size in sizes.items()]
+    rows += size_rows(facts["bytes"])
+    named = "none: search by vector only" if encoder is None else encoder["model"]
+    rows += [("encoder", named), ("dimensions", f"{facts['dimensions']:,}")]
+    rows.append(("created", f"{facts['created']}, by qsearch {facts['qsearch']}"))
+    rows.append(("corpus", str(facts["corpus"])))
+    rows += [(label, f"{facts[label]:,}") for label in ("rejected", "truncated")]
+    rows.append(("graph", "yes" if facts["graph"] else "no"))
+    rows.append(("format", str(facts["format"])))
     rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))
-    rows += _tuning_rows(tuning)
-    encoder = facts["encoder"]
-    if encoder is None:
-        rows.append(("encoder", "none: search by vector only"))
-        return rows
-    rows.append(("encoder", encoder["model"]))
-    rows += [
-        (f"  {label}", value)
-        for label, value in encoder_rows(encoder)
-        if label not in ("model", "dimensions")
-    ]
-    return rows
+    if encoder is not None:
+        rows.append(("encoder in full", ""))
+        rows += [
+            (f"  {label}", value)
+            for label, value in encoder_rows(encoder)
+            if label not in ("model", "dimensions")
+        ]
+    return rows + _tuning_rows(tuning)

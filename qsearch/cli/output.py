@@ -23,6 +23,7 @@ __all__ = [
     "print_data",
     "print_json",
     "printable",
+    "size_rows",
 ]
 
 
@@ -121,6 +122,28 @@ def encoder_rows(identity: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = "no limit"
         rows.append((name.replace("_", " "), str(value)))
     return rows
+
+
+_KINDS = {
+    "catalog.sqlite": "texts and catalog",
+    "vectors.npy": "float vectors",
+    "passages.npy": "places of passages",
+    "graph.usearch": "graph",
+}
+
+
+def size_rows(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What takes room on disk, for ``columns``: the whole, and its parts by what they are for.
+
+    Args:
+        sizes: bytes by file name (``indexing.index_sizes``).
+    """
+    kinds: dict[str, int] = {}
+    for name, size in sizes.items():
+        kind = _KINDS.get(name, "codes")
+        kinds[kind] = kinds.get(kind, 0) + size
+    parts = [f"{kind} {human_bytes(size)}" for kind, size in kinds.items()]
+    return [("on disk", f"{human_bytes(sum(sizes.values()))}: {', '.join(parts)}")]
 
 
 def print_data(text: str, *, bold: bool = False) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from qsearch.cli.help import Command
 from qsearch.cli.output import Console
 from qsearch.cli.results import SHOWN, Format, Shown, write_results
 from qsearch.cli.search_options import search_options
 from qsearch.cli.target import backend_option, device_option, find_index, index_option
 from qsearch.errors import QueryError
-from qsearch.options import SearchOptions
+from qsearch.options import SearchOptions, listed
 
 if TYPE_CHECKING:
     from qsearch.index import Index
@@ -29,7 +30,17 @@ __all__ = ["query"]
 _BATCH = 64
 
 
+_GROUPS = {
+    "Queries": ("queries", "vectors"),
+    "Search": ("index", "k", *listed(SearchOptions)),
+    "Output": ("format", "full"),
+    "Encoder": ("model", "device", "backend"),
+}
+
+
 @click.command(
+    cls=Command,
+    groups=_GROUPS,
     epilog="""\b
 Examples:
   qsearch query "how do birds navigate"

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
+from qsearch.cli.help import Command
 from qsearch.cli.output import Console, human_bytes, print_data
-from qsearch.cli.progress import TerminalProgress
+from qsearch.cli.progress import progress_on
 from qsearch.cli.target import find_index, index_argument, index_option
 from qsearch.errors import IndexFormatError
 
 __all__ = ["verify"]
 
 
-@click.command()
+@click.command(cls=Command)
 @index_argument
 @index_option
 @click.option("--deep", is_flag=True, help="Also derive every code from its float row again.")
@@ -29,7 +30,7 @@ def verify(console: Console, path: Path | None, index: Path | None, deep: bool) 
     from qsearch.store import verify_index
 
     path = find_index(path or index)
-    progress = TerminalProgress(console)
+    progress = progress_on(console)
     try:
         total = sum(size for name, size in index_sizes(path).items() if name != "catalog.sqlite")
     except (IndexFormatError, OSError):

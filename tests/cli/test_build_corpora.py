@@ -75,7 +75,7 @@ def test_ids_of_a_trec_collection_are_proposed_and_taken(run: Run, tmp_path: Pat
     code, said = run("c.jsonl")
     assert code == 0
     proposed = "line numbers, from 1: no record has an id (DOCNO could be one: --id-field DOCNO)"
-    assert f"ids               {proposed}\n" in said
+    assert f"ids         {proposed}\n" in said
     assert ids("indexes/c") == ["1", "2"]
     assert run("c.jsonl", "--id-field", "docno", "--force")[0] == 0
     assert ids("indexes/c") == ["D1", "D2"]
