@@ -125,4 +125,7 @@ def _passage_problems(segment: Segment, rows: NDArray[np.int64]) -> Iterator[tup
     steps = np.diff(numbers)
     wrong[1:] |= (steps < 0) | (steps > np.diff(rows))
     if wrong.any():
-        yield PASSAGES.name, f"row {rows[np.argmax(wrong)]} is of no next document"
+        yield (
+            PASSAGES.name,
+            f"row {rows[np.argmax(wrong)]} is of no next document, or of no part of it",
+        )

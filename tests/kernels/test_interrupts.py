@@ -13,7 +13,7 @@ from qsearch.codes import binary_codes, int8_codes, pack_blocks, query_words, un
 from qsearch.kernels import dispatch
 from qsearch.kernels.dispatch import NUMPY
 from qsearch.retrieval.exact import _CodeSearch
-from tests.retrieval.test_exact import segment_of
+from tests.retrieval.segments import segment_of
 
 pytestmark = [
     pytest.mark.skipif(kernels.kernel_path() == NUMPY, reason="no native kernels"),

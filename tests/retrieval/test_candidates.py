@@ -9,7 +9,7 @@ import qsearch.retrieval.ranking as ranking
 from qsearch.kernels import RowMask
 from qsearch.retrieval.ranking import search_candidates
 from qsearch.store import Segment
-from tests.retrieval.test_exact import oracle, segments_of
+from tests.retrieval.segments import oracle, segments_of
 
 
 class Watched:

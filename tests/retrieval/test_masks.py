@@ -15,7 +15,7 @@ from qsearch.retrieval.exact import ExactSearch, search_floats
 from qsearch.retrieval.ranking import search_candidates
 from qsearch.store import Segment
 from tests.kernels.patterns import PATTERNS, pattern
-from tests.retrieval.test_exact import KINDS, oracle, rows_of, segments_of
+from tests.retrieval.segments import KINDS, oracle, rows_of, segments_of
 
 
 def deleted(segments: list[Segment], allowed: np.ndarray) -> list[Segment]:

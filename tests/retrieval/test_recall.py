@@ -15,7 +15,7 @@ from qsearch.codes import unit_rows
 from qsearch.retrieval import CONFIDENCE, Tuning, measure
 from qsearch.retrieval.confidence import LowerBounds
 from qsearch.retrieval.tuning import Check, Curve, Level, Point
-from tests.retrieval.test_exact import segments_of
+from tests.retrieval.segments import segments_of
 
 DIMENSIONS = 96
 

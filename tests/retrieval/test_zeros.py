@@ -12,7 +12,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.kernels import kernel_paths, use_kernels
 from qsearch.retrieval import ExactSearch
 from qsearch.store import Segment
-from tests.retrieval.test_exact import segment_of
+from tests.retrieval.segments import segment_of
 
 ROWS, DIMENSIONS = 6000, 96
 NATIVE = [path for path in kernel_paths() if path != "numpy"]

@@ -1,5 +1,5 @@
 // Everything that rounds in the certified search, each to the safe side. docs/exactness.md has the
-// reasons, and tests/retrieval/test_exact.py holds every function to exact arithmetic: nothing in the search may
+// reasons, and tests/retrieval/test_proof.py holds every function to exact arithmetic: nothing in the search may
 // round a bound elsewhere. What float64 hides here is below 2^-50; the slack for unit vectors covers it.
 #pragma once
 
