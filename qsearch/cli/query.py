@@ -138,7 +138,9 @@ def query(
             batches = _as_they_come(read_query_lines("-"))
         else:
             batches = _batches(_arguments(texts))
+        asked = 0
         for batch in batches:
+            asked += len(batch)
             for name, text in batch:
                 if not text.strip():
                     raise QueryError(f"query {name} is empty" if several else "the query is empty")
@@ -148,6 +150,8 @@ def query(
                 **options,
             )
             write_results(console, show, batch, results, heading=several)
+    if not asked:
+        console.note(f"{queries or 'standard input'} holds no queries")
 
 
 Query = tuple[str, str]

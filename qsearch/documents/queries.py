@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
 from qsearch.documents.compression import without_suffix
+from qsearch.documents.delimiter import only_delimiter, sniffed_delimiter
 from qsearch.documents.lines import ByteSource
 from qsearch.errors import QueryError
 
@@ -104,7 +105,7 @@ def _given(path: str) -> Iterator[_Given]:
     elif kind in (".tsv", ".tab"):
         yield from _table(every, "\t")
     elif kind == ".csv":
-        yield from _table(every, ",")
+        yield from _table(every, only_delimiter(first.text) or sniffed_delimiter([first.text]))
     elif first.text.lstrip().startswith(("{", "[")):
         yield from _objects(every)
     elif "\t" in first.text:

@@ -148,3 +148,10 @@ def test_a_recall_may_be_a_percentage(place: Path, recall: str, code: int, told:
     done = run("query", "cat", "--recall", recall, cwd=place)
     assert done.returncode == code, done.stderr
     assert told in done.stderr
+
+
+def test_no_queries_at_all_are_told(place: Path) -> None:
+    (place / "none.tsv").write_text("id\ttext\n")
+    done = run("query", "--queries", "none.tsv", cwd=place)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "none.tsv holds no queries" in done.stderr

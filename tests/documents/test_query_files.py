@@ -23,6 +23,7 @@ EXPECTED = [("q1", 'what "is" it, really'), ("q2", "où ça")]
         ("q.tsv", 'Text\tlang\tqid\nwhat "is" it, really\ten\tq1\noù ça\tfr\tq2\n'),
         ("q.csv", '_id,text\nq1,"what ""is"" it, really"\nq2,où ça\n'),
         ("q.csv", 'q1,"what ""is"" it, really"\nq2,où ça\n'),
+        ("q.csv", 'qid;query\nq1;"what ""is"" it, really"\nq2;où ça\n'),
         ("queries", 'q1\twhat "is" it, really\nq2\toù ça'),
         ("queries", '{"_id": "q1", "text": "what \\"is\\" it, really"}\n{"_id": "q2", "text": "où ça"}\n'),
     ],
