@@ -102,4 +102,5 @@ def test_a_segment_without_an_allowed_row_is_not_looked_at() -> None:
     segments[0].vectors[:] = np.nan  # whoever looks finds damage
     found = ExactSearch(segments).search(rows[300:310], 1, 1)
     assert found.positions[:, 0].tolist() == list(range(300, 310))
-    assert found.stages[1].rows.tolist() == [400] * 10
+    scans = [stage for stage in found.stages if stage.name in ("rotated codes", "float product")]
+    assert [stage.rows.tolist() for stage in scans] == [[400] * 10]
