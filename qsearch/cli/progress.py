@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LoggedProgress", "TerminalProgress", "progress_on"]
 
-_LABELS = {"read": "reading", "load model": "loading", "encode": "encoding", "store": "storing"}
+_LABELS = {
+    "read": "reading",
+    "load model": "loading",
+    "encode": "encoding",
+    "store": "storing",
+    "code": "making codes",
+    "graph": "building the graph",
+    "tune": "measuring recall",
+    "verify": "verifying",
+}
 
 _LINE_SECONDS = 30.0
 """Between two lines where there is no terminal."""

@@ -127,7 +127,7 @@ def test_long_work_without_a_terminal_tells_how_far_it_is_every_half_minute(
     progress.begin("verify", None, "B")
     clock.now += 3
     progress.advance(6_000_000)
-    assert capsys.readouterr().err == "verify: 6.0 MB, 2.0 MB a second\n"
+    assert capsys.readouterr().err == "verifying: 6.0 MB, 2.0 MB a second\n"
 
 
 def test_quiet_work_and_phases_without_a_count_tell_nothing(
