@@ -6,8 +6,9 @@ opening it anew, in another thread changes nothing in the middle of a search.
 
 from __future__ import annotations
 
+import bisect
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,15 @@ from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.results import Explanation, Hit, Passage, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
-from qsearch.store import Catalog, Segment, StoredDocument, checked_settings, open_segments
+from qsearch.store import (
+    Catalog,
+    Segment,
+    StoredDocument,
+    checked_settings,
+    measured_segments,
+    open_segments,
+    set_commit,
+)
 from qsearch.wording import words
 
 __all__ = ["Snapshot"]
@@ -50,7 +59,12 @@ class Snapshot:
         self.catalog = catalog
         self.segments = segments
         self.settings = settings
-        self.searcher = Searcher(segments, self.tuning)
+        self.searcher = Searcher(
+            segments,
+            self.tuning,
+            measured=measured_segments(settings, segments),
+            documents=self.documents,
+        )
 
     @classmethod
     def open(cls, path: Path) -> Snapshot:
@@ -62,8 +76,10 @@ class Snapshot:
         for _ in range(_OPEN_ATTEMPTS):
             catalog = Catalog.open(path)
             try:
-                segments = open_segments(path, catalog)
-                return cls(path, catalog, segments, checked_settings(catalog, segments))
+                with catalog.view():
+                    set_commit(catalog)
+                    segments = open_segments(path, catalog)
+                    return cls(path, catalog, segments, checked_settings(catalog, segments))
             except BaseException as error:
                 catalog.close()
                 # Another index may have taken the place of this one between two files.
@@ -77,6 +93,11 @@ class Snapshot:
     def documents(self) -> int:
         """How many."""
         return int(self.settings["documents"])
+
+    @property
+    def commit(self) -> int:
+        """Number of the commit that it is of; every change makes the next."""
+        return int(self.settings["commit"])
 
     @property
     def dimensions(self) -> int:
@@ -143,10 +164,33 @@ class Snapshot:
 
     def all_documents(self) -> Iterator[Document]:
         """Every document, in order; a few are in memory at a time."""
-        for first in range(0, self.documents, _DOCUMENTS_AT_A_TIME):
-            last = min(first + _DOCUMENTS_AT_A_TIME, self.documents)
-            found = self.catalog.documents(range(first, last))
-            yield from (_document(found[one]) for one in range(first, last))
+        last = -1
+        while some := self.catalog.page(last, _DOCUMENTS_AT_A_TIME):
+            yield from map(_document, some)
+            last = some[-1].position
+
+    def positions_of(self, ids: Sequence[str]) -> list[int]:
+        """Positions of the documents of these ids.
+
+        Raises:
+            QueryError: there is no document of an id.
+        """
+        found = self.catalog.positions_of(ids)
+        missing = [one for one in ids if one not in found]
+        if missing:
+            more = f", nor of {len(missing) - 1:,} more" if len(missing) > 1 else ""
+            raise QueryError(f"there is no document of the id {missing[0]!r}{more} in {self.path}")
+        return [found[one] for one in ids]
+
+    def vectors_at(self, positions: Sequence[int]) -> list[NDArray[np.float32]]:
+        """The unit rows of documents: (passages, d) of each; one row where they are not split."""
+        starts = [segment.first_document for segment in self.segments]
+        found = []
+        for position in positions:
+            segment = self.segments[bisect.bisect_right(starts, position) - 1]
+            first, end = segment.rows_of(position)
+            found.append(np.array(segment.vectors[first:end]))
+        return found
 
     def _checked_positions(self, positions: ArrayLike, least: int) -> NDArray[np.int64]:
         try:
@@ -157,13 +201,22 @@ class Snapshot:
             return array.astype(np.int64)
         if array.dtype.kind not in "iu":
             raise QueryError(f"positions must be whole numbers, found {array.dtype}")
-        outside = (array < least) | (array >= self.documents)
+        last = int(self.settings["positions"])
+        outside = (array < least) | (array >= last)
         if outside.any():
             raise QueryError(
                 f"there is no document at position {array[outside].flat[0]}: the index holds "
-                f"{self.documents:,}, counted from 0"
+                f"{self.documents:,}, at positions from 0 to {last - 1:,}"
             )
-        return array.astype(np.int64)
+        checked: NDArray[np.int64] = array.astype(np.int64)
+        if self.documents < last:  # some are gone
+            wanted = np.unique(checked[checked >= 0]).tolist()
+            missing = set(wanted) - self.catalog.there(wanted)
+            if missing:
+                raise QueryError(
+                    f"there is no document at position {min(missing)}: it was deleted or replaced"
+                )
+        return checked
 
     # Answers
 

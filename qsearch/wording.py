@@ -44,6 +44,7 @@ class Words:
     truncate_dim: str
     vectors: str
     verify: str
+    wait: str
 
 
 PYTHON = Words(
@@ -73,6 +74,7 @@ PYTHON = Words(
     truncate_dim="SentenceEncoder(truncate_dim=...)",
     vectors="embeddings=",
     verify="qsearch.verify_index",
+    wait="wait=...",
 )
 
 _spoken = PYTHON

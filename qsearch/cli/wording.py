@@ -33,4 +33,5 @@ COMMAND_LINE = Words(
     truncate_dim="--truncate-dim",
     vectors="--vectors",
     verify="'qsearch verify'",
+    wait="--wait",
 )

@@ -15,10 +15,9 @@ from qsearch.indexing.changes import change_of
 from qsearch.indexing.chunks import ChunkReader, Record, chunk_digest, chunk_limit, read_records
 from qsearch.indexing.making import COMPARED, ChunkMaker
 from qsearch.indexing.passages import PassageSplitter
-from qsearch.indexing.pipeline import Pipeline
+from qsearch.indexing.pipeline import Pipeline, chunks_at_once
 from qsearch.indexing.report import Progress
 from qsearch.indexing.survey import check_numbers
-from qsearch.kernels import thread_count
 from qsearch.store import IndexWriter
 from qsearch.wording import words
 
@@ -68,9 +67,9 @@ def fill(
     resumed = writer.documents
     # A chunk is read and another written while texts of others are tokenized and encoded.
     concurrent = getattr(encoder, "concurrent", False) and embeddings is None
-    with Pipeline(writer.append, _chunks_at_once() if concurrent else 0) as pipeline:
+    with Pipeline(writer.append, chunks_at_once() if concurrent else 0) as pipeline:
         maker = ChunkMaker(
-            writer,
+            writer.lines_of,
             encoder,
             embeddings,
             dimensions,
@@ -80,14 +79,11 @@ def fill(
             skip_invalid=skip_invalid,
             check=pipeline.check,
             most_waiting=pipeline.most_waiting,
+            compared=writer.settings().get(COMPARED, 0),
+            tell_compared=lambda count: writer.put_settings({COMPARED: count}),
         )
         filling.append_rest(maker, pipeline)
     return resumed, maker.compared
-
-
-def _chunks_at_once() -> int:
-    """Two keep a few threads busy; each is too small to keep many."""
-    return max(2, thread_count() // 8)
 
 
 class _Filling:

@@ -17,7 +17,7 @@ from qsearch.indexing.advice import advice_for
 from qsearch.indexing.chunks import Record
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.report import Progress
-from qsearch.store.writer import Chunk, IndexWriter
+from qsearch.store.writer import Chunk
 from qsearch.wording import words
 
 __all__ = [
@@ -68,7 +68,7 @@ class ChunkMaker:
 
     def __init__(
         self,
-        writer: IndexWriter,
+        known: Callable[[Sequence[str]], dict[str, int | None]],
         encoder: Encoder | None,
         embeddings: Embeddings | None,
         dimensions: int,
@@ -79,11 +79,13 @@ class ChunkMaker:
         skip_invalid: bool,
         check: Callable[[], None],
         most_waiting: int,
+        compared: int = 0,
+        tell_compared: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """Make chunks for ``writer``.
+        """Make chunks.
 
         Args:
-            writer: knows which ids are there already.
+            known: gives the line numbers of those ids that are in the index already.
             encoder: encodes texts, or is what given embeddings are held against.
             embeddings: given ones; only their name is used here.
             dimensions: of an embedding.
@@ -93,8 +95,11 @@ class ChunkMaker:
             skip_invalid: collect rejects instead of raising at the first.
             check: called often while texts are encoded; may raise to end it.
             most_waiting: chunks that may be split and not be in the index yet.
+            compared: given embeddings that an earlier run has held against the encoder.
+            tell_compared: is told how many were.
         """
-        self._writer = writer
+        self._known = known
+        self._tell_compared = tell_compared
         self._encoder = encoder
         self._embeddings = embeddings
         self._dimensions = dimensions
@@ -107,7 +112,7 @@ class ChunkMaker:
         self._waiting: list[dict[str, int | None]] = []
         self.compared: int | None = None
         if embeddings is not None and encoder is not None:
-            self.compared = writer.settings().get(COMPARED, 0)
+            self.compared = compared
 
     def split(self, records: Sequence[Record]) -> SplitChunk:
         """Tell valid documents from rejects; an id counts where it came first.
@@ -119,7 +124,7 @@ class ChunkMaker:
             CorpusError: a record is invalid, and such are not to be skipped.
         """
         documents = [one for one in records if isinstance(one, Document)]
-        lines = self._writer.lines_of([document.id for document in documents])
+        lines = self._known([document.id for document in documents])
         for waiting in self._waiting:
             lines |= {one.id: waiting[one.id] for one in documents if one.id in waiting}
         own: dict[str, int | None] = {}
@@ -247,7 +252,7 @@ class ChunkMaker:
                 "search by vector only"
             )
         self.compared = len(chosen)
-        self._writer.put_settings({COMPARED: self.compared})
+        self._tell_compared(self.compared)
 
 
 def _without(

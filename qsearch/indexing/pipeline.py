@@ -7,18 +7,25 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
-from qsearch.store.writer import Chunk
+from qsearch.kernels import thread_count
 
-__all__ = ["Pipeline", "Stopped"]
+__all__ = ["Pipeline", "Stopped", "chunks_at_once"]
+
+T = TypeVar("T")
+
+
+def chunks_at_once() -> int:
+    """Two keep a few threads busy; each is too small to keep many."""
+    return max(2, thread_count() // 8)
 
 
 class Stopped(Exception):
     """Raised in a thread whose work is no longer wanted."""
 
 
-class Pipeline:
+class Pipeline(Generic[T]):
     """While one chunk is read (by the caller) others are made, and another is taken (made durable).
 
     A chunk is taken as soon as it is made and all before it are taken, even while the caller waits for
@@ -30,7 +37,7 @@ class Pipeline:
         most_waiting: chunks that may be known to the caller and not be taken, when the next is put.
     """
 
-    def __init__(self, take: Callable[[Chunk], None], at_once: int) -> None:
+    def __init__(self, take: Callable[[T], None], at_once: int) -> None:
         """Make so many chunks ``at_once``; with 0 each is made and taken when it is put."""
         self.lock = threading.Lock()
         self._take = take
@@ -43,7 +50,7 @@ class Pipeline:
         self._taker = ThreadPoolExecutor(1, "qsearch-take") if at_once else None
         self._waiting: deque[Future[None]] = deque()
 
-    def put(self, make: Callable[[], Chunk]) -> None:
+    def put(self, make: Callable[[], T]) -> None:
         """Have a chunk made and taken; waits while there are too many. Raises what has failed."""
         if self._makers is None or self._taker is None:
             self._take(make())
@@ -58,7 +65,7 @@ class Pipeline:
         if self._stopped.is_set():
             raise Stopped
 
-    def _take_when_made(self, made: Future[Chunk]) -> None:
+    def _take_when_made(self, made: Future[T]) -> None:
         try:
             chunk = made.result()
             with self.lock:

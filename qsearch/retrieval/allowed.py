@@ -46,3 +46,17 @@ class Allowed:
     def rows(self) -> int:
         """How many rows are allowed."""
         return sum(self.counts)
+
+    def only(self, wanted: Sequence[bool]) -> Allowed:
+        """The same for the segments that are wanted, and nothing of the others."""
+        return Allowed(
+            self.masks,
+            tuple(count if here else 0 for count, here in zip(self.counts, wanted, strict=True)),
+        )
+
+    def of(self, wanted: Sequence[bool]) -> Allowed:
+        """Of the segments that are wanted alone."""
+        return Allowed(
+            tuple(mask for mask, here in zip(self.masks, wanted, strict=True) if here),
+            tuple(count for count, here in zip(self.counts, wanted, strict=True) if here),
+        )

@@ -6,12 +6,12 @@ the k best as soon as there are k: every passage of another document ranks behin
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.ranking import Ranking, Stage, add_stages
 from qsearch.store import Segment
 
@@ -30,20 +30,22 @@ class DocumentRows:
     """Which rows belong to which documents.
 
     Attributes:
-        split: whether rows are passages; else row r is document r.
-        count: documents in the index.
-        rows: rows in the index.
+        split: whether rows are passages; else each row is a document.
+        count: documents in the index that were not deleted.
+        rows: rows of these.
     """
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
-        """Take all segments, whole and in order."""
+    def __init__(self, segments: Sequence[Segment], count: int | None = None) -> None:
+        """Take all segments, whole and in order, and how many documents live, where somebody knows."""
         self._segments = list(segments)
         self.split = any(one.passages is not None for one in segments)
-        self.rows = sum(one.rows for one in segments)
-        last = self._segments[-1] if segments else None
-        self.count = 0
-        if last is not None:
-            self.count = int(last.documents_of(np.array([last.rows - 1]))[0]) + 1
+        self.rows = Allowed.living(segments).rows
+        self._plain = not self.split and all(
+            one.positions is None and one.first_row == one.first_document for one in segments
+        )
+        if count is None:
+            count = sum(map(_living_documents, segments)) if self.split else self.rows
+        self.count = count
 
     def documents(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of the documents that rows belong to.
@@ -55,7 +57,7 @@ class DocumentRows:
             In the same shape; −1 for none.
         """
         found = positions.copy()
-        if not self.split:
+        if self._plain:
             return found
         for segment, here, rows in self._parts(positions):
             found[here] = segment.documents_of(rows)
@@ -86,20 +88,22 @@ class DocumentRows:
             yield segment, here, rows[here]
 
     def rows_of(self, document: int) -> NDArray[np.int64]:
-        """Positions of the rows of a document."""
+        """Rows, counted over all segments, of the document at a position."""
         for segment in reversed(self._segments):
             if segment.first_document > document:
                 continue
-            number = document - segment.first_document
-            if segment.passages is None:
-                return np.array([segment.first_row + number], dtype=np.int64)
-            passages = segment.passages
-            first, end = (  # rows are in order of documents
-                bisect.bisect_left(range(segment.rows), one, key=lambda row: int(passages[row, 0]))
-                for one in (number, number + 1)
-            )
-            return np.arange(first, end, dtype=np.int64) + segment.first_row
+            first, end = segment.rows_of(document)
+            if first < end:
+                return np.arange(first, end, dtype=np.int64) + segment.first_row
         raise ValueError(f"there is no document {document}")
+
+
+def _living_documents(segment: Segment) -> int:
+    """How many documents of a segment of passages live."""
+    living = segment.living
+    if living is None or segment.passages is None:
+        return segment.rows if segment.passages is None else int(segment.passages[-1, 0]) + 1
+    return len(np.unique(segment.passages[living.indices(), 0]))
 
 
 def rows_for(k: int, rows: int) -> int:

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import (
-    QueryCodes,
-    int8_query_codes,
-    rotated_query_codes,
-    unit_rows,
-)
-from qsearch.errors import IndexFormatError
-from qsearch.kernels import RowMask, certified_top_k, cosine_gather, has_native_kernels
+from qsearch.codes import QueryCodes, int8_query_codes, rotated_query_codes
+from qsearch.kernels import RowMask, certified_top_k, has_native_kernels
 from qsearch.retrieval.allowed import Allowed
-from qsearch.retrieval.ranking import Ranking, Stage, top_k, unit_queries
+from qsearch.retrieval.floats import FEW_ROWS, damaged, search_few, search_floats
+from qsearch.retrieval.ranking import Ranking, Stage, merged, unit_queries
 from qsearch.store import Segment
-from qsearch.wording import words
 
 __all__ = ["ExactSearch"]
 
-_BLOCK_ROWS = 16_384
-_BATCH = 64
 _REPEATS = 4
-_MOST_WAITING = 16
-"""So many times k float rows may wait to be scored, and no fewer than a quarter of a block."""
 
 
 class ExactSearch:
@@ -75,9 +63,22 @@ class ExactSearch:
             IndexFormatError: a row is damaged.
         """
         allowed = allowed or Allowed.living(self._segments)
-        if self._by_codes():
+        coded = [self._has_codes(one) for one in self._segments]
+        if all(coded):
             return self._search_codes(queries, k, threads, allowed)
-        return search_floats(self._segments, queries, k, allowed)
+        if not any(coded):
+            return _by_floats(self._segments, queries, k, threads, allowed)
+        found = self._search_codes(queries, k, threads, allowed.only(coded))
+        plain = [not one for one in coded]
+        others = _by_floats(
+            [one for one, here in zip(self._segments, plain, strict=True) if here],
+            queries,
+            k,
+            threads,
+            allowed.of(plain),
+            found.scores[:, -1],
+        )
+        return merged(found, others, k)
 
     def milliseconds(
         self, queries: NDArray[np.float32], k: int, threads: int | None = None
@@ -110,7 +111,10 @@ class ExactSearch:
         return 1000.0 * seconds / len(queries)
 
     def _by_codes(self) -> bool:
-        return has_native_kernels() and all(one.rotated is not None for one in self._segments)
+        return all(map(self._has_codes, self._segments))
+
+    def _has_codes(self, segment: Segment) -> bool:
+        return has_native_kernels() and segment.rotated is not None
 
     def _search_codes(
         self, queries: NDArray[np.float32], k: int, threads: int | None, allowed: Allowed
@@ -207,166 +211,17 @@ class _CodeSearch:
         self.scores[:], self.positions[:], self._done = state
 
 
-def damaged(segment: Segment, found: str = "rows that are not finite") -> IndexFormatError:
-    """The error for a segment in which a search has found damage."""
-    return IndexFormatError(
-        f"segment {segment.id} holds {found}; {words().verify} tells which file is damaged"
-    )
-
-
-def search_floats(
+def _by_floats(
     segments: Sequence[Segment],
     queries: NDArray[np.float32],
     k: int,
-    allowed: Allowed | None = None,
-) -> Ranking:
-    """The k allowed rows of highest exact score, from the float rows alone.
-
-    A float32 matrix product finds approximate scores; every row that its rounding error could hide
-    is scored exactly. With unit roundoff u = 2⁻²⁴, unit rows x and the unit query v (both rounded to
-    float32 from exact unit vectors, so of length 1 ± u), the product s of any summation order obeys
-    ``|s − x · v| ≤ γ_d ‖x‖ ‖v‖`` with ``γ_d = d u / (1 − d u)`` (Higham, Accuracy and Stability of
-    Numerical Algorithms, 2nd ed., section 3.1), and rounding v and the lengths of x changes the
-    cosine by less than 3 u. So ``|s − cos| ≤ e`` with ``e = (1.01 d + 8) u``, in which the factor
-    also covers underflow. Scores are compared after rounding to float32, which moves a cosine by
-    at most u / 2. A row outside the top k by more than ``2 e + u`` is out with certainty.
-
-    Args:
-        segments: all segments of the index.
-        queries: (q, d) float32, checked.
-        k: at most the number of rows that are allowed.
-        allowed: rows of every segment; ``None``: all that were not deleted.
-    """
-    allowed = allowed or Allowed.living(segments)
-    d = queries.shape[1]
-    unit_roundoff = 2.0**-24
-    if d * unit_roundoff > 0.005:
-        raise ValueError(f"the error bound does not hold for {d} dimensions")
-    margin = np.float32(2.0 * (1.01 * d + 8.0) * unit_roundoff + 2.0 * unit_roundoff)
-    started = time.perf_counter()
-    scores = np.empty((len(queries), k), dtype=np.float32)
-    positions = np.empty((len(queries), k), dtype=np.int64)
-    rescored = np.empty(len(queries), dtype=np.int64)
-    for start in range(0, len(queries), _BATCH):
-        stop = min(start + _BATCH, len(queries))
-        found = _search_batch(segments, queries[start:stop], k, margin, allowed)
-        for offset, one in enumerate(found):
-            scores[start + offset] = one.scores
-            positions[start + offset] = one.positions
-            rescored[start + offset] = one.rescored
-    rows = np.full(len(queries), allowed.rows, dtype=np.int64)
-    stages = (
-        Stage("float product", rows, rows * 4 * d, time.perf_counter() - started),
-        Stage("floats", rescored, rescored * 4 * d, None),
-    )
-    return Ranking(positions, scores, np.ones(len(queries), dtype=np.bool_), stages)
-
-
-def _search_batch(
-    segments: Sequence[Segment],
-    queries: NDArray[np.float32],
-    k: int,
-    margin: np.float32,
+    threads: int | None,
     allowed: Allowed,
-) -> list[_Kept]:
-    units = unit_rows(queries)[0]
-    kept = [_Kept(segments, queries[i : i + 1], k, margin) for i in range(len(queries))]
-    for number, (segment, mask) in enumerate(zip(segments, allowed.masks, strict=True)):
-        for first in range(0, segment.rows, _BLOCK_ROWS):
-            last = min(first + _BLOCK_ROWS, segment.rows)
-            some = None if mask is None else mask.to_bools(first, last)
-            if some is not None and not some.any():
-                continue
-            # A row that is not finite is an error in its own words, not a warning before it.
-            with np.errstate(all="ignore"):
-                approximate = units @ segment.vectors[first:last].T
-            if not np.isfinite(approximate).all():
-                raise damaged(segment)
-            # A row of zeros is near to nothing, and would be left out without a word.
-            nothing = np.flatnonzero(~approximate.any(axis=0))
-            if len(nothing) and not segment.vectors[first + nothing].any(axis=1).all():
-                raise damaged(segment, "rows of zeros")
-            if some is not None:
-                approximate[:, ~some] = -np.inf
-            highest = approximate.max(axis=1)
-            for i, one in enumerate(kept):
-                if highest[i] >= one.threshold:
-                    one.take(number, first, approximate[i])
-    for one in kept:
-        one.finish()
-    return kept
-
-
-class _Kept:
-    """What a search of floats knows of one query: approximate scores, and rows that may be the best.
-
-    Rows wait for their exact scores until it is known how high the best are. Where too many wait,
-    those that are out by now go, and if the others are still too many, as among equal rows, they are
-    scored and the k best stay.
-
-    Attributes:
-        scores: the exact scores of the k best, once ``finish`` was called.
-        positions: their documents.
-        rescored: how many rows were scored exactly.
-        threshold: no row with an approximate score below it is among the k best.
-        waiting: how many rows wait.
-    """
-
-    def __init__(
-        self, segments: Sequence[Segment], query: NDArray[np.float32], k: int, margin: np.float32
-    ) -> None:
-        self.scores = np.empty(0, dtype=np.float32)
-        self.positions = np.empty(0, dtype=np.int64)
-        self.rescored = 0
-        self.threshold = np.float32(-np.inf)
-        self._segments, self._query, self._k, self._margin = segments, query, k, margin
-        self._highest = np.empty(0, dtype=np.float32)  # the k best approximate scores
-        # Number of the segment, rows and approximate scores, in order.
-        self._waiting: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []
-        self.waiting = 0
-
-    def take(self, number: int, first: int, approximate: NDArray[np.float32]) -> None:
-        """Take in a block of rows of a segment, by their approximate scores."""
-        k = self._k
-        rows = np.flatnonzero(approximate >= max(self.threshold, np.finfo(np.float32).min))
-        some = approximate[rows]
-        self._highest = np.concatenate([self._highest, some])
-        if len(self._highest) > k:
-            self._highest = np.partition(self._highest, len(self._highest) - k)[-k:]
-        if len(self._highest) == k:
-            self.threshold = self._highest.min() - self._margin
-            reaching = some >= self.threshold
-            rows, some = rows[reaching], some[reaching]
-        self._waiting.append((number, rows + first, some))
-        self.waiting += len(rows)
-        most = max(_MOST_WAITING * k, _BLOCK_ROWS // 4)
-        if self.waiting > most:
-            self._prune()
-            if self.waiting > most // 2:  # so that pruning is worth its time
-                self._score()
-
-    def finish(self) -> None:
-        """Score what waits."""
-        self._prune()
-        self._score()
-
-    def _prune(self) -> None:
-        waiting = []
-        for number, blocks in groupby(self._waiting, key=itemgetter(0)):
-            _, rows, some = zip(*blocks, strict=True)
-            reaching = np.concatenate(some) >= self.threshold
-            waiting.append((number, np.concatenate(rows)[reaching], np.concatenate(some)[reaching]))
-        self._waiting = waiting
-        self.waiting = sum(len(rows) for _, rows, _ in waiting)
-
-    def _score(self) -> None:
-        scores, positions = [self.scores], [self.positions]
-        for number, rows, _ in self._waiting:
-            segment = self._segments[number]
-            scores.append(cosine_gather(segment.vectors, self._query, rows[None, :])[0])
-            positions.append(rows + segment.first_row)
-        self.scores, self.positions = top_k(
-            np.concatenate(scores), np.concatenate(positions), self._k
-        )
-        self.rescored += self.waiting
-        self._waiting, self.waiting = [], 0
+    least: NDArray[np.float32] | None = None,
+) -> Ranking:
+    """The k best of segments without codes; filled up with −1 and −inf."""
+    if sum(one.rows for one in segments) <= FEW_ROWS:
+        return search_few(segments, queries, k, threads, allowed, least)
+    most = min(k, allowed.rows)
+    found = search_floats(segments, queries, most, allowed)
+    return merged(found, None, k)

@@ -41,9 +41,14 @@ def stage_ranks(
         for first in range(0, segment.rows, _BLOCK):
             rows = min(_BLOCK, segment.rows - first)
             blocks = segment.binary[first // 8 : -(-(first + rows) // 8)]
-            distances.append(hamming_distances(blocks, words, rows)[0])
+            distance = hamming_distances(blocks, words, rows)[0].astype(np.float64)
             dots = segment.int8[first : first + rows].astype(np.int32) @ codes
-            scores.append(segment.scale[first : first + rows] * dots)
+            score = segment.scale[first : first + rows] * dots
+            if segment.living is not None:  # what is gone stands before nobody
+                gone = ~segment.living.to_bools(first, first + rows)
+                distance[gone], score[gone] = np.inf, -np.inf
+            distances.append(distance)
+            scores.append(score)
     return {
         "binary": _ranks(np.concatenate(distances), positions),
         "int8": _ranks(-np.concatenate(scores), positions),

@@ -20,7 +20,7 @@ from qsearch.locks import ProcessLock
 from qsearch.store import Segment
 from qsearch.wording import words
 
-__all__ = ["GraphCandidates", "build_graph"]
+__all__ = ["GraphCandidates", "WithoutGraph", "build_graph"]
 
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 128
@@ -70,6 +70,31 @@ def _usearch() -> Any:
     import usearch.index
 
     return usearch.index
+
+
+class WithoutGraph:
+    """Candidates of a segment that is too small to need a graph: by their scores, all of them looked at."""
+
+    def __init__(self, segment: Segment) -> None:
+        """Take its float rows."""
+        self._segment = segment
+
+    def nearest(
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        threads: int | None = None,
+        mask: RowMask | None = None,
+    ) -> NDArray[np.int64]:
+        """The rows of highest score; see ``CandidateSource``."""
+        with np.errstate(all="ignore"):
+            scores = queries @ self._segment.vectors.T
+        if mask is not None:
+            scores[:, ~mask.to_bools()] = -np.inf
+        if count == scores.shape[1]:
+            return np.tile(np.arange(count), (len(queries), 1))
+        found: NDArray[np.int64] = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        return found
 
 
 class GraphCandidates:

@@ -108,7 +108,7 @@ def measure(
         ``None`` where the index is too small for candidates to be worth it.
     """
     documents = DocumentRows(segments)
-    total = documents.rows
+    total = documents.rows  # that live
     most = min(_MAX_CANDIDATES, total // _MAX_SHARE)
     depths = [k for k in _DEPTHS if min(most, documents.count) >= 4 * max(k, 10)]
     if not depths:
@@ -118,7 +118,7 @@ def measure(
     pieces = [piece for segment in segments for piece in segment.pieces(_PIECE_ROWS)]
     if queries is None and documents.split:
         measured_on = FROM_PASSAGES
-    kinds = all_kinds(pieces, queries, total)
+    kinds = all_kinds(pieces, queries)
     grid = _grid(_FIRST, most)
     lead_depths = sorted({max(k, _LEAD_DEPTH) for k in depths})
     exact, cascade = ExactSearch(pieces, release=True), Cascade(segments)

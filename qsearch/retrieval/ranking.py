@@ -28,6 +28,7 @@ __all__ = [
     "add_stages",
     "check_queries",
     "joined",
+    "merged",
     "rank_rows",
     "search_candidates",
     "top_k",
@@ -247,6 +248,23 @@ def rank_rows(
         np.pad(best[0], edges, constant_values=-1),
         np.pad(best[1], edges, constant_values=-np.inf),
     )
+
+
+def merged(left: Ranking, right: Ranking | None, k: int) -> Ranking:
+    """The k best of two rankings of different rows; filled up with −1 and −inf."""
+    count = len(left.positions)
+    stages = {stage.name: stage for stage in left.stages}
+    parts = [left]
+    if right is not None:
+        add_stages(stages, right.stages, np.arange(count), count)
+        parts.append(right)
+    positions, scores = rank_rows(
+        np.concatenate([one.positions for one in parts], axis=1),
+        np.concatenate([one.scores for one in parts], axis=1),
+        k,
+    )
+    certified = np.logical_and.reduce([one.certified for one in parts])
+    return Ranking(positions, scores, certified, tuple(stages.values()))
 
 
 def search_candidates(

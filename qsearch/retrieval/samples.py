@@ -44,9 +44,13 @@ class Kinds:
     own: int
 
 
-def all_kinds(pieces: Sequence[Segment], queries: NDArray[np.float32] | None, total: int) -> Kinds:
-    """The sample (given, or documents and middles between them) and strangers."""
-    positions = _spread(total, min(_QUERIES // 2, total))
+def all_kinds(pieces: Sequence[Segment], queries: NDArray[np.float32] | None) -> Kinds:
+    """The sample (given, or documents and middles between them) and strangers.
+
+    Of rows whose documents were deleted nothing is made.
+    """
+    living = _Living(pieces)
+    positions = living.spread(_QUERIES // 2)
     rows = _rows_at(pieces, positions)
     generator = np.random.default_rng(0)
     found: list[tuple[NDArray[np.float32], list[NDArray[np.int64]]]] = []
@@ -59,7 +63,7 @@ def all_kinds(pieces: Sequence[Segment], queries: NDArray[np.float32] | None, to
     else:
         found.append((queries, []))
     own = len(found)
-    positions = _spread(total, min(_STRANGERS, total))
+    positions = living.spread(_STRANGERS)
     rows = _rows_at(pieces, positions)
     for length in _NOISE:
         noise = unit_rows(generator.standard_normal(rows.shape))[0]
@@ -78,9 +82,27 @@ def all_kinds(pieces: Sequence[Segment], queries: NDArray[np.float32] | None, to
     return Kinds(np.concatenate([some for some, _ in found]), left_out, kind, own)
 
 
-def _spread(total: int, count: int) -> NDArray[np.int64]:
-    """So many positions, evenly spread."""
-    return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
+class _Living:
+    """The rows of an index that live, numbered without those that do not."""
+
+    def __init__(self, pieces: Sequence[Segment]) -> None:
+        self._pieces = pieces
+        counts = [one.rows if one.living is None else one.living.allowed for one in pieces]
+        self._after = np.cumsum(counts)
+
+    def spread(self, count: int) -> NDArray[np.int64]:
+        """So many positions of rows, or as many as there are, evenly spread."""
+        total = int(self._after[-1])
+        chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+        found = []
+        for number, piece in enumerate(self._pieces):
+            last = self._after[number]
+            here = chosen[(chosen < last) & (chosen >= (self._after[number - 1] if number else 0))]
+            rows = here - (self._after[number - 1] if number else 0)
+            if piece.living is not None:
+                rows = piece.living.indices()[rows]
+            found.append(rows + piece.first_row)
+        return np.concatenate(found)
 
 
 def _rows_at(pieces: Sequence[Segment], positions: NDArray[np.int64]) -> NDArray[np.float32]:

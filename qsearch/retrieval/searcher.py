@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from qsearch.errors import QueryError
 from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, RetrievalOptions, settled
+from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.graph import GraphCandidates
-from qsearch.retrieval.ranking import Ranking, search_candidates
+from qsearch.retrieval.floats import FEW_ROWS
+from qsearch.retrieval.graph import GraphCandidates, WithoutGraph
+from qsearch.retrieval.ranking import CandidateSource, Ranking, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment, check_sample
@@ -55,13 +57,29 @@ class Searcher:
         documents: which rows belong to which.
     """
 
-    def __init__(self, segments: Sequence[Segment], tuning: Tuning | None) -> None:
-        """Take the segments in document order, and what was measured on them."""
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        tuning: Tuning | None,
+        *,
+        measured: int | None = None,
+        documents: int | None = None,
+    ) -> None:
+        """Take the segments in document order, and what was measured on them.
+
+        Args:
+            segments: of the index.
+            tuning: what was measured.
+            measured: on so many segments, from the first on, it was measured; the others came later and
+                are searched exactly. ``None``: all.
+            documents: how many live, where somebody knows.
+        """
         self._segments = list(segments)
         self._tuning = tuning
-        self.documents = DocumentRows(segments)
+        self._measured = len(self._segments) if measured is None else measured
+        self.documents = DocumentRows(segments, documents)
         self._lock = ProcessLock()
-        self._opened_graphs: list[GraphCandidates] | None = None
+        self._opened_graphs: list[CandidateSource] | None = None
 
     def request(self, k: int, **options: Unpack[RetrievalOptions]) -> Request:
         """Check what is asked, and decide how it is done.
@@ -100,6 +118,8 @@ class Searcher:
             reason = ""
             if self._tuning is None:
                 reason = "the index is small, or was built before recall was measured"
+            elif not self._measured:
+                reason = "the index has changed much since recall was measured"
             elif every:
                 reason = "recall was measured for documents, not for passages"
             if self._tuning is None or reason:
@@ -128,6 +148,12 @@ class Searcher:
         tell_if_slow()
         self._sampled  # noqa: B018
         k, plan = request.k, request.plan
+        if not k:  # nothing lives
+            return Ranking(
+                np.empty((len(queries), 0), dtype=np.int64),
+                np.empty((len(queries), 0), dtype=np.float32),
+                np.ones(len(queries), dtype=np.bool_),
+            )
         if request.all_passages or not self.documents.split:
             return self._rank_rows(request, queries, k, plan.candidates, plan.kept, threads)
         # All that was scored may hold a document: candidates by their codes are so few that every
@@ -166,6 +192,8 @@ class Searcher:
         if request.method == "cascade" and checks and candidates > request.plan.candidates:
             return self._exact.search(queries, rows, threads)  # nothing is known of so many
         if request.method == "cascade":
+            if checks and self._measured < len(self._segments):
+                return self._partly(request, queries, rows, candidates, kept, threads)
             ranking, passed = self._cascade.search(queries, rows, candidates, kept, threads, checks)
             unlike = np.flatnonzero(~passed)
             if not len(unlike):
@@ -173,6 +201,38 @@ class Searcher:
             return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
         sources = self._cascade.binary if request.method == "binary" else self._graphs()
         return search_candidates(self._segments, sources, queries, rows, candidates, threads)
+
+    def _partly(
+        self,
+        request: Request,
+        queries: NDArray[np.float32],
+        rows: int,
+        candidates: int,
+        kept: int,
+        threads: int | None,
+    ) -> Ranking:
+        """What recall was measured on by the plan, and what came later exactly."""
+        checks = request.plan.checks
+        before = min(rows, Allowed.living(self._segments[: self._measured]).rows)
+        if before < rows:  # more is wanted than is there
+            return self._exact.search(queries, rows, threads)
+        ranking, passed = self._measured_cascade.search(
+            queries, rows, candidates, kept, threads, checks
+        )
+        later = self._later.search(queries, rows, threads)
+        ranking = merged(ranking, later, rows)
+        unlike = np.flatnonzero(~passed)
+        if not len(unlike):
+            return ranking
+        return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
+
+    @cached_property
+    def _measured_cascade(self) -> Cascade:
+        return Cascade(self._segments[: self._measured])
+
+    @cached_property
+    def _later(self) -> ExactSearch:
+        return ExactSearch(self._segments[self._measured :])
 
     @cached_property
     def _exact(self) -> ExactSearch:
@@ -182,10 +242,16 @@ class Searcher:
     def _cascade(self) -> Cascade:
         return Cascade(self._segments)
 
-    def _graphs(self) -> list[GraphCandidates]:
+    def _graphs(self) -> list[CandidateSource]:
         with self._lock:
             if self._opened_graphs is None:
-                self._opened_graphs = [GraphCandidates(segment) for segment in self._segments]
+                some = any(segment.graph is not None for segment in self._segments)
+                self._opened_graphs = [
+                    WithoutGraph(segment)
+                    if some and segment.graph is None and segment.rows <= FEW_ROWS
+                    else GraphCandidates(segment)
+                    for segment in self._segments
+                ]
             return self._opened_graphs
 
 

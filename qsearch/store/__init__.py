@@ -6,7 +6,7 @@ here encodes text or ranks rows.
 
 from qsearch.store.catalog import Catalog, StoredDocument
 from qsearch.store.format import FORMAT_VERSION
-from qsearch.store.opening import checked_settings, open_segments
+from qsearch.store.opening import checked_settings, measured_segments, open_segments, set_commit
 from qsearch.store.segment import Segment
 from qsearch.store.soundness import check_sample
 from qsearch.store.verify import VerifyReport, verify_index
@@ -21,6 +21,8 @@ __all__ = [
     "VerifyReport",
     "check_sample",
     "checked_settings",
+    "measured_segments",
     "open_segments",
+    "set_commit",
     "verify_index",
 ]

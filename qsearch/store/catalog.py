@@ -1,8 +1,7 @@
-"""The catalog: one SQLite database that says what an index holds.
+"""The catalog: the tables that say what an index holds.
 
-A document or a segment exists when its row here is committed, not before. A published catalog is a
-single file in rollback-journal mode, so that it can be read from a read-only disk; while an index is
-being built its catalog runs in WAL mode under an exclusive lock.
+A document or a segment exists when a commit that has it is stored here, not before. What a change under way
+has stored already bears the number of the commit that is to come, and nobody sees it until then.
 """
 
 from __future__ import annotations
@@ -10,28 +9,37 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
-from qsearch.errors import IndexClosed, IndexExists, IndexFormatError, IndexWriteError
-from qsearch.locks import ProcessLock
-from qsearch.store.format import (
-    APPLICATION_ID,
-    CATALOG,
-    FORMAT_VERSION,
-    READABLE_VERSIONS,
-)
-from qsearch.store.holding import closing, file_identity, is_held, opening, unfinished
+from qsearch.errors import IndexFormatError
+from qsearch.store.database import Database
 from qsearch.store.readers import Readers
-from qsearch.store.reading import reading
-from qsearch.store.schema import DIGESTED, SCHEMA, foreign_object
+from qsearch.store.schema import DIGESTED
 from qsearch.wording import words
 
-__all__ = ["Catalog", "ChunkEntry", "FileEntry", "SegmentEntry", "StoredDocument"]
+__all__ = [
+    "FIRST_COMMIT",
+    "Catalog",
+    "ChunkEntry",
+    "FileEntry",
+    "MaskEntry",
+    "SegmentEntry",
+    "StoredDocument",
+    "TailRow",
+    "document_row",
+    "row_checksum",
+]
+
+FIRST_COMMIT = 1
+"""The number of the commit that a build makes."""
+
+_AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +62,20 @@ class SegmentEntry:
         first_row: rows in the segments before this one.
         rows: of this segment.
         first_document: position of its first document.
-        documents: how many.
-        documents_xxh3: checksum of what the catalog holds of them.
+        last_document: position of its last document.
+        documents: how many. They have gaps between them where that is fewer than the positions.
+        documents_xxh3: checksum of what the catalog holds of them; in formats before 3.
+        came: the commit from which on it is there.
     """
 
     id: str
     first_row: int
     rows: int
     first_document: int
+    last_document: int
     documents: int
-    documents_xxh3: str
+    documents_xxh3: str | None = None
+    came: int = FIRST_COMMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,44 @@ class FileEntry:
     name: str
     bytes: int
     xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaskEntry:
+    """A row of ``masks``: rows of a segment that live, of so many documents, and a bit for each."""
+
+    rows: int
+    documents: int
+    bits: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TailRow:
+    """A row of ``tail``.
+
+    Attributes:
+        row: its number, rising in document order.
+        position: of its document.
+        span: begin and end of the passage in the document's text; ``None`` where rows are documents.
+        vector: unit row, little-endian float32.
+    """
+
+    row: int
+    position: int
+    span: tuple[int, int] | None
+    vector: bytes
+
+    def checksum(self) -> int:
+        """Of all columns."""
+        first, last = self.span or (None, None)
+        return row_checksum(
+            [self.row, self.position, first, last, xxhash.xxh3_64_hexdigest(self.vector)]
+        )
+
+    def values(self) -> tuple[Any, ...]:
+        """The columns of the table."""
+        first, last = self.span or (None, None)
+        return self.row, self.position, first, last, self.vector, self.checksum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +142,37 @@ class ChunkEntry:
     rows: int
 
 
-class Catalog:
-    """One catalog, opened. Safe to share between threads, and with children of a fork if it is published.
+def row_checksum(values: Sequence[Any]) -> int:
+    """XXH3 (64 bits, as SQLite's signed integers) of the columns of a row."""
+    digest = xxhash.xxh3_64_intdigest(json.dumps(values, ensure_ascii=True).encode("ascii"))
+    return digest - (1 << 64) if digest >> 63 else digest
+
+
+def document_row(
+    position: int,
+    id: str,
+    title: str | None,
+    text: str,
+    metadata: str | None,
+    line: int | None,
+    came: int,
+    went: int | None = None,
+) -> tuple[Any, ...]:
+    """The columns of ``documents``, the checksum made."""
+    columns = (position, id, title, text, metadata, line, came)
+    return (*columns, went, row_checksum(columns))
+
+
+class Catalog(Database):
+    """One catalog, opened. Safe to share between threads, and with children of a fork if it only reads.
 
     Attributes:
         path: of the file.
         version: of the format in which the index was written.
+        commit: what is read of documents is of this commit.
     """
+
+    commit = FIRST_COMMIT
 
     def __init__(
         self,
@@ -107,221 +181,26 @@ class Catalog:
         *,
         held: tuple[int, int] | None = None,
     ) -> None:
-        """Use ``open`` or ``create``."""
-        self.path = path
-        self.version = FORMAT_VERSION
-        self._source = source
-        # Of a connection that writes. SQLite has locks of its own: no thread may be in it while another
-        # forks.
-        self._lock = ProcessLock(fork_waits=True)
-        self._closed = False
-        self._held = held
-
-    @classmethod
-    def open(cls, index: Path) -> Catalog:
-        """Open a published catalog for reading.
-
-        Raises:
-            IndexFormatError: it is missing, half written, damaged or of another version.
-        """
-        _require_sqlite()
-        path = index / CATALOG
-        with reading(path):
-            missing = not path.is_file()
-        if missing:
-            raise IndexFormatError(_absent(index))
-        if is_held(path):
-            raise IndexFormatError(f"{index} is being built at this moment, and cannot be read yet")
-        catalog = cls(path, Readers(path))
-        try:
-            catalog._check_version()
-        except BaseException:
-            catalog.close()
-            raise
-        return catalog
-
-    @classmethod
-    def create(cls, directory: Path) -> Catalog:
-        """Open a staging catalog for writing and lock it, creating it where there is none.
-
-        One that is there may be of another version, which can be read and not written.
-
-        Raises:
-            IndexExists: there is a database of another application.
-            sqlite3.OperationalError: another process holds the lock, or the file system refuses.
-        """
-        _require_sqlite()
-        path = directory / CATALOG
-        with opening(path):
-            connection = _locked_connection(path)
-        catalog = cls(path, connection, held=file_identity(path))
-        try:
-            catalog._check_version()
-        except BaseException:
-            catalog.close()
-            raise
-        return catalog
-
-    def _check_version(self) -> None:
-        with self._reading() as connection:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if application != APPLICATION_ID:
-            raise IndexFormatError(f"{self.path} is not the catalog of a qsearch index")
-        if version not in READABLE_VERSIONS:
-            advice = (
-                "a newer qsearch wrote it: install a newer one from where you got this one"
-                if version > FORMAT_VERSION
-                else f"build it again with {words().rebuild}"
-            )
-            raise IndexFormatError(
-                f"{self.path.parent} has index format {version}, this qsearch reads formats "
-                f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}; {advice}"
-            )
-        self.version = version
-        with self._reading() as connection:
-            foreign = foreign_object(connection, version)
-        if foreign is not None:
-            raise IndexFormatError(
-                f"{self.path} is damaged, or qsearch did not make it: it has {foreign}; "
-                f"{words().rebuild} builds the index again"
-            )
-
-    def was_replaced(self) -> bool:
-        """Whether there is another file at ``path`` now, or none."""
-        return isinstance(self._source, Readers) and self._source.was_replaced()
-
-    def close(self) -> None:
-        """Close it; further use is an error. What another thread is reading it reads to the end."""
-        if isinstance(self._source, Readers):
-            self._source.close()
-            return
-        with self._lock:
-            self._closed = True
-            if self._held is None:
-                self._source.close()
-        if self._held is not None:  # not under two locks
-            with closing(self._held):
-                self._source.close()
-            self._held = None
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        try:
-            if isinstance(self._source, Readers):
-                with self._source.reading() as connection:
-                    yield connection
-            else:
-                with self._lock:
-                    yield self._writer
-        except sqlite3.Error as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: sqlite3.Error) -> IndexFormatError:
-        return IndexFormatError(
-            f"{self.path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} "
-            "builds the index again"
-        )
+        """Use ``open``, ``create`` or ``change``."""
+        super().__init__(path, source, held=held)
 
     @property
-    def _writer(self) -> sqlite3.Connection:
-        if isinstance(self._source, Readers):
-            raise ValueError("a published catalog is never written")
-        if self._closed:
-            raise IndexClosed(f"the build in {self.path.parent} has ended")
-        return self._source
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection inside one atomic, durable transaction.
-
-        Raises:
-            IndexWriteError: the file system refuses.
-        """
-        with self._lock:
-            try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException as error:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
-                    raise IndexWriteError(
-                        f"{self.path} cannot be written ({error}); what was committed is safe: free "
-                        "some space or mend the disk and run the same command again"
-                    ) from error
-                if isinstance(error, sqlite3.DatabaseError) and not isinstance(
-                    error, sqlite3.IntegrityError
-                ):
-                    raise self._damaged(error) from error
-                raise
-
-    def finish(self) -> None:
-        """Turn a staging catalog into a plain single file, synced; the lock is kept.
-
-        Raises:
-            OSError: the file system refuses.
-        """
-        try:
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            mode = self._writer.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            raise OSError(None, str(error), str(self.path)) from error
-        if mode != "delete":
-            raise OSError(None, f"the catalog stayed in {mode} mode", str(self.path))
-        # Under an exclusive lock SQLite keeps the journal of its last transaction, its header zeroed, and
-        # would look for it under a name that the directory no longer has when it closes.
-        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
-
-    # Settings
-
-    def settings(self) -> dict[str, Any]:
-        """All settings, decoded.
-
-        Raises:
-            IndexFormatError: one is damaged.
-        """
-        settings, damaged = self.read_settings()
-        if damaged:
-            raise IndexFormatError(f"{self.path} holds a damaged setting ({', '.join(damaged)})")
-        return settings
-
-    def read_settings(self) -> tuple[dict[str, Any], list[str]]:
-        """All settings that can be decoded, and the names of those that cannot."""
-        with self._reading() as connection:
-            rows = connection.execute("SELECT key, value FROM settings").fetchall()
-        settings, damaged = {}, []
-        for key, value in rows:
-            try:
-                if not isinstance(key, str) or not isinstance(value, str):
-                    raise ValueError("not a text")
-                settings[key] = json.loads(value)
-            except (ValueError, RecursionError):
-                damaged.append(str(key)[:40])
-        return settings, damaged
-
-    def put_settings(self, settings: dict[str, Any]) -> None:
-        """Store or replace ``settings`` (JSON values)."""
-        with self.transaction() as connection:
-            self.store_settings(connection, settings)
-
-    def store_settings(
-        self, connection: sqlite3.Connection, settings: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The same inside of a transaction; returns them."""
-        connection.executemany(
-            "INSERT OR REPLACE INTO settings VALUES (?, ?)",
-            [(key, json.dumps(value, sort_keys=True)) for key, value in settings.items()],
-        )
-        return settings
+    def _visible(self) -> str:
+        """A condition for the rows of ``documents`` that are there at the commit."""
+        if self.version < 3:
+            return "1"
+        return f"came <= {self.commit} AND (went IS NULL OR went > {self.commit})"
 
     # Documents
 
     def count(self) -> int:
         """Number of documents."""
         with self._reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM documents").fetchone()[0])
+            return int(
+                connection.execute(
+                    f"SELECT count(*) FROM documents WHERE {self._visible}"  # noqa: S608 (numbers)
+                ).fetchone()[0]
+            )
 
     def documents(self, positions: Iterable[int]) -> dict[int, StoredDocument]:
         """The documents at ``positions``; a position that holds none is an error.
@@ -329,20 +208,44 @@ class Catalog:
         Raises:
             IndexFormatError: a document is not in the catalog, or damaged.
         """
+        wanted = list(dict.fromkeys(positions))
         found: dict[int, StoredDocument] = {}
-        for position, name, title, text, metadata in self._at(
-            positions, "position, id, title, text, metadata"
-        ):
-            sound = isinstance(name, str) and isinstance(text, str)
-            if not sound or not isinstance(title, str | None):
-                raise self._damaged_document(position)
-            try:
-                decoded = {} if metadata is None else json.loads(metadata)
-            except (ValueError, TypeError, RecursionError) as error:
-                raise self._damaged_document(position) from error
-            if not isinstance(decoded, dict):
-                raise self._damaged_document(position)
-            found[position] = StoredDocument(position, name, title, text, decoded)
+        for row in self._at(wanted, "position, id, title, text, metadata"):
+            found[row[0]] = self._document(row)
+        for position, metadata in self._earlier(wanted).items():
+            one = found[position]
+            row = (position, one.id, one.title, one.text, metadata)
+            found[position] = self._document(row)
+        return found
+
+    def _document(self, row: tuple[Any, ...]) -> StoredDocument:
+        position, name, title, text, metadata = row
+        sound = isinstance(name, str) and isinstance(text, str)
+        if not sound or not isinstance(title, str | None):
+            raise self._damaged_document(position)
+        try:
+            decoded = {} if metadata is None else json.loads(metadata)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._damaged_document(position) from error
+        if not isinstance(decoded, dict):
+            raise self._damaged_document(position)
+        return StoredDocument(position, name, title, text, decoded)
+
+    def _earlier(self, positions: Sequence[int]) -> dict[int, str | None]:
+        """Metadata that documents had at the commit, where a later one replaced it."""
+        found: dict[int, str | None] = {}
+        if self.version < 3:
+            return found
+        with self._reading() as connection:
+            for start in range(0, len(positions), _AT_A_TIME):
+                some = positions[start : start + _AT_A_TIME]
+                for position, metadata in connection.execute(
+                    "SELECT position, metadata FROM earlier "  # noqa: S608 (numbers, question marks)
+                    f"WHERE position IN ({','.join('?' * len(some))}) AND until > {self.commit} "
+                    "ORDER BY until DESC",
+                    some,
+                ):
+                    found[position] = metadata  # the first to be replaced comes last
         return found
 
     def ids(self, positions: Iterable[int]) -> dict[int, str]:
@@ -352,22 +255,21 @@ class Catalog:
             IndexFormatError: a document is not in the catalog, or damaged.
         """
         found: dict[int, str] = {}
-        for position, name in self._at(positions, "position, id"):
+        for position, name in self._at(list(dict.fromkeys(positions)), "position, id"):
             if not isinstance(name, str):
                 raise self._damaged_document(position)
             found[position] = name
         return found
 
-    def _at(self, positions: Iterable[int], columns: str) -> list[tuple[Any, ...]]:
-        """Columns of the documents at ``positions``, of which each must be there."""
-        wanted = list(dict.fromkeys(positions))
+    def _at(self, wanted: Sequence[int], columns: str) -> list[tuple[Any, ...]]:
+        """Columns of the documents at ``wanted``, of which each must be there."""
         found: list[tuple[Any, ...]] = []
         with self._reading() as connection:
-            for start in range(0, len(wanted), 500):
-                some = wanted[start : start + 500]
+            for start in range(0, len(wanted), _AT_A_TIME):
+                some = wanted[start : start + _AT_A_TIME]
                 found += connection.execute(
                     f"SELECT {columns} FROM documents "  # noqa: S608 (names and question marks)
-                    f"WHERE position IN ({','.join('?' * len(some))})",
+                    f"WHERE position IN ({','.join('?' * len(some))}) AND {self._visible}",
                     some,
                 ).fetchall()
         if len(found) != len(wanted):
@@ -383,29 +285,105 @@ class Catalog:
             "tells more"
         )
 
-    def ends(self) -> tuple[int | None, int | None]:
-        """The lowest and the highest position of a document."""
+    def there(self, positions: Sequence[int]) -> set[int]:
+        """Those of ``positions`` at which there is a document."""
+        found: set[int] = set()
         with self._reading() as connection:
-            first = connection.execute("SELECT min(position) FROM documents").fetchone()[0]
-            return first, connection.execute("SELECT max(position) FROM documents").fetchone()[0]
-
-    def lines_of(self, ids: Sequence[str]) -> dict[str, int | None]:
-        """Line numbers of those of ``ids`` that the catalog holds."""
-        found: dict[str, int | None] = {}
-        with self._reading() as connection:
-            for start in range(0, len(ids), 500):
-                some = ids[start : start + 500]
+            for start in range(0, len(positions), _AT_A_TIME):
+                some = positions[start : start + _AT_A_TIME]
                 found.update(
-                    connection.execute(
-                        "SELECT id, line FROM documents "  # noqa: S608 (only question marks are added)
-                        f"WHERE id IN ({','.join('?' * len(some))})",
+                    row[0]
+                    for row in connection.execute(
+                        "SELECT position FROM documents "  # noqa: S608 (numbers and question marks)
+                        f"WHERE position IN ({','.join('?' * len(some))}) AND {self._visible}",
                         some,
                     )
                 )
         return found
 
+    def positions(self, first: int, last: int | None = None) -> NDArray[np.int64]:
+        """Positions of the documents from ``first`` to ``last``, in order."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT position FROM documents WHERE position >= ? AND position <= ? "  # noqa: S608
+                f"AND {self._visible} ORDER BY position",
+                (first, (1 << 62) if last is None else last),
+            )
+            return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def page(self, after: int, count: int) -> list[StoredDocument]:
+        """The next documents behind the position ``after``, in order."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT position, id, title, text, metadata FROM documents "  # noqa: S608 (numbers)
+                f"WHERE position > ? AND {self._visible} ORDER BY position LIMIT ?",
+                (after, count),
+            ).fetchall()
+            earlier = self._earlier([row[0] for row in rows])
+        return [self._document((*row[:4], earlier.get(row[0], row[4]))) for row in rows]
+
+    def document_rows(self, after: int, count: int) -> list[tuple[Any, ...]]:
+        """All columns but ``went`` of the next documents behind a position, as the format has them."""
+        columns = "position, id, title, text, metadata, line"
+        if self.version >= 3:
+            columns += ", came, xxh3"
+        with self._reading() as connection:
+            return connection.execute(
+                f"SELECT {columns} FROM documents WHERE position > ? "  # noqa: S608 (names, numbers)
+                f"AND {self._visible} ORDER BY position LIMIT ?",
+                (after, count),
+            ).fetchall()
+
+    def positions_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """Positions of those of ``ids`` that the index holds."""
+        return dict(self._by_id(ids, "id, position"))
+
+    def lines_of(self, ids: Sequence[str]) -> dict[str, int | None]:
+        """Line numbers of those of ``ids`` that the index holds."""
+        return dict(self._by_id(ids, "id, line"))
+
+    def _by_id(self, ids: Sequence[str], columns: str) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = []
+        with self._reading() as connection:
+            for start in range(0, len(ids), _AT_A_TIME):
+                some = ids[start : start + _AT_A_TIME]
+                found += connection.execute(
+                    f"SELECT {columns} FROM documents "  # noqa: S608 (names and question marks)
+                    f"WHERE id IN ({','.join('?' * len(some))}) AND {self._visible}",
+                    some,
+                ).fetchall()
+        return found
+
+    def double_ids(self) -> list[str]:
+        """Ids that two documents have at once; empty in a sound index."""
+        with self._reading() as connection:
+            return [
+                row[0]
+                for row in connection.execute(
+                    f"SELECT id FROM documents WHERE {self._visible} "  # noqa: S608 (numbers)
+                    "GROUP BY id HAVING count(*) > 1 LIMIT 1"
+                )
+            ]
+
+    def ends(self) -> tuple[int | None, int | None]:
+        """The lowest and the highest position that was ever given and is in the catalog."""
+        with self._reading() as connection:
+            first = connection.execute("SELECT min(position) FROM documents").fetchone()[0]
+            return first, connection.execute("SELECT max(position) FROM documents").fetchone()[0]
+
+    def past(self) -> int:
+        """How many documents and versions of metadata are kept for those who read an earlier commit."""
+        if self.version < 3:
+            return 0
+        with self._reading() as connection:
+            every = connection.execute("SELECT count(*) FROM documents").fetchone()[0]
+            earlier = connection.execute("SELECT count(*) FROM earlier").fetchone()[0]
+        return int(every - self.count() + earlier)
+
+    # Checksums of documents
+
     def documents_digest(self, first: int, rows: int) -> str:
-        """XXH3 (128 bits) of the documents at ``first`` to ``first + rows - 1``, as hexadecimal."""
+        """XXH3 (128 bits) of the documents from ``first`` on, as formats before 3 have it."""
         digest = xxhash.xxh3_128()
         with self._reading() as connection:
             for row in connection.execute(
@@ -415,6 +393,20 @@ class Catalog:
             ):
                 digest.update(json.dumps(row, ensure_ascii=True).encode("ascii"))
         return digest.hexdigest()
+
+    def damaged_rows(self) -> Iterator[str]:
+        """What is wrong with single rows of ``documents``, ``earlier`` and ``tail``, from format 3 on."""
+        with self._reading() as connection:
+            for row in connection.execute(
+                "SELECT position, id, title, text, metadata, line, came, xxh3 FROM documents"
+            ):
+                if row_checksum(row[:-1]) != row[-1]:
+                    yield f"the document at position {row[0]} is not what was written"
+            for row in connection.execute(
+                "SELECT position, until, metadata, line, xxh3 FROM earlier"
+            ):
+                if row_checksum(row[:-1]) != row[-1]:
+                    yield f"earlier metadata of the document at position {row[0]} is damaged"
 
     # The build's own record
 
@@ -460,11 +452,13 @@ class Catalog:
             yield from (row[1:] for row in some)
             last = some[-1][0]
 
-    # Segments and their files
+    # Segments, their files and masks, and the tail
 
     def segments(self) -> list[SegmentEntry]:
-        """All segments, in document order."""
+        """The segments of the commit, in document order."""
         with self._reading() as connection:
+            if self.version >= 3:
+                return self._segments(connection)
             if self.version == 1:
                 rows = connection.execute(
                     "SELECT id, first_position, rows, first_position, rows, documents_xxh3 "
@@ -475,7 +469,32 @@ class Catalog:
                     "SELECT id, first_row, rows, first_document, documents, documents_xxh3 "
                     "FROM segments ORDER BY first_row"
                 ).fetchall()
-        return [SegmentEntry(*row) for row in rows]
+        return [
+            SegmentEntry(
+                name,
+                first_row,
+                count,
+                first,
+                first + documents - 1
+                if isinstance(first, int) and isinstance(documents, int)
+                else -1,
+                documents,
+                digest,
+            )
+            for name, first_row, count, first, documents, digest in rows
+        ]
+
+    def _segments(self, connection: sqlite3.Connection) -> list[SegmentEntry]:
+        entries = []
+        first_row = 0
+        for name, first, last, documents, rows, came in connection.execute(
+            "SELECT id, first_document, last_document, documents, rows, came FROM segments "
+            "WHERE came <= ? ORDER BY first_document",
+            (self.commit,),
+        ):
+            entries.append(SegmentEntry(name, first_row, rows, first, last, documents, None, came))
+            first_row += rows
+        return entries
 
     def files(self, segment: str) -> dict[str, FileEntry]:
         """The files of ``segment``, by name."""
@@ -484,6 +503,63 @@ class Catalog:
                 "SELECT name, bytes, xxh3 FROM files WHERE segment = ? ORDER BY name", (segment,)
             ).fetchall()
         return {row[0]: FileEntry(*row) for row in rows}
+
+    def masks(self) -> dict[str, MaskEntry]:
+        """The masks of the segments that have one."""
+        if self.version < 3:
+            return {}
+        with self._reading() as connection:
+            rows = connection.execute("SELECT segment, rows, documents, bits FROM masks").fetchall()
+        return {row[0]: MaskEntry(*row[1:]) for row in rows}
+
+    def tail(self) -> list[TailRow]:
+        """The newest rows, in order.
+
+        Raises:
+            IndexFormatError: a row is damaged.
+        """
+        if self.version < 3:
+            return []
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT row, position, first, last, vector, xxh3 FROM tail ORDER BY row"
+            ).fetchall()
+        tail = [
+            TailRow(row, position, None if first is None else (first, last), vector)
+            for row, position, first, last, vector, _ in rows
+        ]
+        for one, row in zip(tail, rows, strict=True):
+            if one.checksum() != row[-1]:
+                raise IndexFormatError(
+                    f"{self.path} is damaged: row {one.row} of its tail is not what was written; "
+                    f"{words().verify} tells more, {words().rebuild} builds the index again"
+                )
+        return tail
+
+    def store_segment(
+        self, connection: sqlite3.Connection, entry: SegmentEntry, files: Iterable[FileEntry]
+    ) -> None:
+        """Register a segment and its files, inside of a transaction."""
+        connection.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                entry.id,
+                entry.first_document,
+                entry.last_document,
+                entry.documents,
+                entry.rows,
+                entry.came,
+            ),
+        )
+        connection.executemany(
+            "INSERT INTO files VALUES (?, ?, ?, ?)",
+            [(entry.id, one.name, one.bytes, one.xxh3) for one in files],
+        )
+
+    def forget_segment(self, connection: sqlite3.Connection, segment: str) -> None:
+        """Take a segment out, inside of a transaction. Its directory stays."""
+        for table, column in (("files", "segment"), ("masks", "segment"), ("segments", "id")):
+            connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (segment,))  # noqa: S608
 
     # Canaries
 
@@ -506,23 +582,13 @@ class Catalog:
     # The whole
 
     def digest(self) -> str:
-        """XXH3 (128 bits) of the schema and every table but the documents, as hexadecimal.
+        """XXH3 (128 bits) of the schema and every table whose rows have no checksums, as hexadecimal.
 
-        The documents are covered by the checksums of their segments. The setting that holds this
-        digest is left out.
+        The setting that holds this digest is left out.
         """
-        segments, chunks = DIGESTED[self.version]
         digest = xxhash.xxh3_128()
         with self._reading() as connection:
-            for query in (
-                "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name",
-                "SELECT key, value FROM settings WHERE key <> 'catalog_xxh3' ORDER BY key",
-                f"SELECT {segments} FROM segments ORDER BY id",  # noqa: S608 (DIGESTED is ours)
-                "SELECT segment, name, bytes, xxh3 FROM files ORDER BY segment, name",
-                "SELECT number, name, text, hex(document), hex(query) FROM canaries ORDER BY number",
-                f"SELECT {chunks} FROM chunks ORDER BY number",  # noqa: S608 (DIGESTED is ours)
-                "SELECT chunk, line, reason, hex(raw) FROM rejects ORDER BY rowid",
-            ):
+            for query in DIGESTED[self.version]:
                 for row in connection.execute(query):
                     digest.update(json.dumps(row, ensure_ascii=True).encode("ascii"))
         return digest.hexdigest()
@@ -535,50 +601,3 @@ class Catalog:
         except IndexFormatError as error:
             return [str(error.__cause__ or error)]
         return [str(row[0]) for row in rows if row[0] != "ok"]
-
-
-def _locked_connection(path: Path) -> sqlite3.Connection:
-    """Connect to a staging catalog and lock it for good; see ``Catalog.create``."""
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise IndexExists(
-                f"{path} is a database of another application; move it away, or choose "
-                f"{words().other_place}"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
-        connection.execute("PRAGMA cache_size = -4096")
-        connection.execute("BEGIN IMMEDIATE")
-        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            for statement in SCHEMA.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _require_sqlite() -> None:
-    if sqlite3.sqlite_version_info < (3, 37):
-        raise IndexFormatError(
-            f"this Python has SQLite {sqlite3.sqlite_version}; an index needs 3.37 or later (STRICT "
-            "tables): use a Python from python.org, conda or uv, which bring a newer one"
-        )
-
-
-def _absent(index: Path) -> str:
-    building = unfinished(index)
-    if building is not None:
-        return building
-    if index.is_dir():
-        return f"{index} is not a qsearch index: it has no {CATALOG}"
-    if index.exists():
-        return f"{index} is a file; an index is a directory"
-    return f"there is no index at {index}; make one with {words().build}"

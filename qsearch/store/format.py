@@ -26,15 +26,21 @@ __all__ = [
     "GRAPH",
     "HEADER_BYTES",
     "MOST_DIMENSIONS",
+    "MOST_POSITIONS",
     "MOST_ROWS",
+    "NEW_CATALOG",
     "PASSAGES",
     "PENDING",
+    "POSITIONS",
     "READABLE_VERSIONS",
     "ROTATED_ARRAYS",
     "ROTATION",
     "ROTATION_ERRORS",
     "SEGMENTS",
     "SEGMENT_FILES",
+    "TAIL_ROWS",
+    "VECTORS",
+    "WRITER_LOCK",
     "ArrayFile",
     "array_bytes",
     "array_shape",
@@ -48,24 +54,37 @@ __all__ = [
 APPLICATION_ID = 0x71737263  # "qsrc"
 """SQLite's ``application_id`` of a catalog: what tells it from any other database."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """SQLite's ``user_version`` of a catalog. Raised by every change that an older reader would misread."""
 
-READABLE_VERSIONS = (1, 2)
-"""Format 1 has no passages: its rows are its documents."""
+READABLE_VERSIONS = (1, 2, 3)
+"""Format 1 has no passages: its rows are its documents. Format 2 knows no changes: it is one commit."""
 
 CATALOG = "catalog.sqlite"
+NEW_CATALOG = CATALOG + ".new"
+"""A catalog that is written to take the place of the other one."""
+
+WRITER_LOCK = "writer.lock"
+"""Held by the process that changes the index, and says which that is."""
+
 SEGMENTS = "segments"
 PENDING = "pending"
 """Where the segment that is being filled is, among the others."""
 
 GRAPH = "graph.usearch"
 
+TAIL_ROWS = 1024
+"""So many rows at most are kept in the catalog itself, before they become a segment: a small change is one
+transaction and nothing else."""
+
 MOST_DIMENSIONS = 65_536
 """Products of int8 codes are summed in 32 bits, which hold 133,144 of them at most."""
 
 MOST_ROWS = (1 << 32) - 1
 """Rows of a segment are numbered in 32 bits."""
+
+MOST_POSITIONS = 1 << 60
+"""Positions of documents and numbers of commits are never given twice, and kept in 64 bits."""
 
 ROTATION_ERRORS = "rotation_errors"
 """Setting: for each segment what ``codes.rotation_error`` says of its rotation, and its ``error_check``."""
@@ -82,8 +101,10 @@ class ArrayFile:
     dtype: str
 
 
+VECTORS = ArrayFile("vectors.npy", "<f4")
+
 ARRAYS = (
-    ArrayFile("vectors.npy", "<f4"),
+    VECTORS,
     ArrayFile("int8.npy", "|i1"),
     ArrayFile("scale.npy", "<f4"),
     ArrayFile("residual.npy", "<f4"),
@@ -94,6 +115,9 @@ ARRAYS = (
 PASSAGES = ArrayFile("passages.npy", "<i8")
 """Where rows are passages: number of the document in the segment, and where the passage begins and ends
 in its text, in characters. Rows are in order of documents, and each document has at least one."""
+
+POSITIONS = ArrayFile("positions.npy", "<i8")
+"""Where the positions of a segment's documents have gaps: the position of each."""
 
 ROTATION = "rotation.npy"
 
@@ -106,7 +130,9 @@ ROTATED_ARRAYS = (
 are searched more slowly."""
 
 
-SEGMENT_FILES = frozenset({one.name for one in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES)} | {GRAPH})
+SEGMENT_FILES = frozenset(
+    {one.name for one in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES, POSITIONS)} | {GRAPH}
+)
 """Every name that a file of a segment can have."""
 
 
@@ -120,7 +146,9 @@ def error_check(error: float, rotation_xxh3: str) -> str:
     return xxhash.xxh3_128(f"{error!r} {rotation_xxh3}".encode()).hexdigest()
 
 
-def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[int, ...]:
+def array_shape(
+    name: str, rows: int, dimensions: int, kept: int = 0, documents: int = 0
+) -> tuple[int, ...]:
     """Shape of the array ``name`` in a segment of ``rows`` rows.
 
     Args:
@@ -128,6 +156,7 @@ def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[i
         rows: n.
         dimensions: d.
         kept: h, components that the rotated codes keep.
+        documents: m, of the segment.
     """
     if name == ROTATION:
         return (kept, dimensions)
@@ -137,6 +166,8 @@ def array_shape(name: str, rows: int, dimensions: int, kept: int = 0) -> tuple[i
         return (-(-rows // ROTATED_BLOCK_ROWS), 3, ROTATED_BLOCK_ROWS)
     if name == PASSAGES.name:
         return (rows, 3)
+    if name == POSITIONS.name:
+        return (documents,)
     if name in ("vectors.npy", "int8.npy"):
         return (rows, dimensions)
     if name in ("scale.npy", "residual.npy"):

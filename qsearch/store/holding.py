@@ -1,8 +1,9 @@
-"""Who holds a staging catalog: asked without taking, or dropping, the lock.
+"""Who holds a catalog: asked without taking, or dropping, a lock.
 
-A build holds its catalog under SQLite's exclusive lock. On POSIX such a lock belongs to the process, and
-is gone as soon as the process closes any descriptor of the file, whoever opened it. So the catalogs that
-this process holds are listed here, and no other code opens one of these by itself.
+A build holds its catalog under SQLite's exclusive lock, a change and every read under others. On POSIX such
+a lock belongs to the process, and is gone as soon as the process closes any descriptor of the file, whoever
+opened it. So the catalogs that this process holds or has connections to are listed here, and no other code
+opens one of these by itself.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,16 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # the module or nothing
 
-__all__ = ["closing", "file_header", "file_identity", "is_held", "opening", "unfinished"]
+__all__ = [
+    "closing",
+    "connect",
+    "disconnect",
+    "file_header",
+    "file_identity",
+    "is_held",
+    "opening",
+    "unfinished",
+]
 
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 """The bytes of a database that SQLite locks to read it, all of them to keep others from it
@@ -31,6 +42,7 @@ _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 
 _guard = ProcessLock(fork_waits=True)  # SQLite is used under it
 _held: set[tuple[int, int]] = set()  # device and inode of each catalog that this process holds
+_connected: Counter[tuple[int, int]] = Counter()  # and of those that it has connections to
 
 
 if hasattr(os, "register_at_fork"):  # a child holds nothing of what its parent holds
@@ -53,6 +65,20 @@ def closing(file: tuple[int, int]) -> Iterator[None]:
         _held.discard(file)
 
 
+def connect(file: tuple[int, int]) -> None:
+    """Tell that connections to a catalog may be made from now on, until ``disconnect``."""
+    with _guard:
+        _connected[file] += 1
+
+
+def disconnect(file: tuple[int, int]) -> None:
+    """Tell that the connections which ``connect`` announced are closed."""
+    with _guard:
+        _connected[file] -= 1
+        if _connected[file] <= 0:
+            del _connected[file]
+
+
 def file_identity(path: Path) -> tuple[int, int] | None:
     """Device and inode; ``None`` where there is no file."""
     try:
@@ -67,13 +93,14 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def file_header(path: Path, size: int) -> bytes | None:
-    """The first bytes of a file that may be a catalog; ``None`` where this process holds it as one.
+    """The first bytes of a file that may be a catalog; ``None`` where this process has it open as one.
 
     Raises:
         OSError: it cannot be read.
     """
     with _guard:
-        if _identity(path) in _held:
+        identity = _identity(path)
+        if identity in _held or identity in _connected:
             return None
         with open(path, "rb") as file:
             return file.read(size)
@@ -85,8 +112,11 @@ def is_held(catalog: Path) -> bool:
         return False
     try:
         with _guard:
-            if _identity(catalog) in _held:
+            identity = _identity(catalog)
+            if identity in _held:
                 return True
+            if identity in _connected:
+                return False  # nobody else can, while this process reads
             with open(catalog, "rb") as file:
                 return _locked(file.fileno())
     except OSError:

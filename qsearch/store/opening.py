@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qsearch.errors import IndexFormatError
-from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
+from qsearch.kernels import RowMask
+from qsearch.store.catalog import FIRST_COMMIT, Catalog, FileEntry, MaskEntry, SegmentEntry
 from qsearch.store.format import (
     GRAPH,
     MOST_DIMENSIONS,
+    MOST_POSITIONS,
     MOST_ROWS,
     ROTATION,
     ROTATION_ERRORS,
@@ -25,11 +29,23 @@ from qsearch.store.format import (
     error_check,
 )
 from qsearch.store.segment import Segment
+from qsearch.store.tail import TAIL, tail_segment
 from qsearch.wording import words
 
-__all__ = ["checked_dimensions", "checked_entries", "checked_settings", "open_segments"]
+__all__ = [
+    "MOST_GONE",
+    "checked_dimensions",
+    "checked_entries",
+    "checked_settings",
+    "open_segments",
+    "set_commit",
+]
 
 _log = logging.getLogger("qsearch")
+
+MOST_GONE = 0.05
+"""Where more of the rows are gone that recall was measured on, it is not known any more: the neighbours of
+a query are then rows that stood farther behind when it was measured."""
 
 
 def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
@@ -45,6 +61,7 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
     settings, _ = catalog.read_settings()
     dimensions = checked_dimensions(settings, catalog)
     errors = settings.get(ROTATION_ERRORS)
+    masks = catalog.masks()
     segments = []
     for entry, files in checked_entries(catalog):
         error = errors.get(entry.id) if isinstance(errors, dict) else None
@@ -54,6 +71,7 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
             files,
             dimensions,
             stored_error=_checked_error(error, files),
+            living=_mask(entry, masks.get(entry.id), catalog),
         )
         if segment.graph_problem is not None:
             _log.warning(
@@ -62,6 +80,15 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
                 segment.graph_problem,
             )
         segments.append(segment)
+    tail = catalog.tail()
+    if tail:
+        last = segments[-1] if segments else None
+        row = 0 if last is None else last.first_row + last.rows
+        segments.append(tail_segment(tail, dimensions, row))
+        if last is not None and segments[-1].first_document <= last.last_document:
+            raise IndexFormatError(
+                f"the tail of {directory} is damaged; {words().verify} tells more"
+            )
     split = [segment.passages is not None for segment in segments]
     if any(split) != all(split):
         raise IndexFormatError(
@@ -69,6 +96,34 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
             f"{words().rebuild} builds the index again"
         )
     return segments
+
+
+def _mask(entry: SegmentEntry, mask: MaskEntry | None, catalog: Catalog) -> RowMask | None:
+    if mask is None:
+        return None
+    try:
+        found = RowMask(np.frombuffer(mask.bits, dtype=np.uint8), entry.rows)
+        if len(mask.bits) != -(-entry.rows // 16) * 2 or found.allowed != mask.rows:
+            raise ValueError
+        if found.allowed != np.count_nonzero(found.to_bools()):  # bits behind the last row
+            raise ValueError
+    except (TypeError, ValueError):
+        raise IndexFormatError(
+            f"{catalog.path} is damaged: the mask of segment {entry.id} cannot be right; "
+            f"{words().verify} tells more, {words().rebuild} builds the index again"
+        ) from None
+    return found
+
+
+def set_commit(catalog: Catalog) -> None:
+    """Have the catalog read documents and segments of its newest commit.
+
+    Raises:
+        IndexFormatError: the number cannot be right.
+    """
+    if catalog.version >= 3:
+        settings, _ = catalog.read_settings()
+        catalog.commit = _whole(settings, "commit", FIRST_COMMIT, MOST_POSITIONS, catalog)
 
 
 def checked_dimensions(settings: Mapping[str, Any], catalog: Catalog) -> int:
@@ -93,7 +148,7 @@ def checked_entries(catalog: Catalog) -> Iterator[tuple[SegmentEntry, dict[str, 
         _check_files(files, entry, catalog)
         yield entry, files
         row += entry.rows
-        document += entry.documents
+        document = entry.last_document + 1
 
 
 def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any]:
@@ -103,16 +158,32 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
         IndexFormatError: a value cannot be right.
     """
     settings, damaged = catalog.read_settings()
-    documents = _whole(settings, "documents", 1, MOST_ROWS, catalog)
-    rows = documents
-    if settings.get("rows") is not None:
-        rows = _whole(settings, "rows", documents, MOST_ROWS, catalog)
+    living = sum(one.rows if one.living is None else one.living.allowed for one in segments)
+    if catalog.version < 3:
+        documents = _whole(settings, "documents", 1, MOST_ROWS, catalog)
+        rows = documents
+        if settings.get("rows") is not None:
+            rows = _whole(settings, "rows", documents, MOST_ROWS, catalog)
+        fits = sum(
+            entry.documents for entry in catalog.segments()
+        ) == documents and catalog.ends() == (0, documents - 1)
+        settings |= {"commit": FIRST_COMMIT, "positions": documents}
+    else:
+        documents = _whole(settings, "documents", 0, MOST_POSITIONS, catalog)
+        rows = _whole(settings, "rows", documents, MOST_POSITIONS, catalog)
+        _whole(settings, "commit", FIRST_COMMIT, MOST_POSITIONS, catalog)
+        after = _whole(settings, "positions", documents, MOST_POSITIONS, catalog)
+        masks = catalog.masks()
+        tail = [one for one in segments if one.id == TAIL]
+        fits = all(one.last_document < after for one in segments) and documents == (
+            sum(
+                masks[entry.id].documents if entry.id in masks else entry.documents
+                for entry in catalog.segments()
+            )
+            + sum(0 if one.positions is None else len(one.positions) for one in tail)
+        )
     settings["rows"] = rows
-    if (
-        sum(one.rows for one in segments) != rows
-        or sum(entry.documents for entry in catalog.segments()) != documents
-        or catalog.ends() != (0, documents - 1)
-    ):
+    if living != rows or not fits:
         raise IndexFormatError(
             f"{catalog.path} lists other segments than it should; {words().verify} tells more"
         )
@@ -122,7 +193,7 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
             del settings[name]
     if "passages" not in damaged:
         split = any(one.passages is not None for one in segments)
-        if (settings.get("passages") is not None) != split:
+        if segments and (settings.get("passages") is not None) != split:
             raise IndexFormatError(
                 f"{catalog.path} is damaged: passages are in its settings or its segments, and not in "
                 f"both; {words().rebuild} builds the index again"
@@ -135,6 +206,24 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
             words().verify,
         )
     return settings
+
+
+def measured_segments(settings: Mapping[str, Any], segments: Sequence[Segment]) -> int:
+    """How many segments, from the first on, recall was measured on; 0 where too much has changed.
+
+    Those behind them came later. What was measured still holds where few rows of these are gone.
+    """
+    told = settings.get("measured")
+    if not isinstance(told, dict):  # as it was built
+        return len(segments) if settings.get("commit") == FIRST_COMMIT else 0
+    names, rows = told.get("segments"), told.get("rows")
+    if not isinstance(names, list) or not isinstance(rows, int):
+        return 0
+    some = segments[: len(names)]
+    if [one.id for one in some] != names:
+        return 0
+    living = sum(one.rows if one.living is None else one.living.allowed for one in some)
+    return len(some) if living >= (1.0 - MOST_GONE) * rows else 0
 
 
 def _is_count(value: object) -> bool:
@@ -155,6 +244,9 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "rejected": _is_count,
     "truncated": _is_count,
     "created": lambda value: isinstance(value, str),
+    "changed": lambda value: isinstance(value, str),
+    "measured": lambda value: value is None or isinstance(value, dict),
+    "graph": lambda value: isinstance(value, bool),
     "qsearch": lambda value: isinstance(value, str),
     "corpus": lambda value: isinstance(value, str),
     "build": lambda value: isinstance(value, dict),
@@ -186,13 +278,23 @@ def _whole(settings: Mapping[str, Any], name: str, least: int, most: int, catalo
 
 
 def _check_entry(entry: SegmentEntry, row: int, document: int, catalog: Catalog) -> None:
-    numbers = (entry.first_row, entry.rows, entry.first_document, entry.documents)
+    numbers = (
+        entry.first_row,
+        entry.rows,
+        entry.first_document,
+        entry.last_document,
+        entry.documents,
+        entry.came,
+    )
     sound = (
         isinstance(entry.id, str)
         and re.fullmatch("[0-9a-f]{16}", entry.id) is not None
         and all(type(one) is int for one in numbers)
         and 0 < entry.documents <= entry.rows <= MOST_ROWS
-        and (entry.first_row, entry.first_document) == (row, document)
+        and entry.first_row == row
+        and (entry.first_document == document or catalog.version >= 3)
+        and document <= entry.first_document
+        and entry.first_document + entry.documents - 1 <= entry.last_document <= MOST_POSITIONS
     )
     if not sound:
         raise IndexFormatError(

@@ -14,41 +14,58 @@ import xxhash
 from numpy.typing import NDArray
 
 from qsearch.store.catalog import FileEntry
-from qsearch.store.format import ARRAYS, HEADER_BYTES, PASSAGES, PENDING, raw_bytes
+from qsearch.store.format import HEADER_BYTES, PASSAGES, PENDING, POSITIONS, VECTORS, raw_bytes
 from qsearch.store.publish import sync_directory, sync_file
 from qsearch.store.segment import write_arrays
 
 __all__ = ["PendingSegment"]
 
-_VECTORS = ARRAYS[0].name
-
 
 class PendingSegment:
     """The directory ``pending`` beside the closed segments of a staging place.
 
-    It holds ``vectors.npy``, and ``passages.npy`` where rows are passages, behind a reserved header. It
-    knows nothing of the catalog: how many of its rows count is what the caller says.
+    It holds ``vectors.npy``, ``passages.npy`` where rows are passages, and ``positions.npy`` where the
+    positions of its documents may have gaps, behind a reserved header. It knows nothing of the catalog:
+    how many of its rows count is what the caller says.
     """
 
-    def __init__(self, segments: Path, *, passages: bool) -> None:
-        """Take the directory of all segments; ``passages``: whether rows are passages."""
+    def __init__(self, segments: Path, *, passages: bool, positions: bool = False) -> None:
+        """Take the directory of all segments; whether rows are passages, and there may be gaps."""
         self._segments = segments
         self._passages = passages
+        self._positions = positions
         self.path = segments / PENDING
 
     def append(
-        self, row: int, rows: NDArray[np.float32], passages: NDArray[np.int64] | None
+        self,
+        row: int,
+        rows: NDArray[np.float32],
+        passages: NDArray[np.int64] | None,
+        document: int = 0,
+        positions: NDArray[np.int64] | None = None,
+        *,
+        sync: bool = True,
     ) -> None:
         """Write rows behind the first ``row`` rows, and sync them; what was there is overwritten.
+
+        Args:
+            row: rows that are there.
+            rows: (n, d) float32.
+            passages: (n, 3) int64 where rows are passages.
+            document: documents that are there, where positions are given.
+            positions: (m,) int64 of the documents.
+            sync: ``False`` leaves that to ``close``.
 
         Raises:
             OSError: the file system refuses.
         """
-        self._append(_VECTORS, row, rows.astype("<f4", copy=False))
+        self._append(VECTORS.name, row, rows.astype("<f4", copy=False), sync)
         if passages is not None:
-            self._append(PASSAGES.name, row, passages.astype("<i8"))
+            self._append(PASSAGES.name, row, passages.astype("<i8"), sync)
+        if positions is not None:
+            self._append(POSITIONS.name, document, positions.astype("<i8").reshape(-1, 1), sync)
 
-    def _append(self, name: str, row: int, rows: NDArray[Any]) -> None:
+    def _append(self, name: str, row: int, rows: NDArray[Any], sync: bool) -> None:
         path = self.path / name
         if not path.exists():
             self.path.mkdir(exist_ok=True)
@@ -62,7 +79,8 @@ class PendingSegment:
             file.seek(size)
             file.write(raw_bytes(rows))
             file.flush()
-            sync_file(file.fileno())
+            if sync:
+                sync_file(file.fileno())
 
     def take_back(self, segment: Path) -> None:
         """Make a directory that is no closed segment (any more) the pending one, if there is none."""
@@ -82,38 +100,47 @@ class PendingSegment:
         if self.path.exists():
             shutil.rmtree(self.path)
         for file in path.iterdir():
-            if file.name not in (_VECTORS, PASSAGES.name):
+            if file.name not in (VECTORS.name, PASSAGES.name, POSITIONS.name):
                 file.unlink()
         os.rename(path, self.path)
         sync_directory(self._segments)
 
-    def cut(self, rows: int, dimensions: int) -> str | None:
+    def cut(self, rows: int, dimensions: int, documents: int = 0) -> str | None:
         """Cut off what lies behind the first ``rows`` rows; says what is wrong if they are not there."""
         if not rows:
             if self.path.exists():
                 shutil.rmtree(self.path)
             return None
-        row_bytes = {_VECTORS: 4 * dimensions}
+        sizes = {VECTORS.name: 4 * dimensions * rows}
         if self._passages:
-            row_bytes[PASSAGES.name] = 24
-        for name, one in row_bytes.items():
+            sizes[PASSAGES.name] = 24 * rows
+        if self._positions:
+            sizes[POSITIONS.name] = 8 * documents
+        for name, one in sizes.items():
             path = self.path / name
-            size = HEADER_BYTES + rows * one
+            size = HEADER_BYTES + one
             if not path.is_file() or path.stat().st_size < size:
                 return f"{path} is missing or too short"
             os.truncate(path, size)
         return None
 
     def close(
-        self, first: int, rows: int, dimensions: int, advance: Callable[[int], None]
+        self,
+        first: int,
+        rows: int,
+        dimensions: int,
+        advance: Callable[[int], None],
+        documents: int = 0,
     ) -> tuple[str, dict[str, FileEntry], float]:
         """Complete the segment, sync it and give it its name; from then on there is none pending.
 
         Args:
-            first: rows in the segments before it.
+            first: rows in the segments before it, or the position of its first document.
             rows: of this one.
             dimensions: of a row.
             advance: told how many rows were just coded.
+            documents: how many have a position of their own in ``positions.npy``; 0: none, and the file
+                is not kept.
 
         Returns:
             Its name, its files, and the error of its rotation.
@@ -121,7 +148,11 @@ class PendingSegment:
         Raises:
             OSError: the file system refuses.
         """
-        files, error = write_arrays(self.path, rows, dimensions, advance, passages=self._passages)
+        if not documents:
+            (self.path / POSITIONS.name).unlink(missing_ok=True)
+        files, error = write_arrays(
+            self.path, rows, dimensions, advance, passages=self._passages, positions=documents
+        )
         listing = json.dumps([first, [(one.name, one.bytes, one.xxh3) for one in files.values()]])
         # Named by content: one name never means two different segments, not even for a reader
         # that opened the catalog of an index which is being replaced.

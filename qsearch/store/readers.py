@@ -1,28 +1,37 @@
 """Connections to one published catalog: as many as there are threads that read at the same time.
 
-A published catalog is never written again, so they need no locks in the file system. Three things are
-taken care of. Another index may take the place of this one while it is open: a connection is only added
-while the path still leads to the same file, and where it does not, those that there are are shared. A
-process may fork: SQLite has locks of its own, so nobody may be inside of it at that moment, and a child
-does not go on with the connections of its parent. And an index may be closed by one thread while another
-reads: the read ends as it would have, and the next is an error.
+A read is a short transaction, and holds up a writer's commit no longer. Four things are taken care of.
+Another catalog may take the place of this one while it is open, which nobody writes to any more: a
+connection is only added while the path still leads to the same file, and where it does not, those that
+there are are shared. A process may fork: SQLite has locks of its own, so nobody may be inside of it at that
+moment, and a child does not go on with the connections of its parent. An index may be closed by one thread
+while another reads: the read ends as it would have, and the next is an error. And a writer may have been
+killed in the middle of a commit: the journal that it left is rolled back before anything is read.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from qsearch.errors import IndexClosed, IndexFormatError
 from qsearch.locks import ForkGate
-from qsearch.store.holding import file_identity
-from qsearch.store.reading import opened
+from qsearch.store.holding import connect, disconnect, file_identity
+from qsearch.store.reading import reading
+from qsearch.wording import words
 
 __all__ = ["Readers"]
+
+_PATIENCE = 10.0
+"""Seconds that a read waits for a commit, which takes milliseconds."""
 
 _MOST_IDLE = 8
 """So many connections are kept for the next reads."""
@@ -53,17 +62,22 @@ class Readers:
         self._closed = False
         with _SQLITE:
             while True:
-                with opened(self._path):
-                    self._file = file_identity(self._path)
+                self._file = _checked_identity(self._path)
+                connect(self._file)
                 try:
                     first = _Reader(self._path)
-                except sqlite3.OperationalError as error:
-                    with opened(self._path):  # says why, where it is for the system
+                except BaseException as error:
+                    disconnect(self._file)
+                    if isinstance(error, sqlite3.OperationalError):
+                        _check_readable(self._path)  # says why, where it is for the system
                         raise IndexFormatError(f"{path} cannot be read ({error})") from error
+                    raise
                 if not self.was_replaced():
                     break
                 first.connection.close()  # another index took the place of this one in between
+                disconnect(self._file)
         self._first = first
+        weakref.finalize(self, disconnect, self._file)
         # A thread takes a connection from here and puts it back: each is one step of the interpreter.
         self._idle = [first]
 
@@ -85,7 +99,12 @@ class Readers:
                     self._check_open()
                     if reader.process != os.getpid():
                         self._leave_to_parent(reader)
-                    yield reader.connection
+                    self._begin(reader.connection)
+                    try:
+                        yield reader.connection
+                    finally:
+                        if reader.connection.in_transaction:
+                            reader.connection.execute("ROLLBACK")
             finally:
                 if own:
                     self._put_back(reader)
@@ -131,6 +150,27 @@ class Readers:
         if self._closed:
             self.close()
 
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a read: from here to the end of the transaction nothing changes.
+
+        A journal beside the catalog means that a commit is to be rolled back first, if nobody is in the
+        middle of it. For a catalog whose place another one took it means nothing, and is soon gone.
+        """
+        ends = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                connection.execute("BEGIN")
+                connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+                return
+            except sqlite3.OperationalError as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                rollback = error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK
+                if not rollback or time.monotonic() > ends:
+                    raise
+            _roll_back(self._path)
+            time.sleep(0.001)
+
     def _leave_to_parent(self, reader: _Reader) -> None:
         """In a forked child: take a connection of its own, as SQLite asks for.
 
@@ -146,10 +186,55 @@ class Readers:
                 reader.connection = connection
 
 
+def _checked_identity(path: Path) -> tuple[int, int]:
+    """Device and inode of a file; not by opening it, see ``holding``."""
+    with reading(path):
+        status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise IndexFormatError(
+            f"{path} is not a file; restore it from a copy, or build the index again with "
+            f"{words().rebuild}"
+        )
+    return status.st_dev, status.st_ino
+
+
+def _check_readable(path: Path) -> None:
+    with reading(path):
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        os.close(os.open(os.devnull, os.O_RDONLY))  # no more files may be open, else
+
+
+def _roll_back(path: Path) -> None:
+    """Have SQLite undo what a writer that is no more has left half done.
+
+    Raises:
+        IndexFormatError: the file system refuses.
+    """
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw", uri=True, timeout=_PATIENCE, isolation_level=None
+    )
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except sqlite3.OperationalError as error:
+        raise IndexFormatError(
+            f"the last change of {path.parent} was cut short, and cannot be undone here ({error}); open "
+            "the index once where it can be written"
+        ) from error
+    finally:
+        connection.close()
+
+
 def _connected(path: Path) -> sqlite3.Connection:
     """A connection that only reads, and runs nothing that the file may hold."""
     connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        f"{path.as_uri()}?mode=ro",
+        uri=True,
+        check_same_thread=False,
+        timeout=_PATIENCE,
+        isolation_level=None,
     )
     try:
         connection.execute("PRAGMA query_only = ON")

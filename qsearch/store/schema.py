@@ -17,20 +17,32 @@ CREATE TABLE settings (
     value TEXT NOT NULL                 -- JSON
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE documents (
-    position INTEGER PRIMARY KEY,       -- document order, from 0
-    id TEXT NOT NULL UNIQUE,
+    position INTEGER PRIMARY KEY,       -- document order, from 0, with gaps where documents are gone
+    id TEXT NOT NULL,
     title TEXT,
     text TEXT NOT NULL,
     metadata TEXT,                      -- a JSON object, NULL for {}
-    line INTEGER                        -- where it stood in the corpus, from 1
+    line INTEGER,                       -- where it stood in the corpus, from 1
+    came INTEGER NOT NULL,              -- it is there from this commit on,
+    went INTEGER,                       -- and not any more from this one on
+    xxh3 INTEGER NOT NULL,              -- of all columns but the last two
+    UNIQUE (id, came)
 ) STRICT;
+CREATE TABLE earlier (                  -- metadata that a later commit replaced
+    position INTEGER NOT NULL,
+    until INTEGER NOT NULL,             -- the commit that replaced it
+    metadata TEXT,
+    line INTEGER,
+    xxh3 INTEGER NOT NULL,
+    PRIMARY KEY (position, until)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE segments (
-    id TEXT PRIMARY KEY,                -- the directory's name: a hash of its arrays
-    first_row INTEGER NOT NULL UNIQUE,  -- rows in the segments before this one
-    rows INTEGER NOT NULL,
+    id TEXT PRIMARY KEY,                -- the directory's name
     first_document INTEGER NOT NULL UNIQUE, -- position of its first document
+    last_document INTEGER NOT NULL,     -- position of its last document
     documents INTEGER NOT NULL,         -- as many as rows, where they are not split into passages
-    documents_xxh3 TEXT NOT NULL        -- checksum of the documents' rows in this catalog
+    rows INTEGER NOT NULL,
+    came INTEGER NOT NULL               -- it is there from this commit on
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE files (
     segment TEXT NOT NULL REFERENCES segments (id),
@@ -39,6 +51,20 @@ CREATE TABLE files (
     xxh3 TEXT NOT NULL,                 -- XXH3, 128 bits, of the whole file
     PRIMARY KEY (segment, name)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE masks (                    -- of segments with rows whose documents are gone
+    segment TEXT PRIMARY KEY REFERENCES segments (id),
+    rows INTEGER NOT NULL,              -- that are not
+    documents INTEGER NOT NULL,         -- of these rows
+    bits BLOB NOT NULL                  -- bit r mod 8 of byte r / 8 is set where row r lives
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tail (                     -- the newest rows, which are in no segment yet
+    row INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL,          -- of its document
+    first INTEGER,                      -- where its passage begins, in characters of the text
+    last INTEGER,                       -- and ends
+    vector BLOB NOT NULL,               -- unit row, little-endian float32
+    xxh3 INTEGER NOT NULL               -- of all columns before
+) STRICT;
 CREATE TABLE canaries (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
@@ -46,7 +72,7 @@ CREATE TABLE canaries (
     document BLOB NOT NULL,             -- unit row, little-endian float32
     query BLOB NOT NULL
 ) STRICT;
-CREATE TABLE chunks (                   -- the steps of the build: what need not be done again
+CREATE TABLE chunks (                   -- the steps of a build or change: what need not be done again
     number INTEGER PRIMARY KEY,
     digest TEXT NOT NULL,               -- of the records that went in
     records INTEGER NOT NULL,
@@ -61,6 +87,24 @@ CREATE TABLE rejects (
     raw BLOB NOT NULL
 ) STRICT;
 """
+
+_SECOND_DOCUMENTS = """CREATE TABLE documents (
+    position INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    title TEXT,
+    text TEXT NOT NULL,
+    metadata TEXT,
+    line INTEGER
+) STRICT"""
+
+_SECOND_SEGMENTS = """CREATE TABLE segments (
+    id TEXT PRIMARY KEY,
+    first_row INTEGER NOT NULL UNIQUE,
+    rows INTEGER NOT NULL,
+    first_document INTEGER NOT NULL UNIQUE,
+    documents INTEGER NOT NULL,
+    documents_xxh3 TEXT NOT NULL
+) STRICT, WITHOUT ROWID"""
 
 _FIRST_SEGMENTS = """CREATE TABLE segments (
     id TEXT PRIMARY KEY,
@@ -77,17 +121,52 @@ _FIRST_CHUNKS = """CREATE TABLE chunks (
     truncated INTEGER NOT NULL
 ) STRICT"""
 
+_COMMON = (
+    "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name",
+    "SELECT key, value FROM settings WHERE key <> 'catalog_xxh3' ORDER BY key",
+)
+_LISTS = (
+    "SELECT segment, name, bytes, xxh3 FROM files ORDER BY segment, name",
+    "SELECT number, name, text, hex(document), hex(query) FROM canaries ORDER BY number",
+)
+_COMMITTED_SEGMENTS = """SELECT id, first_document, last_document, documents, rows, came FROM segments
+WHERE came <= (SELECT CAST(value AS INTEGER) FROM settings WHERE key = 'commit') ORDER BY id"""
+_COMMITTED_FILES = """SELECT segment, name, bytes, xxh3 FROM files JOIN segments ON segment = id
+WHERE came <= (SELECT CAST(value AS INTEGER) FROM settings WHERE key = 'commit') ORDER BY segment, name"""
+_CHUNKS_OF_A_BUILD = """SELECT number, digest, records, documents, rows, truncated FROM chunks
+WHERE NOT EXISTS (SELECT 1 FROM settings WHERE key = 'underway') ORDER BY number"""
+_REJECTS_OF_A_BUILD = """SELECT chunk, line, reason, hex(raw) FROM rejects
+WHERE NOT EXISTS (SELECT 1 FROM settings WHERE key = 'underway') ORDER BY rowid"""
+_REJECTS = "SELECT chunk, line, reason, hex(raw) FROM rejects ORDER BY rowid"
+
 DIGESTED = {
     1: (
-        "id, first_position, rows, documents_xxh3",
-        "number, digest, records, documents, truncated",
+        *_COMMON,
+        "SELECT id, first_position, rows, documents_xxh3 FROM segments ORDER BY id",
+        *_LISTS,
+        "SELECT number, digest, records, documents, truncated FROM chunks ORDER BY number",
+        _REJECTS,
     ),
     2: (
-        "id, first_row, rows, first_document, documents, documents_xxh3",
-        "number, digest, records, documents, rows, truncated",
+        *_COMMON,
+        "SELECT id, first_row, rows, first_document, documents, documents_xxh3 FROM segments ORDER BY id",
+        *_LISTS,
+        "SELECT number, digest, records, documents, rows, truncated FROM chunks ORDER BY number",
+        _REJECTS,
+    ),
+    3: (
+        _COMMON[0],
+        "SELECT key, value FROM settings WHERE key NOT IN ('catalog_xxh3', 'underway') ORDER BY key",
+        _COMMITTED_SEGMENTS,
+        _COMMITTED_FILES,
+        _LISTS[1],
+        "SELECT segment, rows, documents, hex(bits) FROM masks ORDER BY segment",
+        "SELECT row, position, xxh3 FROM tail ORDER BY row",
+        _CHUNKS_OF_A_BUILD,
+        _REJECTS_OF_A_BUILD,
     ),
 }
-"""Columns of ``segments`` and ``chunks`` by format version, as the catalog's checksum takes them."""
+"""What the catalog's checksum is made of, by format version. What a change under way has stored is not."""
 
 
 def foreign_object(connection: sqlite3.Connection, version: int) -> str | None:
@@ -113,6 +192,11 @@ def _tables(*statements: str) -> dict[str, str]:
     return {statement.split()[2]: statement for statement in plain if statement}
 
 
-_TABLES = {2: _tables(*SCHEMA.split(";"))}
+_TABLES = {3: _tables(*SCHEMA.split(";"))}
+_TABLES[2] = {
+    name: sql
+    for name, sql in {**_TABLES[3], **_tables(_SECOND_DOCUMENTS, _SECOND_SEGMENTS)}.items()
+    if name not in ("earlier", "masks", "tail")
+}
 _TABLES[1] = {**_TABLES[2], **_tables(_FIRST_SEGMENTS, _FIRST_CHUNKS)}
 """The statements that make the tables, by format version and name."""

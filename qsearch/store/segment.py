@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from qsearch.store.format import (
     GRAPH,
     HEADER_BYTES,
     PASSAGES,
+    POSITIONS,
     ROTATED_ARRAYS,
     ROTATION,
     ArrayFile,
@@ -41,11 +43,11 @@ from qsearch.store.format import (
     raw_bytes,
 )
 from qsearch.store.mapping import let_go, map_file
-from qsearch.store.publish import sync_file
+from qsearch.store.publish import sync_directory, sync_file
 from qsearch.store.reading import opened
 from qsearch.wording import words
 
-__all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "write_arrays"]
+__all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "made_file", "write_arrays"]
 
 SEAL_ROWS = 1024
 """Rows that are coded at a time: a multiple of 16, so that blocks of codes join up, and few,
@@ -103,6 +105,7 @@ class Segment:
         id: name of its directory.
         first_row: rows in the segments before this one.
         first_document: position of its first document.
+        last_document: position of its last document.
         rows: n.
         vectors: (n, d) float32 unit rows.
         int8: (n, d) int8 codes.
@@ -112,6 +115,7 @@ class Segment:
         rotated: codes along the principal axes; ``None`` in segments from before there were any.
         passages: (n, 3) int64: number of the document in the segment, begin and end of the passage in
             its text; ``None`` where row r is document r.
+        positions: (m,) int64 positions of its documents; ``None`` where they have no gaps between them.
         graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
         graph_xxh3: the checksum that it should have.
         graph_problem: why there is none, where there should be one: other searches do not need it.
@@ -121,6 +125,7 @@ class Segment:
     id: str
     first_row: int
     first_document: int
+    last_document: int
     rows: int
     vectors: NDArray[np.float32]
     int8: NDArray[np.int8]
@@ -129,6 +134,7 @@ class Segment:
     binary: NDArray[np.uint64]
     rotated: RotatedArrays | None
     passages: NDArray[np.int64] | None
+    positions: NDArray[np.int64] | None
     graph: NDArray[np.uint8] | None
     graph_xxh3: str = ""
     graph_problem: str | None = None
@@ -143,6 +149,7 @@ class Segment:
         dimensions: int,
         *,
         stored_error: float | None = None,
+        living: RowMask | None = None,
     ) -> Segment:
         """Check sizes and headers against the catalog, then map.
 
@@ -155,6 +162,7 @@ class Segment:
             files: what the catalog says of its files.
             dimensions: d.
             stored_error: of the rotation, as the catalog has it.
+            living: rows whose documents were not deleted; ``None``: all.
 
         Raises:
             IndexFormatError: a file is missing, of another size, or has another header.
@@ -175,9 +183,11 @@ class Segment:
             raise IndexFormatError(
                 f"the catalog's entry for {directory / PASSAGES.name} is missing"
             )
+        if entry.documents <= entry.last_document - entry.first_document:
+            listed += (POSITIONS,)
         arrays: dict[str, NDArray[Any]] = {}
         for array in listed:
-            shape = array_shape(array.name, entry.rows, dimensions, kept)
+            shape = array_shape(array.name, entry.rows, dimensions, kept, entry.documents)
             arrays[array.name.removesuffix(".npy")] = _map_array(
                 directory / array.name, files.get(array.name), array.dtype, shape
             )
@@ -196,6 +206,16 @@ class Segment:
                 f"{directory / PASSAGES.name} is damaged: it is not of {entry.documents:,} documents; "
                 f"{words().rebuild} builds the index again"
             )
+        positions = arrays.pop("positions", None)
+        if positions is not None and (
+            (positions[0], positions[-1]) != (entry.first_document, entry.last_document)
+            or not (np.diff(positions) > 0).all()
+        ):
+            raise IndexFormatError(
+                f"{directory / POSITIONS.name} is damaged: positions do not rise from "
+                f"{entry.first_document:,} to {entry.last_document:,}; {words().rebuild} builds the index "
+                "again"
+            )
         # The graph is mapped here and not when it is first used: by then another index may have
         # taken the place of this one.
         graph = graph_problem = None
@@ -209,13 +229,15 @@ class Segment:
             id=entry.id,
             first_row=entry.first_row,
             first_document=entry.first_document,
+            last_document=entry.last_document,
             rows=entry.rows,
             rotated=rotated,
             passages=passages,
+            positions=positions,
             graph=graph,
             graph_problem=graph_problem,
             graph_xxh3="" if entry_of_graph is None else entry_of_graph.xxh3,
-            living=None,
+            living=living,
             **arrays,
         )
 
@@ -251,7 +273,26 @@ class Segment:
 
     def documents_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of the documents that ``rows`` of this segment belong to, in the same shape."""
-        return self.first_document + (rows if self.passages is None else self.passages[rows, 0])
+        numbers = rows if self.passages is None else self.passages[rows, 0]
+        return self.first_document + numbers if self.positions is None else self.positions[numbers]
+
+    def rows_of(self, document: int) -> tuple[int, int]:
+        """The first row of the document at a position, and the first behind it; equal if there is none."""
+        number = document - self.first_document
+        if self.positions is not None:
+            number = int(np.searchsorted(self.positions, document))
+            if number == len(self.positions) or self.positions[number] != document:
+                return 0, 0
+        elif not 0 <= number <= self.last_document - self.first_document:
+            return 0, 0
+        passages = self.passages
+        if passages is None:
+            return number, number + 1
+        first, end = (  # rows are in order of documents
+            bisect.bisect_left(range(self.rows), one, key=lambda row: int(passages[row, 0]))
+            for one in (number, number + 1)
+        )
+        return first, end
 
     def release(self) -> None:
         """Let go of the memory behind the maps; what is needed again is read from disk again."""
@@ -260,8 +301,7 @@ class Segment:
         ]  # fmt: skip
         if self.rotated is not None:
             arrays += [self.rotated.blocks, self.rotated.bounds]
-        if self.passages is not None:
-            arrays.append(self.passages)
+        arrays += [one for one in (self.passages, self.positions) if one is not None]
         for array in arrays:
             let_go(array)
 
@@ -314,6 +354,7 @@ def write_arrays(
     advance: Callable[[int], None],
     *,
     passages: bool = False,
+    positions: int = 0,
 ) -> tuple[dict[str, FileEntry], float]:
     """Complete a segment whose ``vectors.npy`` holds all its rows behind a reserved header.
 
@@ -325,17 +366,18 @@ def write_arrays(
         dimensions: d.
         advance: told how many rows were just done.
         passages: whether there is also a ``passages.npy``, of the same kind.
+        positions: of how many documents there is also a ``positions.npy``; 0: there is none.
 
     Returns:
         Size and checksum of every array file, and the error of the rotation.
     """
     files: dict[str, BinaryIO] = {}
-    plain = (*ARRAYS, PASSAGES) if passages else ARRAYS
-    given = ("vectors.npy", PASSAGES.name)
+    plain = (*ARRAYS, *((PASSAGES,) if passages else ()), *((POSITIONS,) if positions else ()))
+    given = ("vectors.npy", PASSAGES.name, POSITIONS.name)
     sums = {array.name: xxhash.xxh3_128() for array in (*plain, *ROTATED_ARRAYS)}
 
     def begin(array: ArrayFile, kept: int = 0) -> None:
-        shape = array_shape(array.name, rows, dimensions, kept)
+        shape = array_shape(array.name, rows, dimensions, kept, positions)
         file = open(  # noqa: SIM115 (closed below)
             directory / array.name, "r+b" if array.name in given else "wb"
         )
@@ -373,6 +415,9 @@ def write_arrays(
             if passages:
                 sums[PASSAGES.name].update(read_bytes(files[PASSAGES.name], start, count, 24))
             advance(count)
+        for start in range(0, positions, SEAL_ROWS):
+            count = min(SEAL_ROWS, positions - start)
+            sums[POSITIONS.name].update(read_bytes(files[POSITIONS.name], start, count, 8))
         for file in files.values():
             file.flush()
             sync_file(file.fileno())
@@ -429,6 +474,22 @@ def read_bytes(file: BinaryIO, start: int, count: int, row_bytes: int) -> bytes:
     if len(data) != size:
         raise IndexFormatError(f"{file.name} ends before row {start + count}")
     return data
+
+
+def made_file(path: Path, write: Callable[[Path], None]) -> FileEntry:
+    """Have an additional file of a segment made, synced and named.
+
+    Args:
+        path: of the file to be.
+        write: is given the path to make.
+    """
+    unfinished = path.with_name(path.name + ".unfinished")
+    write(unfinished)
+    with open(unfinished, "r+b") as file:
+        sync_file(file.fileno())
+    os.rename(unfinished, path)
+    sync_directory(path.parent)
+    return FileEntry(path.name, path.stat().st_size, file_checksum(path))
 
 
 def file_checksum(path: Path, advance: Callable[[int], None] | None = None) -> str:

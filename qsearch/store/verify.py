@@ -18,6 +18,7 @@ from qsearch.store.format import (
     CATALOG,
     HEADER_BYTES,
     PASSAGES,
+    POSITIONS,
     ROTATED_ARRAYS,
     ROTATION,
     SEGMENTS,
@@ -31,6 +32,7 @@ from qsearch.store.opening import (
     checked_entries,
     checked_settings,
     open_segments,
+    set_commit,
 )
 from qsearch.store.reading import opened
 from qsearch.store.segment import SEAL_ROWS, Segment
@@ -115,8 +117,10 @@ class _Check:
     def whole(self, catalog: Catalog, *, deep: bool) -> None:
         if not self.run(f"{CATALOG}: structure", catalog.structure_problems):
             return
+        self.run(f"{CATALOG}: commit", lambda: set_commit(catalog))
         self.run(f"{CATALOG}: settings and lists", lambda: _digest_problems(catalog))
-        self.run(f"{CATALOG}: documents", lambda: self._documents(catalog))
+        documents = self._documents if catalog.version < 3 else self._living_documents
+        self.run(f"{CATALOG}: documents", lambda: documents(catalog))
         settings: dict[str, int] = {}
         listed: list[tuple[SegmentEntry, dict[str, FileEntry]]] = []
         self.run(
@@ -138,6 +142,10 @@ class _Check:
             lambda: segments.extend(_opened_all(self.path, catalog)),
         )
         for segment, (entry, _) in zip(segments, listed, strict=False):
+            self.run(
+                f"{SEGMENTS}/{entry.id}: rows of documents that are gone",
+                partial(_mask_problems, catalog, segment),
+            )
             if deep:
                 what = f"{SEGMENTS}/{entry.id}"
                 self.run(f"{what}: codes derived again", partial(_code_problems, segment))
@@ -158,6 +166,28 @@ class _Check:
         count = catalog.count()
         if count != position:
             yield f"there are {count:,}, the segments hold {position:,}"
+
+    def _living_documents(self, catalog: Catalog) -> Iterator[str]:
+        """Rows that are not what was written; and those that live must be those that are searched."""
+        yield from catalog.damaged_rows()
+        masks = catalog.masks()
+        count = 0
+        for entry in catalog.segments():
+            living = catalog.positions(entry.first_document, entry.last_document)
+            count += len(living)
+            if entry.id not in masks and len(living) != entry.documents:
+                yield f"segment {entry.id} has {entry.documents:,}, {len(living):,} of them are there"
+        tail = {row.position for row in catalog.tail()}
+        last = max((entry.last_document for entry in catalog.segments()), default=-1)
+        behind = set(catalog.positions(last + 1).tolist())
+        if behind != tail:
+            yield f"{len(behind):,} are behind the last segment, the tail has rows of {len(tail):,}"
+        ids = catalog.double_ids()
+        if ids:
+            yield f"there are two of the id {ids[0]!r}"
+        told = catalog.read_settings()[0].get("documents")
+        if told != count + len(behind):
+            yield f"there are {count + len(behind):,}, the settings say {told}"
 
     def _file(
         self,
@@ -212,9 +242,9 @@ def _shape_problems(
     header: bytes,
 ) -> Iterator[str]:
     kept = kept_components(files[ROTATION].bytes, dimensions) if ROTATION in files else 0
-    for array in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES):
+    for array in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES, POSITIONS):
         if array.name == file.name:
-            shape = array_shape(array.name, entry.rows, dimensions, kept)
+            shape = array_shape(array.name, entry.rows, dimensions, kept, entry.documents)
             wrong = file.bytes != array_bytes(array.dtype, shape)
             if wrong or header != npy_header(array.dtype, shape):
                 yield f"is not an array of {array.dtype} {shape}"
@@ -237,6 +267,17 @@ def _code_problems(segment: Segment) -> Iterator[str]:
         segment.release()
 
 
+def _mask_problems(catalog: Catalog, segment: Segment) -> Iterator[str]:
+    """Rows that are searched without a document, or documents that are not searched."""
+    if segment.living is None:
+        return
+    found = np.unique(segment.documents_of(segment.living.indices()))
+    there = catalog.positions(segment.first_document, segment.last_document)
+    different = np.setxor1d(found, there)
+    if len(different):
+        yield f"the mask is not that of the documents, first at position {different[0]}"
+
+
 def _passage_problems(catalog: Catalog, segment: Segment, entry: SegmentEntry) -> Iterator[str]:
     """Rows that do not go through the documents in order, or passages outside of their texts."""
     if segment.passages is None:
@@ -250,9 +291,14 @@ def _passage_problems(catalog: Catalog, segment: Segment, entry: SegmentEntry) -
             yield f"{PASSAGES.name}: row {start + int(np.argmax(wrong))} is of no next document"
             return
         last = int(some[-1, 0])
-        documents = catalog.documents((entry.first_document + some[:, 0]).tolist())
-        for row, (number, begin, end) in enumerate(some.tolist(), start):
-            length = len(documents[entry.first_document + number].text)
+        positions = segment.documents_of(np.arange(start, start + len(some))).tolist()
+        documents = catalog.documents(sorted(catalog.there(positions)))
+        for row, (position, (_, begin, end)) in enumerate(
+            zip(positions, some.tolist(), strict=True), start
+        ):
+            if position not in documents:  # it is gone, and so is its row
+                continue
+            length = len(documents[position].text)
             if not 0 <= begin <= end <= length or (begin == end and length):
                 yield (
                     f"{PASSAGES.name}: row {row} is from {begin} to {end} in a text of {length} "

@@ -13,7 +13,6 @@ What is promised, and where it is kept:
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,18 @@ from numpy.typing import NDArray
 
 from qsearch.documents import Document, RejectedRecord
 from qsearch.errors import IndexFormatError
-from qsearch.store.catalog import ChunkEntry, FileEntry
+from qsearch.store.catalog import (
+    FIRST_COMMIT,
+    ChunkEntry,
+    SegmentEntry,
+    document_row,
+)
 from qsearch.store.format import ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
 from qsearch.store.pending import PendingSegment
-from qsearch.store.publish import replace_directory, sync_directory, sync_file
-from qsearch.store.segment import Segment, file_checksum
+from qsearch.store.publish import replace_directory, sync_directory
+from qsearch.store.segment import Segment, made_file
 from qsearch.store.staging import (
     Staging,
     check_settings,
@@ -41,7 +45,7 @@ from qsearch.store.staging import (
     writing,
 )
 
-__all__ = ["Chunk", "IndexWriter"]
+__all__ = ["Chunk", "IndexWriter", "stored_metadata"]
 
 _REOPENED = "reopened"
 """The setting that names a segment which is open again, until its directory is."""
@@ -69,6 +73,13 @@ class Chunk:
     passages: NDArray[np.int64] | None
     rejects: Sequence[RejectedRecord]
     truncated: int
+
+
+def stored_metadata(document: Document) -> str | None:
+    """The metadata of a document as the catalog keeps them."""
+    if not document.metadata:
+        return None
+    return json.dumps(dict(document.metadata), ensure_ascii=False)
 
 
 class IndexWriter:
@@ -229,8 +240,7 @@ class IndexWriter:
                     connection, {_REOPENED: beyond[0].id, ROTATION_ERRORS: errors}
                 )
             for one in beyond:
-                connection.execute("DELETE FROM files WHERE segment = ?", (one.id,))
-                connection.execute("DELETE FROM segments WHERE id = ?", (one.id,))
+                self._catalog.forget_segment(connection, one.id)
             connection.execute("DELETE FROM documents WHERE position >= ?", (documents,))
             connection.execute("DELETE FROM rejects WHERE chunk >= ?", (chunks,))
             connection.execute("DELETE FROM chunks WHERE number >= ?", (chunks,))
@@ -275,17 +285,16 @@ class IndexWriter:
         first = self.documents
         with self._catalog.transaction() as connection:
             connection.executemany(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (
+                    document_row(
                         first + offset,
                         document.id,
                         document.title,
                         document.text,
-                        json.dumps(dict(document.metadata), ensure_ascii=False)
-                        if document.metadata
-                        else None,
+                        stored_metadata(document),
                         document.line,
+                        FIRST_COMMIT,
                     )
                     for offset, document in enumerate(chunk.documents)
                 ],
@@ -336,14 +345,8 @@ class IndexWriter:
     def add_file(self, segment: str, name: str, write: Callable[[Path], None]) -> None:
         """Add a file to a closed segment: ``write`` is given the path to make."""
         path = self._staging / SEGMENTS / segment / name
-        unfinished = path.with_name(name + ".unfinished")
         with writing(path):
-            write(unfinished)
-            with open(unfinished, "r+b") as file:
-                sync_file(file.fileno())
-            os.rename(unfinished, path)
-            sync_directory(path.parent)
-            entry = FileEntry(name, path.stat().st_size, file_checksum(path))
+            entry = made_file(path, write)
         with self._catalog.transaction() as connection:
             connection.execute(
                 "INSERT INTO files VALUES (?, ?, ?, ?)", (segment, name, entry.bytes, entry.xxh3)
@@ -381,7 +384,6 @@ class IndexWriter:
             segment, files, rotation_error = self._pending.close(
                 first, rows, self._dimensions(), self.advance_sealing
             )
-        digest = self._catalog.documents_digest(first_document, documents)
         earlier = self._settings.get(ROTATION_ERRORS)
         errors = {
             **(earlier if isinstance(earlier, dict) else {}),
@@ -389,14 +391,10 @@ class IndexWriter:
         }
         with self._catalog.transaction() as connection:
             self._settings |= self._catalog.store_settings(connection, {ROTATION_ERRORS: errors})
-            connection.execute(
-                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
-                (segment, first, rows, first_document, documents, digest),
+            entry = SegmentEntry(
+                segment, first, rows, first_document, self.documents - 1, documents
             )
-            connection.executemany(
-                "INSERT INTO files VALUES (?, ?, ?, ?)",
-                [(segment, one.name, one.bytes, one.xxh3) for one in files.values()],
-            )
+            self._catalog.store_segment(connection, entry, files.values())
 
     # The end
 
@@ -408,7 +406,14 @@ class IndexWriter:
         """
         check_target(self._target, replace=self._replace)  # it may have come to be meanwhile
         replaced = published_settings(self._target).get("catalog_xxh3")
-        self.put_settings({**settings, "replaces": replaced})
+        self.put_settings(
+            {
+                **settings,
+                "replaces": replaced,
+                "commit": FIRST_COMMIT,
+                "positions": self.documents,
+            }
+        )
         self.put_settings({"catalog_xxh3": self._catalog.digest()})
         with writing(self._target):
             # The catalog stays locked until the directory has its name: a second builder that came

@@ -46,6 +46,7 @@ def segment_of(
         id="memory",
         first_row=first,
         first_document=first,
+        last_document=first + len(rows) - 1,
         rows=len(rows),
         vectors=rows,
         int8=int8.codes,
@@ -54,6 +55,7 @@ def segment_of(
         binary=pack_blocks(binary_codes(rows)),
         rotated=RotatedArrays(rotation, rotated.blocks, rotated.bounds),
         passages=None,
+        positions=None,
         graph=None,
     )
 

@@ -37,9 +37,11 @@ def test_a_golden_index_answers_as_on_its_first_day(path: Path, method: str) -> 
 def test_a_golden_index_of_passages_answers_as_on_its_first_day(path: Path, method: str) -> None:
     with Index.open(path, encoder=HashedWords()) as index:
         assert (len(index), index.rows) == (3, 6)
-        text = "the city. A child has paper for school."
+        begin, text = 57, "the city. A child has paper for school."
+        if path.name != "passages-2":  # overlaps are longer since then
+            begin, text = 54, f"of {text}"
         hit = index.search(f"Town {text}", 1, method=method)[0]
-        assert (hit.id, hit.passage) == ("long", Passage(57, 96, text))
+        assert (hit.id, hit.passage) == ("long", Passage(begin, 96, text))
         assert hit.score == 1.0
         assert index.search("cat and dog in the house", method=method)[0].id == "short"
 

@@ -1,0 +1,194 @@
+"""Making one segment of several: the living rows of each, in order.
+
+Small segments cost every search a little, so they are merged by themselves: four of a size become one of
+the next size. A row is written anew once for each size, some log₄ n times in all. Only segments that follow
+each other are merged, so that rows stay in the order of their documents, whatever was merged when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.errors import IndexFormatError
+from qsearch.store.catalog import FileEntry, SegmentEntry
+from qsearch.store.format import PASSAGES, POSITIONS, TAIL_ROWS, VECTORS
+from qsearch.store.pending import PendingSegment
+from qsearch.store.segment import file_checksum
+from qsearch.wording import words
+
+__all__ = ["FANOUT", "Source", "compact_groups", "tier_groups", "write_merged"]
+
+FANOUT = 4
+"""So many segments of a size become one."""
+
+_STEP_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A segment to be merged.
+
+    Attributes:
+        directory: of it.
+        entry: what the catalog says of it.
+        files: of the segment.
+        living: (n,) bool; ``None``: all rows.
+    """
+
+    directory: Path
+    entry: SegmentEntry
+    files: Mapping[str, FileEntry]
+    living: NDArray[np.bool_] | None
+
+
+def tier_groups(living: Sequence[int], rows: Sequence[int], most: int) -> list[range]:
+    """Which segments to merge now, so that there are few of each size.
+
+    Args:
+        living: rows of each segment that live, in document order.
+        rows: all rows of each.
+        most: a segment has at most so many rows.
+
+    Returns:
+        Numbers of segments that follow each other. A single one is to be written without its dead rows,
+        which are more than the living.
+    """
+    tiers = [_tier(count) for count in living]
+    highest = max(tiers, default=0)
+    for tier in range(highest + 1):
+        first = 0
+        while first < len(tiers):
+            last = first
+            total = 0
+            while last < len(tiers) and tiers[last] <= tier and total + living[last] <= most:
+                total += living[last]
+                last += 1
+            if last - first >= FANOUT:
+                return [range(first, last)]
+            first = max(last, first + 1)
+    return [
+        range(number, number + 1) for number, count in enumerate(living) if 2 * count < rows[number]
+    ]
+
+
+def compact_groups(living: Sequence[int], rows: Sequence[int], most: int) -> list[range]:
+    """Which segments to merge so that there are as few as can be, and no dead rows."""
+    groups = []
+    first = 0
+    while first < len(living):
+        last, total = first + 1, living[first]
+        while last < len(living) and total + living[last] <= most:
+            total += living[last]
+            last += 1
+        if last - first > 1 or living[first] < rows[first]:
+            groups.append(range(first, last))
+        first = last
+    return groups
+
+
+def _tier(rows: int) -> int:
+    """0 up to twice the rows of a tail, and one more for each ``FANOUT`` times as many."""
+    tier, most = 0, 2 * TAIL_ROWS
+    while rows > most:
+        tier, most = tier + 1, FANOUT * most
+    return tier
+
+
+def write_merged(
+    sources: Sequence[Source],
+    pending: PendingSegment,
+    dimensions: int,
+    advance: Callable[[int], None],
+) -> tuple[str, dict[str, FileEntry], float, SegmentEntry] | None:
+    """Write the living rows of segments as a new one; ``None`` where none lives.
+
+    Args:
+        sources: segments that follow each other.
+        pending: where the new one is made; nothing is there.
+        dimensions: of a row.
+        advance: told how many rows were just coded.
+
+    Returns:
+        Its name, its files, the error of its rotation, and its entry for the catalog.
+
+    Raises:
+        IndexFormatError: what is to be copied is not what was written.
+        OSError: the file system refuses.
+    """
+    row = document = 0
+    first = last = -1
+    for source in sources:
+        _check(source)
+        for rows, passages, positions in _living(source, dimensions):
+            if passages is not None:
+                passages = passages + np.array([document, 0, 0])
+            pending.append(row, rows, passages, document, positions, sync=False)
+            first = int(positions[0]) if first < 0 and len(positions) else first
+            last = int(positions[-1]) if len(positions) else last
+            row += len(rows)
+            document += len(positions)
+    if not row:
+        return None
+    gaps = document if document <= last - first else 0
+    name, files, error = pending.close(first, row, dimensions, advance, gaps)
+    return name, files, error, SegmentEntry(name, 0, row, first, last, document)
+
+
+def _check(source: Source) -> None:
+    """What is copied gets a new checksum: damage must not."""
+    for name in (VECTORS.name, PASSAGES.name, POSITIONS.name):
+        file = source.files.get(name)
+        if file is None:
+            continue
+        path = source.directory / name
+        try:
+            found = file_checksum(path)
+        except FileNotFoundError:
+            found = "gone"
+        if found != file.xxh3:
+            raise IndexFormatError(
+                f"{path} is damaged: its checksum is {found}, should be {file.xxh3}; nothing was changed: "
+                f"restore it from a copy, or build the index again with {words().rebuild}"
+            )
+
+
+def _living(
+    source: Source, dimensions: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.int64]]]:
+    """Living rows, their passages (documents numbered without the dead), and the documents' positions."""
+    entry = source.entry
+    vectors = np.load(source.directory / VECTORS.name, mmap_mode="r", allow_pickle=False)
+    if vectors.shape != (entry.rows, dimensions):
+        raise IndexFormatError(f"{source.directory / VECTORS.name} is of another shape")
+    passages = positions = None
+    if PASSAGES.name in source.files:
+        passages = np.load(source.directory / PASSAGES.name, mmap_mode="r", allow_pickle=False)
+    if POSITIONS.name in source.files:
+        positions = np.load(source.directory / POSITIONS.name, mmap_mode="r", allow_pickle=False)
+    done = 0  # documents
+    owner_before = -1
+    for start in range(0, entry.rows, _STEP_ROWS):
+        stop = min(start + _STEP_ROWS, entry.rows)
+        rows = np.arange(start, stop)
+        if source.living is not None:
+            rows = rows[source.living[start:stop]]
+        if not len(rows):
+            continue
+        owners = rows
+        some = None
+        if passages is not None:
+            some = np.array(passages[rows])
+            owners = some[:, 0]
+        new = np.diff(owners, prepend=owner_before) != 0
+        owner_before = int(owners[-1])
+        numbers = owners[new]
+        if some is not None:
+            some[:, 0] = done - 1 + np.cumsum(new)
+        done += len(numbers)
+        found = entry.first_document + numbers if positions is None else positions[numbers]
+        yield np.array(vectors[rows]), some, np.asarray(found, dtype=np.int64)

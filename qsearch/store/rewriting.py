@@ -1,0 +1,141 @@
+"""Writing a catalog anew: to bring an index to the present format, and to drop what is past."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qsearch.errors import IndexFormatError
+from qsearch.store.catalog import FIRST_COMMIT, Catalog, document_row, row_checksum
+from qsearch.store.format import CATALOG, FORMAT_VERSION, NEW_CATALOG
+from qsearch.store.opening import checked_dimensions, checked_entries
+from qsearch.store.publish import sync_directory, sync_file
+from qsearch.store.staging import writing
+from qsearch.wording import words
+
+__all__ = ["put_in_place", "upgrade", "write_catalog"]
+
+_STEP = 2000
+
+_LEFT_OUT = ("underway", "catalog_xxh3", "replaces")
+"""Settings that are of the old catalog alone."""
+
+
+def upgrade(index: Path) -> None:
+    """Bring an index of an earlier format to the present one, in one step. The writer's lock is held.
+
+    The segments stay as they are.
+
+    Raises:
+        IndexFormatError: it is damaged; it stays as it is.
+        IndexWriteError: the file system refuses.
+    """
+    catalog = Catalog.open(index)
+    try:
+        if catalog.version == FORMAT_VERSION:
+            return
+        settings = catalog.settings()
+        checked_dimensions(settings, catalog)
+        for entry, _ in checked_entries(
+            catalog
+        ):  # a checksum that is made anew must not hide damage
+            found = catalog.documents_digest(entry.first_document, entry.documents)
+            if found != entry.documents_xxh3:
+                raise IndexFormatError(
+                    f"{catalog.path} is damaged: documents {entry.first_document:,} to "
+                    f"{entry.last_document:,} are not what was written; restore it from a copy, or build "
+                    f"the index again with {words().rebuild}"
+                )
+        if settings.get("catalog_xxh3") != catalog.digest():
+            raise IndexFormatError(
+                f"{catalog.path} is damaged: its settings and lists are not what was written; restore it "
+                f"from a copy, or build the index again with {words().rebuild}"
+            )
+        write_catalog(index, catalog)
+    finally:
+        catalog.close()
+    put_in_place(index)
+
+
+def write_catalog(index: Path, catalog: Catalog) -> None:
+    """Write what ``catalog`` holds at its commit, and nothing of before, as ``catalog.sqlite.new``.
+
+    Raises:
+        IndexFormatError: a document is damaged.
+        IndexWriteError: the file system refuses.
+    """
+    with writing(index):
+        new = Catalog.create_beside(index)
+        try:
+            with new.transaction() as connection:
+                _copy(catalog, new, connection)
+        finally:
+            new.close()
+        descriptor = os.open(index / NEW_CATALOG, os.O_RDWR)
+        try:
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def put_in_place(index: Path) -> None:
+    """Have the new catalog take the place of the old one. Who has that open goes on reading it."""
+    with writing(index):
+        os.replace(index / NEW_CATALOG, index / CATALOG)
+        sync_directory(index)
+
+
+def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> None:
+    settings, damaged = catalog.read_settings()
+    if damaged:
+        raise IndexFormatError(f"{catalog.path} holds a damaged setting ({', '.join(damaged)})")
+    for name in _LEFT_OUT:
+        settings.pop(name, None)
+    if catalog.version < FORMAT_VERSION:
+        documents = settings.get("documents")
+        settings |= {
+            "commit": FIRST_COMMIT,
+            "positions": documents,
+            "rows": settings.get("rows") or documents,
+        }
+    new.store_settings(connection, settings)
+    for rows in _documents(catalog):
+        connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    for entry in catalog.segments():
+        new.store_segment(connection, entry, catalog.files(entry.id).values())
+    for segment, mask in catalog.masks().items():
+        connection.execute(
+            "INSERT INTO masks VALUES (?, ?, ?, ?)", (segment, mask.rows, mask.documents, mask.bits)
+        )
+    connection.executemany(
+        "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?)", [row.values() for row in catalog.tail()]
+    )
+    connection.executemany(
+        "INSERT INTO canaries VALUES (?, ?, ?, ?, ?)",
+        [(number, *canary) for number, canary in enumerate(catalog.canaries())],
+    )
+    new.store_settings(connection, {"catalog_xxh3": new.digest()})
+
+
+def _documents(catalog: Catalog) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of the new table, of documents that are there, some at a time."""
+    last = -1
+    while some := catalog.document_rows(last, _STEP):
+        last = some[-1][0]
+        if catalog.version < FORMAT_VERSION:
+            yield [
+                document_row(position, name, title, text, metadata, line, FIRST_COMMIT)
+                for position, name, title, text, metadata, line in some
+            ]
+            continue
+        for row in some:
+            if row_checksum(row[:-1]) != row[-1]:
+                raise IndexFormatError(
+                    f"{catalog.path} is damaged: the document at position {row[0]} is not what was "
+                    "written; nothing was changed: restore it from a copy, or build the index again with "
+                    f"{words().rebuild}"
+                )
+        yield [(*row[:-1], None, row[-1]) for row in some]
