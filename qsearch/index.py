@@ -24,9 +24,33 @@ from qsearch.encoding import (
     load_encoder_of,
 )
 from qsearch.errors import EncoderError, IndexClosed, QueryError
-from qsearch.indexing import BuildOptions, BuildReport, Progress, build_index
+from qsearch.indexing import (
+    ADD,
+    SYNC,
+    UPSERT,
+    BuildOptions,
+    BuildReport,
+    ChangeReport,
+    Changes,
+    Changing,
+    CompactReport,
+    Progress,
+    Source,
+    build_index,
+    change_index,
+    compact_index,
+    compare_index,
+    delete_from,
+)
 from qsearch.locks import ProcessLock
-from qsearch.options import METHODS, RetrievalOptions, SearchOptions, documented, settled
+from qsearch.options import (
+    METHODS,
+    ChangeOptions,
+    RetrievalOptions,
+    SearchOptions,
+    documented,
+    settled,
+)
 from qsearch.results import SearchResult, VectorResult
 from qsearch.retrieval import Tuning, check_queries
 from qsearch.snapshot import Snapshot
@@ -280,6 +304,58 @@ class Index:
         return isinstance(id, str) and bool(self._open.catalog.lines_of([id]))
 
     @property
+    def commit(self) -> int:
+        """Number of the commit that it answers from: 1 as it was built, and one more for each change."""
+        return self._open.commit
+
+    @property
+    def measured(self) -> dict[str, Any] | None:
+        """What ``tuning`` was measured on: ``commit``, ``rows`` and ``segments``; ``None``: nothing."""
+        told = self._open.settings.get("measured")
+        return dict(told) if isinstance(told, dict) else None
+
+    @property
+    def past(self) -> int:
+        """Documents and metadata of earlier commits that are kept until ``compact``."""
+        return self._open.catalog.past()
+
+    def get(self, ids: str | Iterable[str]) -> Document | list[Document]:
+        """Documents by their ids.
+
+        Args:
+            ids: one, or several.
+
+        Returns:
+            The document, or a list in the order of ``ids``.
+
+        Raises:
+            QueryError: there is no document of an id.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "blue"}], tmp / "got")
+            >>> index.get("a").text, [one.id for one in index.get(["a"])]
+            ('blue', ['a'])
+        """
+        snapshot = self._open
+        found = snapshot.documents_at(snapshot.positions_of(_checked_ids(ids)))
+        return found[0] if isinstance(ids, str) else found
+
+    def vectors(self, ids: str | Iterable[str]) -> list[NDArray[np.float32]]:
+        """The unit rows of documents, as they are stored.
+
+        Args:
+            ids: one, or several.
+
+        Returns:
+            For each document (rows, d) float32: one row, or one for each passage.
+
+        Raises:
+            QueryError: there is no document of an id.
+        """
+        snapshot = self._open
+        return snapshot.vectors_at(snapshot.positions_of(_checked_ids(ids)))
+
+    @property
     def dimensions(self) -> int:
         """Components of a vector."""
         return self._open.dimensions
@@ -292,7 +368,7 @@ class Index:
     @property
     def has_graph(self) -> bool:
         """Whether ``method="graph"`` is possible."""
-        return all(segment.graph is not None for segment in self._open.segments)
+        return any(segment.graph is not None for segment in self._open.segments)
 
     @property
     def format(self) -> int:
@@ -352,6 +428,227 @@ class Index:
             ['red', 'blue']
         """
         return self._open.documents_at(positions)
+
+    # Changing
+
+    @documented(ChangeOptions)
+    def add(
+        self,
+        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None = None,
+        **options: Unpack[ChangeOptions],
+    ) -> ChangeReport:
+        """Add documents, in one commit; all or, where something is wrong, none.
+
+        A large change that was interrupted goes on where it stopped when it is run again. Afterwards this
+        ``Index`` answers from the new commit; others do when they are opened or refreshed.
+
+        Args:
+            corpus: as ``Index.build`` takes it; ``None`` only with ``embeddings``.
+            **options: see ``ChangeOptions``.
+
+        Returns:
+            What was done.
+
+        Raises:
+            CorpusError: an id is there already, or a record is invalid.
+            IndexBusy: another writer is at it.
+            EncoderMismatch: the encoder is not the one that the index was built with.
+            QsearchError: other kinds; the index is as it was.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "blue"}], tmp / "growing")
+            >>> index.add([{"id": "b", "text": "red"}, {"id": "c", "text": "a green tree"}]).added
+            2
+            >>> [document.id for document in index], index.search("crimson", k=1)[0].id
+            (['a', 'b', 'c'], 'b')
+        """
+        return self._take(ADD, corpus, options, "add")
+
+    @documented(ChangeOptions)
+    def upsert(
+        self,
+        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None = None,
+        **options: Unpack[ChangeOptions],
+    ) -> ChangeReport:
+        """Add documents, or put them in the place of those of the same id, in one commit.
+
+        Only documents whose text or title is new are encoded; where nothing but metadata changed, nothing
+        else is written.
+
+        Args:
+            corpus: as ``Index.build`` takes it; ``None`` only with ``embeddings``.
+            **options: see ``ChangeOptions``.
+
+        Raises:
+            QsearchError: as ``add``, but for ids that are there.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "blue"}], tmp / "changing")
+            >>> report = index.upsert([{"id": "a", "text": "red"}, {"id": "b", "text": "blue"}])
+            >>> report.added, report.replaced, len(index)
+            (1, 1, 2)
+        """
+        return self._take(UPSERT, corpus, options, "upsert")
+
+    @documented(ChangeOptions)
+    def sync(
+        self,
+        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None = None,
+        *,
+        dry_run: bool = False,
+        **options: Unpack[ChangeOptions],
+    ) -> ChangeReport:
+        """Make the index hold exactly the documents of a corpus, in one commit.
+
+        New ones are added, those whose text or title changed are encoded again, those of which only
+        metadata changed are not, and those that the corpus does not have are deleted.
+
+        Args:
+            corpus: as ``Index.build`` takes it; ``None`` only with ``embeddings``.
+            dry_run: change nothing, and tell how many documents of each kind there are.
+            **options: see ``ChangeOptions``.
+
+        Raises:
+            QsearchError: as ``upsert``.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp / "same")
+            >>> report = index.sync([{"id": "b", "text": "y"}, {"id": "c", "text": "z"}])
+            >>> report.added, report.unchanged, report.deleted
+            (1, 1, 1)
+        """
+        return self._take(SYNC, corpus, options, "sync", dry_run=dry_run)
+
+    def delete(
+        self,
+        ids: str | Iterable[str],
+        *,
+        missing_ok: bool = False,
+        wait: float = 0.0,
+    ) -> ChangeReport:
+        """Delete documents by their ids, in one commit. The encoder is not needed.
+
+        Args:
+            ids: one, or several.
+            missing_ok: pass over ids that there are not.
+            wait: seconds to wait for another writer.
+
+        Raises:
+            QueryError: there is no document of an id, or it is given twice; nothing is deleted.
+            IndexBusy: another writer is at it.
+            IndexWriteError: the file system refuses; the index is as it was.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp / "less")
+            >>> index.delete("a").documents, "a" in index
+            (1, False)
+        """
+        self._open  # noqa: B018
+        some = _checked_ids(ids)
+        report = delete_from(self._changing(wait, None), some, missing_ok=missing_ok)
+        self.refresh()
+        return report
+
+    def compact(self, *, wait: float = 0.0, progress: Progress | None = None) -> CompactReport:
+        """Give back the room of what was deleted or replaced, and join small segments, in one commit.
+
+        Whoever has an earlier commit open goes on reading it.
+
+        Args:
+            wait: seconds to wait for another writer.
+            progress: is told what is done.
+
+        Raises:
+            IndexBusy: another writer is at it.
+            IndexFormatError: what is to be copied is damaged; nothing is changed.
+            IndexWriteError: the file system refuses; the index is as it was.
+        """
+        self._open  # noqa: B018
+        report = compact_index(self._changing(wait, progress))
+        self.refresh()
+        return report
+
+    def changes(self, *, wait: float = 0.0, progress: Progress | None = None) -> Changes:
+        """Several changes that become one commit; nothing of them where the block ends with an error.
+
+        Args:
+            wait: seconds to wait for another writer.
+            progress: is told what is done.
+
+        Raises:
+            IndexBusy: another writer is at it.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp / "both")
+            >>> with index.changes() as changes:
+            ...     changes.delete("a")
+            ...     changes.add([{"id": "c", "text": "z"}])
+            >>> [document.id for document in index], changes.report.commit
+            (['b', 'c'], 2)
+        """
+        self._open  # noqa: B018
+        return Changes(self._changing(wait, progress), self._source, self._refreshed)
+
+    def refresh(self) -> bool:
+        """Answer from the newest commit from now on; returns whether there was a newer one.
+
+        Searches that are going on in other threads end on the commit that they began with.
+        """
+        before = self._open
+        now = Snapshot.open(self.path)
+        if now.commit == before.commit and not before.catalog.was_replaced():
+            now.catalog.close()
+            return False
+        # What another thread is reading from the old one it reads to the end: it is not closed here.
+        self._snapshot = now
+        return True
+
+    def _refreshed(self) -> None:
+        if self._snapshot is not None:
+            self.refresh()
+
+    def _changing(self, wait: float, progress: Progress | None) -> Changing:
+        return Changing(self.path, self._encoder_of_changes, wait, progress)
+
+    def _encoder_of_changes(self) -> Encoder | None:
+        snapshot = self._open
+        return None if snapshot.contract is None else self._checked_encoder(snapshot)
+
+    def _take(
+        self,
+        kind: str,
+        corpus: Any,
+        options: Mapping[str, Any],
+        caller: str,
+        *,
+        dry_run: bool = False,
+    ) -> ChangeReport:
+        self._open  # noqa: B018
+        asked = settled(ChangeOptions, options, caller)
+        how = self._changing(asked.pop("wait"), asked.pop("progress"))
+        source = self._source(corpus, **asked)
+        if dry_run:
+            return compare_index(how, kind, source)
+        report = change_index(how, kind, source)
+        self.refresh()
+        return report
+
+    def _source(self, corpus: Any = None, **options: Any) -> Source:
+        """Where records come from, as ``ChangeOptions`` say."""
+        asked = settled(ChangeOptions, options, "changes")
+        given = None if asked["embeddings"] is None else Embeddings(asked["embeddings"])
+        opened = None
+        if corpus is not None:
+            opened = open_corpus(
+                corpus,
+                format=asked["input_format"],
+                delimiter=asked["delimiter"],
+                encoding=asked["encoding"],
+                fields=asked["fields"],
+                text_required=given is None,
+            )
+        rejects = None if asked["rejects"] is None else Path(asked["rejects"])
+        return Source(opened, given, bool(asked["skip_invalid"]), rejects)
 
     # Searching
 
@@ -523,6 +820,24 @@ class Index:
                 "search by text"
             )
         return snapshot.contract
+
+
+def _checked_ids(ids: str | Iterable[str]) -> list[str]:
+    """The ids that are meant.
+
+    Raises:
+        QueryError: they are no strings.
+    """
+    if isinstance(ids, str):
+        return [ids]
+    try:
+        some = list(ids)
+    except TypeError:
+        raise QueryError(f"ids must be strings, found {type(ids).__name__}") from None
+    for one in some:
+        if not isinstance(one, str):
+            raise QueryError(f"ids must be strings, found {one!r}")
+    return some
 
 
 def _opened_again(

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_ty
 
 __all__ = [
     "METHODS",
+    "ChangeOptions",
     "Option",
     "RetrievalOptions",
     "SearchOptions",
@@ -76,6 +77,37 @@ class RetrievalOptions(TypedDict, total=False):
             "instead of documents each by its best passage. Not at a recall below 1.",
         ),
     ]
+
+
+class ChangeOptions(TypedDict, total=False):
+    """Options of every change that takes documents; those of ``Index.add``, ``upsert`` and ``sync``."""
+
+    embeddings: Annotated[
+        Any,
+        Option(
+            None,
+            "Numbers made elsewhere, one row for each record, as ``Index.build`` takes them; for an index "
+            "that was built from vectors.",
+        ),
+    ]
+    input_format: Annotated[
+        str | None, Option(None, "Of a file, where its name does not tell: see ``Index.build``.")
+    ]
+    delimiter: Annotated[str | None, Option(None, "What parts the columns of CSV and TSV.")]
+    encoding: Annotated[str | None, Option(None, "Of a text file that is not UTF-8.")]
+    fields: Annotated[
+        Any, Option(None, "Which field is which, as ``Fields`` or as a mapping of its names.")
+    ]
+    skip_invalid: Annotated[
+        bool, Option(False, "Leave invalid records out and count them, instead of stopping.")
+    ]
+    rejects: Annotated[
+        Any, Option(None, "Where to write these; by default ``<index>.rejects.jsonl``.")
+    ]
+    wait: Annotated[
+        float, Option(0.0, "Seconds to wait for another writer, before IndexBusy is raised.")
+    ]
+    progress: Annotated[Any, Option(None, "Is told what is done.")]
 
 
 class SearchOptions(RetrievalOptions, total=False):

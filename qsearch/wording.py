@@ -30,6 +30,7 @@ class Words:
     language: str
     max_length: str
     metadata_field: str
+    missing_ok: str
     model: str
     other_place: str
     overlap: str
@@ -42,6 +43,7 @@ class Words:
     text_field: str
     title_field: str
     truncate_dim: str
+    upsert: str
     vectors: str
     verify: str
     wait: str
@@ -60,6 +62,7 @@ PYTHON = Words(
     language="BuildOptions(language=...)",
     max_length="SentenceEncoder(max_length=...)",
     metadata_field="Fields(metadata=...)",
+    missing_ok="missing_ok=True",
     model="encoder=",
     other_place="another path",
     overlap="BuildOptions(overlap=...)",
@@ -72,6 +75,7 @@ PYTHON = Words(
     text_field="Fields(text=...)",
     title_field="Fields(title=...)",
     truncate_dim="SentenceEncoder(truncate_dim=...)",
+    upsert="Index.upsert",
     vectors="embeddings=",
     verify="qsearch.verify_index",
     wait="wait=...",

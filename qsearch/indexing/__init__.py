@@ -1,7 +1,43 @@
-"""The straight line of a build: documents → embeddings → unit rows → store."""
+"""The straight lines of a build and of a change: documents → embeddings → unit rows → store."""
 
+from qsearch.indexing.apply import (
+    Changes,
+    Changing,
+    change_index,
+    compact_index,
+    compare_index,
+    delete_from,
+    upgrade_index,
+)
 from qsearch.indexing.build import build_index
+from qsearch.indexing.changing import Source
 from qsearch.indexing.options import BuildOptions
-from qsearch.indexing.report import BuildReport, Progress, index_sizes
+from qsearch.indexing.report import (
+    BuildReport,
+    ChangeReport,
+    CompactReport,
+    Progress,
+    index_sizes,
+)
+from qsearch.indexing.sorting import ADD, SYNC, UPSERT
 
-__all__ = ["BuildOptions", "BuildReport", "Progress", "build_index", "index_sizes"]
+__all__ = [
+    "ADD",
+    "SYNC",
+    "UPSERT",
+    "BuildOptions",
+    "BuildReport",
+    "ChangeReport",
+    "Changes",
+    "Changing",
+    "CompactReport",
+    "Progress",
+    "Source",
+    "build_index",
+    "change_index",
+    "compact_index",
+    "compare_index",
+    "delete_from",
+    "index_sizes",
+    "upgrade_index",
+]

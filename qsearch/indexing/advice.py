@@ -19,7 +19,8 @@ def advice_for(record: RejectedRecord) -> str:
         None: "",
         "id field": f"; name the field that holds it with {words().id_field}",
         "text field": f"; name the field that holds it with {words().text_field}",
-        "encoding": f"; {encoding_advice(record.raw)}",
+        "encoding": f"; {encoding_advice(record.raw)}" if record.remedy == "encoding" else "",
+        "taken": f"; {words().upsert} replaces it",
     }[record.remedy]
 
 

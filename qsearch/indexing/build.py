@@ -183,6 +183,7 @@ class _Build:
                         "documents": writer.documents,
                         "rows": writer.rows,
                         "passages": self._passages(),
+                        "graph": self.options.graph,
                         **totals,
                     }
                 )
@@ -364,6 +365,7 @@ class _Build:
         queries = None if self.samples.vectors is None else self.samples.vectors()
         with self._phase("tune", None, "queries"):
             tuning = measure(segments, queries, self.samples.name, self.progress.advance)
+        writer.put_samples(queries)
         writer.put_settings({"tuning": None if tuning is None else tuning.to_json()})
 
     # Rejects

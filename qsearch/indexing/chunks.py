@@ -17,7 +17,16 @@ from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
 from qsearch.encoding import Encoder
 from qsearch.store.format import raw_bytes
 
-__all__ = ["ChunkLimit", "ChunkReader", "Record", "chunk_digest", "chunk_limit", "read_records"]
+__all__ = [
+    "ChunkLimit",
+    "ChunkReader",
+    "Record",
+    "chunk_digest",
+    "chunk_limit",
+    "encoded_limit",
+    "given_limit",
+    "read_records",
+]
 
 _CHUNK_RECORDS = 2048
 """Most records that are made durable together where they are encoded."""
@@ -75,20 +84,36 @@ def chunk_limit(encoder: Encoder | None, *, given: bool, passages: bool) -> Chun
         passages: whether all of a text is encoded, in passages, and not only its beginning.
     """
     if given or encoder is None:
-        return ChunkLimit(_CHUNK_ROWS, _CHUNK_CHARACTERS, 0, _CHUNK_ROWS, 1)
+        return given_limit()
     longest = 0 if passages else encoder.identity().max_length or 0
-    least = int(getattr(encoder, "documents_at_once", 1))
+    return encoded_limit(longest, int(getattr(encoder, "documents_at_once", 1)))
+
+
+def given_limit() -> ChunkLimit:
+    """How records are cut whose embeddings are given."""
+    return ChunkLimit(_CHUNK_ROWS, _CHUNK_CHARACTERS, 0, _CHUNK_ROWS, 1)
+
+
+def encoded_limit(longest: int, least: int = 1) -> ChunkLimit:
+    """How records are cut that are encoded.
+
+    Args:
+        longest: tokens of a text that are encoded; 0: all of them.
+        least: records that the encoder wants at once.
+    """
     return ChunkLimit(
         _CHUNK_RECORDS, _CHUNK_CHARACTERS, _CHUNK_ENCODED, least, longest * _BYTES_A_TOKEN
     )
 
 
-def read_records(corpus: Corpus | None, embeddings: Embeddings | None) -> Iterator[Record]:
-    """The records; without a corpus, one empty document for each embedding."""
+def read_records(
+    corpus: Corpus | None, embeddings: Embeddings | None, first: int = 0
+) -> Iterator[Record]:
+    """The records; without a corpus, one empty document for each embedding, numbered from ``first`` on."""
     if corpus is not None:
         return iter(corpus)
     count = embeddings.rows if embeddings is not None else 0
-    return (Document(str(row), "") for row in range(count))
+    return (Document(str(first + row), "") for row in range(count))
 
 
 class ChunkReader:

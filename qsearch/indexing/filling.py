@@ -19,6 +19,7 @@ from qsearch.indexing.pipeline import Pipeline, chunks_at_once
 from qsearch.indexing.report import Progress
 from qsearch.indexing.survey import check_numbers
 from qsearch.store import IndexWriter
+from qsearch.store.writer import Chunk
 from qsearch.wording import words
 
 __all__ = ["fill"]
@@ -153,7 +154,7 @@ class _Filling:
             writer.put_settings({COMPARED: 0})  # those that were compared may be gone
         self._reader.put_back(chunk)
 
-    def append_rest(self, maker: ChunkMaker, pipeline: Pipeline) -> None:
+    def append_rest(self, maker: ChunkMaker, pipeline: Pipeline[Chunk]) -> None:
         """Make chunks of all other records."""
         while records := self._reader.next():
             given = self._given(records)

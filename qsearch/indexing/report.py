@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from qsearch.store import Catalog
+from qsearch.store import Catalog, set_commit
 from qsearch.store.format import CATALOG
 
-__all__ = ["BuildReport", "Progress", "Silent", "index_sizes"]
+__all__ = [
+    "BuildReport",
+    "ChangeReport",
+    "CompactReport",
+    "Progress",
+    "Silent",
+    "index_sizes",
+]
 
 
 class Progress(Protocol):
@@ -82,11 +89,72 @@ class BuildReport:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeReport:
+    """What a change did, or would do.
+
+    Attributes:
+        path: the index.
+        commit: number of the commit that it made; of the one before where nothing was to be done.
+        added: documents of ids that were not there.
+        replaced: documents whose text or title changed: encoded again, in the place of the old one.
+        metadata: documents of which only metadata changed.
+        unchanged: documents that were there as they are.
+        deleted: documents that are gone.
+        rejected: records left out.
+        rejects: where they were written; ``None`` if there are none.
+        truncated: documents longer than the encoder's maximum length, whose end was not encoded.
+        passages: rows that were made of new documents where these are split; else 0.
+        resumed: records that an interrupted run had done already.
+        documents: how many the index holds now.
+        seconds: by phase, of this run.
+    """
+
+    path: Path
+    commit: int
+    added: int
+    replaced: int
+    metadata: int
+    unchanged: int
+    deleted: int
+    rejected: int
+    rejects: Path | None
+    truncated: int
+    passages: int
+    resumed: int
+    documents: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What compacting did.
+
+    Attributes:
+        path: the index.
+        commit: number of the commit that it made; of the one before where nothing was to be done.
+        rows: dead rows that are gone.
+        past: documents and metadata of earlier commits that are gone.
+        segments: how many there were, and are.
+        bytes: on disk, before and now.
+        seconds: by phase.
+    """
+
+    path: Path
+    commit: int
+    rows: int
+    past: int
+    segments: tuple[int, int]
+    bytes: tuple[int, int]
+    seconds: dict[str, float]
+
+
 def index_sizes(index: Path) -> dict[str, int]:
     """Bytes on disk by file name, summed over segments, the catalog first."""
     sizes = {CATALOG: (index / CATALOG).stat().st_size}
     catalog = Catalog.open(index)
     try:
+        set_commit(catalog)
         for entry in catalog.segments():
             for file in catalog.files(entry.id).values():
                 sizes[file.name] = sizes.get(file.name, 0) + file.bytes

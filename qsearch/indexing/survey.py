@@ -14,7 +14,13 @@ __all__ = ["check_numbers", "survey"]
 _STEP = 1024
 
 
-def survey(corpus: Corpus, advance: Callable[[int], None], *, skip_invalid: bool) -> int:
+def survey(
+    corpus: Corpus,
+    advance: Callable[[int], None],
+    *,
+    skip_invalid: bool,
+    check: Callable[[list[Document]], None] = lambda documents: None,
+) -> int:
     """Read the whole corpus, and return its number of records.
 
     Ids are kept in a database of its own that SQLite moves to a temporary file as it grows, so
@@ -24,6 +30,7 @@ def survey(corpus: Corpus, advance: Callable[[int], None], *, skip_invalid: bool
         corpus: one that can be read again.
         advance: told how many records were just read.
         skip_invalid: do not look for what is wrong.
+        check: is given the documents, some at a time, and raises where something is wrong with one.
 
     Raises:
         CorpusError: a record is invalid, or an id is used twice; the one that comes first.
@@ -41,12 +48,17 @@ def survey(corpus: Corpus, advance: Callable[[int], None], *, skip_invalid: bool
         ids.execute("PRAGMA journal_mode = OFF")
         ids.execute("CREATE TABLE ids (id TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
         ids.execute("BEGIN")
+        some: list[Document] = []
         for count, record in enumerate(corpus, 1):
             if isinstance(record, RejectedRecord):
                 raise invalid_record(record, corpus.name, line=record.line)
             _add(ids, record, corpus.name)
+            some.append(record)
             if not count % _STEP:
+                check(some)
+                some.clear()
                 advance(_STEP)
+        check(some)
         advance(count % _STEP)
     except sqlite3.OperationalError as error:
         raise IndexWriteError(

@@ -5,24 +5,32 @@ here encodes text or ranks rows.
 """
 
 from qsearch.store.catalog import Catalog, StoredDocument
+from qsearch.store.editor import IndexEditor, Step
 from qsearch.store.format import FORMAT_VERSION
+from qsearch.store.merging import compact_groups, tier_groups
 from qsearch.store.opening import checked_settings, measured_segments, open_segments, set_commit
 from qsearch.store.segment import Segment
 from qsearch.store.soundness import check_sample
 from qsearch.store.verify import VerifyReport, verify_index
+from qsearch.store.view import IndexView
 from qsearch.store.writer import IndexWriter
 
 __all__ = [
     "FORMAT_VERSION",
     "Catalog",
+    "IndexEditor",
+    "IndexView",
     "IndexWriter",
     "Segment",
+    "Step",
     "StoredDocument",
     "VerifyReport",
     "check_sample",
     "checked_settings",
+    "compact_groups",
     "measured_segments",
     "open_segments",
     "set_commit",
+    "tier_groups",
     "verify_index",
 ]

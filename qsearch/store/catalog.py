@@ -34,6 +34,7 @@ __all__ = [
     "TailRow",
     "document_row",
     "row_checksum",
+    "sample_row",
 ]
 
 FIRST_COMMIT = 1
@@ -161,6 +162,11 @@ def document_row(
     """The columns of ``documents``, the checksum made."""
     columns = (position, id, title, text, metadata, line, came)
     return (*columns, went, row_checksum(columns))
+
+
+def sample_row(number: int, vector: bytes) -> tuple[int, bytes, int]:
+    """The columns of ``samples``, the checksum made."""
+    return number, vector, row_checksum([number, xxhash.xxh3_64_hexdigest(vector)])
 
 
 class Catalog(Database):
@@ -334,6 +340,29 @@ class Catalog(Database):
                 (after, count),
             ).fetchall()
 
+    def by_id(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
+        """Those documents of ``ids`` that the index holds."""
+        rows = self._by_id(ids, "position, id, title, text, metadata")
+        earlier = self._earlier([row[0] for row in rows])
+        return {row[1]: self._document((*row[:4], earlier.get(row[0], row[4]))) for row in rows}
+
+    def positions_before(self, ids: Sequence[str], first_new: int) -> list[int]:
+        """Positions below ``first_new`` of documents of ``ids`` that are there at the commit before."""
+        found: list[int] = []
+        with self._reading() as connection:
+            for start in range(0, len(ids), _AT_A_TIME):
+                some = ids[start : start + _AT_A_TIME]
+                found += [
+                    row[0]
+                    for row in connection.execute(
+                        "SELECT position FROM documents "  # noqa: S608 (numbers and question marks)
+                        f"WHERE id IN ({','.join('?' * len(some))}) AND position < ? "
+                        f"AND came < {self.commit} AND (went IS NULL OR went >= {self.commit})",
+                        [*some, first_new],
+                    )
+                ]
+        return found
+
     def positions_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Positions of those of ``ids`` that the index holds."""
         return dict(self._by_id(ids, "id, position"))
@@ -402,6 +431,9 @@ class Catalog(Database):
             ):
                 if row_checksum(row[:-1]) != row[-1]:
                     yield f"the document at position {row[0]} is not what was written"
+            for number, vector, checksum in connection.execute("SELECT * FROM samples"):
+                if sample_row(number, vector)[-1] != checksum:
+                    yield f"sample query {number} is damaged"
             for row in connection.execute(
                 "SELECT position, until, metadata, line, xxh3 FROM earlier"
             ):
@@ -578,6 +610,34 @@ class Catalog(Database):
                 "INSERT INTO canaries VALUES (?, ?, ?, ?, ?)",
                 [(number, *canary) for number, canary in enumerate(canaries)],
             )
+
+    # Sample queries
+
+    def samples(self, dimensions: int) -> NDArray[np.float32] | None:
+        """(q, d) float32 queries that recall was measured with; ``None``: none, or they are damaged."""
+        if self.version < 3:
+            return None
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT number, vector, xxh3 FROM samples ORDER BY number"
+            ).fetchall()
+        if not rows or any(sample_row(*row[:2])[-1] != row[2] for row in rows):
+            return None
+        if any(len(row[1]) != 4 * dimensions for row in rows):
+            return None
+        data = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4")
+        return data.reshape(len(rows), dimensions)
+
+    def put_samples(self, queries: NDArray[np.float32] | None) -> None:
+        """Store sample queries, replacing those there are."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM samples")
+            if queries is not None:
+                data = np.ascontiguousarray(queries, dtype="<f4")
+                connection.executemany(
+                    "INSERT INTO samples VALUES (?, ?, ?)",
+                    [sample_row(number, one.tobytes()) for number, one in enumerate(data)],
+                )
 
     # The whole
 

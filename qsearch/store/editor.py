@@ -49,11 +49,12 @@ from qsearch.store.format import (
 from qsearch.store.leftovers import remove_litter
 from qsearch.store.masks import living_rows, mask_without
 from qsearch.store.merging import Source, write_merged
-from qsearch.store.opening import checked_dimensions, set_commit
+from qsearch.store.opening import set_commit
 from qsearch.store.pending import PendingSegment
 from qsearch.store.rewriting import put_in_place, upgrade, write_catalog
 from qsearch.store.segment import made_file, read_bytes, read_rows
 from qsearch.store.staging import writing
+from qsearch.store.view import IndexView
 from qsearch.store.writer import stored_metadata
 from qsearch.store.writer_lock import WriterLock
 
@@ -103,37 +104,30 @@ class _Waiting(NamedTuple):
     passages: NDArray[np.int64] | None
 
 
-class IndexEditor:
+class IndexEditor(IndexView):
     """One change of an index. Use as a context manager, and call ``commit`` at the end.
 
     Attributes:
-        index: the directory.
         catalog: reads what will be there after the commit, as far as it is done.
         base: number of the commit that is changed.
-        first_new: new documents have positions from here on.
+        segment_rows: a segment is closed when it has at least so many rows.
         steps: what an earlier run of the same change has kept.
         advance_sealing: told how many rows were just coded.
     """
 
     def __init__(self, index: Path, catalog: Catalog, lock: WriterLock) -> None:
         """Use ``open``."""
-        self.index = index
-        self.catalog = catalog
+        super().__init__(index, catalog)
         self._lock = lock
-        self._settings = catalog.settings()
         self.base = catalog.commit
         catalog.commit = self.base + 1
-        self.dimensions = checked_dimensions(self._settings, catalog)
-        self.split = self._settings.get("passages") is not None
-        self.first_new = int(self._settings["positions"])
         self.steps: list[ChunkEntry] = []
         self.advance_sealing: Callable[[int], None] = lambda rows: None
         self._next = self.first_new
         self._pending = PendingSegment(index / SEGMENTS, passages=self.split, positions=True)
         self._pending_rows = self._pending_documents = 0
         self._pending_first = -1
-        self._tail = catalog.tail()
-        self._segment_rows = self._rows_of_a_segment()
+        self.segment_rows = self._rows_of_a_segment()
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._gone: set[int] = set()
@@ -263,10 +257,6 @@ class IndexEditor:
 
     # What those who change ask
 
-    def settings(self) -> dict[str, Any]:
-        """As they were committed."""
-        return dict(self._settings)
-
     @property
     def resumed(self) -> bool:
         """Whether an earlier run of this change has kept something."""
@@ -275,27 +265,6 @@ class IndexEditor:
     def live_rows(self) -> int:
         """Rows of the commit that is changed."""
         return int(self._settings.get("rows", 0))
-
-    def vectors_of(self, positions: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """Unit rows of documents of the commit that is changed, where rows are documents."""
-        found: dict[int, NDArray[np.float32]] = {
-            row.position: np.frombuffer(row.vector, dtype="<f4")
-            for row in self._tail
-            if row.position in set(positions)
-        }
-        for entry in self._segments():
-            here = [one for one in positions if entry.first_document <= one <= entry.last_document]
-            if not here or entry.came > self.base:
-                continue
-            numbers = np.array(here) - entry.first_document
-            directory = self.index / SEGMENTS / entry.id
-            if entry.documents <= entry.last_document - entry.first_document:
-                of_segment = np.load(directory / "positions.npy", mmap_mode="r")
-                numbers = np.searchsorted(of_segment, here)
-            vectors = np.load(directory / VECTORS.name, mmap_mode="r", allow_pickle=False)
-            for position, number in zip(here, numbers.tolist(), strict=True):
-                found[position] = np.array(vectors[number])
-        return found
 
     # Steps
 
@@ -323,7 +292,7 @@ class IndexEditor:
         if (
             waiting + len(self._tail) > TAIL_ROWS
             or self._waiting_bytes > _MOST_BYTES
-            or (self._kept and step.digest)
+            or (self._kept and step.documents)
         ):
             self._keep()
 
@@ -428,7 +397,7 @@ class IndexEditor:
                 self._kept = True
             self._end()
         self._waiting, self._waiting_bytes = [], 0
-        if self._pending_rows >= self._segment_rows:
+        if self._pending_rows >= self.segment_rows:
             self._seal()
 
     def _move_tail(self) -> None:

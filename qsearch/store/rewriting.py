@@ -99,6 +99,11 @@ def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> Non
         settings |= {
             "commit": FIRST_COMMIT,
             "positions": documents,
+            "measured": {
+                "segments": [one.id for one in catalog.segments()],
+                "rows": settings.get("rows") or documents,
+                "commit": FIRST_COMMIT,
+            },
             "rows": settings.get("rows") or documents,
         }
     new.store_settings(connection, settings)
@@ -117,6 +122,11 @@ def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> Non
         "INSERT INTO canaries VALUES (?, ?, ?, ?, ?)",
         [(number, *canary) for number, canary in enumerate(catalog.canaries())],
     )
+    if catalog.version >= FORMAT_VERSION:
+        with catalog.reading() as reader:
+            connection.executemany(
+                "INSERT INTO samples VALUES (?, ?, ?)", reader.execute("SELECT * FROM samples")
+            )
     new.store_settings(connection, {"catalog_xxh3": new.digest()})
 
 

@@ -72,6 +72,11 @@ CREATE TABLE canaries (
     document BLOB NOT NULL,             -- unit row, little-endian float32
     query BLOB NOT NULL
 ) STRICT;
+CREATE TABLE samples (                  -- queries that recall was measured with, where some were given
+    number INTEGER PRIMARY KEY,
+    vector BLOB NOT NULL,               -- little-endian float32
+    xxh3 INTEGER NOT NULL               -- of both
+) STRICT;
 CREATE TABLE chunks (                   -- the steps of a build or change: what need not be done again
     number INTEGER PRIMARY KEY,
     digest TEXT NOT NULL,               -- of the records that went in
@@ -196,7 +201,7 @@ _TABLES = {3: _tables(*SCHEMA.split(";"))}
 _TABLES[2] = {
     name: sql
     for name, sql in {**_TABLES[3], **_tables(_SECOND_DOCUMENTS, _SECOND_SEGMENTS)}.items()
-    if name not in ("earlier", "masks", "tail")
+    if name not in ("earlier", "masks", "tail", "samples")
 }
 _TABLES[1] = {**_TABLES[2], **_tables(_FIRST_SEGMENTS, _FIRST_CHUNKS)}
 """The statements that make the tables, by format version and name."""

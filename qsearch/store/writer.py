@@ -263,6 +263,10 @@ class IndexWriter:
         """Store the encoder's canaries."""
         self._catalog.put_canaries(canaries)
 
+    def put_samples(self, queries: NDArray[np.float32] | None) -> None:
+        """Store the queries that recall was measured with, if some were given."""
+        self._catalog.put_samples(queries)
+
     def lines_of(self, ids: Sequence[str]) -> dict[str, int | None]:
         """Line numbers of those of ``ids`` that are in the index already."""
         return self._catalog.lines_of(ids)
@@ -412,6 +416,11 @@ class IndexWriter:
                 "replaces": replaced,
                 "commit": FIRST_COMMIT,
                 "positions": self.documents,
+                "measured": {
+                    "segments": [one.id for one in self._catalog.segments()],
+                    "rows": self.rows,
+                    "commit": FIRST_COMMIT,
+                },
             }
         )
         self.put_settings({"catalog_xxh3": self._catalog.digest()})

@@ -1,0 +1,264 @@
+"""Changes of an index from beginning to end: what the library and the command line call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qsearch.encoding import Encoder
+from qsearch.errors import CorpusError
+from qsearch.indexing.changing import (
+    Change,
+    Counts,
+    RecordsChanged,
+    Source,
+    check_source,
+    compare,
+    delete_documents,
+)
+from qsearch.indexing.report import ChangeReport, CompactReport, Progress, Silent, index_sizes
+from qsearch.indexing.sorting import ADD, SYNC, UPSERT
+from qsearch.indexing.upkeep import keep_up
+from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
+from qsearch.store.format import FORMAT_VERSION
+
+__all__ = [
+    "Changes",
+    "Changing",
+    "change_index",
+    "compact_index",
+    "compare_index",
+    "delete_from",
+    "upgrade_index",
+]
+
+GetEncoder = Callable[[], Encoder | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Changing:
+    """How a change is made, whatever it is.
+
+    Attributes:
+        index: the directory.
+        encoder: gives the encoder of the index, held against its contract; ``None``: it has none.
+        wait: seconds to wait for another writer.
+        progress: is told what is done.
+    """
+
+    index: Path
+    encoder: GetEncoder
+    wait: float = 0.0
+    progress: Progress | None = None
+
+    @contextlib.contextmanager
+    def begun(self, purpose: dict[str, Any] | None) -> Iterator[tuple[IndexEditor, Change]]:
+        """An editor of the index, and what takes records into it."""
+        told = self.progress or Silent()
+        with IndexEditor.open(self.index, purpose=purpose, wait=self.wait) as editor:
+            editor.advance_sealing = told.advance
+            yield editor, Change(editor, self.encoder, told)
+
+
+def change_index(how: Changing, kind: str, source: Source) -> ChangeReport:
+    """Add, upsert or sync the records of a source, in one commit.
+
+    Raises:
+        QsearchError: one of its kinds. What was kept of a large change is there for the next of its kind.
+    """
+    purpose = {"what": kind, "embeddings given": source.embeddings is not None}
+    again = source.corpus is None or source.corpus.rereadable
+    for attempt in (1, 2):
+        with how.begun(purpose) as (editor, change):
+            total = change.survey(source, kind)
+            try:
+                change.take(source, kind, total)
+            except RecordsChanged:
+                editor.discard()
+                if not again or attempt == 2:
+                    raise CorpusError(
+                        "is not what the interrupted change had read, which is undone now; run the same "
+                        "command again",
+                        path=source.name,
+                    ) from None
+                continue
+            with change.phase("commit"):
+                commit = editor.commit()
+            return _finished(how, change.counts, commit, changed=commit > editor.base)
+    raise AssertionError  # not reached
+
+
+def compare_index(how: Changing, kind: str, source: Source) -> ChangeReport:
+    """What ``change_index`` would do."""
+    counts, told = Counts(), how.progress or Silent()
+    with IndexView.read(how.index) as view:
+        check_source(view, source)
+        told.begin("compare", None, "docs")
+        try:
+            compare(view, source, kind, counts, told.advance)
+        finally:
+            told.end()
+        return _report(how.index, counts, view.catalog.commit)
+
+
+def delete_from(how: Changing, ids: Iterable[str], *, missing_ok: bool) -> ChangeReport:
+    """Delete documents by their ids, in one commit."""
+    with how.begun(None) as (editor, change):
+        with change.phase("delete"):
+            delete_documents(editor, list(ids), change.counts, missing_ok=missing_ok)
+            commit = editor.commit()
+        return _finished(how, change.counts, commit, changed=commit > editor.base)
+
+
+def compact_index(how: Changing) -> CompactReport:
+    """Write the index anew, without what is gone: as few segments as can be, and a catalog of the present.
+
+    Raises:
+        IndexFormatError: what is to be copied is damaged; nothing is changed.
+        IndexWriteError: the file system refuses; the index is as it was before.
+    """
+    told = how.progress or Silent()
+    before = sum(index_sizes(how.index).values())
+    with how.begun(None) as (editor, change):
+        entries = editor.catalog.segments()
+        masks = editor.catalog.masks()
+        living = [masks[one.id].rows if one.id in masks else one.rows for one in entries]
+        groups = compact_groups(living, [one.rows for one in entries], editor.segment_rows)
+        past = editor.catalog.past()
+        commit = editor.base
+        segments = len(entries)
+        if groups or past:
+            with change.phase("merge", sum(living[i] for group in groups for i in group), "rows"):
+                for group in groups:
+                    editor.merge([entries[number] for number in group], told.advance)
+            with change.phase("commit"):
+                commit = editor.commit_rewritten()
+        seconds = change.counts.seconds
+        dead = sum(one.rows for one in entries) - sum(living)
+    if groups:
+        keep_up(how.index, told)
+    with IndexView.read(how.index) as view:
+        left = len(view.catalog.segments())
+    return CompactReport(
+        how.index,
+        commit,
+        dead,
+        past,
+        (segments, left),
+        (before, sum(index_sizes(how.index).values())),
+        seconds,
+    )
+
+
+def upgrade_index(index: Path, wait: float = 0.0) -> tuple[int, int]:
+    """Bring an index to the present format; returns the format before and now."""
+    catalog = Catalog.open(index)
+    version = catalog.version
+    catalog.close()
+    if version < FORMAT_VERSION:
+        IndexEditor.open(index, wait=wait).close()
+    return version, FORMAT_VERSION
+
+
+def _finished(how: Changing, counts: Counts, commit: int, *, changed: bool) -> ChangeReport:
+    if changed:
+        keep_up(how.index, how.progress or Silent())
+    return _report(how.index, counts, commit)
+
+
+def _report(index: Path, counts: Counts, commit: int) -> ChangeReport:
+    catalog = Catalog.open(index)
+    try:
+        settings = catalog.settings()
+    finally:
+        catalog.close()
+    return ChangeReport(
+        path=index,
+        commit=commit,
+        added=counts.added,
+        replaced=counts.replaced,
+        metadata=counts.metadata,
+        unchanged=counts.unchanged,
+        deleted=counts.deleted,
+        rejected=counts.rejected,
+        rejects=counts.rejects,
+        truncated=counts.truncated,
+        passages=counts.passages,
+        resumed=counts.resumed,
+        documents=int(settings["documents"]),
+        seconds=counts.seconds,
+    )
+
+
+class Changes:
+    """Several changes of an index that become one commit, or nothing. Made by ``Index.changes``.
+
+    Attributes:
+        report: what was done, when it is committed.
+    """
+
+    def __init__(
+        self, how: Changing, source: Callable[..., Source], done: Callable[[], None]
+    ) -> None:
+        """Use ``Index.changes``."""
+        self.report: ChangeReport | None = None
+        self._how = how
+        self._source = source
+        self._done = done
+        self._editor: IndexEditor | None = None
+        self._change: Change | None = None
+
+    def __enter__(self) -> Changes:
+        """Begin: from here to the end no other writer is let in."""
+        self._editor = IndexEditor.open(self._how.index, wait=self._how.wait)
+        self._change = Change(self._editor, self._how.encoder, self._how.progress or Silent())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """Commit, or undo everything where the block ends with an exception."""
+        if self._editor is None or self._change is None:
+            return
+        editor, self._editor = self._editor, None
+        if kind is not None:
+            editor.discard()
+            return
+        try:
+            commit = editor.commit()
+        except BaseException:
+            editor.close()
+            raise
+        self.report = _finished(
+            self._how, self._change.counts, commit, changed=commit > editor.base
+        )
+        self._done()
+
+    def add(self, corpus: Any = None, **options: Any) -> None:
+        """As ``Index.add``."""
+        self._take(ADD, corpus, options)
+
+    def upsert(self, corpus: Any = None, **options: Any) -> None:
+        """As ``Index.upsert``."""
+        self._take(UPSERT, corpus, options)
+
+    def sync(self, corpus: Any = None, **options: Any) -> None:
+        """As ``Index.sync``."""
+        self._take(SYNC, corpus, options)
+
+    def delete(self, ids: str | Sequence[str], *, missing_ok: bool = False) -> None:
+        """As ``Index.delete``."""
+        editor, change = self._begun()
+        some = [ids] if isinstance(ids, str) else list(ids)
+        delete_documents(editor, some, change.counts, missing_ok=missing_ok)
+
+    def _take(self, kind: str, corpus: Any, options: dict[str, Any]) -> None:
+        _, change = self._begun()
+        source = self._source(corpus, **options)
+        change.take(source, kind, change.survey(source, kind))
+
+    def _begun(self) -> tuple[IndexEditor, Change]:
+        if self._editor is None or self._change is None:
+            raise ValueError("use it in a with statement: with index.changes() as changes: ...")
+        return self._editor, self._change

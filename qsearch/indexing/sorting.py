@@ -1,0 +1,188 @@
+"""What is to be done with the records of a change: which are new, replace others, or are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.codes import unit_rows
+from qsearch.documents import Document, RejectedRecord
+from qsearch.indexing.chunks import Record
+from qsearch.indexing.making import SplitChunk, duplicate_record, invalid_record
+from qsearch.store import IndexView, StoredDocument
+
+__all__ = ["ADD", "SYNC", "UPSERT", "Sorted", "Sorter", "check_new", "taken"]
+
+ADD, UPSERT, SYNC = "add", "upsert", "sync"
+
+
+@dataclass(slots=True)
+class Sorted:
+    """The records of a chunk, sorted.
+
+    Attributes:
+        records: how many.
+        new: documents whose ids the index does not have, with their offset among the records.
+        replacing: documents that take the place of one of the same id, with their offset.
+        gone: positions of those.
+        metadata: documents of which only metadata differs, by the position of the one that is there.
+        unchanged: how many are there as they are.
+        rejects: records that are not accepted.
+    """
+
+    records: int
+    new: list[tuple[int, Document]] = field(default_factory=list)
+    replacing: list[tuple[int, Document]] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    metadata: list[tuple[int, Document]] = field(default_factory=list)
+    unchanged: int = 0
+    rejects: list[RejectedRecord] = field(default_factory=list)
+
+    @property
+    def split(self) -> SplitChunk:
+        """What is to be made into rows."""
+        valid = sorted([*self.new, *self.replacing], key=lambda one: one[0])
+        return SplitChunk(self.records, valid, self.rejects)
+
+
+class Sorter:
+    """Sorts records, chunk by chunk.
+
+    Attributes:
+        seen: (positions,) bool: which documents of the commit that is changed were met.
+    """
+
+    def __init__(
+        self,
+        view: IndexView,
+        kind: str,
+        corpus: str,
+        *,
+        skip_invalid: bool,
+        most_waiting: int = 0,
+    ) -> None:
+        """Sort for one change.
+
+        Args:
+            view: knows what is there.
+            kind: ``ADD``, ``UPSERT`` or ``SYNC``.
+            corpus: its name, for messages.
+            skip_invalid: collect rejects instead of raising at the first.
+            most_waiting: chunks that may be sorted and not be in the index yet.
+        """
+        self._view = view
+        self._kind = kind
+        self._corpus = corpus
+        self._skip_invalid = skip_invalid
+        self._most_waiting = most_waiting
+        self._waiting: list[dict[str, int | None]] = []
+        self.seen = np.zeros(view.first_new, dtype=np.bool_)
+
+    def mark(self, records: Sequence[Record]) -> None:
+        """Note as seen what an earlier run has sorted."""
+        ids = [one.id for one in records if isinstance(one, Document)]
+        found = self._view.catalog.positions_before(ids, self._view.first_new)
+        self.seen[found] = True
+
+    def sort(self, records: Sequence[Record], given: NDArray[np.floating] | None) -> Sorted:
+        """Sort the records of a chunk.
+
+        Args:
+            records: these.
+            given: (records, d) their embeddings, where they are given.
+
+        Raises:
+            CorpusError: a record is invalid, or its id is used twice, and such are not to be skipped; or an
+                id that is to be added is there.
+        """
+        documents = [one for one in records if isinstance(one, Document)]
+        stored = self._view.catalog.by_id([one.id for one in documents])
+        rows = self._stored_rows(stored.values(), given)
+        lines: dict[str, int | None] = {}
+        for waiting in self._waiting:
+            lines |= waiting
+        own: dict[str, int | None] = {}
+        found = Sorted(len(records))
+        for offset, record in enumerate(records):
+            if isinstance(record, RejectedRecord):
+                self._reject(found, record)
+                continue
+            there = stored.get(record.id)
+            twice = record.id in own or record.id in lines
+            if there is not None and not twice:
+                twice = there.position >= self._view.first_new or self.seen[there.position]
+            if twice:
+                first = own.get(record.id, lines.get(record.id))
+                self._reject(found, duplicate_record(record, first))
+                continue
+            own[record.id] = record.line
+            if there is None:
+                found.new.append((offset, record))
+                continue
+            if self._kind == ADD:
+                reject = taken(record, self._view.index.name)
+                self._reject(found, reject)
+                continue
+            self.seen[there.position] = True
+            if (there.title, there.text) != (record.title, record.text) or (
+                given is not None and not _same_row(given[offset], rows.get(there.position))
+            ):
+                found.replacing.append((offset, record))
+                found.gone.append(there.position)
+            elif there.metadata != dict(record.metadata):
+                found.metadata.append((there.position, record))
+            else:
+                found.unchanged += 1
+        if self._most_waiting:
+            self._waiting = [*self._waiting, own][-self._most_waiting :]
+        return found
+
+    def _stored_rows(
+        self, stored: Iterable[StoredDocument], given: NDArray[np.floating] | None
+    ) -> dict[int, NDArray[np.float32]]:
+        if given is None or self._kind == ADD:
+            return {}
+        first_new = self._view.first_new
+        return self._view.vectors_of([one.position for one in stored if one.position < first_new])
+
+    def _reject(self, found: Sorted, record: RejectedRecord) -> None:
+        if not self._skip_invalid:
+            raise invalid_record(record, self._corpus, line=record.line or None)
+        found.rejects.append(record)
+
+    def missing(self) -> NDArray[np.int64]:
+        """Positions of the documents of the commit that is changed which no record was of."""
+        there = self._view.catalog.positions(0, self._view.first_new - 1)
+        return there[~self.seen[there]]
+
+
+def taken(document: Document, index: str) -> RejectedRecord:
+    """What is wrong with a document whose id is in the index already."""
+    return RejectedRecord(
+        document.line or 0,
+        f"there is a document of the id {document.id!r} in {index} already",
+        document.content.encode("utf-8")[:65_536],
+        "taken",
+    )
+
+
+def check_new(documents: Sequence[Document], view: IndexView, corpus: str) -> None:
+    """Find out early whether documents can be added.
+
+    Raises:
+        CorpusError: an id is there.
+    """
+    there = view.catalog.positions_of([one.id for one in documents])
+    for one in documents:
+        position = there.get(one.id)
+        if position is not None and position < view.first_new:
+            raise invalid_record(taken(one, view.index.name), corpus, line=one.line)
+
+
+def _same_row(given: NDArray[np.floating], stored: NDArray[np.float32] | None) -> bool:
+    """Whether an embedding gives the row that is stored."""
+    row, usable = unit_rows(given[None])
+    return stored is not None and bool(usable[0]) and row[0].tobytes() == stored.tobytes()

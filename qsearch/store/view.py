@@ -1,0 +1,93 @@
+"""An index as a change sees it: what is there by id, and the rows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.store.catalog import Catalog
+from qsearch.store.format import POSITIONS, SEGMENTS, VECTORS
+from qsearch.store.opening import checked_dimensions, set_commit
+
+__all__ = ["IndexView"]
+
+
+class IndexView:
+    """The newest commit of an index. Use as a context manager.
+
+    Attributes:
+        index: the directory.
+        catalog: reads the documents.
+        dimensions: of a row.
+        split: whether rows are passages.
+        first_new: new documents would have positions from here on.
+    """
+
+    def __init__(self, index: Path, catalog: Catalog) -> None:
+        """Use ``open``."""
+        self.index = index
+        self.catalog = catalog
+        self._settings = catalog.settings()
+        self._tail = catalog.tail()
+        self.dimensions = checked_dimensions(self._settings, catalog)
+        self.split = self._settings.get("passages") is not None
+        documents = self._settings.get("documents", 0)  # of a format before positions
+        self.first_new = int(self._settings.get("positions", documents))
+
+    @classmethod
+    def read(cls, index: Path) -> IndexView:
+        """Open an index to look at it.
+
+        Raises:
+            IndexFormatError: it is missing, or damaged.
+        """
+        catalog = Catalog.open(index)
+        try:
+            with catalog.view():
+                set_commit(catalog)
+                return IndexView(index, catalog)
+        except BaseException:
+            catalog.close()
+            raise
+
+    def settings(self) -> dict[str, Any]:
+        """As they were committed."""
+        return dict(self._settings)
+
+    def vectors_of(self, positions: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """Unit rows of documents of the commit, where rows are documents."""
+        wanted = set(positions)
+        found: dict[int, NDArray[np.float32]] = {
+            row.position: np.frombuffer(row.vector, dtype="<f4")
+            for row in self._tail
+            if row.position in wanted
+        }
+        for entry in self.catalog.segments():
+            here = [one for one in positions if entry.first_document <= one <= entry.last_document]
+            if not here or entry.first_document >= self.first_new:
+                continue
+            numbers = np.array(here) - entry.first_document
+            directory = self.index / SEGMENTS / entry.id
+            if entry.documents <= entry.last_document - entry.first_document:
+                of_segment = np.load(directory / POSITIONS.name, mmap_mode="r", allow_pickle=False)
+                numbers = np.searchsorted(of_segment, here)
+            vectors = np.load(directory / VECTORS.name, mmap_mode="r", allow_pickle=False)
+            for position, number in zip(here, numbers.tolist(), strict=True):
+                found[position] = np.array(vectors[number])
+        return found
+
+    def close(self) -> None:
+        """Let go of the catalog."""
+        self.catalog.close()
+
+    def __enter__(self) -> IndexView:
+        """Return self."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close."""
+        self.close()
