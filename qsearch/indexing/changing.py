@@ -312,7 +312,7 @@ class _Taking:
 
     def _skip_done(self, counts: Counts) -> None:
         """Pass over what an earlier run has kept; where it is not what it was, all of it is undone."""
-        for entry in self._editor.steps:
+        for entry in self._editor.earlier_steps:
             records = self._reader.take(entry.records)
             given = _given(self._source, self._row, len(records))
             if not entry.records or chunk_digest(records, given) != entry.digest:

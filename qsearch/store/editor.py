@@ -111,7 +111,8 @@ class IndexEditor(IndexView):
         catalog: reads what will be there after the commit, as far as it is done.
         base: number of the commit that is changed.
         segment_rows: a segment is closed when it has at least so many rows.
-        steps: what an earlier run of the same change has kept.
+        steps: what was done so far.
+        earlier_steps: those that an earlier run of the same change has kept.
         advance_sealing: told how many rows were just coded.
     """
 
@@ -122,6 +123,7 @@ class IndexEditor(IndexView):
         self.base = catalog.commit
         catalog.commit = self.base + 1
         self.steps: list[ChunkEntry] = []
+        self.earlier_steps: tuple[ChunkEntry, ...] = ()
         self.advance_sealing: Callable[[int], None] = lambda rows: None
         self._next = self.first_new
         self._pending = PendingSegment(index / SEGMENTS, passages=self.split, positions=True)
@@ -223,6 +225,7 @@ class IndexEditor(IndexView):
                 )
             )
         self._next = max(self._next, (highest if highest is not None else -1) + 1)
+        self.earlier_steps = tuple(self.steps)
         return True
 
     def _throw_away(self) -> None:
@@ -256,11 +259,6 @@ class IndexEditor(IndexView):
         remove_litter(self.index, self.catalog)
 
     # What those who change ask
-
-    @property
-    def resumed(self) -> bool:
-        """Whether an earlier run of this change has kept something."""
-        return bool(self.steps)
 
     def live_rows(self) -> int:
         """Rows of the commit that is changed."""
