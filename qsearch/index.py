@@ -368,7 +368,10 @@ class Index:
     @property
     def has_graph(self) -> bool:
         """Whether ``method="graph"`` is possible."""
-        return any(segment.graph is not None for segment in self._open.segments)
+        segments = self._open.segments
+        return any(one.graph is not None for one in segments) and not any(
+            one.graph_problem for one in segments
+        )
 
     @property
     def format(self) -> int:

@@ -181,7 +181,7 @@ def test_iterating_goes_through_more_than_is_held_at_a_time(
 @pytest.mark.parametrize(
     ("positions", "message"),
     [
-        ([5], "no document at position 5: the index holds 5, counted from 0"),
+        ([5], "no document at position 5: the index holds 5, at positions from 0 to 4"),
         ([-2], "no document at position -2"),
         ([1 << 62], "no document at position"),
         ([0.5], "must be whole numbers, found float64"),

@@ -73,7 +73,10 @@ def _usearch() -> Any:
 
 
 class WithoutGraph:
-    """Candidates of a segment that is too small to need a graph: by their scores, all of them looked at."""
+    """Candidates of a segment that has no graph, where others have one: by the scores of all rows.
+
+    Small ones need none, and one that is new gets its own right behind the change.
+    """
 
     def __init__(self, segment: Segment) -> None:
         """Take its float rows."""

@@ -19,7 +19,6 @@ from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.floats import FEW_ROWS
 from qsearch.retrieval.graph import GraphCandidates, WithoutGraph
 from qsearch.retrieval.ranking import CandidateSource, Ranking, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
@@ -248,7 +247,7 @@ class Searcher:
                 some = any(segment.graph is not None for segment in self._segments)
                 self._opened_graphs = [
                     WithoutGraph(segment)
-                    if some and segment.graph is None and segment.rows <= FEW_ROWS
+                    if some and segment.graph is None and segment.graph_problem is None
                     else GraphCandidates(segment)
                     for segment in self._segments
                 ]

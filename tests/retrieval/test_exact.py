@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import qsearch.codes.bounds
 import qsearch.codes.int8
 import qsearch.codes.rotated
-import qsearch.retrieval.exact
+import qsearch.retrieval.floats
 from qsearch.codes import (
     unit_rows,
 )
@@ -199,14 +199,14 @@ def test_a_search_of_floats_keeps_few_rows_of_any_order(
     if order == "equal":
         rows[:] = rows[0]
     longest = 0
-    take = qsearch.retrieval.exact._Kept.take
+    take = qsearch.retrieval.floats._Kept.take
 
-    def watched(kept: qsearch.retrieval.exact._Kept, *block: Any) -> None:
+    def watched(kept: qsearch.retrieval.floats._Kept, *block: Any) -> None:
         nonlocal longest
         take(kept, *block)
         longest = max(longest, kept.waiting)
 
-    monkeypatch.setattr(qsearch.retrieval.exact._Kept, "take", watched)
+    monkeypatch.setattr(qsearch.retrieval.floats._Kept, "take", watched)
     segments = [
         replace(segment_of(piece, first), rotated=None)  # so the floats are searched
         for piece, first in ((rows[:20_000], 0), (rows[20_000:], 20_000))

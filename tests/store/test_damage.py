@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -146,10 +147,24 @@ def test_a_segment_cannot_name_a_path(index: Path) -> None:
         Index.open(index)
 
 
-def test_a_wrong_first_row_is_an_error(index: Path) -> None:
-    change(index, "UPDATE segments SET first_row = first_row + 1 WHERE first_row > 0")
-    with pytest.raises(IndexFormatError, match="rows from .*, should be from"):
-        Index.open(index)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "first_document = first_document + 1",
+        "first_document = 0, last_document = 2",
+        "last_document = last_document + 1",
+        "documents = documents - 1",
+        "rows = rows - 1",
+        "came = 0.5",
+        "came = 7",
+    ],
+)
+def test_a_wrong_list_of_segments_is_an_error(index: Path, damage: str) -> None:
+    with contextlib.suppress(sqlite3.IntegrityError):  # then the schema refuses it
+        change(index, f"UPDATE segments SET {damage} WHERE first_document > 0")
+        with pytest.raises(IndexFormatError):
+            Index.open(index)
+        assert verify_index(index).problems
 
 
 def test_what_is_damaged_and_not_needed_is_told_and_left_out(

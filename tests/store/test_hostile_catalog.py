@@ -203,18 +203,24 @@ def test_a_file_may_be_a_link(index: Path, sound: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_may_not_be_read_is_told(index: Path) -> None:
     """For a superuser, as tests may be, there is no such file: the system's answer is made here."""
-    (path,) = index.glob("segments/*/scale.npy")
-    for name in (path, index / "catalog.sqlite"):
-        with pytest.MonkeyPatch.context() as patch:
-            real = os.open
+    told = "Permission denied.*the right to read it"
+    with pytest.MonkeyPatch.context() as patch:
+        real = os.open
 
-            def refusing(
-                path: Any, *arguments: Any, name: Path = name, real: Any = real, **named: Any
-            ) -> int:
-                if str(path).endswith(name.name):
-                    raise PermissionError(13, "Permission denied", str(path))
-                return int(real(path, *arguments, **named))
+        def refusing(path: Any, *arguments: Any, **named: Any) -> int:
+            if str(path).endswith("scale.npy"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return int(real(path, *arguments, **named))
 
-            patch.setattr("os.open", refusing)
-            with pytest.raises(IndexFormatError, match="Permission denied.*the right to read it"):
-                Index.open(index)
+        patch.setattr("os.open", refusing)
+        with pytest.raises(IndexFormatError, match=told):
+            Index.open(index)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def closed(*arguments: Any, **named: Any) -> sqlite3.Connection:
+            raise sqlite3.OperationalError("unable to open database file")
+
+        patch.setattr("sqlite3.connect", closed)
+        patch.setattr("os.access", lambda path, mode: False)
+        with pytest.raises(IndexFormatError, match=told):
+            Index.open(index)
