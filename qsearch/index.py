@@ -598,7 +598,7 @@ class Index:
         Searches that are going on in other threads end on the commit that they began with.
         """
         before = self._open
-        now = Snapshot.open(self.path)
+        now = Snapshot.open(self.path, before)
         if now.commit == before.commit and not before.catalog.was_replaced():
             now.catalog.close()
             return False

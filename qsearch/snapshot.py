@@ -52,23 +52,38 @@ class Snapshot:
     """
 
     def __init__(
-        self, path: Path, catalog: Catalog, segments: list[Segment], settings: dict[str, Any]
+        self,
+        path: Path,
+        catalog: Catalog,
+        segments: list[Segment],
+        settings: dict[str, Any],
+        before: Snapshot | None = None,
     ) -> None:
         """Use ``open``."""
         self.path = path
         self.catalog = catalog
         self.segments = segments
         self.settings = settings
+        if before is not None and before.settings.get("tuning") == settings.get("tuning"):
+            self.tuning = before.tuning  # which takes longer to read than all else
         self.searcher = Searcher(
             segments,
             self.tuning,
-            measured=measured_segments(settings, segments),
+            measured=measured_segments(
+                settings,
+                [one.id for one in segments],
+                [one.rows if one.living is None else one.living.allowed for one in segments],
+            ),
             documents=self.documents,
         )
 
     @classmethod
-    def open(cls, path: Path) -> Snapshot:
+    def open(cls, path: Path, before: Snapshot | None = None) -> Snapshot:
         """Check sizes and headers of all files, and map them.
+
+        Args:
+            path: the directory.
+            before: an earlier snapshot of the same index.
 
         Raises:
             IndexFormatError: it is missing, half written, damaged, or of another version.
@@ -79,7 +94,8 @@ class Snapshot:
                 with catalog.view():
                     set_commit(catalog)
                     segments = open_segments(path, catalog)
-                    return cls(path, catalog, segments, checked_settings(catalog, segments))
+                    settings = checked_settings(catalog, segments)
+                    return cls(path, catalog, segments, settings, before)
             except BaseException as error:
                 catalog.close()
                 # Another index may have taken the place of this one between two files.

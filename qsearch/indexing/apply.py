@@ -172,7 +172,7 @@ def _finished(how: Changing, counts: Counts, commit: int, *, changed: bool) -> C
 def _report(index: Path, counts: Counts, commit: int) -> ChangeReport:
     catalog = Catalog.open(index)
     try:
-        settings = catalog.settings()
+        settings, _ = catalog.read_settings(only=("documents",))
     finally:
         catalog.close()
     return ChangeReport(

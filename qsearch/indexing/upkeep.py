@@ -7,13 +7,14 @@ the change itself is safe by then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from qsearch.errors import IndexBusy, IndexFormatError, IndexWriteError
 from qsearch.indexing.report import Progress
-from qsearch.kernels import RowMask
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
 from qsearch.store import (
     Catalog,
@@ -28,6 +29,7 @@ from qsearch.store.catalog import SegmentEntry
 from qsearch.store.format import GRAPH
 from qsearch.store.opening import checked_dimensions
 from qsearch.store.tail import TAIL
+from qsearch.store.view import rows_of_a_segment
 
 __all__ = ["keep_up"]
 
@@ -41,40 +43,92 @@ _MORE = 0.25
 
 _LEAST_MORE = 1024
 
+_LEAST_MEASURED = 2048
+"""Of fewer rows nothing is measured."""
 
-def keep_up(index: Path, progress: Progress, *, force_measure: bool = False) -> None:
+
+def keep_up(index: Path, progress: Progress) -> None:
     """Merge small segments, add graphs and measure recall, as far as it is due."""
     try:
-        while _merge(index, progress):
-            pass
-        _add_graphs(index, progress)
-        _measure(index, progress, force=force_measure)
+        while (state := _State.of(index)).groups:
+            _merge(index, progress)
+        if state.lacking:
+            _add_graphs(index, state.lacking, progress)
+        if state.measuring:
+            _measure(index, progress)
     except (IndexFormatError, IndexWriteError, IndexBusy) as error:
         _log.warning("the change is done; what keeps the index fast is not: %s", error)
 
 
-def _living(catalog: Catalog, entries: list[SegmentEntry]) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is due.
+
+    Attributes:
+        groups: whether segments are to be merged.
+        lacking: ids of segments that are to have a graph.
+        measuring: whether recall is to be measured.
+    """
+
+    groups: bool
+    lacking: tuple[str, ...]
+    measuring: bool
+
+    @classmethod
+    def of(cls, index: Path) -> _State:
+        catalog = Catalog.open(index)
+        try:
+            with catalog.view():
+                set_commit(catalog)
+                entries = catalog.segments()
+                living = _living(catalog, entries)
+                only = ("graph", "measured", "commit", "rows")
+                settings, _ = catalog.read_settings(only=only)
+                without = [one for one in entries if GRAPH not in catalog.files(one.id)]
+                rows = [one.rows for one in entries]
+                return cls(
+                    bool(tier_groups(living, rows, rows_of_a_segment(catalog))),
+                    _lacking(settings, entries, without),
+                    _is_due(settings, [one.id for one in entries], living),
+                )
+        finally:
+            catalog.close()
+
+
+def _lacking(
+    settings: Mapping[str, Any], entries: Sequence[SegmentEntry], without: Sequence[SegmentEntry]
+) -> tuple[str, ...]:
+    """Segments that are too large to go without a graph, where the index has graphs."""
+    if not settings.get("graph", len(without) < len(entries)):
+        return ()
+    if len(without) < len(entries):
+        without = [one for one in without if one.rows > _GRAPH_ROWS]
+    return tuple(one.id for one in without)
+
+
+def _is_due(settings: Mapping[str, Any], ids: Sequence[str], living: Sequence[int]) -> bool:
+    """Whether what was measured speaks for too little of the index."""
+    told = settings.get("measured")
+    before = told.get("rows", 0) if isinstance(told, dict) else 0
+    total = sum(living)
+    if not before or before < _LEAST_MEASURED:  # too small then, perhaps
+        return total >= max(_LEAST_MEASURED, 2 * before)
+    count = measured_segments(settings, ids, living)
+    measured = sum(living[:count])
+    return not count or total - measured > max(_LEAST_MORE, _MORE * measured)
+
+
+def _living(catalog: Catalog, entries: Sequence[SegmentEntry]) -> list[int]:
     masks = catalog.masks()
     return [masks[one.id].rows if one.id in masks else one.rows for one in entries]
 
 
-def _merge(index: Path, progress: Progress) -> bool:
-    """Merge one group of segments, if one is to be; says whether."""
-    catalog = Catalog.open(index)
-    try:
-        set_commit(catalog)
-        entries = catalog.segments()
-        due = tier_groups(_living(catalog, entries), [one.rows for one in entries], 1 << 20)
-    finally:
-        catalog.close()
-    if not due:
-        return False
+def _merge(index: Path, progress: Progress) -> None:
+    """Merge the segments that are due."""
     with IndexEditor.open(index) as editor:
         entries = editor.catalog.segments()
         living = _living(editor.catalog, entries)
         groups = tier_groups(living, [one.rows for one in entries], editor.segment_rows)
-        if not groups:
-            return False
         progress.begin("merge", sum(living[number] for group in groups for number in group), "rows")
         try:
             for group in groups:
@@ -82,46 +136,27 @@ def _merge(index: Path, progress: Progress) -> bool:
         finally:
             progress.end()
         editor.commit()
-    return True
 
 
-def _add_graphs(index: Path, progress: Progress) -> None:
-    """Build the graphs of segments that are too large to go without, where the index has graphs."""
-    catalog = Catalog.open(index)
-    try:
-        set_commit(catalog)
-        entries = catalog.segments()
-        lacking = [one for one in entries if GRAPH not in catalog.files(one.id)]
-        settings = catalog.settings()
-        wanted = settings.get("graph", len(lacking) < len(entries))
-        if len(lacking) < len(entries):
-            lacking = [one for one in lacking if one.rows > _GRAPH_ROWS]
-        if not wanted or not lacking:
-            return
-    finally:
-        catalog.close()
+def _add_graphs(index: Path, lacking: Sequence[str], progress: Progress) -> None:
     with IndexEditor.open(index) as editor:
         segments = {one.id: one for one in open_segments(index, editor.catalog)}
-        names = [one.id for one in lacking if one.id in segments]
+        names = [name for name in lacking if name in segments]
         progress.begin("graph", sum(segments[name].rows for name in names), "rows")
         try:
             for name in names:
-                editor.add_file(name, GRAPH, _graph_writer(segments[name], progress.advance))
+                write = partial(_write_graph, segments[name], progress.advance)
+                editor.add_file(name, GRAPH, write)
         finally:
             progress.end()
         editor.commit()
-
-
-def _graph_writer(segment: Segment, advance: Callable[[int], None]) -> Callable[[Path], None]:
-    return partial(_write_graph, segment, advance)
 
 
 def _write_graph(segment: Segment, advance: Callable[[int], None], path: Path) -> None:
     build_graph(segment, path, advance)
 
 
-def _measure(index: Path, progress: Progress, *, force: bool) -> None:
-    """Measure recall again where what was measured speaks for too little of the index."""
+def _measure(index: Path, progress: Progress) -> None:
     catalog = Catalog.open(index)
     try:
         with catalog.view():
@@ -131,40 +166,22 @@ def _measure(index: Path, progress: Progress, *, force: bool) -> None:
             samples = catalog.samples(checked_dimensions(settings, catalog))
     finally:
         catalog.close()
-    if not force and not _is_due(settings.get("measured"), settings, segments):
-        return
+    earlier = settings.get("tuning")
+    name = earlier.get("measured_on") if isinstance(earlier, dict) else None
+    if samples is None or not isinstance(name, str):
+        samples, name = None, FROM_DOCUMENTS
     progress.begin("tune", None, "queries")
     try:
-        earlier = settings.get("tuning")
-        name = earlier.get("measured_on") if isinstance(earlier, dict) else None
-        if samples is None or not isinstance(name, str):
-            samples, name = None, FROM_DOCUMENTS
         tuning = measure(segments, samples, name, progress.advance) if segments else None
     finally:
         progress.end()
-    told = {
+    measured = {
         "segments": [one.id for one in segments],
-        "rows": sum(map(_rows, segments)),
+        "rows": sum(one.rows if one.living is None else one.living.allowed for one in segments),
         "commit": settings["commit"],
     }
     with IndexEditor.open(index) as editor:
         if editor.base != settings["commit"]:
             return  # somebody else was quicker, and sees to it
-        editor.commit({"tuning": None if tuning is None else tuning.to_json(), "measured": told})
-
-
-def _rows(segment: Segment) -> int:
-    living: RowMask | None = segment.living
-    return segment.rows if living is None else living.allowed
-
-
-def _is_due(told: object, settings: dict[str, object], segments: list[Segment]) -> bool:
-    rows = [_rows(one) for one in segments]
-    total = sum(rows)
-    if settings.get("tuning") is None:  # too small then, perhaps
-        before = told.get("rows", 0) if isinstance(told, dict) else 0
-        return total >= 2 * max(_LEAST_MORE, before)
-    count = measured_segments(settings, segments)
-    before = sum(rows[:count])
-    later = total - before
-    return not count or later > max(_LEAST_MORE, _MORE * before)
+        told = None if tuning is None else tuning.to_json()
+        editor.commit({"tuning": told, "measured": measured})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -318,21 +318,35 @@ class Database:
 
     # Settings
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, *, but: Sequence[str] = ()) -> dict[str, Any]:
         """All settings, decoded.
+
+        Args:
+            but: names of settings that are not needed, and may be large.
 
         Raises:
             IndexFormatError: one is damaged.
         """
-        settings, damaged = self.read_settings()
+        settings, damaged = self.read_settings(but=but)
         if damaged:
             raise IndexFormatError(f"{self.path} holds a damaged setting ({', '.join(damaged)})")
         return settings
 
-    def read_settings(self) -> tuple[dict[str, Any], list[str]]:
-        """All settings that can be decoded, and the names of those that cannot."""
+    def read_settings(
+        self, *, but: Sequence[str] = (), only: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Settings that can be decoded, and the names of those that cannot.
+
+        Args:
+            but: names of settings that are not needed.
+            only: names of those that are; none: all.
+        """
+        query, names = "SELECT key, value FROM settings", [*only, *but]
+        if names:
+            which = "IN" if only else "NOT IN"
+            query += f" WHERE key {which} ({','.join('?' * len(names))})"
         with self._reading() as connection:
-            rows = connection.execute("SELECT key, value FROM settings").fetchall()
+            rows = connection.execute(query, names).fetchall()
         settings, damaged = {}, []
         for key, value in rows:
             try:

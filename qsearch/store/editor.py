@@ -54,7 +54,7 @@ from qsearch.store.pending import PendingSegment
 from qsearch.store.rewriting import put_in_place, upgrade, write_catalog
 from qsearch.store.segment import made_file, read_bytes, read_rows
 from qsearch.store.staging import writing
-from qsearch.store.view import IndexView
+from qsearch.store.view import IndexView, rows_of_a_segment
 from qsearch.store.writer import stored_metadata
 from qsearch.store.writer_lock import WriterLock
 
@@ -129,7 +129,7 @@ class IndexEditor(IndexView):
         self._pending = PendingSegment(index / SEGMENTS, passages=self.split, positions=True)
         self._pending_rows = self._pending_documents = 0
         self._pending_first = -1
-        self.segment_rows = self._rows_of_a_segment()
+        self.segment_rows = rows_of_a_segment(catalog)
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._gone: set[int] = set()
@@ -175,11 +175,6 @@ class IndexEditor(IndexView):
         except BaseException:
             lock.release()
             raise
-
-    def _rows_of_a_segment(self) -> int:
-        build = self._settings.get("build")
-        told = build.get("segment rows") if isinstance(build, dict) else None
-        return told if isinstance(told, int) and told > 0 else 1 << 20
 
     def _resume(self, purpose: dict[str, Any] | None) -> None:
         earlier = self._settings.pop(_UNDERWAY, None)

@@ -58,7 +58,7 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
     Raises:
         IndexFormatError: a value cannot be right, or a file is missing or damaged.
     """
-    settings, _ = catalog.read_settings()
+    settings, _ = catalog.read_settings(only=("dimensions", ROTATION_ERRORS))
     dimensions = checked_dimensions(settings, catalog)
     errors = settings.get(ROTATION_ERRORS)
     masks = catalog.masks()
@@ -122,7 +122,7 @@ def set_commit(catalog: Catalog) -> None:
         IndexFormatError: the number cannot be right.
     """
     if catalog.version >= 3:
-        settings, _ = catalog.read_settings()
+        settings, _ = catalog.read_settings(only=("commit",))
         catalog.commit = _whole(settings, "commit", FIRST_COMMIT, MOST_POSITIONS, catalog)
 
 
@@ -208,22 +208,28 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
     return settings
 
 
-def measured_segments(settings: Mapping[str, Any], segments: Sequence[Segment]) -> int:
+def measured_segments(
+    settings: Mapping[str, Any], ids: Sequence[str], living: Sequence[int]
+) -> int:
     """How many segments, from the first on, recall was measured on; 0 where too much has changed.
 
     Those behind them came later. What was measured still holds where few rows of these are gone.
+
+    Args:
+        settings: of the index.
+        ids: of its segments, in order.
+        living: rows of each that live.
     """
     told = settings.get("measured")
     if not isinstance(told, dict):  # as it was built
-        return len(segments) if settings.get("commit") == FIRST_COMMIT else 0
+        return len(ids) if settings.get("commit") == FIRST_COMMIT else 0
     names, rows = told.get("segments"), told.get("rows")
     if not isinstance(names, list) or not isinstance(rows, int):
         return 0
-    some = segments[: len(names)]
-    if [one.id for one in some] != names:
+    count = len(names)
+    if list(ids[:count]) != names or sum(living[:count]) < (1.0 - MOST_GONE) * rows:
         return 0
-    living = sum(one.rows if one.living is None else one.living.allowed for one in some)
-    return len(some) if living >= (1.0 - MOST_GONE) * rows else 0
+    return count
 
 
 def _is_count(value: object) -> bool:

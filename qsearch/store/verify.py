@@ -185,7 +185,7 @@ class _Check:
         ids = catalog.double_ids()
         if ids:
             yield f"there are two of the id {ids[0]!r}"
-        told = catalog.read_settings()[0].get("documents")
+        told = catalog.read_settings(only=("documents",))[0].get("documents")
         if told != count + len(behind):
             yield f"there are {count + len(behind):,}, the settings say {told}"
 

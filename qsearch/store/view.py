@@ -13,7 +13,7 @@ from qsearch.store.catalog import Catalog
 from qsearch.store.format import POSITIONS, SEGMENTS, VECTORS
 from qsearch.store.opening import checked_dimensions, set_commit
 
-__all__ = ["IndexView"]
+__all__ = ["IndexView", "rows_of_a_segment"]
 
 
 class IndexView:
@@ -31,7 +31,7 @@ class IndexView:
         """Use ``open``."""
         self.index = index
         self.catalog = catalog
-        self._settings = catalog.settings()
+        self._settings = catalog.settings(but=("tuning",))
         self._tail = catalog.tail()
         self.dimensions = checked_dimensions(self._settings, catalog)
         self.split = self._settings.get("passages") is not None
@@ -55,7 +55,7 @@ class IndexView:
             raise
 
     def settings(self) -> dict[str, Any]:
-        """As they were committed."""
+        """As they were committed, but for what was measured about recall."""
         return dict(self._settings)
 
     def vectors_of(self, positions: Sequence[int]) -> dict[int, NDArray[np.float32]]:
@@ -91,3 +91,10 @@ class IndexView:
     def __exit__(self, *exception: object) -> None:
         """Close."""
         self.close()
+
+
+def rows_of_a_segment(catalog: Catalog) -> int:
+    """After how many rows a segment is closed, as the index was built."""
+    build = catalog.read_settings(only=("build",))[0].get("build")
+    told = build.get("segment rows") if isinstance(build, dict) else None
+    return told if isinstance(told, int) and told > 0 else 1 << 20
