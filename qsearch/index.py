@@ -603,7 +603,10 @@ class Index:
             now.catalog.close()
             return False
         # What another thread is reading from the old one it reads to the end: it is not closed here.
-        self._snapshot = now
+        with self._lock:
+            if now.settings.get("encoder") != before.settings.get("encoder"):
+                self._encoder = None  # another index took the place of this one
+            self._snapshot = now
         return True
 
     def _refreshed(self) -> None:

@@ -10,9 +10,11 @@ from qsearch.errors import IndexExists
 from qsearch.store.format import (
     APPLICATION_ID,
     CATALOG,
+    NEW_CATALOG,
     PENDING,
     SEGMENT_FILES,
     SEGMENTS,
+    WRITER_LOCK,
     staging_path,
 )
 from qsearch.store.holding import file_header
@@ -23,7 +25,16 @@ __all__ = ["check_target", "holds_only_an_index", "is_index_directory"]
 _SQLITE = b"SQLite format 3\0"
 _SQLITE_HEADER = 100
 
-_BESIDE_CATALOG = {CATALOG, CATALOG + "-wal", CATALOG + "-shm", CATALOG + "-journal", SEGMENTS}
+_BESIDE_CATALOG = {
+    CATALOG,
+    CATALOG + "-wal",
+    CATALOG + "-shm",
+    CATALOG + "-journal",
+    NEW_CATALOG,
+    NEW_CATALOG + "-journal",
+    SEGMENTS,
+    WRITER_LOCK,
+}
 
 
 def check_target(target: Path, *, replace: bool) -> None:

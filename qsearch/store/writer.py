@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from qsearch.store.catalog import (
     SegmentEntry,
     document_row,
 )
-from qsearch.store.format import ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
+from qsearch.store.format import CATALOG, ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
 from qsearch.store.pending import PendingSegment
@@ -44,6 +45,7 @@ from qsearch.store.staging import (
     resuming,
     writing,
 )
+from qsearch.store.writer_lock import WriterLock
 
 __all__ = ["Chunk", "IndexWriter", "stored_metadata"]
 
@@ -424,7 +426,10 @@ class IndexWriter:
             }
         )
         self.put_settings({"catalog_xxh3": self._catalog.digest()})
-        with writing(self._target):
+        # Nobody may be in the middle of changing what is replaced.
+        there = (self._target / CATALOG).exists()
+        alone = WriterLock.take(self._target) if there else nullcontext()
+        with alone, writing(self._target):
             # The catalog stays locked until the directory has its name: a second builder that came
             # in between would be given this staging place. (Opening and closing the file here
             # would drop the lock; SQLite has synced it.)
