@@ -52,7 +52,7 @@ class Sorter:
     """Sorts records, chunk by chunk.
 
     Attributes:
-        seen: (positions,) bool: which documents of the commit that is changed were met.
+        seen: (positions,) bool: which documents that were there before were met.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class Sorter:
         self._skip_invalid = skip_invalid
         self._most_waiting = most_waiting
         self._waiting: list[dict[str, int | None]] = []
-        self.seen = np.zeros(view.first_new, dtype=np.bool_)
+        self._start = view.start
+        self.seen = np.zeros(self._start, dtype=np.bool_)
 
     def mark(self, records: Sequence[Record]) -> None:
         """Note as seen what an earlier run has sorted."""
@@ -113,7 +114,7 @@ class Sorter:
             there = stored.get(record.id)
             twice = record.id in own or record.id in lines
             if there is not None and not twice:
-                twice = there.position >= self._view.first_new or self.seen[there.position]
+                twice = there.position >= self._start or self.seen[there.position]
             if twice:
                 first = own.get(record.id, lines.get(record.id))
                 self._reject(found, duplicate_record(record, first))
@@ -145,8 +146,7 @@ class Sorter:
     ) -> dict[int, NDArray[np.float32]]:
         if given is None or self._kind == ADD:
             return {}
-        first_new = self._view.first_new
-        return self._view.vectors_of([one.position for one in stored if one.position < first_new])
+        return self._view.vectors_of([one.position for one in stored])
 
     def _reject(self, found: Sorted, record: RejectedRecord) -> None:
         if not self._skip_invalid:
@@ -154,8 +154,8 @@ class Sorter:
         found.rejects.append(record)
 
     def missing(self) -> NDArray[np.int64]:
-        """Positions of the documents of the commit that is changed which no record was of."""
-        there = self._view.catalog.positions(0, self._view.first_new - 1)
+        """Positions of the documents that were there before and that no record was of."""
+        there = self._view.catalog.positions(0, self._start - 1)
         return there[~self.seen[there]]
 
 
@@ -178,7 +178,7 @@ def check_new(documents: Sequence[Document], view: IndexView, corpus: str) -> No
     there = view.catalog.positions_of([one.id for one in documents])
     for one in documents:
         position = there.get(one.id)
-        if position is not None and position < view.first_new:
+        if position is not None and position < view.start:
             raise invalid_record(taken(one, view.index.name), corpus, line=one.line)
 
 

@@ -259,6 +259,11 @@ class IndexEditor(IndexView):
         """Rows of the commit that is changed."""
         return int(self._settings.get("rows", 0))
 
+    @property
+    def start(self) -> int:
+        """Documents that the next call of a change adds have positions from here on."""
+        return self.first_new if self.earlier_steps else self._next
+
     # Steps
 
     def apply(self, step: Step) -> None:

@@ -90,7 +90,7 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
                 f"the tail of {directory} is damaged; {words().verify} tells more"
             )
     split = [segment.passages is not None for segment in segments]
-    if any(split) != all(split):
+    if split and any(split) != all(split):
         raise IndexFormatError(
             f"{catalog.path} is damaged: some segments have passages and some have none; "
             f"{words().rebuild} builds the index again"

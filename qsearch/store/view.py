@@ -54,6 +54,11 @@ class IndexView:
             catalog.close()
             raise
 
+    @property
+    def start(self) -> int:
+        """Documents that the next call of a change adds have positions from here on."""
+        return self.first_new
+
     def settings(self) -> dict[str, Any]:
         """As they were committed, but for what was measured about recall."""
         return dict(self._settings)
