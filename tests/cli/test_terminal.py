@@ -72,6 +72,15 @@ def test_json_is_the_same_value_and_harmless(place: Path) -> None:
     assert record["metadata"] == {"note": HOSTILE}
 
 
+def test_no_id_is_written_to_a_trec_run_otherwise_than_it_is(tmp_path: Path) -> None:
+    records = [{"id": "\u202ea", "text": "x"}, {"id": "b\u200fc", "text": "y"}]
+    Index.build(records, tmp_path / "i", embeddings=np.eye(2)).close()
+    np.save(tmp_path / "q.npy", np.eye(2))
+    done = run(tmp_path, "query", "-i", "i", "--vectors", "q.npy", "--format", "trec")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"the id '\\u202ea' holds white space or control characters" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -99,7 +108,10 @@ def test_a_query_that_is_no_unicode_is_an_error_in_a_line(place: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.parametrize("arguments", [("query", "cat"), ("info",), ("verify",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("query", "cat"), ("info",), ("verify",), ("--help",), ("query", "-h"), ("--version",)],
+)
 def test_a_full_disk_is_an_error_in_a_line(place: Path, arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         done = run(place, *arguments, stdout=full)
