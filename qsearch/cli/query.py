@@ -70,8 +70,9 @@ Examples:
 @click.option(
     "--queries",
     type=click.Path(path_type=Path),
-    help='Read queries from a file: JSON Lines {"_id": …, "text": …} as in BEIR, a table of ids and texts '
-    "(.tsv, .csv), or a query a line (.txt); also compressed, or - for standard input.",
+    help='Read queries from a file: JSON Lines {"_id": …, "text": …} or a JSON array, a table of ids and '
+    "texts (.tsv, .csv), or a query a line (.txt); also compressed, a folder in BEIR's form, or - for "
+    "standard input.",
 )
 @click.option(
     "--vectors",
