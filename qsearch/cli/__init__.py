@@ -18,7 +18,8 @@ from typing import Any
 
 import click
 
-from qsearch.cli.output import Console, ConsoleHandler
+from qsearch.cli.help import PrintsHelp
+from qsearch.cli.output import Console, ConsoleHandler, print_text
 from qsearch.cli.wording import COMMAND_LINE
 from qsearch.errors import BuildInterrupted, QsearchError
 from qsearch.version import __version__
@@ -64,7 +65,7 @@ _ABSENT = {
 """What people look for that is not here, and what there is instead."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(PrintsHelp, click.Group):
     """Lists its commands without importing them."""
 
     def resolve_command(
@@ -92,12 +93,26 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        print_text(f"qsearch, version {__version__}")
+        context.exit()
+
+
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nStart here:\n  qsearch build corpus.jsonl\n  qsearch query 'what you look for'",
 )
-@click.version_option(__version__, "-V", "--version", prog_name="qsearch")
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @click.option(
     "-q", "--quiet", is_flag=True, help="No progress and no report, only data and errors."
 )

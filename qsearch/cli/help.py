@@ -1,4 +1,4 @@
-"""What every command has: options in groups by what they are for, and ``-q`` behind its name too."""
+"""What every command has: options in groups, ``-q`` behind its name too, help that is printed as data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "quiet_option"]
+from qsearch.cli.output import print_text
+
+__all__ = ["Command", "PrintsHelp", "quiet_option"]
 
 
 def _be_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -25,7 +27,24 @@ quiet_option = click.option(
 )
 
 
-class Command(click.Command):
+def _show_help(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        print_text(context.get_help())
+        context.exit()
+
+
+class PrintsHelp(click.Command):
+    """A command whose help is written as all data are: where that fails, it is an error in a line."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option, with a callback of our own."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+class Command(PrintsHelp):
     """A command whose help has its options in groups."""
 
     def __init__(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
+_NOT_KNOWN = "not known (damaged)"
+"""Stands for what was left out when the index was opened, because no search needs it."""
+
 _SHOWN_DEPTHS = (10, 100)
 _SHOWN_RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 """For people; the whole curves are in the JSON form."""
@@ -93,6 +96,12 @@ def _tuning_rows(tuning: Tuning | None) -> list[tuple[str, str]]:
     return rows
 
 
+def _told(value: str | int | None) -> str:
+    if value is None:
+        return _NOT_KNOWN
+    return value if isinstance(value, str) else f"{value:,}"
+
+
 def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]:
     """What people want to know first comes first."""
     encoder, passages = facts["encoder"], facts["passages"]
@@ -106,9 +115,8 @@ def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]
     rows += size_rows(facts["bytes"])
     named = "none: search by vector only" if encoder is None else encoder["model"]
     rows += [("encoder", named), ("dimensions", f"{facts['dimensions']:,}")]
-    rows.append(("created", f"{facts['created']}, by qsearch {facts['qsearch']}"))
-    rows.append(("corpus", str(facts["corpus"])))
-    rows += [(label, f"{facts[label]:,}") for label in ("rejected", "truncated")]
+    rows.append(("created", f"{_told(facts['created'])}, by qsearch {_told(facts['qsearch'])}"))
+    rows += [(label, _told(facts[label])) for label in ("corpus", "rejected", "truncated")]
     rows.append(("graph", "yes" if facts["graph"] else "no"))
     rows.append(("format", str(facts["format"])))
     rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))

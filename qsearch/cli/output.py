@@ -22,6 +22,7 @@ __all__ = [
     "human_bytes",
     "print_data",
     "print_json",
+    "print_text",
     "printable",
     "size_rows",
 ]
@@ -150,6 +151,11 @@ def print_data(text: str, *, bold: bool = False) -> None:
     """Write a line of data to standard output."""
     shown = printable(text)
     _echo(click.style(shown, bold=True) if bold else shown)
+
+
+def print_text(text: str) -> None:
+    """Write lines of our own to standard output."""
+    _echo(text)
 
 
 def print_json(value: Any, indent: int | None = None) -> None:

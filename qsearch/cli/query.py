@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -21,9 +22,6 @@ from qsearch.options import SearchOptions, listed
 
 if TYPE_CHECKING:
     from qsearch.index import Index
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["query"]
 
@@ -72,8 +70,9 @@ Examples:
 @click.option(
     "--queries",
     type=click.Path(path_type=Path),
-    help='Read queries from a file: JSON Lines {"_id": …, "text": …} as in BEIR, a table of ids and texts '
-    "(.tsv, .csv), or a query a line (.txt); also compressed, or - for standard input.",
+    help='Read queries from a file: JSON Lines {"_id": …, "text": …} or a JSON array, a table of ids and '
+    "texts (.tsv, .csv), or a query a line (.txt); also compressed, a folder in BEIR's form, or - for "
+    "standard input.",
 )
 @click.option(
     "--vectors",
@@ -124,6 +123,8 @@ def query(
             "give a TEXT to search for, - to read queries from standard input, --queries FILE, or "
             "--vectors FILE"
         )
+    if "-" in texts and len(texts) > 1:
+        raise click.UsageError("- reads queries from standard input, and stands alone")
     path = find_index(index)
     show = Shown(format, full)
     several = queries is not None or texts == ("-",) or len(texts) > 1
@@ -142,8 +143,7 @@ def query(
         for batch in batches:
             asked += len(batch)
             for name, text in batch:
-                if not text.strip():
-                    raise QueryError(f"query {name} is empty" if several else "the query is empty")
+                _check_text(f"query {name}" if several else "the query", text)
             results = opened.search_batch(
                 [text for _, text in batch],
                 k,
@@ -152,6 +152,19 @@ def query(
             write_results(console, show, batch, results, heading=several)
     if not asked:
         console.note(f"{queries or 'standard input'} holds no queries")
+
+
+def _check_text(which: str, text: str) -> None:
+    """What the library says too, with the number that the text has here."""
+    if not text.strip():
+        raise QueryError(f"{which} is empty")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise QueryError(
+            f"{which} is not valid Unicode text: the character at {error.start} is half of a surrogate "
+            "pair"
+        ) from None
 
 
 Query = tuple[str, str]
@@ -195,7 +208,7 @@ def _as_they_come(queries: Iterator[Query]) -> Iterator[list[Query]]:
     waiting: SimpleQueue[Query | BaseException | None] = SimpleQueue()
     room = Semaphore(4 * _BATCH)
 
-    def read() -> None:
+    def read(_open: object) -> None:
         try:
             for query in queries:
                 room.acquire()
@@ -205,7 +218,9 @@ def _as_they_come(queries: Iterator[Query]) -> Iterator[list[Query]]:
         else:
             waiting.put(None)
 
-    Thread(target=read, name="qsearch-queries", daemon=True).start()
+    # Whoever closes a stream that somebody waits for aborts the process, and a stream that nobody holds is
+    # closed when the process ends. So the thread holds it.
+    Thread(target=read, args=(sys.stdin,), name="qsearch-queries", daemon=True).start()
     end: BaseException | None = None
     more = True
     while more:

@@ -103,10 +103,10 @@ def _records(
     for hit in result:
         if format == "trec":
             for value in (name, hit.id):
-                if not value or value.split() != [value]:
+                if not value or value.split() != [value] or printable(value) != value:
                     raise click.ClickException(
-                        f"the id {value!r} holds white space, which a TREC run cannot; "
-                        "use --format jsonl"
+                        f"the id {value!r} holds white space or control characters, which a TREC run "
+                        "cannot; use --format jsonl"
                     )
             lines.append(f"{name} Q0 {hit.id} {hit.rank} {hit.score:.9g} qsearch")
         else:

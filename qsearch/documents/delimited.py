@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -14,6 +13,7 @@ from qsearch.documents.delimiter import (
     DELIMITERS,
     SAMPLED_LINES,
     only_delimiter,
+    said_delimiter,
     sniffed_delimiter,
 )
 from qsearch.documents.document import Document, DocumentMapper
@@ -23,8 +23,6 @@ from qsearch.documents.rejected import InvalidRecord, RejectedRecord
 from qsearch.errors import CorpusError
 
 __all__ = ["read_delimited"]
-
-_SAID = re.compile(r"sep=(.)\s*")
 
 
 def read_delimited(
@@ -107,7 +105,7 @@ class _RecordLines:
     def delimiter(self, given: str | None) -> str:
         """What parts columns: what is given, or can be told from the header, or the lines after it.
 
-        A first line ``sep=;``, as Excel writes and understands it, says so, and is no header.
+        A first line such as ``sep=;`` says so.
         """
         for line in self._lines:
             self._ahead.append(line)
@@ -116,10 +114,10 @@ class _RecordLines:
         else:
             return given or DELIMITERS[0]
         header = line[1].decode("utf-8", "surrogateescape")
-        if said := _SAID.fullmatch(header):
+        if said := said_delimiter(header):
             self._ahead.clear()
             self.last = line[0]
-            return given or said.group(1)
+            return given or said
         if known := given or only_delimiter(header):
             return known
         self._ahead.extend(islice(self._lines, SAMPLED_LINES))

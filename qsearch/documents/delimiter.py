@@ -9,7 +9,14 @@ from collections.abc import Iterator, Sequence
 from qsearch.errors import CorpusError
 from qsearch.wording import words
 
-__all__ = ["DELIMITERS", "SAMPLED_LINES", "check_delimiter", "only_delimiter", "sniffed_delimiter"]
+__all__ = [
+    "DELIMITERS",
+    "SAMPLED_LINES",
+    "check_delimiter",
+    "only_delimiter",
+    "said_delimiter",
+    "sniffed_delimiter",
+]
 
 DELIMITERS = (",", ";", "\t", "|")
 """Those that are told apart, the most usual first."""
@@ -32,6 +39,16 @@ def check_delimiter(delimiter: str) -> str:
             f"found {delimiter!r}"
         )
     return chosen
+
+
+def said_delimiter(line: str) -> str | None:
+    r"""What a first line says that parts columns, as Excel writes and understands it; it is no header.
+
+    >>> said_delimiter("sep=;\r\n"), said_delimiter("sep;text")
+    (';', None)
+    """
+    said = re.fullmatch(r"sep=(.)\s*", line)
+    return None if said is None else said.group(1)
 
 
 def only_delimiter(header: str) -> str | None:

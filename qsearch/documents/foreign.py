@@ -98,8 +98,13 @@ def refuse_name(name: str, suffix: str) -> None:
         raise _error(name, kind)
 
 
-def refuse_content(name: str, head: bytes) -> None:
+def refuse_content(name: str, head: bytes, *, adjustable: bool = True) -> None:
     """Refuse a file whose first bytes are those of something that is no text.
+
+    Args:
+        name: of the file.
+        head: its first bytes.
+        adjustable: whether the caller can name a format and an encoding, as for a corpus.
 
     Raises:
         CorpusError: they do.
@@ -112,21 +117,28 @@ def refuse_content(name: str, head: bytes) -> None:
     if kind == "NumPy":
         raise _holds_embeddings(name)
     if kind == "Parquet":
-        raise CorpusError(
-            f"is a Parquet file; give parquet with {words().input_format}, or name it so", path=name
-        )
+        advice = "save its table as JSON Lines or CSV, and give that"
+        if adjustable:
+            advice = f"give parquet with {words().input_format}, or name it so"
+        raise CorpusError(f"is a Parquet file; {advice}", path=name)
     if kind is not None:
         raise _error(name, kind)
 
 
-def refuse_zeros(name: str, line: bytes) -> None:
+def refuse_zeros(name: str, line: bytes, *, adjustable: bool = True) -> None:
     """Refuse a file whose first line holds NUL, which no text has and hardly anything else lacks.
+
+    Args:
+        name: of the file.
+        line: the first one.
+        adjustable: see ``refuse_content``.
 
     Raises:
         CorpusError: they do.
     """
     if b"\0" in line:
-        raise CorpusError(f"holds NUL bytes, and is no text ({encoding_advice(line)})", path=name)
+        advice = encoding_advice(line) if adjustable else "save it in UTF-8"
+        raise CorpusError(f"holds NUL bytes, and is no text ({advice})", path=name)
 
 
 def _error(name: str, kind: str) -> CorpusError:

@@ -38,12 +38,15 @@ Line = tuple[int, bytes, bool]
 class ByteSource:
     """A corpus as bytes of UTF-8: a file, a compressed one, or standard input."""
 
-    def __init__(self, path: str | Path, encoding: str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, encoding: str | None = None, *, adjustable: bool = True
+    ) -> None:
         """Open ``path``.
 
         Args:
             path: of a file, or ``-`` for standard input.
             encoding: of a text that is not UTF-8, nor begins with a byte-order mark.
+            adjustable: whether the caller can name a format and an encoding, for advice.
 
         Raises:
             CorpusError: it cannot be opened.
@@ -67,6 +70,7 @@ class ByteSource:
             self._to_close.close()
             raise
         self._encoding = encoding
+        self._adjustable = adjustable
         self._begun = False
         self._number = 0
 
@@ -150,7 +154,7 @@ class ByteSource:
         if self._begun:
             return
         head = self._stream.peek(1)
-        refuse_content(self.name, head)
+        refuse_content(self.name, head, adjustable=self._adjustable)
         marked = next((name for bom, name in BOMS.items() if head.startswith(bom)), None)
         if encoding := self._encoding or marked:
             self._encoding = encoding
@@ -159,7 +163,7 @@ class ByteSource:
             head = self._stream.peek(1)
         if head.startswith(BOM):
             head = head[len(self._stream.read(len(BOM))) :]
-        refuse_zeros(self.name, head.partition(b"\n")[0])
+        refuse_zeros(self.name, head.partition(b"\n")[0], adjustable=self._adjustable)
         self._begun = True
 
     def _damaged(self, error: Exception) -> CorpusError:

@@ -6,13 +6,15 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from qsearch.documents.compression import without_suffix
-from qsearch.documents.delimiter import only_delimiter, sniffed_delimiter
+from qsearch.documents.delimiter import only_delimiter, said_delimiter, sniffed_delimiter
+from qsearch.documents.foreign import refuse_name
+from qsearch.documents.json_values import read_values
 from qsearch.documents.lines import ByteSource
-from qsearch.errors import QueryError
+from qsearch.errors import CorpusError, QueryError
 
 __all__ = ["read_queries", "read_query_lines", "read_query_texts"]
 
@@ -40,11 +42,12 @@ def read_queries(path: str) -> Iterator[tuple[str, str]]:
     """(id, text) of every query; line numbers where none has an id.
 
     The format is told by the name, and by the first line where the name says nothing: JSON Lines
-    (``.jsonl``, ``.json``, ``.ndjson``: ``{"_id": …, "text": …}``), a table (``.tsv``, ``.csv``: id and
-    text, with or without a header), or a query a line (``.txt``).
+    (``.jsonl``, ``.json``, ``.ndjson``: ``{"_id": …, "text": …}``; also a JSON array, or objects spread
+    over lines), a table (``.tsv``, ``.csv``: id and text, with or without a header), or a query a line
+    (``.txt``).
 
     Args:
-        path: of a file, also a compressed one, or ``-``.
+        path: of a file, also a compressed one, of a folder with a ``queries.jsonl``, or ``-``.
 
     Raises:
         QueryError: a line is not what it should be, an id stands twice, or some have one and others not.
@@ -92,22 +95,28 @@ def read_query_texts(path: str) -> list[str]:
 
 
 def _given(path: str) -> Iterator[_Given]:
-    lines = (_Line(*one) for one in _lines(path) if one[2].strip())
+    if path != "-" and Path(path).is_dir():
+        path = _queries_in(Path(path))
+    kind = Path(without_suffix(path)).suffix.lower()
+    refuse_name(path, kind)
+    read = (_Line(*one) for one in _lines(path))
+    lines = (line for line in read if line.text.strip())
     first = next(lines, None)
     if first is None:
         return
     every = chain([first], lines)
-    kind = PurePath(without_suffix(path)).suffix.lower()
     if kind in (".txt", ".text"):
         yield from _texts(every)
     elif kind in (".jsonl", ".json", ".ndjson"):
-        yield from _objects(every)
+        yield from _objects(first, every, chain([first], read))
     elif kind in (".tsv", ".tab"):
         yield from _table(every, "\t")
+    elif kind == ".csv" and (said := said_delimiter(first.text)):
+        yield from _table(lines, said)
     elif kind == ".csv":
         yield from _table(every, only_delimiter(first.text) or sniffed_delimiter([first.text]))
     elif first.text.lstrip().startswith(("{", "[")):
-        yield from _objects(every)
+        yield from _objects(first, every, chain([first], read))
     elif "\t" in first.text:
         yield from _table(every, "\t")
     else:
@@ -118,16 +127,33 @@ def _texts(lines: Iterable[_Line]) -> Iterator[_Given]:
     return (_Given(where, number, None, text) for where, number, text in lines)
 
 
-def _objects(lines: Iterable[_Line]) -> Iterator[_Given]:
+def _queries_in(folder: Path) -> str:
+    """The queries of a folder in BEIR's form."""
+    found = [
+        one for one in folder.glob("queries.jsonl*") if without_suffix(one.name) == "queries.jsonl"
+    ]
+    if len(found) == 1:
+        return str(found[0])
+    raise CorpusError(
+        "is a folder; give the file with the queries (BEIR calls it queries.jsonl)",
+        path=str(folder),
+    )
+
+
+def _objects(first: _Line, lines: Iterable[_Line], with_blank: Iterable[_Line]) -> Iterator[_Given]:
+    """A line each; or the elements of an array, or objects over several lines, as in a corpus."""
+    if first.text.lstrip().startswith("[") or first.text.strip() == "{":
+        lines = _spread(first, with_blank)
     for where, number, line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise QueryError(
-                f"{where}: is not valid JSON ({error}); there must be an object a line"
+                f"{where}: is not valid JSON ({error}); there must be an object a line, or an array of "
+                "objects"
             ) from error
         if not isinstance(record, dict):
-            raise QueryError(f'{where}: must be an object with a "text", as in JSON Lines')
+            raise QueryError(f'{where}: must be an object with a "text"')
         fields = {str(key).lower(): value for key, value in reversed(record.items())}
         text = next((fields[one] for one in _TEXTS if one in fields), None)
         if not isinstance(text, str):
@@ -136,6 +162,17 @@ def _objects(lines: Iterable[_Line]) -> Iterator[_Given]:
                 f'{where}: must be an object with a "text"' + (f", found {found}" if found else "")
             )
         yield _Given(where, number, _name(fields), text)
+
+
+def _spread(first: _Line, lines: Iterable[_Line]) -> Iterator[_Line]:
+    """The values, each as if it were a line, numbered by their place."""
+    before = first.where.removesuffix(str(first.number))
+    blocks = (line.text.encode() + b"\n" for line in lines)
+    for value in read_values(b"", blocks, first.number):
+        where = f"{before}{value.line}: record {value.number}"
+        if value.reason is not None:
+            raise QueryError(f"{where}: {value.reason}")
+        yield _Line(where, value.number, value.raw.decode())
 
 
 def _name(fields: dict[str, Any]) -> str | None:
@@ -186,7 +223,7 @@ def _columns(row: list[str]) -> tuple[int | None, int] | None:
 
 
 def _lines(path: str) -> Iterator[tuple[str, int, str]]:
-    with ByteSource(path) as source:
+    with ByteSource(path, adjustable=False) as source:
         for number, line, too_long in source.lines():
             where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
             if too_long:

@@ -84,7 +84,7 @@ def open_corpus(
     Args:
         source: the path of a file (compression is recognised by content) or of a folder that holds a
             ``corpus.jsonl`` (BEIR's form), ``-`` for standard input, or an iterable of ``Document`` or
-            mappings.
+            mappings, also a frame of pandas.
         format: one of ``FORMATS``; by default from the file name, and ``jsonl`` for ``-``. ``jsonl`` is
             also a JSON array, and objects that are spread over lines.
         delimiter: what parts the columns of CSV and TSV; by default a tab in TSV, and told from the first

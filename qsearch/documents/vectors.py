@@ -8,6 +8,7 @@ import re
 import tempfile
 import weakref
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ _KINDS = (
 """How files begin that are sometimes taken for arrays."""
 
 _COPY_BYTES = 1 << 22
+_CHECKED_BYTES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ def _open_archive(path: Path, name: str, member: str | None) -> VectorFile:
             if info.flag_bits & 1:
                 raise CorpusError("is encrypted", path=name)
             if info.compress_type == zipfile.ZIP_STORED:
+                _check_sum(archive, info)
                 with open(path, "rb") as file:
                     begin = _begin_of(file, info, name)
                     file.seek(begin)
@@ -212,8 +215,21 @@ def _open_archive(path: Path, name: str, member: str | None) -> VectorFile:
                 return _npy(header, lambda: open(path, "rb"), info.file_size, name, begin)
             with archive.open(info) as stream:
                 return _unpacked(stream, info.file_size, name)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-        raise CorpusError(f"is not an .npz archive ({error})", path=name) from error
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError) as error:
+        raise CorpusError(
+            f"is not an .npz archive, or a damaged one ({error})", path=name
+        ) from error
+
+
+def _check_sum(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Read a member once: its blocks are read from the file later, past the archive and its checksum.
+
+    Raises:
+        BadZipFile: the checksum is another.
+    """
+    with archive.open(info) as stream:
+        while stream.read(_CHECKED_BYTES):
+            pass
 
 
 def _chosen(archive: zipfile.ZipFile, name: str, member: str | None) -> zipfile.ZipInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,22 @@ def test_no_queries_at_all_are_told(place: Path) -> None:
     done = run("query", "--queries", "none.tsv", cwd=place)
     assert (done.returncode, done.stdout) == (0, "")
     assert "none.tsv holds no queries" in done.stderr
+
+
+def test_a_query_that_is_no_text_has_the_number_or_the_id_that_it_was_given(place: Path) -> None:
+    records = [{"_id": f"q{number}", "text": "cat"} for number in range(70)]
+    for text, reason in (("\ud83d", "is not valid Unicode text"), (" ", "is empty")):
+        records[66]["text"] = text
+        (place / "q.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+        refused = run("query", "--queries", "q.jsonl", cwd=place)
+        assert refused.returncode == 1
+        assert f"query q66 {reason}" in refused.stderr
+        refused = run("query", "cat", os.fsdecode(text.encode("utf-8", "surrogatepass")), cwd=place)
+        assert refused.returncode == 1
+        assert f"query 2 {reason}" in refused.stderr
+
+
+def test_standard_input_is_not_mixed_with_texts(place: Path) -> None:
+    refused = run("query", "cat", "-", cwd=place)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "- reads queries from standard input, and stands alone" in refused.stderr

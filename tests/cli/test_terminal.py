@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_json_is_the_same_value_and_harmless(place: Path) -> None:
     assert record["metadata"] == {"note": HOSTILE}
 
 
+def test_no_id_is_written_to_a_trec_run_otherwise_than_it_is(tmp_path: Path) -> None:
+    records = [{"id": "\u202ea", "text": "x"}, {"id": "b\u200fc", "text": "y"}]
+    Index.build(records, tmp_path / "i", embeddings=np.eye(2)).close()
+    np.save(tmp_path / "q.npy", np.eye(2))
+    done = run(tmp_path, "query", "-i", "i", "--vectors", "q.npy", "--format", "trec")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"the id '\\u202ea' holds white space or control characters" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -98,7 +108,10 @@ def test_a_query_that_is_no_unicode_is_an_error_in_a_line(place: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.parametrize("arguments", [("query", "cat"), ("info",), ("verify",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("query", "cat"), ("info",), ("verify",), ("--help",), ("query", "-h"), ("--version",)],
+)
 def test_a_full_disk_is_an_error_in_a_line(place: Path, arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         done = run(place, *arguments, stdout=full)
@@ -161,6 +174,40 @@ def test_a_line_of_a_pipe_that_stays_open_is_answered(place: Path) -> None:
         process.stdin.close()
         assert process.stdout.read() == ""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("way_out", "k", "code", "told"),
+    [
+        ("interrupt", "1", 130, b"\nerror: interrupted\n"),
+        ("nobody reads", "1", 0, b""),
+        ("an error", "0", 1, b"error: k must be at least 1, found 0\n"),
+    ],
+)
+def test_it_ends_while_it_waits_for_a_line(
+    place: Path, way_out: str, k: str, code: int, told: bytes
+) -> None:
+    """The thread that waits must not be in the way, with an abort, when the process ends."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "qsearch", "query", "-", "-k", k],
+        cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"cat\n")
+        process.stdin.flush()
+        if code != 1:
+            assert process.stdout.readline() == b"# cat\n"
+        if way_out == "interrupt":
+            process.send_signal(signal.SIGINT)
+        elif way_out == "nobody reads":
+            process.stdout.close()
+            process.stdin.write(b"king\n")
+            process.stdin.flush()
+        assert process.wait(60) == code
+        assert process.stderr.read() == told
 
 
 def test_what_came_before_a_broken_line_is_answered(place: Path) -> None:

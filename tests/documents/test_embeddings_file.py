@@ -254,21 +254,35 @@ def test_an_archive_names_its_arrays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_an_archive_cut_off_or_damaged_anywhere_is_refused(tmp_path: Path, save: Any) -> None:
-    save(tmp_path / "e.npz", vectors=np.arange(40, dtype=np.float32).reshape(10, 4))
+    array = np.random.default_rng(1).random((10, 4), dtype=np.float32)
+    save(tmp_path / "e.npz", vectors=array)
     whole = (tmp_path / "e.npz").read_bytes()
     path = tmp_path / "damaged.npz"
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
         assert refusal(path)
-    for position in range(0, len(whole), 3):
-        data = bytearray(whole)
-        data[position] ^= 0x55
-        path.write_bytes(data)
-        try:
-            block = Embeddings(path).read(0, 10)
-        except CorpusError:
-            continue
-        assert block.nbytes <= 16 * len(whole)
+    for position in range(len(whole)):
+        for other in (whole[position] ^ 0x55, 0, 255):
+            data = bytearray(whole)
+            data[position] = other
+            path.write_bytes(data)
+            try:
+                block = Embeddings(path).read(0, 10)
+            except CorpusError:
+                continue
+            np.testing.assert_array_equal(block, array)  # it is something else that is damaged
+
+
+def test_damage_far_behind_the_header_of_an_archive_is_refused(tmp_path: Path) -> None:
+    array = np.random.default_rng(1).random((5000, 8), dtype=np.float32)
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "e.npz", array)
+        whole = (tmp_path / "e.npz").read_bytes()
+        for position in range(50_000, 100_000, 1000):
+            for noise in (bytes(64), b"\xff" * 64):
+                damaged = whole[:position] + noise + whole[position + 64 :]
+                (tmp_path / "damaged.npz").write_bytes(damaged)
+                assert "a damaged one" in refusal(tmp_path / "damaged.npz")
 
 
 def test_a_small_archive_cannot_ask_for_much(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from qsearch.documents import Document, Fields, RejectedRecord, open_corpus
+from qsearch.errors import CorpusError
 from tests.documents.corpora import kinds
 
 
@@ -19,6 +20,28 @@ def test_mappings_and_documents_from_memory_are_a_corpus() -> None:
         Document("1", "a", None, {"m": [1, 2]}, 1),
         Document("b", "x", "T", {"n": 1}, 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (5, "documents or mappings, found int"),
+        (b"corpus.jsonl", "documents or mappings, found bytes"),
+        ({"a": {"text": "x"}}, r"found dict; one document is given as \[document\]"),
+    ],
+)
+def test_what_holds_no_documents_is_refused_before_it_is_read(source: Any, told: str) -> None:
+    with pytest.raises(CorpusError, match=told):
+        open_corpus(source)
+
+
+def test_what_gives_its_records_by_number_is_read() -> None:
+    class Numbered:
+        def __getitem__(self, number: int) -> dict[str, str]:
+            return [{"text": "a"}, {"text": "b"}][number]
+
+    numbered: Any = Numbered()
+    assert kinds(open_corpus(numbered)) == [(1, "a"), (2, "b")]
 
 
 def test_a_document_keeps_the_line_it_had_in_its_file() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from qsearch.documents import Document, RejectedRecord, open_corpus
 from qsearch.documents.values import plain
+from qsearch.errors import CorpusError
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,8 @@ def test_a_frame_of_pandas_is_the_same_as_its_parquet_file(tmp_path: Path) -> No
     from_file = list(open_corpus(tmp_path / "c.parquet"))
     from_memory = list(open_corpus(frame.to_dict("records")))
     assert from_memory == from_file
+    assert list(open_corpus(frame)) == from_file
+    assert list(open_corpus(frame.set_index("id"))) == from_file
     metadata = [one.metadata for one in from_memory if isinstance(one, Document)]
     assert metadata[0]["when"] == "2020-01-01T00:00:00"
     assert metadata[0]["zoned"] == "2020-01-01T00:00:00+01:00"
@@ -124,6 +127,21 @@ def test_a_frame_of_pandas_is_the_same_as_its_parquet_file(tmp_path: Path) -> No
     assert metadata[2]["took"] == "0:00:00.000000007"
     missing = {"when", "zoned", "took", "score", "count", "flag", "word", "price"}
     assert {name for name, value in metadata[1].items() if value is None} == missing
+
+
+def test_rows_of_pandas_are_taken_in_every_form() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"id": [7, 8, 9], "text": ["a", "b", "c"], "n": [1, None, 3]})
+    expected = [Document("8", "b", None, {"n": None}, 1), Document("9", "c", None, {"n": 3.0}, 2)]
+    corpus = open_corpus(frame[frame.id > 7])
+    assert corpus.rereadable
+    assert list(corpus) == list(corpus) == expected
+    some = frame.iloc[1:]
+    assert list(open_corpus(row for _, row in some.iterrows())) == expected
+    assert list(open_corpus(some.itertuples(index=False))) == expected
+    for doubled in (frame.set_index("id", drop=False), frame.rename(columns={"n": "id"})):
+        with pytest.raises(CorpusError, match="names a column twice: 'id'"):
+            open_corpus(doubled)
 
 
 def test_pandas_is_not_imported() -> None:
