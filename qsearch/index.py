@@ -224,6 +224,8 @@ class Index:
         Raises:
             IndexFormatError: it is missing, half written, damaged, or of another version.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"Index.open takes the path of an index, found {type(path).__name__}")
         index = object.__new__(cls)
         index.path = Path(path)
         index.build_report = None
@@ -301,7 +303,8 @@ class Index:
 
     def __contains__(self, id: object) -> bool:
         """Whether there is a document of this id."""
-        return isinstance(id, str) and bool(self._open.catalog.lines_of([id]))
+        catalog = self._open.catalog
+        return isinstance(id, str) and _is_text(id) and bool(catalog.lines_of([id]))
 
     @property
     def commit(self) -> int:
@@ -828,21 +831,30 @@ class Index:
         return snapshot.contract
 
 
+def _is_text(text: str) -> bool:
+    """Whether it can be encoded: a half of a surrogate pair is no text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _checked_ids(ids: str | Iterable[str]) -> list[str]:
     """The ids that are meant.
 
     Raises:
         QueryError: they are no strings.
     """
-    if isinstance(ids, str):
-        return [ids]
     try:
-        some = list(ids)
+        some = [ids] if isinstance(ids, str) else list(ids)
     except TypeError:
         raise QueryError(f"ids must be strings, found {type(ids).__name__}") from None
     for one in some:
         if not isinstance(one, str):
             raise QueryError(f"ids must be strings, found {one!r}")
+        if not _is_text(one):
+            raise QueryError(f"the id {one!r} is not valid Unicode text")
     return some
 
 

@@ -11,6 +11,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_type_hints
 
 __all__ = [
@@ -123,6 +124,7 @@ class SearchOptions(RetrievalOptions, total=False):
     ]
 
 
+@cache
 def listed(options: type) -> dict[str, tuple[Any, Option]]:
     """The type and the ``Option`` of each option of a TypedDict of this module, by name."""
     found = {}

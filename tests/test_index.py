@@ -17,6 +17,7 @@ from qsearch import (
     Hit,
     Index,
     IndexClosed,
+    IndexExists,
     QueryError,
     SearchResult,
 )
@@ -271,3 +272,19 @@ def test_a_sentence_transformer_is_an_encoder(tmp_path: Path, tiny_bert: Path) -
     with pytest.raises(EncoderError, match="encoder of your own.*pass it"):
         Index.open(tmp_path / "st").search("cat")
     assert Index.open(tmp_path / "st", encoder=model).search("cat", k=1)[0].id == "a"
+
+
+def test_what_is_no_text_is_in_no_index(tmp_path: Path) -> None:
+    index = Index.build([{"id": "a", "text": "cat"}], tmp_path / "i", encoder=HashedWords())
+    assert "\ud800" not in index
+    for ask in (index.get, index.vectors, index.delete):
+        with pytest.raises(QueryError, match="not valid Unicode text"):
+            ask("\ud800")
+
+
+def test_what_is_no_path_is_told() -> None:
+    for path in (None, b"index", 3):
+        with pytest.raises(TypeError, match="takes the path of an index"):
+            Index.open(path)  # type: ignore[arg-type]
+    with pytest.raises(IndexExists, match="cannot be the name of an index"):
+        Index.build([{"id": "a", "text": "cat"}], "a\0b", encoder=HashedWords())

@@ -64,8 +64,19 @@ class BuildOptions:
                 object.__setattr__(self, "rejects", Path(self.rejects))
             except TypeError:
                 raise OptionError(f"rejects must be a path, found {self.rejects!r}") from None
-        if isinstance(self.tune_queries, str | bytes):
-            raise OptionError("tune_queries must be a list of texts or an array, found one text")
+        if isinstance(self.tune_queries, str | bytes | Mapping):
+            raise OptionError(
+                "tune_queries must be a list of texts or an array, found "
+                + ("a mapping" if isinstance(self.tune_queries, Mapping) else "one text")
+            )
+        given = self.tune_queries
+        if given is not None and not isinstance(given, np.ndarray):
+            try:  # once: it may be a generator, or a column of pandas
+                object.__setattr__(self, "tune_queries", list(given))
+            except TypeError:
+                raise OptionError(
+                    f"tune_queries must be a list of texts or an array, found {type(given).__name__}"
+                ) from None
         if not isinstance(self.language, str):
             raise OptionError(f"language must be a code as 'en', found {self.language!r}")
         self._check_number("segment_rows", 1)

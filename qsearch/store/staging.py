@@ -39,7 +39,12 @@ __all__ = [
 
 def real_target(target: Path) -> Path:
     """The directory that ``target`` names: a link stays a link, and what it names is replaced."""
-    return Path(os.path.realpath(target))
+    try:
+        return Path(os.path.realpath(target))
+    except ValueError as error:  # a null character
+        raise IndexExists(
+            f"{str(target)!r} cannot be the name of an index ({error}); choose {words().other_place}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

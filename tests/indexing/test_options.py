@@ -66,3 +66,11 @@ def test_values_that_make_no_sense_are_refused(options: dict[str, Any], message:
     with pytest.raises(OptionError, match=message):
         BuildOptions(**options)
     assert issubclass(OptionError, ValueError)
+
+
+def test_queries_to_tune_with_may_be_any_iterable(tmp_path: Path) -> None:
+    texts = [f"cat {number}" for number in range(5)]
+    assert BuildOptions(tune_queries=(one for one in texts)).tune_queries == texts  # type: ignore[arg-type]
+    for wrong in ("cat", {"a": "cat"}, 7):
+        with pytest.raises(OptionError, match="must be a list of texts or an array"):
+            BuildOptions(tune_queries=wrong)  # type: ignore[arg-type]
