@@ -56,7 +56,9 @@ def keep_up(index: Path, progress: Progress) -> None:
             _add_graphs(index, state.lacking, progress)
         if state.measuring:
             _measure(index, progress)
-    except (IndexFormatError, IndexWriteError, IndexBusy) as error:
+    except IndexBusy:
+        return  # another writer is at it, and sees to it
+    except (IndexFormatError, IndexWriteError) as error:
         _log.warning("the change is done; what keeps the index fast is not: %s", error)
 
 

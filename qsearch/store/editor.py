@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -64,6 +65,9 @@ _log = logging.getLogger("qsearch")
 
 _MOST_BYTES = 1 << 22
 """Documents and rows of a step that is not kept are in memory: no more than so many bytes."""
+
+_MOST_SECONDS = 5.0
+"""Steps that took longer than this are kept, however small: what was encoded is not to be lost."""
 
 _UNDERWAY = "underway"
 """The setting that says for which purpose what is stored bears the number of the commit to come."""
@@ -138,6 +142,7 @@ class IndexEditor(IndexView):
         self._purpose: dict[str, Any] | None = None
         self._begun = False
         self._done = False
+        self._last = time.monotonic()
 
     # Opening, resuming
 
@@ -291,6 +296,7 @@ class IndexEditor(IndexView):
             waiting + len(self._tail) > TAIL_ROWS
             or self._waiting_bytes > _MOST_BYTES
             or (self._kept and step.documents)
+            or time.monotonic() - self._last > _MOST_SECONDS
         ):
             self._keep()
 
@@ -395,6 +401,7 @@ class IndexEditor(IndexView):
                 self._kept = True
             self._end()
         self._waiting, self._waiting_bytes = [], 0
+        self._last = time.monotonic()
         if self._pending_rows >= self.segment_rows:
             self._seal()
 

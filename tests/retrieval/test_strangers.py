@@ -11,6 +11,7 @@ import pytest
 
 from qsearch import Index
 from qsearch.codes import unit_rows
+from qsearch.retrieval import measuring
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.lead import lead
 
@@ -78,7 +79,9 @@ def world(
     rows, queries = request.param(np.random.default_rng(0))
     with pytest.MonkeyPatch.context() as patch:
         # Times decide what pays: here an exact search never does, so that there is something to promise.
+        # And candidates cost what they are, so that the same plans are made on every machine.
         patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
+        patch.setattr(measuring, "_cascade_time", lambda *given: given[4] / 1000.0)
         index = Index.build(None, tmp_path_factory.mktemp("world") / "i", embeddings=rows)
     truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
     yield World(index, queries, truth)
@@ -169,7 +172,9 @@ def test_explanations_tell_which_queries_are_exact(tmp_path_factory: Any) -> Non
         {"id": str(number), "text": " ".join(generator.choice(words, 6))} for number in range(3000)
     ]
     with pytest.MonkeyPatch.context() as patch:
+        # And candidates cost what they are, so that the same plans are made on every machine.
         patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
+        patch.setattr(measuring, "_cascade_time", lambda *given: given[4] / 1000.0)
         index = Index.build(records, tmp_path_factory.mktemp("told") / "i", encoder=HashedWords())
     seen = set()
     for number in range(60):
