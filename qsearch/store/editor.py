@@ -140,6 +140,7 @@ class IndexEditor(IndexView):
         self._kept = False
         self._changed = False
         self._purpose: dict[str, Any] | None = None
+        self._underway: dict[str, Any] = {}
         self._begun = False
         self._done = False
         self._last = time.monotonic()
@@ -199,21 +200,25 @@ class IndexEditor(IndexView):
 
     def _restore(self, earlier: dict[str, Any]) -> bool:
         """Take up what an earlier run has kept; says whether that could be."""
-        self._kept = self._changed = True
-        self.steps = self.catalog.chunks()
-        last = self.steps[-1] if self.steps else ChunkEntry("", 0, 0, 0)
+        steps = self.catalog.chunks()
+        last = steps[-1] if steps else ChunkEntry("", 0, 0, 0)
         new = [one for one in self._segments() if one.came > self.base]
         moved = earlier.get("tail rows", 0), earlier.get("tail documents", 0)
-        self._pending_rows = moved[0] + last.rows - sum(one.rows for one in new)
-        self._pending_documents = moved[1] + last.documents - sum(one.documents for one in new)
-        remove_litter(self.index, self.catalog, keep_pending=True)
+        rows = moved[0] + last.rows - sum(one.rows for one in new)
+        documents = moved[1] + last.documents - sum(one.documents for one in new)
+        sealing = earlier.get("sealing")
         with writing(self._pending.path):
-            wrong = self._pending.cut(self._pending_rows, self.dimensions, self._pending_documents)
+            if isinstance(sealing, str) and sealing not in {one.id for one in new}:
+                self._pending.take_named(sealing)
+            remove_litter(self.index, self.catalog, keep_pending=True)
+            wrong = self._pending.cut(rows, self.dimensions, documents)
         if wrong is not None:
             _log.warning("%s; the interrupted change of %s begins anew", wrong, self.index)
-            self._kept = self._changed = False
-            self.steps = []
             return False
+        self._kept = self._changed = True
+        self._underway = earlier
+        self.steps = steps
+        self._pending_rows, self._pending_documents = rows, documents
         if self._pending_rows:
             self._pending_first = int(self._pending_positions()[0])
         with self.catalog.reading() as connection:
@@ -434,12 +439,12 @@ class IndexEditor(IndexView):
         self._pending_documents += len(positions)
 
     def _tell_underway(self) -> None:
-        told = {
+        self._underway = {
             "purpose": self._purpose,
             "tail rows": len(self._tail),
             "tail documents": len({row.position for row in self._tail}),
         }
-        self.catalog.store_settings(self.catalog.writer, {_UNDERWAY: told})
+        self.catalog.store_settings(self.catalog.writer, {_UNDERWAY: self._underway})
         # The steps of a build are gone, which the checksum was of.
         self._store_digest()
 
@@ -464,12 +469,20 @@ class IndexEditor(IndexView):
         gaps = documents if documents <= last - first else 0
         with writing(self._pending.path):
             name, files, error = self._pending.close(
-                first, rows, self.dimensions, self.advance_sealing, gaps
+                first, rows, self.dimensions, self.advance_sealing, gaps, self._tell_sealing
             )
         entry = SegmentEntry(name, 0, rows, first, last, documents, came=self.base + 1)
         errors = self._errors_with(name, error, files)
         with self.catalog.within():
             self._register(entry, files, errors)
+
+    def _tell_sealing(self, name: str) -> None:
+        """Say which name what is pending gets now: until it is registered, its rows are found there."""
+        with self.catalog.within():
+            self._begin()
+            self._underway = {**self._underway, "sealing": name}
+            self.catalog.store_settings(self.catalog.writer, {_UNDERWAY: self._underway})
+            self._end()
 
     def _register(
         self, entry: SegmentEntry, files: Mapping[str, FileEntry], errors: dict[str, Any]

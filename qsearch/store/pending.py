@@ -89,6 +89,13 @@ class PendingSegment:
         else:
             os.rename(segment, self.path)
 
+    def take_named(self, segment: str) -> None:
+        """Make the segment that was just given this name the pending one again, if there is none."""
+        path = self._segments / segment
+        if path.is_dir() and not self.path.exists():
+            os.rename(path, self.path)
+            sync_directory(self._segments)
+
     def reopen(self, segment: str) -> None:
         """Make a segment that was closed the pending one again, in the place of the one there is.
 
@@ -131,6 +138,7 @@ class PendingSegment:
         dimensions: int,
         advance: Callable[[int], None],
         documents: int = 0,
+        announce: Callable[[str], None] = lambda name: None,
     ) -> tuple[str, dict[str, FileEntry], float]:
         """Complete the segment, sync it and give it its name; from then on there is none pending.
 
@@ -140,7 +148,8 @@ class PendingSegment:
             dimensions: of a row.
             advance: told how many rows were just coded.
             documents: how many have a position of their own in ``positions.npy``; 0: none, and the file
-                is not kept.
+                is litter from then on. Who goes on with what was cut short here still needs it.
+            announce: told the name before it is given.
 
         Returns:
             Its name, its files, and the error of its rotation.
@@ -148,8 +157,6 @@ class PendingSegment:
         Raises:
             OSError: the file system refuses.
         """
-        if not documents:
-            (self.path / POSITIONS.name).unlink(missing_ok=True)
         files, error = write_arrays(
             self.path, rows, dimensions, advance, passages=self._passages, positions=documents
         )
@@ -158,6 +165,7 @@ class PendingSegment:
         # that opened the catalog of an index which is being replaced.
         name = xxhash.xxh3_128(listing.encode()).hexdigest()[:16]
         sync_directory(self.path)
+        announce(name)
         os.rename(self.path, self._segments / name)
         sync_directory(self._segments)
         return name, files, error
