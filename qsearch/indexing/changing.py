@@ -78,6 +78,13 @@ class Source:
             return self.corpus.name
         return self.embeddings.name if self.embeddings else ""
 
+    @property
+    def numbered(self) -> tuple[str | None, tuple[str, ...]]:
+        """What the ids of the records count where these have none, and fields that could hold ids."""
+        if self.corpus is None:
+            return "vector", ()
+        return self.corpus.found.numbered_by, self.corpus.found.id_like
+
 
 @dataclass(slots=True)
 class Counts:
@@ -144,7 +151,7 @@ class Change:
         corpus = source.corpus
         if corpus is None or not corpus.rereadable:
             return total
-        look = partial(check_new, view=self._editor, corpus=corpus.name)
+        look = partial(check_new, view=self._editor, corpus=corpus)
         with self.phase("read", None, "records"):
             count = survey(
                 corpus,
@@ -214,7 +221,13 @@ def compare(
 ) -> None:
     """Count what a change would do, and do nothing."""
     reader = ChunkReader(_records(source, view), _limit(source, view.settings()))
-    sorter = Sorter(view, kind, source.name, skip_invalid=source.skip_invalid)
+    sorter = Sorter(
+        view,
+        kind,
+        source.name,
+        skip_invalid=source.skip_invalid,
+        numbered_by=lambda: source.numbered[0],
+    )
     row = 0
     ids: set[str] = set()
     while records := reader.next():
@@ -289,6 +302,7 @@ class _Taking:
             source.name,
             skip_invalid=source.skip_invalid,
             most_waiting=self._pipeline.most_waiting,
+            numbered_by=lambda: source.numbered[0],
         )
         self._maker: ChunkMaker | None = None
         # An encoder that several threads may not use at once has a lock here.
@@ -397,6 +411,7 @@ class _Taking:
             skip_invalid=self._source.skip_invalid,
             check=self._pipeline.check,
             most_waiting=self._pipeline.most_waiting,
+            contract=True,
         )
 
 
@@ -416,7 +431,7 @@ def delete_documents(
     if len(wanted) < len(ids) and not missing_ok:
         seen: set[str] = set()
         twice = next(one for one in ids if one in seen or seen.add(one))  # type: ignore[func-returns-value]
-        raise QueryError(f"the id {twice!r} is given twice")
+        raise QueryError(f"the id {twice!r} is given twice; nothing was deleted")
     for start in range(0, len(wanted), _DELETE_AT_A_TIME):
         some = wanted[start : start + _DELETE_AT_A_TIME]
         found = editor.catalog.positions_of(some)
