@@ -31,6 +31,7 @@ from qsearch.store import (
     open_segments,
     set_commit,
 )
+from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
 __all__ = ["Snapshot"]
@@ -108,6 +109,22 @@ class Snapshot:
     def rows(self) -> int:
         """How many vectors."""
         return int(self.settings.get("rows", self.settings["documents"]))
+
+    @property
+    def stored_segments(self) -> int:
+        """How many segments are on disk."""
+        return sum(one.id != TAIL for one in self.segments)
+
+    @property
+    def dead_rows(self) -> int:
+        """How many rows are of documents that are gone."""
+        return sum(one.rows for one in self.segments) - sum(map(_living, self.segments))
+
+    @property
+    def rows_later(self) -> int:
+        """Rows that came after recall was measured; all, where that was too long ago."""
+        measured = measured_segments(self.settings, self.segments)
+        return sum(map(_living, self.segments[measured:]))
 
     @cached_property
     def contract(self) -> EncoderContract | None:
@@ -316,6 +333,10 @@ class Snapshot:
     def _spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
         documents = self.searcher.documents
         return documents.spans(positions) if documents.split else None
+
+
+def _living(segment: Segment) -> int:
+    return segment.rows if segment.living is None else segment.living.allowed
 
 
 def _document(stored: StoredDocument) -> Document:

@@ -100,6 +100,8 @@ class Counts:
         truncated: documents longer than the encoder's maximum length.
         passages: into which the new ones were split.
         resumed: records that an interrupted run had done.
+        numbered_by: what the ids of the records count, where they have none.
+        id_like: fields that could hold ids, where the records have none.
         rejects: where the records left out were written.
         seconds: by phase.
     """
@@ -113,6 +115,8 @@ class Counts:
     truncated: int = 0
     passages: int = 0
     resumed: int = 0
+    numbered_by: str | None = None
+    id_like: tuple[str, ...] = ()
     rejects: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -187,6 +191,7 @@ class Change:
                 self._keep_rejects(source)
         if source.corpus is not None:
             check_fields(source.corpus, again=source.corpus.rereadable)
+        self.counts.numbered_by, self.counts.id_like = source.numbered
         if kind == SYNC:
             missing = taking.sorter.missing()
             for start in range(0, len(missing), _DELETE_AT_A_TIME):
@@ -241,6 +246,7 @@ def compare(
         _count(counts, found)
         counts.added -= len(again)
         counts.rejected += len(found.rejects) + len(again)
+    counts.numbered_by, counts.id_like = source.numbered
     if kind == SYNC:
         counts.deleted += len(sorter.missing())
 

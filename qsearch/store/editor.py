@@ -113,6 +113,7 @@ class IndexEditor(IndexView):
         segment_rows: a segment is closed when it has at least so many rows.
         steps: what was done so far.
         earlier_steps: those that an earlier run of the same change has kept.
+        kept_records: of steps that are kept, and need not be done again.
         advance_sealing: told how many rows were just coded.
     """
 
@@ -134,6 +135,7 @@ class IndexEditor(IndexView):
         self._waiting_bytes = 0
         self._gone: set[int] = set()
         self._kept = False
+        self.kept_records = 0
         self._changed = False
         self._purpose: dict[str, Any] | None = None
         self._begun = False
@@ -226,6 +228,7 @@ class IndexEditor(IndexView):
             )
         self._next = max(self._next, (highest if highest is not None else -1) + 1)
         self.earlier_steps = tuple(self.steps)
+        self.kept_records = sum(one.records for one in self.steps)
         return True
 
     def _throw_away(self) -> None:
@@ -394,6 +397,8 @@ class IndexEditor(IndexView):
                 self._tell_underway()
                 self._kept = True
             self._end()
+            if self._purpose is not None:
+                self.kept_records = sum(one.records for one in self.steps)
         self._waiting, self._waiting_bytes = [], 0
         if self._pending_rows >= self.segment_rows:
             self._seal()
