@@ -242,7 +242,7 @@ def test_info_shows_the_index_and_its_encoder(place: Path) -> None:
     assert "sentence-transformers/all-MiniLM-L6-v2" in text
     facts = json.loads(run("info", "--format", "json", cwd=place).stdout)
     assert facts["documents"] == 4
-    assert facts["format"] == 2
+    assert facts["format"] == 3
     assert facts["graph"] is True
     assert facts["encoder"]["pooling"] == "mean"
     assert facts["bytes"]["vectors.npy"] == 128 + 4 * 384 * 4
