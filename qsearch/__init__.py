@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qsearch.encoding.sentence import SentenceEncoder
     from qsearch.errors import (
         BuildInterrupted,
+        ChangeInterrupted,
         CorpusError,
         EncoderError,
         EncoderMismatch,
@@ -47,6 +48,7 @@ __all__ = [
     "BuildInterrupted",
     "BuildOptions",
     "BuildReport",
+    "ChangeInterrupted",
     "CorpusError",
     "Document",
     "Encoder",

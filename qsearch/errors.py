@@ -14,7 +14,8 @@
     ├── OptionError            an option of a build that makes no sense (also a ``ValueError``)
     └── QueryError             a query that has no answer (also a ``ValueError``)
 
-``BuildInterrupted`` stands beside it: it is the ``KeyboardInterrupt`` of a build, and says what is kept.
+``BuildInterrupted`` and ``ChangeInterrupted`` stand beside it: the ``KeyboardInterrupt`` of a build and
+of a change, which say what is kept.
 
 A message says what was expected, what was found, where, and what to do. Nothing but exceptions may
 enter this module.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 __all__ = [
     "BuildInterrupted",
+    "ChangeInterrupted",
     "CorpusError",
     "EncoderError",
     "EncoderMismatch",
@@ -124,3 +126,24 @@ class BuildInterrupted(KeyboardInterrupt):
             told = "no document was finished, nothing is kept"
         super().__init__(told)
         self.kept = kept
+
+
+class ChangeInterrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a change of an index.
+
+    Attributes:
+        kept: records that the same change need not do again when it is run once more.
+        commit: the commit that it made, where it was only stopped behind that; else ``None``.
+    """
+
+    def __init__(self, kept: int, commit: int | None = None) -> None:
+        """Say what is kept."""
+        if commit is not None:
+            told = f"the change is done (commit {commit}); what keeps the index fast is left to the next"
+        elif kept:
+            told = f"the index is as it was; {kept:,} records of the change are finished and kept"
+        else:
+            told = "the index is as it was"
+        super().__init__(told)
+        self.kept = kept
+        self.commit = commit

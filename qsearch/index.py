@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -313,14 +313,35 @@ class Index:
 
     @property
     def measured(self) -> dict[str, Any] | None:
-        """What ``tuning`` was measured on: ``commit``, ``rows`` and ``segments``; ``None``: nothing."""
-        told = self._open.settings.get("measured")
-        return dict(told) if isinstance(told, dict) else None
+        """What ``tuning`` was measured on; ``None``: nothing, or what nobody wrote down (before format 3).
+
+        Its ``commit``, ``rows`` and ``segments``, and how many rows came ``later``: searches at a recall
+        compare those exactly. Where so much has changed that it says nothing any more, that is all rows.
+        """
+        snapshot = self._open
+        told = snapshot.settings.get("measured")
+        return {**told, "later": snapshot.rows_later} if isinstance(told, dict) else None
+
+    @property
+    def segments(self) -> int:
+        """In how many segments the rows are, beside the newest ones, which the catalog holds."""
+        return self._open.stored_segments
+
+    @property
+    def dead_rows(self) -> int:
+        """Rows of documents that are gone, which no search looks at; ``compact`` gives back their room."""
+        return self._open.dead_rows
 
     @property
     def past(self) -> int:
         """Documents and metadata of earlier commits that are kept until ``compact``."""
         return self._open.catalog.past()
+
+    @overload
+    def get(self, ids: str) -> Document: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def get(self, ids: Iterable[str]) -> list[Document]: ...
 
     def get(self, ids: str | Iterable[str]) -> Document | list[Document]:
         """Documents by their ids.
@@ -372,7 +393,8 @@ class Index:
     def has_graph(self) -> bool:
         """Whether ``method="graph"`` is possible."""
         segments = self._open.segments
-        return any(one.graph is not None for one in segments) and not any(
+        wanted = bool(self._open.settings.get("graph"))
+        return (wanted or any(one.graph is not None for one in segments)) and not any(
             one.graph_problem for one in segments
         )
 

@@ -31,6 +31,7 @@ from qsearch.store import (
     open_segments,
     set_commit,
 )
+from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
 __all__ = ["Snapshot"]
@@ -69,11 +70,8 @@ class Snapshot:
         self.searcher = Searcher(
             segments,
             self.tuning,
-            measured=measured_segments(
-                settings,
-                [one.id for one in segments],
-                [one.rows if one.living is None else one.living.allowed for one in segments],
-            ),
+            measured=self._measured,
+            graphs=bool(settings.get("graph")),
             documents=self.documents,
         )
 
@@ -124,6 +122,28 @@ class Snapshot:
     def rows(self) -> int:
         """How many vectors."""
         return int(self.settings.get("rows", self.settings["documents"]))
+
+    @property
+    def stored_segments(self) -> int:
+        """How many segments are on disk."""
+        return sum(one.id != TAIL for one in self.segments)
+
+    @property
+    def dead_rows(self) -> int:
+        """How many rows are of documents that are gone."""
+        return sum(one.rows for one in self.segments) - sum(map(_living, self.segments))
+
+    @property
+    def rows_later(self) -> int:
+        """Rows that came after recall was measured; all, where that was too long ago."""
+        return sum(map(_living, self.segments[self._measured :]))
+
+    @property
+    def _measured(self) -> int:
+        """How many segments recall was measured on, from the first on."""
+        return measured_segments(
+            self.settings, [one.id for one in self.segments], [*map(_living, self.segments)]
+        )
 
     @cached_property
     def contract(self) -> EncoderContract | None:
@@ -332,6 +352,10 @@ class Snapshot:
     def _spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
         documents = self.searcher.documents
         return documents.spans(positions) if documents.split else None
+
+
+def _living(segment: Segment) -> int:
+    return segment.rows if segment.living is None else segment.living.allowed
 
 
 def _document(stored: StoredDocument) -> Document:

@@ -21,7 +21,7 @@ import click
 from qsearch.cli.help import PrintsHelp
 from qsearch.cli.output import Console, ConsoleHandler, print_text
 from qsearch.cli.wording import COMMAND_LINE
-from qsearch.errors import BuildInterrupted, QsearchError
+from qsearch.errors import BuildInterrupted, ChangeInterrupted, QsearchError
 from qsearch.version import __version__
 from qsearch.wording import speaking
 
@@ -30,13 +30,24 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "build": "Build an index from a corpus.",
     "query": "Search an index.",
+    "add": "Add documents to an index, or replace some.",
+    "sync": "Make an index hold exactly the documents of a corpus.",
+    "delete": "Delete documents by their ids.",
+    "get": "Print documents by their ids.",
+    "export": "Write all documents, as build reads them.",
+    "compact": "Give back the room of what was deleted.",
+    "upgrade": "Bring an index to the present format.",
     "info": "Show what an index holds.",
     "verify": "Check an index for damage.",
     "doctor": "Check the encoder of an index, or vectors made elsewhere.",
 }
 
 
-_CHANGES = "an index cannot be changed yet: build it again, with 'qsearch build CORPUS --force'"
+_REPLACE = (
+    "'qsearch add CORPUS --upsert' replaces documents, 'qsearch sync CORPUS' makes an index hold exactly a "
+    "corpus"
+)
+_DELETE = "'qsearch delete ID' deletes documents; an index is a directory"
 _ABSENT = {
     "search": "'qsearch query TEXT' searches",
     "ask": "'qsearch query TEXT' searches",
@@ -46,19 +57,24 @@ _ABSENT = {
     "init": "'qsearch build CORPUS' makes an index",
     "list": "'qsearch info' shows an index; they are directories, in indexes/ unless named",
     "ls": "'qsearch info' shows an index; they are directories, in indexes/ unless named",
-    "show": "'qsearch info' shows an index",
+    "show": "'qsearch info' shows an index, 'qsearch get ID' a document",
+    "cat": "'qsearch get ID' shows a document, 'qsearch export' writes all",
     "stats": "'qsearch info' shows an index",
     "check": "'qsearch verify' looks for damage, 'qsearch doctor' at the encoder",
     "help": "'qsearch --help' lists the commands",
-    "add": _CHANGES,
-    "upsert": _CHANGES,
-    "update": _CHANGES,
-    "delete": _CHANGES,
-    "remove": _CHANGES,
-    "sync": _CHANGES,
-    "compact": _CHANGES,
-    "get": "'qsearch query' gives documents with --format jsonl; in Python an Index is iterable",
-    "export": "in Python an Index is iterable: for document in Index.open(path)",
+    "upsert": _REPLACE,
+    "update": _REPLACE,
+    "replace": _REPLACE,
+    "insert": "'qsearch add CORPUS' adds documents",
+    "append": "'qsearch add CORPUS' adds documents",
+    "remove": _DELETE,
+    "rm": _DELETE,
+    "drop": _DELETE,
+    "dump": "'qsearch export' writes all documents",
+    "merge": "'qsearch compact' joins segments; small ones are joined by themselves",
+    "vacuum": "'qsearch compact' gives back the room of what was deleted",
+    "optimize": "'qsearch compact' gives back the room of what was deleted, and joins segments",
+    "migrate": "'qsearch upgrade' brings an index to the present format",
     "eval": "'qsearch query --queries FILE --format trec' writes a run for evaluation tools",
     "serve": "'qsearch query - --format jsonl' answers each line of a pipe when it comes",
 }
@@ -120,8 +136,8 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
 def cli(context: click.Context, quiet: bool) -> None:
     """Semantic search that is exact at quantized speed.
 
-    An index is a directory. `build` makes one from a corpus of documents, `query` searches it.
-    Data goes to standard output, everything else to standard error.
+    An index is a directory. `build` makes one from a corpus of documents, `query` searches it; `add`,
+    `sync` and `delete` change it. Data goes to standard output, everything else to standard error.
 
     Environment: QSEARCH_INDEX names the index, QSEARCH_MODEL the model, QSEARCH_DEVICE the device,
     QSEARCH_CACHE where exported models are kept, QSEARCH_THREADS how many threads work, QSEARCH_KERNELS
@@ -141,7 +157,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _interrupted(cause: BaseException | None) -> str:
-    if not isinstance(cause, BuildInterrupted):
+    if not isinstance(cause, BuildInterrupted | ChangeInterrupted):
         return "interrupted"
     again = "" if cause.kept == 0 else ": run the same command again to go on"
     return f"interrupted; {cause}{again}"

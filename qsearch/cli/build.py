@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from qsearch.cli.help import Command
-from qsearch.cli.output import Console, size_rows
+from qsearch.cli.input_options import (
+    INPUT,
+    InputOptions,
+    fields_of,
+    input_options,
+    numbered,
+    refuse_idle,
+)
+from qsearch.cli.output import Console, seconds_row, size_rows
 from qsearch.cli.progress import progress_on
 from qsearch.cli.target import backend_option, default_target, device_option
 
@@ -17,25 +24,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qsearch.documents import Fields
     from qsearch.indexing import BuildReport
 
 __all__ = ["build"]
 
 
 _GROUPS = {
-    "Input": (
-        "input_format",
-        "delimiter",
-        "encoding",
-        "id_field",
-        "text_field",
-        "title_field",
-        "metadata_field",
-        "vectors",
-        "skip_invalid",
-        "rejects",
-    ),
+    "Input": INPUT,
     "Encoder": (
         "model",
         "device",
@@ -110,33 +105,10 @@ Examples:
     "--language",
     help="Language of the texts (ISO 639), for abbreviations that do not end a sentence.  [default: en]",
 )
-@click.option(
-    "--vectors",
-    type=click.Path(path_type=Path),
-    help="Embeddings you already have: a file (.npy, .npz, .fvecs, .bvecs) with a row for each record of "
+@input_options(
+    "Embeddings you already have: a file (.npy, .npz, .fvecs, .bvecs) with a row for each record of "
     "CORPUS (which may be left out); vectors.npz:name is one of several arrays. With --model, texts can "
-    "be searched too.",
-)
-@click.option(
-    "--input-format",
-    type=click.Choice(["jsonl", "csv", "tsv", "text", "parquet"]),
-    help="Format of CORPUS.  [default: by its name; jsonl for -]",
-)
-@click.option(
-    "--delimiter",
-    help="What parts the columns of CSV: a character, or tab.  [default: , ; tab or | by the first lines]",
-)
-@click.option(
-    "--encoding",
-    help="Encoding of a text file, such as cp1252.  [default: UTF-8, or UTF-16 by its mark]",
-)
-@click.option("--id-field", multiple=True, help="Field with the id.  [default: id, _id]")
-@click.option("--text-field", multiple=True, help="Field with the text.  [default: text]")
-@click.option("--title-field", multiple=True, help="Field with the title.  [default: title]")
-@click.option(
-    "--metadata-field",
-    multiple=True,
-    help="Field to keep as metadata; may be repeated.  [default: all others]",
+    "be searched too."
 )
 @click.option(
     "--graph", is_flag=True, help="Also build an HNSW graph (usearch) over the int8 codes."
@@ -152,12 +124,6 @@ Examples:
 )
 @click.option(
     "--restart", is_flag=True, help="Throw an interrupted build away instead of resuming it."
-)
-@click.option("--skip-invalid", is_flag=True, help="Leave invalid records out instead of stopping.")
-@click.option(
-    "--rejects",
-    type=click.Path(path_type=Path),
-    help="Where to write the records left out.  [default: <INDEX>.rejects.jsonl]",
 )
 @click.option(
     "--segment-rows",
@@ -182,21 +148,12 @@ def build(
     passages: int | None,
     overlap: int | None,
     language: str | None,
-    vectors: Path | None,
-    input_format: str | None,
-    delimiter: str | None,
-    encoding: str | None,
-    id_field: tuple[str, ...],
-    text_field: tuple[str, ...],
-    title_field: tuple[str, ...],
-    metadata_field: tuple[str, ...],
     graph: bool,
     tune_queries: Path | None,
     force: bool,
     restart: bool,
-    skip_invalid: bool,
-    rejects: Path | None,
     segment_rows: int,
+    **given: Unpack[InputOptions],
 ) -> None:
     """Build an index from CORPUS.
 
@@ -213,21 +170,20 @@ def build(
     from qsearch.encoding.passages import DEFAULT_LANGUAGE
     from qsearch.indexing import BuildOptions, build_index
 
+    vectors = given["vectors"]
     if corpus is None and vectors is None:
         raise click.UsageError("give a CORPUS, or --vectors, or both")
-    _refuse_idle_options(
-        click.get_current_context(), corpus, vectors, model, skip_invalid, passages
-    )
+    _refuse_idle_options(click.get_current_context(), corpus)
     target = output or default_target(corpus or str(vectors))
     embeddings = None if vectors is None else Embeddings(vectors)
     opened = None
     if corpus is not None:
         opened = open_corpus(
             corpus,
-            format=input_format,
-            delimiter=delimiter,
-            encoding=encoding,
-            fields=_fields(id_field, text_field, title_field, metadata_field),
+            format=given["input_format"],
+            delimiter=given["delimiter"],
+            encoding=given["encoding"],
+            fields=fields_of(given),
             text_required=vectors is None,
         )
     if model is None and vectors is None:
@@ -254,8 +210,8 @@ def build(
             graph=graph,
             force=force,
             restart=restart,
-            skip_invalid=skip_invalid,
-            rejects=rejects,
+            skip_invalid=given["skip_invalid"],
+            rejects=given["rejects"],
             segment_rows=segment_rows,
             tune_queries=None if tune_queries is None else _tune_queries(tune_queries),
             tuned_on=f"queries from {tune_queries}",
@@ -278,65 +234,22 @@ def _tune_queries(path: Path) -> list[str] | NDArray[np.floating]:
     return read_query_texts(str(path))
 
 
-def _refuse_idle_options(
-    context: click.Context,
-    corpus: str | None,
-    vectors: Path | None,
-    model: str | None,
-    skip_invalid: bool,
-    passages: int | None,
-) -> None:
-    """An option that would do nothing is a mistake, and is told before it costs a build."""
-    needs: list[tuple[str, bool, tuple[str, ...]]] = [
-        (
-            "a CORPUS",
-            corpus is not None,
+def _refuse_idle_options(context: click.Context, corpus: str | None) -> None:
+    asked = context.params
+    vectors, model = asked["vectors"], asked["model"]
+    refuse_idle(
+        asked,
+        corpus,
+        [
             (
-                "input_format",
-                "delimiter",
-                "encoding",
-                "id_field",
-                "text_field",
-                "title_field",
-                "metadata_field",
+                "--model when there are --vectors",
+                vectors is None or model is not None,
+                ("precision", "query_prompt", "document_prompt", "max_length", "truncate_dim"),
             ),
-        ),
-        (
-            "--model when there are --vectors",
-            vectors is None or model is not None,
-            ("precision", "query_prompt", "document_prompt", "max_length", "truncate_dim"),
-        ),
-        ("--skip-invalid", skip_invalid, ("rejects",)),
-        ("texts to encode, not --vectors", vectors is None, ("passages",)),
-        ("--passages", passages is not None, ("overlap", "language")),
-    ]
-    for what, there, names in needs:
-        for name in names:
-            if not there and context.params[name] not in (None, ()):
-                raise click.UsageError(f"--{name.replace('_', '-')} needs {what}")
-
-
-def _fields(
-    ids: tuple[str, ...],
-    texts: tuple[str, ...],
-    titles: tuple[str, ...],
-    metadata: tuple[str, ...],
-) -> Fields:
-    from qsearch.documents import Fields
-
-    return Fields(
-        id=ids or None, text=texts or None, title=titles or None, metadata=metadata or None
+            ("texts to encode, not --vectors", vectors is None, ("passages",)),
+            ("--passages", asked["passages"] is not None, ("overlap", "language")),
+        ],
     )
-
-
-def _numbers(numbered_by: str, id_like: tuple[str, ...]) -> str:
-    start = 0 if numbered_by == "vector" else 1
-    said = f"{numbered_by} numbers, from {start}"
-    if numbered_by != "vector":
-        said += ": no record has an id"
-    if id_like:
-        said += f" ({', '.join(id_like[:4])} could be one: --id-field {shlex.quote(id_like[0])})"
-    return said
 
 
 def _report(console: Console, report: BuildReport) -> None:
@@ -344,7 +257,7 @@ def _report(console: Console, report: BuildReport) -> None:
     if report.resumed:
         rows.append(("  resumed", f"{report.resumed:,} were done before the interruption"))
     if report.numbered_by is not None:
-        rows.append(("ids", _numbers(report.numbered_by, report.id_like)))
+        rows.append(("ids", numbered(report.numbered_by, report.id_like, "from 0")))
     rejected = f"{report.rejected:,}"
     if report.rejects is not None:
         rejected += f" (see {report.rejects})"
@@ -366,7 +279,6 @@ def _report(console: Console, report: BuildReport) -> None:
             compared = "not held against the model: no record has a text"
         rows.append(("vectors", compared))
     rows += size_rows(report.sizes)
-    phases = [f"{phase} {seconds:.1f}" for phase, seconds in report.seconds.items()]
-    rows.append(("seconds", f"{sum(report.seconds.values()):.1f}: {', '.join(phases)}"))
+    rows.append(seconds_row(report.seconds))
     rows += [("note", note) for note in report.notes]
     console.table(rows)

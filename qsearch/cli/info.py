@@ -52,10 +52,15 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "created": settings.get("created"),
             "qsearch": settings.get("qsearch"),
             "corpus": settings.get("corpus"),
+            "commit": opened.commit,
+            "changed": settings.get("changed"),
             "documents": len(opened),
             "rejected": settings.get("rejected"),
             "truncated": settings.get("truncated"),
             "rows": opened.rows,
+            "segments": opened.segments,
+            "dead_rows": opened.dead_rows,
+            "past": opened.past,
             "passages": settings.get("passages"),
             "dimensions": opened.dimensions,
             "graph": opened.has_graph,
@@ -63,6 +68,7 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "encoder": None if identity is None else identity.to_json(),
             "kernels": kernel_path(),
             "threads": thread_count(),
+            "measured": opened.measured,
             "tuning": None if tuning is None else tuning.to_json(),
         }
     if format == "json":
@@ -72,10 +78,37 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
         print_data(line)
 
 
-def _tuning_rows(tuning: Tuning | None) -> list[tuple[str, str]]:
+def _change_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What became of the index since it was built."""
+    changed = facts["changed"]
+    commit = f"{facts['commit']:,}, " + ("as it was built" if changed is None else f"of {changed}")
+    rows = [("commit", commit), ("segments", f"{facts['segments']:,}")]
+    room = "; compact gives back their room"
+    if facts["dead_rows"]:
+        rows.append(("dead rows", f"{facts['dead_rows']:,}{room}"))
+    if facts["past"]:
+        rows.append(("past", f"{facts['past']:,} documents and metadata of earlier commits{room}"))
+    return rows
+
+
+def _measured_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What recall was measured on, and what of the index that was not."""
+    measured = facts["measured"]
+    if measured is None:
+        return []
+    told = f"commit {measured.get('commit')}, {measured.get('rows'):,} rows"
+    if measured["later"] >= facts["rows"]:
+        told += "; too much has changed since: every search is exact"
+    elif measured["later"]:
+        told += f"; {measured['later']:,} came later and are searched exactly"
+    return [("  measured on", told)]
+
+
+def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str, str]]:
     if tuning is None:
         return [("recall", "not measured: every search is exact")]
     rows = [("recall", f"measured with {tuning.queries:,} {tuning.measured_on};")]
+    rows += _measured_rows(facts)
     for k in _SHOWN_DEPTHS:
         curve = next((curve for curve in tuning.curves if curve.k == k), None)
         if curve is None:
@@ -117,6 +150,7 @@ def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]
     rows += [("encoder", named), ("dimensions", f"{facts['dimensions']:,}")]
     rows.append(("created", f"{_told(facts['created'])}, by qsearch {_told(facts['qsearch'])}"))
     rows += [(label, _told(facts[label])) for label in ("corpus", "rejected", "truncated")]
+    rows += _change_rows(facts)
     rows.append(("graph", "yes" if facts["graph"] else "no"))
     rows.append(("format", str(facts["format"])))
     rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))
@@ -127,4 +161,4 @@ def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]
             for label, value in encoder_rows(encoder)
             if label not in ("model", "dimensions")
         ]
-    return rows + _tuning_rows(tuning)
+    return rows + _tuning_rows(tuning, facts)

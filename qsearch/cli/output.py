@@ -24,12 +24,13 @@ __all__ = [
     "print_json",
     "print_text",
     "printable",
+    "seconds_row",
     "size_rows",
 ]
 
 
 class OutputError(QsearchError):
-    """Standard output cannot be written."""
+    """Standard output, or a file of data, cannot be written."""
 
 
 _ACTED_ON = (
@@ -129,6 +130,7 @@ _KINDS = {
     "catalog.sqlite": "texts and catalog",
     "vectors.npy": "float vectors",
     "passages.npy": "places of passages",
+    "positions.npy": "places of documents",
     "graph.usearch": "graph",
 }
 
@@ -145,6 +147,12 @@ def size_rows(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
         kinds[kind] = kinds.get(kind, 0) + size
     parts = [f"{kind} {human_bytes(size)}" for kind, size in kinds.items()]
     return [("on disk", f"{human_bytes(sum(sizes.values()))}: {', '.join(parts)}")]
+
+
+def seconds_row(seconds: Mapping[str, float]) -> tuple[str, str]:
+    """How long something took, the whole and by phase, for ``columns``."""
+    phases = [f"{phase} {taken:.1f}" for phase, taken in seconds.items()]
+    return "seconds", f"{sum(seconds.values()):.1f}: {', '.join(phases)}"
 
 
 def print_data(text: str, *, bold: bool = False) -> None:

@@ -26,6 +26,9 @@ _LABELS = {
     "graph": "building the graph",
     "tune": "measuring recall",
     "verify": "verifying",
+    "compare": "comparing",
+    "merge": "merging segments",
+    "export": "writing",
 }
 
 _LINE_SECONDS = 30.0

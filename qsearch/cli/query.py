@@ -16,7 +16,13 @@ from qsearch.cli.help import Command
 from qsearch.cli.output import Console
 from qsearch.cli.results import SHOWN, Format, Shown, write_results
 from qsearch.cli.search_options import search_options
-from qsearch.cli.target import backend_option, device_option, find_index, index_option
+from qsearch.cli.target import (
+    backend_option,
+    device_option,
+    find_index,
+    index_option,
+    model_option,
+)
 from qsearch.errors import QueryError
 from qsearch.options import SearchOptions, listed
 
@@ -80,12 +86,7 @@ Examples:
     help="Search for vectors instead of texts: a file (.npy, .npz, .fvecs, .bvecs) with a row for each "
     "query. Ids are row numbers, from 1.",
 )
-@click.option(
-    "-m",
-    "--model",
-    envvar="QSEARCH_MODEL",
-    help="Model, where it is not at the place that the index names. It must be the same.",
-)
+@model_option
 @device_option
 @backend_option
 @click.pass_obj

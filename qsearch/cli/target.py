@@ -18,6 +18,8 @@ __all__ = [
     "find_index",
     "index_argument",
     "index_option",
+    "model_option",
+    "wait_option",
 ]
 
 INDEXES = Path("indexes")
@@ -49,6 +51,14 @@ device_option = click.option(
 )
 
 
+model_option = click.option(
+    "-m",
+    "--model",
+    envvar="QSEARCH_MODEL",
+    help="Model, where it is not at the place that the index names. It must be the same.",
+)
+
+
 backend_option = click.option(
     "--backend",
     type=click.Choice(["auto", "onnx", "torch"]),
@@ -56,6 +66,15 @@ backend_option = click.option(
     show_default=True,
     help="What runs the model. onnx: ONNX Runtime, on the CPU in float32, starts at once and is faster; "
     "auto: onnx where that is possible.",
+)
+
+
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to wait for another writer of the index.  [default: not at all]",
 )
 
 

@@ -8,7 +8,7 @@ from qsearch.documents.embeddings import Embeddings
 from qsearch.documents.encodings import encoding_advice
 from qsearch.documents.fields import Fields, FieldsFound, Role
 from qsearch.documents.queries import read_queries, read_query_lines, read_query_texts
-from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, open_corpus
+from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, format_by_name, open_corpus
 from qsearch.documents.rejected import RejectedRecord
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Role",
     "corpus_stem",
     "encoding_advice",
+    "format_by_name",
     "open_corpus",
     "read_queries",
     "read_query_lines",

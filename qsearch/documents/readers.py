@@ -28,7 +28,7 @@ from qsearch.documents.vectors import VECTOR_SUFFIXES, array_file
 from qsearch.errors import CorpusError
 from qsearch.wording import words
 
-__all__ = ["FORMATS", "Corpus", "corpus_stem", "open_corpus"]
+__all__ = ["FORMATS", "Corpus", "corpus_stem", "format_by_name", "open_corpus"]
 
 FORMATS = ("jsonl", "csv", "tsv", "text", "parquet")
 """Names that ``open_corpus`` takes as ``format``."""
@@ -145,10 +145,20 @@ def _refuse_idle(what: str, name: str | None, delimiter: str | None, encoding: s
         raise CorpusError(f"{what} no encoding to choose; leave {words().encoding} out", path=name)
 
 
+def format_by_name(name: str) -> str | None:
+    """Which of ``FORMATS`` the name of a file means; ``None``: it does not tell.
+
+    >>> format_by_name("data/c.jsonl.gz"), format_by_name("notes")
+    ('jsonl', None)
+    """
+    return _SUFFIXES.get(_suffix(name))
+
+
 def _format_of(name: str) -> str:
+    known = format_by_name(name)
+    if known is not None:
+        return known
     suffix = _suffix(name)
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
     if not os.path.exists(name):
         raise CorpusError("cannot be opened (there is no such file)", path=name)
     refuse_name(name, suffix)

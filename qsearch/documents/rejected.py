@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["InvalidRecord", "RejectedRecord", "Remedy"]
 
-Remedy = Literal["id field", "text field", "encoding", "taken"]
+Remedy = Literal["id field", "text field", "encoding", "taken", "numbered"]
 """What the caller can name so that a record is read. Reasons are stored and written to files, and do
 not know who reads them; whoever raises an error of a record gives this advice in words of its own."""
 

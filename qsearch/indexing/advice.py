@@ -21,6 +21,7 @@ def advice_for(record: RejectedRecord) -> str:
         "text field": f"; name the field that holds it with {words().text_field}",
         "encoding": f"; {encoding_advice(record.raw)}" if record.remedy == "encoding" else "",
         "taken": f"; {words().upsert} replaces it",
+        "numbered": f"; give the records ids of their own, or name the field with {words().id_field}",
     }[record.remedy]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qsearch.encoding import Encoder
-from qsearch.errors import CorpusError
+from qsearch.errors import ChangeInterrupted, CorpusError
 from qsearch.indexing.changing import (
     Change,
     Counts,
@@ -56,11 +57,19 @@ class Changing:
 
     @contextlib.contextmanager
     def begun(self, purpose: dict[str, Any] | None) -> Iterator[tuple[IndexEditor, Change]]:
-        """An editor of the index, and what takes records into it."""
+        """An editor of the index, and what takes records into it.
+
+        Raises:
+            ChangeInterrupted: Ctrl-C, in the block; says what is kept.
+        """
         told = self.progress or Silent()
         with IndexEditor.open(self.index, purpose=purpose, wait=self.wait) as editor:
             editor.advance_sealing = told.advance
-            yield editor, Change(editor, self.encoder, told)
+            try:
+                yield editor, Change(editor, self.encoder, told)
+            except KeyboardInterrupt as error:
+                editor.close()
+                raise ChangeInterrupted(editor.kept_records, _commit_of(editor)) from error
 
 
 def change_index(how: Changing, kind: str, source: Source) -> ChangeReport:
@@ -138,8 +147,10 @@ def compact_index(how: Changing) -> CompactReport:
                 commit = editor.commit_rewritten()
         seconds = change.counts.seconds
         dead = sum(one.rows for one in entries) - sum(living)
-    if groups:
-        keep_up(how.index, told)
+        if groups:
+            started = time.perf_counter()
+            keep_up(how.index, told)
+            seconds["keep up"] = time.perf_counter() - started
     with IndexView.read(how.index) as view:
         left = len(view.catalog.segments())
     return CompactReport(
@@ -163,9 +174,17 @@ def upgrade_index(index: Path, wait: float = 0.0) -> tuple[int, int]:
     return version, FORMAT_VERSION
 
 
+def _commit_of(editor: IndexEditor) -> int | None:
+    """The commit that an editor made before it was interrupted, if it came to it."""
+    with IndexView.read(editor.index) as view:
+        return editor.base + 1 if view.catalog.commit > editor.base else None
+
+
 def _finished(how: Changing, counts: Counts, commit: int, *, changed: bool) -> ChangeReport:
     if changed:
+        started = time.perf_counter()
         keep_up(how.index, how.progress or Silent())
+        counts.seconds["keep up"] = time.perf_counter() - started
     return _report(how.index, counts, commit)
 
 
@@ -188,6 +207,8 @@ def _report(index: Path, counts: Counts, commit: int) -> ChangeReport:
         truncated=counts.truncated,
         passages=counts.passages,
         resumed=counts.resumed,
+        numbered_by=counts.numbered_by,
+        id_like=counts.id_like,
         documents=int(settings["documents"]),
         seconds=counts.seconds,
     )

@@ -78,6 +78,13 @@ class Source:
             return self.corpus.name
         return self.embeddings.name if self.embeddings else ""
 
+    @property
+    def numbered(self) -> tuple[str | None, tuple[str, ...]]:
+        """What the ids of the records count where these have none, and fields that could hold ids."""
+        if self.corpus is None:
+            return "vector", ()
+        return self.corpus.found.numbered_by, self.corpus.found.id_like
+
 
 @dataclass(slots=True)
 class Counts:
@@ -93,6 +100,8 @@ class Counts:
         truncated: documents longer than the encoder's maximum length.
         passages: into which the new ones were split.
         resumed: records that an interrupted run had done.
+        numbered_by: what the ids of the records count, where they have none.
+        id_like: fields that could hold ids, where the records have none.
         rejects: where the records left out were written.
         seconds: by phase.
     """
@@ -106,6 +115,8 @@ class Counts:
     truncated: int = 0
     passages: int = 0
     resumed: int = 0
+    numbered_by: str | None = None
+    id_like: tuple[str, ...] = ()
     rejects: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -144,7 +155,7 @@ class Change:
         corpus = source.corpus
         if corpus is None or not corpus.rereadable:
             return total
-        look = partial(check_new, view=self._editor, corpus=corpus.name)
+        look = partial(check_new, view=self._editor, corpus=corpus)
         with self.phase("read", None, "records"):
             count = survey(
                 corpus,
@@ -180,6 +191,7 @@ class Change:
                 self._keep_rejects(source)
         if source.corpus is not None:
             check_fields(source.corpus, again=source.corpus.rereadable)
+        self.counts.numbered_by, self.counts.id_like = source.numbered
         if kind == SYNC:
             missing = taking.sorter.missing()
             for start in range(0, len(missing), _DELETE_AT_A_TIME):
@@ -214,7 +226,13 @@ def compare(
 ) -> None:
     """Count what a change would do, and do nothing."""
     reader = ChunkReader(_records(source, view), _limit(source, view.settings()))
-    sorter = Sorter(view, kind, source.name, skip_invalid=source.skip_invalid)
+    sorter = Sorter(
+        view,
+        kind,
+        source.name,
+        skip_invalid=source.skip_invalid,
+        numbered_by=lambda: source.numbered[0],
+    )
     row = 0
     ids: set[str] = set()
     while records := reader.next():
@@ -228,6 +246,7 @@ def compare(
         _count(counts, found)
         counts.added -= len(again)
         counts.rejected += len(found.rejects) + len(again)
+    counts.numbered_by, counts.id_like = source.numbered
     if kind == SYNC:
         counts.deleted += len(sorter.missing())
 
@@ -289,6 +308,7 @@ class _Taking:
             source.name,
             skip_invalid=source.skip_invalid,
             most_waiting=self._pipeline.most_waiting,
+            numbered_by=lambda: source.numbered[0],
         )
         self._maker: ChunkMaker | None = None
         # An encoder that several threads may not use at once has a lock here.
@@ -397,6 +417,7 @@ class _Taking:
             skip_invalid=self._source.skip_invalid,
             check=self._pipeline.check,
             most_waiting=self._pipeline.most_waiting,
+            contract=True,
         )
 
 
@@ -416,7 +437,7 @@ def delete_documents(
     if len(wanted) < len(ids) and not missing_ok:
         seen: set[str] = set()
         twice = next(one for one in ids if one in seen or seen.add(one))  # type: ignore[func-returns-value]
-        raise QueryError(f"the id {twice!r} is given twice")
+        raise QueryError(f"the id {twice!r} is given twice; nothing was deleted")
     for start in range(0, len(wanted), _DELETE_AT_A_TIME):
         some = wanted[start : start + _DELETE_AT_A_TIME]
         found = editor.catalog.positions_of(some)

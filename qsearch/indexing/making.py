@@ -81,6 +81,7 @@ class ChunkMaker:
         most_waiting: int,
         compared: int = 0,
         tell_compared: Callable[[int], None] = lambda count: None,
+        contract: bool = False,
     ) -> None:
         """Make chunks.
 
@@ -97,9 +98,11 @@ class ChunkMaker:
             most_waiting: chunks that may be split and not be in the index yet.
             compared: given embeddings that an earlier run has held against the encoder.
             tell_compared: is told how many were.
+            contract: the encoder is that of an index which is there, and nobody can choose another one.
         """
         self._known = known
         self._tell_compared = tell_compared
+        self._contract = contract
         self._encoder = encoder
         self._embeddings = embeddings
         self._dimensions = dimensions
@@ -245,11 +248,15 @@ class ChunkMaker:
         worst = int(np.argmin(cosines))
         if cosines[worst] < 1.0 - _SAMPLE_TOLERANCE:
             name = self._embeddings.name if self._embeddings else ""
+            advice = "make them with that model, or leave them out and have the texts encoded"
+            if not self._contract:
+                advice = (
+                    f"name the model that made them with {words().model}, or leave it out to search by "
+                    "vector only"
+                )
             raise EncoderMismatch(
                 f"the vectors in {name} are not those that {self._encoder.identity().model} gives: "
-                f"for document {documents[chosen[worst]].id!r} the cosine is {cosines[worst]:.4f}; "
-                f"name the model that made them with {words().model}, or leave it out to "
-                "search by vector only"
+                f"for document {documents[chosen[worst]].id!r} the cosine is {cosines[worst]:.4f}; {advice}"
             )
         self.compared = len(chosen)
         self._tell_compared(self.compared)

@@ -106,6 +106,9 @@ class ChangeReport:
         truncated: documents longer than the encoder's maximum length, whose end was not encoded.
         passages: rows that were made of new documents where these are split; else 0.
         resumed: records that an interrupted run had done already.
+        numbered_by: what the ids of the records count, where they have none, see ``BuildReport``; those of
+            ``vector`` go on behind the documents that were there.
+        id_like: fields that could hold ids, where the records have none.
         documents: how many the index holds now.
         seconds: by phase, of this run.
     """
@@ -122,6 +125,8 @@ class ChangeReport:
     truncated: int
     passages: int
     resumed: int
+    numbered_by: str | None
+    id_like: tuple[str, ...]
     documents: int
     seconds: dict[str, float]
 

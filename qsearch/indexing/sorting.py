@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes import unit_rows
-from qsearch.documents import Document, RejectedRecord
+from qsearch.documents import Corpus, Document, RejectedRecord
 from qsearch.indexing.chunks import Record
 from qsearch.indexing.making import SplitChunk, duplicate_record, invalid_record
 from qsearch.store import IndexView, StoredDocument
@@ -63,6 +63,7 @@ class Sorter:
         *,
         skip_invalid: bool,
         most_waiting: int = 0,
+        numbered_by: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Sort for one change.
 
@@ -72,10 +73,12 @@ class Sorter:
             corpus: its name, for messages.
             skip_invalid: collect rejects instead of raising at the first.
             most_waiting: chunks that may be sorted and not be in the index yet.
+            numbered_by: says what the ids count, where the records have none.
         """
         self._view = view
         self._kind = kind
         self._corpus = corpus
+        self._numbered_by = numbered_by
         self._skip_invalid = skip_invalid
         self._most_waiting = most_waiting
         self._waiting: list[dict[str, int | None]] = []
@@ -124,7 +127,7 @@ class Sorter:
                 found.new.append((offset, record))
                 continue
             if self._kind == ADD:
-                reject = taken(record, self._view.index.name)
+                reject = taken(record, self._view.index.name, self._numbered_by())
                 self._reject(found, reject)
                 continue
             self.seen[there.position] = True
@@ -159,17 +162,20 @@ class Sorter:
         return there[~self.seen[there]]
 
 
-def taken(document: Document, index: str) -> RejectedRecord:
-    """What is wrong with a document whose id is in the index already."""
+def taken(document: Document, index: str, numbered_by: str | None) -> RejectedRecord:
+    """What is wrong with a document whose id, or number, is in the index already."""
+    reason = f"there is a document of the id {document.id!r} in {index} already"
+    if numbered_by is not None:
+        reason += f", and this one, which has no id, is numbered by its {numbered_by}"
     return RejectedRecord(
         document.line or 0,
-        f"there is a document of the id {document.id!r} in {index} already",
+        reason,
         document.content.encode("utf-8")[:65_536],
-        "taken",
+        "taken" if numbered_by is None else "numbered",
     )
 
 
-def check_new(documents: Sequence[Document], view: IndexView, corpus: str) -> None:
+def check_new(documents: Sequence[Document], view: IndexView, corpus: Corpus) -> None:
     """Find out early whether documents can be added.
 
     Raises:
@@ -179,10 +185,15 @@ def check_new(documents: Sequence[Document], view: IndexView, corpus: str) -> No
     for one in documents:
         position = there.get(one.id)
         if position is not None and position < view.start:
-            raise invalid_record(taken(one, view.index.name), corpus, line=one.line)
+            reject = taken(one, view.index.name, corpus.found.numbered_by)
+            raise invalid_record(reject, corpus.name, line=one.line)
 
 
 def _same_row(given: NDArray[np.floating], stored: NDArray[np.float32] | None) -> bool:
-    """Whether an embedding gives the row that is stored."""
+    """Whether an embedding gives the row that is stored, or is that row, whose length is not quite 1."""
+    if stored is None:
+        return False
+    if given.dtype == np.float32 and given.tobytes() == stored.tobytes():
+        return True
     row, usable = unit_rows(given[None])
-    return stored is not None and bool(usable[0]) and row[0].tobytes() == stored.tobytes()
+    return bool(usable[0]) and row[0].tobytes() == stored.tobytes()

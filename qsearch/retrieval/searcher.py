@@ -63,6 +63,7 @@ class Searcher:
         *,
         measured: int | None = None,
         documents: int | None = None,
+        graphs: bool = False,
     ) -> None:
         """Take the segments in document order, and what was measured on them.
 
@@ -72,9 +73,11 @@ class Searcher:
             measured: on so many segments, from the first on, it was measured; the others came later and
                 are searched exactly. ``None``: all.
             documents: how many live, where somebody knows.
+            graphs: whether segments that are large enough have graphs, though there be none so far.
         """
         self._segments = list(segments)
         self._tuning = tuning
+        self._graphs_wanted = graphs
         self._measured = len(self._segments) if measured is None else measured
         self.documents = DocumentRows(segments, documents)
         self._lock = ProcessLock()
@@ -244,7 +247,7 @@ class Searcher:
     def _graphs(self) -> list[CandidateSource]:
         with self._lock:
             if self._opened_graphs is None:
-                some = any(segment.graph is not None for segment in self._segments)
+                some = self._graphs_wanted or any(one.graph is not None for one in self._segments)
                 self._opened_graphs = [
                     WithoutGraph(segment)
                     if some and segment.graph is None and segment.graph_problem is None

@@ -117,6 +117,7 @@ class IndexEditor(IndexView):
         segment_rows: a segment is closed when it has at least so many rows.
         steps: what was done so far.
         earlier_steps: those that an earlier run of the same change has kept.
+        kept_records: of steps that are kept, and need not be done again.
         advance_sealing: told how many rows were just coded.
     """
 
@@ -138,11 +139,13 @@ class IndexEditor(IndexView):
         self._waiting_bytes = 0
         self._gone: set[int] = set()
         self._kept = False
+        self.kept_records = 0
         self._changed = False
         self._purpose: dict[str, Any] | None = None
         self._underway: dict[str, Any] = {}
         self._begun = False
         self._done = False
+        self._stale: dict[str, Any] | None = None
         self._last = time.monotonic()
 
     # Opening, resuming
@@ -189,13 +192,9 @@ class IndexEditor(IndexView):
             if purpose is not None and earlier.get("purpose") == purpose:
                 if self._restore(earlier):
                     return
-            elif earlier.get("purpose") is not None:
-                _log.warning(
-                    "an earlier change of %s was interrupted (%s); what it had done is thrown away",
-                    self.index,
-                    earlier["purpose"].get("what", "of another kind"),
-                )
-            self._throw_away()
+            self._stale = earlier  # it stays until something is really changed
+            self.catalog.commit = self.base
+            return
         self._clean()
 
     def _restore(self, earlier: dict[str, Any]) -> bool:
@@ -231,6 +230,7 @@ class IndexEditor(IndexView):
             )
         self._next = max(self._next, (highest if highest is not None else -1) + 1)
         self.earlier_steps = tuple(self.steps)
+        self.kept_records = sum(one.records for one in self.steps)
         return True
 
     def _throw_away(self) -> None:
@@ -310,6 +310,17 @@ class IndexEditor(IndexView):
             raise IndexClosed("this change has ended; begin another one")
 
     def _begin(self) -> None:
+        if self._stale is not None:
+            stale, self._stale = self._stale.get("purpose"), None
+            if stale is not None and stale != self._purpose:
+                _log.warning(
+                    "an earlier change of %s was interrupted (%s); what it had done is thrown away",
+                    self.index,
+                    stale.get("what", "of another kind"),
+                )
+            self.catalog.commit = self.base + 1
+            self._throw_away()
+            self._clean()
         if not self._begun:
             self.catalog.begin()
             self._begun = True
@@ -405,6 +416,8 @@ class IndexEditor(IndexView):
                 self._tell_underway()
                 self._kept = True
             self._end()
+            if self._purpose is not None:
+                self.kept_records = sum(one.records for one in self.steps)
         self._waiting, self._waiting_bytes = [], 0
         self._last = time.monotonic()
         if self._pending_rows >= self.segment_rows:
@@ -511,6 +524,8 @@ class IndexEditor(IndexView):
             IndexWriteError: the file system refuses.
         """
         self._check()
+        with self.catalog.within():
+            self._begin()
         masks = self.catalog.masks()
         sources = [
             Source(
@@ -538,10 +553,11 @@ class IndexEditor(IndexView):
         """Add a file to a segment: ``write`` is given the path to make."""
         self._check()
         path = self.index / SEGMENTS / segment / name
+        with self.catalog.within():
+            self._begin()
         with writing(path):
             entry = made_file(path, write)
         with self.catalog.within():
-            self._begin()
             self.catalog.writer.execute(
                 "INSERT INTO files VALUES (?, ?, ?, ?)", (segment, name, entry.bytes, entry.xxh3)
             )

@@ -16,7 +16,7 @@ from qsearch.cli.output import Console
 from qsearch.cli.progress import LoggedProgress
 from tests.cli.test_cli import run
 
-COMMANDS = ("build", "query", "info", "verify", "doctor")
+COMMANDS = tuple(cli.list_commands(click.Context(cli)))
 
 
 def command(name: str) -> click.Command:
@@ -60,7 +60,10 @@ def test_quiet_may_stand_behind_the_command(tmp_path: Path) -> None:
     ("name", "advice"),
     [
         ("search", "'qsearch query TEXT' searches"),
-        ("delete", "build it again, with 'qsearch build CORPUS --force'"),
+        ("upsert", "'qsearch add CORPUS --upsert' replaces documents"),
+        ("rm", "'qsearch delete ID' deletes documents"),
+        ("optimize", "'qsearch compact' gives back the room"),
+        ("show", "'qsearch get ID' a document"),
         ("serve", "'qsearch query - --format jsonl' answers each line"),
         ("qurey", "did you mean 'query'?"),
         ("frobnicate", "No such command 'frobnicate'"),

@@ -1,0 +1,172 @@
+"""``qsearch export``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Unpack
+
+import click
+
+from qsearch.cli.files import written
+from qsearch.cli.help import Command
+from qsearch.cli.output import Console, OutputError, human_bytes, print_json
+from qsearch.cli.progress import progress_on
+from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
+from qsearch.cli.target import find_index, index_argument, index_option
+from qsearch.errors import QueryError
+
+if TYPE_CHECKING:
+    from qsearch.documents import Document
+    from qsearch.index import Index
+    from qsearch.indexing import Progress
+
+__all__ = ["export"]
+
+_AT_A_TIME = 500
+
+
+@click.command(
+    cls=Command,
+    groups={
+        "Output": ("output", "vectors", *RECORD),
+        "Index": ("index",),
+    },
+    epilog="""\b
+Examples:
+  qsearch export -o corpus.jsonl
+  qsearch export | gzip > corpus.jsonl.gz
+  qsearch export -i indexes/articles -o articles.jsonl --vectors articles.npy
+  qsearch build articles.jsonl --vectors articles.npy -o indexes/copy
+""",
+)
+@index_argument
+@index_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write; one that is there is replaced when the new one is complete.  [default: standard "
+    "output]",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    help="Also write the unit rows of the index, as .npy of float32: row i belongs to line i. Not for an "
+    "index of passages, where a document has several.",
+)
+@record_options
+@click.pass_obj
+def export(
+    console: Console,
+    path: Path | None,
+    index: Path | None,
+    output: Path | None,
+    vectors: Path | None,
+    **named: Unpack[RecordOptions],
+) -> None:
+    """Write all documents of an index as JSON Lines, in order.
+
+    A line has id, title, text and the fields of the metadata, so that build makes the same documents of it.
+    All lines are of one commit, whatever is changed meanwhile.
+    """
+    from qsearch.index import Index
+
+    check_names(named)
+    if output == Path("-"):
+        output = None
+    if output is not None:
+        _check_name(output)
+    if output is not None and vectors is not None and output.resolve() == vectors.resolve():
+        raise click.UsageError("-o and --vectors need different files")
+    with Index.open(find_index(path or index)) as opened, ExitStack() as files:
+        if vectors is not None and opened.settings.get("passages") is not None:
+            raise QueryError(
+                f"{opened.path} holds passages, of which a document has several: there is no row for each "
+                "line; leave --vectors out"
+            )
+        lines = None if output is None else files.enter_context(written(output))
+        rows = None if vectors is None else files.enter_context(written(vectors))
+        watched = output is None and sys.stdout is not None and sys.stdout.isatty()
+        progress = progress_on(Console(quiet=True) if watched else console)
+        longest = _write(opened, lines, rows, named, progress)
+        told = [("index", str(opened.path)), ("documents", f"{len(opened):,}")]
+    for label, file in (("written to", output), ("vectors", vectors)):
+        if file is not None:
+            told.append((label, f"{file} ({human_bytes(file.stat().st_size)})"))
+    _tell_long_lines(console, longest)
+    if output is not None or vectors is not None:
+        console.table(told)
+
+
+def _check_name(output: Path) -> None:
+    """Refuse a name by which the file would be read as something else than it is."""
+    from qsearch.documents import format_by_name
+    from qsearch.documents.compression import without_suffix
+
+    if without_suffix(output.name) != output.name:
+        raise click.UsageError(
+            f"-o writes plain JSON Lines; to compress them, leave it out and pipe: qsearch export | gzip > "
+            f"{output.name}"
+        )
+    if format_by_name(output.name) not in (None, "jsonl"):
+        raise click.UsageError(
+            f"-o writes JSON Lines, and {output.name} would be read as something else; call it "
+            f"{output.stem}.jsonl"
+        )
+
+
+def _write(
+    index: Index,
+    lines: IO[bytes] | None,
+    rows: IO[bytes] | None,
+    named: RecordOptions,
+    progress: Progress,
+) -> int:
+    """Write every document, and its row; returns the length of the longest line."""
+    import numpy as np
+
+    if rows is not None:
+        shape = (len(index), index.dimensions)
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(rows, header)
+    longest = 0
+    progress.begin("export", len(index), "docs")
+    try:
+        for some in _pages(iter(index)):
+            for document in some:
+                record = record_of(document, named)
+                if lines is None:
+                    print_json(record)
+                    continue
+                line = json.dumps(record, ensure_ascii=False).encode("utf-8")
+                longest = max(longest, len(line))
+                lines.write(line + b"\n")
+            if rows is not None:
+                found = index.vectors([one.id for one in some])
+                if any(len(one) != 1 for one in found):
+                    raise OutputError("a document has several rows, or none")
+                rows.write(np.concatenate(found).astype("<f4", copy=False).tobytes())
+            progress.advance(len(some))
+    finally:
+        progress.end()
+    return longest
+
+
+def _pages(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    while some := list(islice(documents, _AT_A_TIME)):
+        yield some
+
+
+def _tell_long_lines(console: Console, longest: int) -> None:
+    from qsearch.documents.lines import MAX_RECORD_BYTES
+
+    if longest > MAX_RECORD_BYTES:
+        console.note(
+            f"a line has {human_bytes(longest)}; build reads records of at most "
+            f"{MAX_RECORD_BYTES >> 20} MiB"
+        )

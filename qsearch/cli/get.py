@@ -1,0 +1,91 @@
+"""``qsearch get``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import click
+
+from qsearch.cli.help import Command
+from qsearch.cli.ids import id_arguments, read_ids
+from qsearch.cli.output import columns, print_data, print_json
+from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
+from qsearch.cli.results import Format
+from qsearch.cli.target import find_index, index_option
+
+if TYPE_CHECKING:
+    from qsearch.documents import Document
+
+__all__ = ["get"]
+
+_AT_A_TIME = 500
+
+
+@click.command(
+    cls=Command,
+    groups={
+        "Documents": ("index", "id_file"),
+        "Output": ("format", *RECORD),
+    },
+    epilog="""\b
+Examples:
+  qsearch get doc17
+  qsearch get doc17 doc18 --format jsonl
+  qsearch get --ids wanted.txt --format jsonl > wanted.jsonl
+""",
+)
+@id_arguments
+@index_option
+@click.option(
+    "--format",
+    "format",
+    type=Format(["text", "jsonl"]),
+    default="text",
+    show_default=True,
+    help="text for people, jsonl (a document a line) as export writes it.",
+)
+@record_options
+def get(
+    ids: tuple[str, ...],
+    id_file: str | None,
+    index: Path | None,
+    format: str,
+    **named: Unpack[RecordOptions],
+) -> None:
+    """Print documents by their IDs, in that order; - reads an ID a line from standard input.
+
+    JSON Lines that get has written, and somebody has edited, are read by 'qsearch add - --upsert'.
+    """
+    from qsearch.index import Index
+
+    for name, value in named.items():
+        if value is not None and format == "text":
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --format jsonl")
+    check_names(named)
+    wanted = read_ids(ids, id_file)
+    with Index.open(find_index(index)) as opened:
+        for start in range(0, len(wanted), _AT_A_TIME):
+            found = opened.get(wanted[start : start + _AT_A_TIME])
+            for number, document in enumerate(found, start):
+                if format == "jsonl":
+                    print_json(record_of(document, named))
+                    continue
+                if number:
+                    print_data("")
+                _print(document)
+
+
+def _print(document: Document) -> None:
+    rows = [("id", document.id)]
+    if document.title is not None:
+        rows.append(("title", document.title))
+    rows += [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in document.metadata.items()
+    ]
+    first, *more = document.text.split("\n")
+    rows += [("text", first), *(("", line) for line in more)]
+    for line in columns(rows):
+        print_data(line)

@@ -1,0 +1,32 @@
+"""``qsearch upgrade``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qsearch.cli.help import Command
+from qsearch.cli.output import Console
+from qsearch.cli.target import find_index, index_argument, index_option, wait_option
+
+__all__ = ["upgrade"]
+
+
+@click.command(cls=Command)
+@index_argument
+@index_option
+@wait_option
+@click.pass_obj
+def upgrade(console: Console, path: Path | None, index: Path | None, wait: float) -> None:
+    """Bring an index of an earlier format to the present one, in one step.
+
+    The first change of an index does so by itself, and searches need it never. Nothing is encoded, and
+    vectors and codes stay as they are. Earlier versions of qsearch cannot read the index afterwards.
+    """
+    from qsearch.indexing import upgrade_index
+
+    path = find_index(path or index)
+    before, now = upgrade_index(path, wait)
+    told = f"{now}, was {before}" if before < now else f"{now} already: nothing was to be done"
+    console.table([("index", str(path)), ("format", told)])
