@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 import platform
 import resource
@@ -34,6 +35,7 @@ import numpy as np
 from search import mixed, unit
 
 from qsearch import BuildOptions, Index
+from qsearch.documents import open_corpus
 from qsearch.encoding import EncoderIdentity
 from qsearch.kernels import kernel_path, thread_count
 
@@ -314,13 +316,22 @@ def measure_sync(
     if options.corpus is None:
         print("  needs --corpus")
         return
+    corpus = folder / "corpus.jsonl"  # in which no id comes twice
+    with open(corpus, "w", encoding="utf-8") as file:
+        for number, one in enumerate(open_corpus(options.corpus)):
+            record = {
+                "id": f"{number}",
+                "text": getattr(one, "text", ""),
+                **getattr(one, "metadata", {}),
+            }
+            file.write(json.dumps(record) + "\n")
     encoder = Refusing(rows.shape[1])
-    index = Index.build(options.corpus, folder / "index", encoder=encoder)
+    index = Index.build(corpus, folder / "index", encoder=encoder)
     encoder.encoded = 0
     times = []
     for _ in range(options.repeats):
         started = time.perf_counter()
-        report = index.sync(options.corpus)
+        report = index.sync(corpus)
         times.append(time.perf_counter() - started)
     print(
         f"  {report.unchanged:,} documents: {spread(times, 's')}; {encoder.encoded} were encoded, commit "
