@@ -372,5 +372,6 @@ def test_any_history_of_changes_is_answered_exactly(
             stateful_step_count=10,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
         ),
     )
