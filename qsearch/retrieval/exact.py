@@ -70,15 +70,10 @@ class ExactSearch:
             return _by_floats(self._segments, queries, k, threads, allowed)
         found = self._search_codes(queries, k, threads, allowed.only(coded))
         plain = [not one for one in coded]
-        others = _by_floats(
-            [one for one, here in zip(self._segments, plain, strict=True) if here],
-            queries,
-            k,
-            threads,
-            allowed.of(plain),
-            found.scores[:, -1],
-        )
-        return merged(found, others, k)
+        others = [one for one, here in zip(self._segments, plain, strict=True) if here]
+        if sum(one.rows for one in others) <= FEW_ROWS:
+            return search_few(others, queries, k, threads, allowed.of(plain), found)
+        return merged(found, _by_floats(others, queries, k, threads, allowed.of(plain)), k)
 
     def milliseconds(
         self, queries: NDArray[np.float32], k: int, threads: int | None = None
@@ -217,11 +212,10 @@ def _by_floats(
     k: int,
     threads: int | None,
     allowed: Allowed,
-    least: NDArray[np.float32] | None = None,
 ) -> Ranking:
     """The k best of segments without codes; filled up with −1 and −inf."""
     if sum(one.rows for one in segments) <= FEW_ROWS:
-        return search_few(segments, queries, k, threads, allowed, least)
+        return search_few(segments, queries, k, threads, allowed)
     most = min(k, allowed.rows)
     found = search_floats(segments, queries, most, allowed)
     return merged(found, None, k)

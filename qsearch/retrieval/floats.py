@@ -18,7 +18,7 @@ from qsearch.codes import unit_rows
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import cosine_gather
 from qsearch.retrieval.allowed import Allowed
-from qsearch.retrieval.ranking import Ranking, Stage, rank_rows, top_k, unit_queries
+from qsearch.retrieval.ranking import Ranking, Stage, add_stages, rank_rows, top_k, unit_queries
 from qsearch.store import Segment
 from qsearch.wording import words
 
@@ -91,7 +91,7 @@ def search_few(
     k: int,
     threads: int | None = None,
     allowed: Allowed | None = None,
-    least: NDArray[np.float32] | None = None,
+    best: Ranking | None = None,
 ) -> Ranking:
     """The same for few rows (see ``FEW_ROWS``), all queries at once.
 
@@ -101,15 +101,18 @@ def search_few(
         k: rows to return; where fewer are allowed the rest is −1 and −inf.
         threads: ``None``: all.
         allowed: rows of every segment; ``None``: all that were not deleted.
-        least: (q,) rows of a lower score are not wanted.
+        best: an exact ranking of other rows, (q, k): the k best of these and of the segments are returned.
     """
     allowed = allowed or Allowed.living(segments)
     started = time.perf_counter()
     count, d = queries.shape
     margin = _margin(d)
     units = unit_queries(queries)
-    positions = np.full((count, k), -1, dtype=np.int64)
-    scores = np.full((count, k), -np.inf, dtype=np.float32)
+    if best is None:
+        positions = np.full((count, k), -1, dtype=np.int64)
+        scores = np.full((count, k), -np.inf, dtype=np.float32)
+    else:
+        positions, scores = best.positions.copy(), best.scores.copy()
     rescored = np.zeros(count, dtype=np.int64)
     for segment, mask in zip(segments, allowed.masks, strict=True):
         step = max(1, (_BATCH * _BLOCK_ROWS) // segment.rows)
@@ -123,17 +126,14 @@ def search_few(
                 kth = np.partition(approximate, segment.rows - k, axis=1)[:, segment.rows - k]
                 threshold = np.maximum(threshold, kth - margin)
             # An approximate score is off by less than the margin from an exact one too.
-            known = (
-                scores[these, -1] if least is None else np.maximum(scores[these, -1], least[these])
-            )
-            threshold = np.maximum(threshold, known - margin)
+            threshold = np.maximum(threshold, scores[these, -1] - margin)
             reaching = approximate >= threshold[:, None]
-            found = reaching.sum(axis=1)
-            width = int(found.max(initial=0))
+            counts = reaching.sum(axis=1)
+            width = int(counts.max(initial=0))
             if not width:
                 continue
             rows = np.argsort(~reaching, axis=1, kind="stable")[:, :width]
-            rows[np.arange(width) >= found[:, None]] = -1
+            rows[np.arange(width) >= counts[:, None]] = -1
             here = cosine_gather(segment.vectors, queries[these], rows, threads)
             positions[these], scores[these] = rank_rows(
                 np.concatenate(
@@ -142,12 +142,16 @@ def search_few(
                 np.concatenate([scores[these], here], axis=1),
                 k,
             )
-            rescored[these] += found
+            rescored[these] += counts
     looked = np.full(count, allowed.rows, dtype=np.int64)
-    stages = (
+    stages: tuple[Stage, ...] = (
         Stage("float product", looked, looked * 4 * d, time.perf_counter() - started),
         Stage("floats", rescored, rescored * 4 * d, None),
     )
+    if best is not None:
+        found = {stage.name: stage for stage in best.stages}
+        add_stages(found, stages, np.arange(count), count)
+        stages = tuple(found.values())
     return Ranking(positions, scores, np.ones(count, dtype=np.bool_), stages)
 
 

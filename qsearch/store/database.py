@@ -138,6 +138,14 @@ class Database:
             old.unlink(missing_ok=True)
         connection = _writing_connection(f"{path.as_uri()}?mode=rwc")
         try:
+            # Nobody reads it before it is complete, and synced as a whole: it needs neither memory nor journal.
+            for pragma in (
+                "cache_spill = ON",
+                "cache_size = -4096",
+                "journal_mode = OFF",
+                "synchronous = OFF",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
             _make_tables(connection)
         except sqlite3.OperationalError as error:
             connection.close()

@@ -189,9 +189,9 @@ class IndexEditor(IndexView):
         earlier = self._settings.pop(_UNDERWAY, None)
         self._purpose = purpose
         if earlier is not None:
-            if purpose is not None and earlier.get("purpose") == purpose:
-                if self._restore(earlier):
-                    return
+            same = purpose is not None and earlier.get("purpose") == purpose
+            if same and self._restore(earlier):
+                return
             self._stale = earlier  # it stays until something is really changed
             self.catalog.commit = self.base
             return

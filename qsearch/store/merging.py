@@ -8,8 +8,10 @@ each other are merged, so that rows stay in the order of their documents, whatev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import PASSAGES, POSITIONS, TAIL_ROWS, VECTORS
 from qsearch.store.pending import PendingSegment
-from qsearch.store.segment import file_checksum
+from qsearch.store.segment import file_checksum, read_bytes, read_rows
 from qsearch.wording import words
 
 __all__ = ["FANOUT", "Source", "compact_groups", "tier_groups", "write_merged"]
@@ -162,14 +164,32 @@ def _living(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.int64]]]:
     """Living rows, their passages (documents numbered without the dead), and the documents' positions."""
     entry = source.entry
-    vectors = np.load(source.directory / VECTORS.name, mmap_mode="r", allow_pickle=False)
-    if vectors.shape != (entry.rows, dimensions):
-        raise IndexFormatError(f"{source.directory / VECTORS.name} is of another shape")
-    passages = positions = None
-    if PASSAGES.name in source.files:
-        passages = np.load(source.directory / PASSAGES.name, mmap_mode="r", allow_pickle=False)
+    positions = None
     if POSITIONS.name in source.files:
-        positions = np.load(source.directory / POSITIONS.name, mmap_mode="r", allow_pickle=False)
+        with open(source.directory / POSITIONS.name, "rb") as file:
+            data = read_bytes(file, 0, entry.documents, 8)
+        positions = np.frombuffer(data, dtype="<i8")
+    with ExitStack() as stack:
+        vectors, passages = (
+            stack.enter_context(open(source.directory / one.name, "rb"))
+            if one.name in source.files
+            else None
+            for one in (VECTORS, PASSAGES)
+        )
+        if vectors is None:
+            raise IndexFormatError(f"segment {entry.id} has no vectors")
+        yield from _blocks(source, vectors, passages, positions, dimensions)
+
+
+def _blocks(
+    source: Source,
+    vectors: BinaryIO,
+    passages: BinaryIO | None,
+    positions: NDArray[np.int64] | None,
+    dimensions: int,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.int64]]]:
+    """See ``_living``. Files are read, not mapped: memory does not grow with them."""
+    entry = source.entry
     done = 0  # documents
     owner_before = -1
     for start in range(0, entry.rows, _STEP_ROWS):
@@ -182,8 +202,9 @@ def _living(
         owners = rows
         some = None
         if passages is not None:
-            some = np.array(passages[rows])
-            owners = some[:, 0]
+            data = read_bytes(passages, start, stop - start, 24)
+            some = np.frombuffer(data, dtype="<i8").reshape(-1, 3)[rows - start]
+            owners = some[:, 0].copy()
         new = np.diff(owners, prepend=owner_before) != 0
         owner_before = int(owners[-1])
         numbers = owners[new]
@@ -191,4 +212,5 @@ def _living(
             some[:, 0] = done - 1 + np.cumsum(new)
         done += len(numbers)
         found = entry.first_document + numbers if positions is None else positions[numbers]
-        yield np.array(vectors[rows]), some, np.asarray(found, dtype=np.int64)
+        block = read_rows(vectors, start, stop - start, dimensions)
+        yield block[rows - start], some, np.asarray(found, dtype=np.int64)
