@@ -138,7 +138,7 @@ class Database:
             old.unlink(missing_ok=True)
         connection = _writing_connection(f"{path.as_uri()}?mode=rwc")
         try:
-            # Nobody reads it before it is complete, and synced as a whole: it needs neither memory nor journal.
+            # Nobody reads it before it is complete and synced as a whole: no memory, no journal.
             for pragma in (
                 "cache_spill = ON",
                 "cache_size = -4096",
