@@ -114,7 +114,9 @@ def search_few(
     else:
         positions, scores = best.positions.copy(), best.scores.copy()
     rescored = np.zeros(count, dtype=np.int64)
-    for segment, mask in zip(segments, allowed.masks, strict=True):
+    for segment, mask, most in zip(segments, allowed.masks, allowed.counts, strict=True):
+        if not most:
+            continue
         step = max(1, (_BATCH * _BLOCK_ROWS) // segment.rows)
         for start in range(0, count, step):
             these = slice(start, start + step)
