@@ -18,7 +18,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import PASSAGES, POSITIONS, TAIL_ROWS, VECTORS
 from qsearch.store.pending import PendingSegment
-from qsearch.store.segment import file_checksum
+from qsearch.store.segment import file_checksum, map_array
 from qsearch.wording import words
 
 __all__ = ["FANOUT", "Source", "compact_groups", "tier_groups", "write_merged"]
@@ -162,14 +162,13 @@ def _living(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.int64]]]:
     """Living rows, their passages (documents numbered without the dead), and the documents' positions."""
     entry = source.entry
-    vectors = np.load(source.directory / VECTORS.name, mmap_mode="r", allow_pickle=False)
-    if vectors.shape != (entry.rows, dimensions):
-        raise IndexFormatError(f"{source.directory / VECTORS.name} is of another shape")
+    directory, files = source.directory, source.files
+    vectors = map_array(directory, VECTORS, files, (entry.rows, dimensions))
     passages = positions = None
-    if PASSAGES.name in source.files:
-        passages = np.load(source.directory / PASSAGES.name, mmap_mode="r", allow_pickle=False)
-    if POSITIONS.name in source.files:
-        positions = np.load(source.directory / POSITIONS.name, mmap_mode="r", allow_pickle=False)
+    if PASSAGES.name in files:
+        passages = map_array(directory, PASSAGES, files, (entry.rows, 3))
+    if POSITIONS.name in files:
+        positions = map_array(directory, POSITIONS, files, (entry.documents,))
     done = 0  # documents
     owner_before = -1
     for start in range(0, entry.rows, _STEP_ROWS):
