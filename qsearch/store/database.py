@@ -118,7 +118,7 @@ class Database:
         """
         cls.open(index).close()  # which rolls back what was left half done, and says what is wrong
         path = (index / CATALOG).absolute()
-        catalog = cls(path, _writing_connection(f"{path.as_uri()}?mode=rw"))
+        catalog = cls(path, _writing_connection(path, "rw"))
         try:
             catalog._check_version()
         except BaseException:
@@ -136,7 +136,7 @@ class Database:
         path = (index / NEW_CATALOG).absolute()
         for old in (path, path.with_name(path.name + "-journal")):
             old.unlink(missing_ok=True)
-        connection = _writing_connection(f"{path.as_uri()}?mode=rwc")
+        connection = _writing_connection(path, "rwc")
         try:
             # Nobody reads it before it is complete and synced as a whole: no memory, no journal.
             for pragma in (
@@ -147,9 +147,11 @@ class Database:
             ):
                 connection.execute(f"PRAGMA {pragma}")
             _make_tables(connection)
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
             connection.close()
-            raise _unwritable(path, error) from error
+            if isinstance(error, sqlite3.DatabaseError):  # nobody has damaged what is just made
+                raise _unwritable(path, error) from error
+            raise
         return cls(path, connection)
 
     def _check_version(self) -> None:
@@ -225,12 +227,7 @@ class Database:
             raise self._damaged(error) from error
 
     def _damaged(self, error: sqlite3.Error) -> IndexFormatError | IndexBusy:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            return IndexBusy(f"{self.path} is kept locked by another process; try again later")
-        return IndexFormatError(
-            f"{self.path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} "
-            "builds the index again"
-        )
+        return _unreadable(self.path, error)
 
     @property
     def _writer(self) -> sqlite3.Connection:
@@ -403,22 +400,36 @@ def _locked_connection(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _writing_connection(uri: str) -> sqlite3.Connection:
-    """Connect for a change: each commit is on the disk, and so is the end of its journal."""
-    connection = sqlite3.connect(
-        uri, uri=True, check_same_thread=False, timeout=_PATIENCE, isolation_level=None
-    )
+def _writing_connection(path: Path, mode: str) -> sqlite3.Connection:
+    """Connect for a change: each commit is on the disk, and so is the end of its journal.
+
+    Raises:
+        IndexWriteError: the file system refuses.
+        IndexFormatError: it is damaged.
+    """
     try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA synchronous = EXTRA")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
-        connection.execute("PRAGMA cache_size = -65536")
-        # Else pages that find no room are written before the end, and nobody could read meanwhile.
-        connection.execute("PRAGMA cache_spill = OFF")
-    except BaseException:
-        connection.close()
-        raise
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode={mode}",
+            uri=True,
+            check_same_thread=False,
+            timeout=_PATIENCE,
+            isolation_level=None,
+        )
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
+            connection.execute("PRAGMA cache_size = -65536")
+            # Else pages that find no room are written before the end, and nobody could read meanwhile.
+            connection.execute("PRAGMA cache_spill = OFF")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.OperationalError as error:
+        raise _unwritable(path, error) from error
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(path, error) from error
     return connection
 
 
@@ -432,7 +443,16 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _unwritable(path: Path, error: sqlite3.OperationalError) -> IndexWriteError:
+def _unreadable(path: Path, error: sqlite3.Error) -> IndexFormatError | IndexBusy:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return IndexBusy(f"{path} is kept locked by another process; try again later")
+    return IndexFormatError(
+        f"{path} cannot be read ({error}); {words().verify} tells more, {words().rebuild} "
+        "builds the index again"
+    )
+
+
+def _unwritable(path: Path, error: sqlite3.DatabaseError) -> IndexWriteError:
     return IndexWriteError(
         f"{path} cannot be written ({error}); what was committed is safe: free some space, make the place "
         "writable or mend the disk, and run the same command again"

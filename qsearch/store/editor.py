@@ -40,6 +40,7 @@ from qsearch.store.catalog import (
 from qsearch.store.format import (
     FORMAT_VERSION,
     PASSAGES,
+    POSITIONS,
     ROTATION,
     ROTATION_ERRORS,
     SEGMENTS,
@@ -53,7 +54,7 @@ from qsearch.store.merging import Source, write_merged
 from qsearch.store.opening import set_commit
 from qsearch.store.pending import PendingSegment
 from qsearch.store.rewriting import put_in_place, upgrade, write_catalog
-from qsearch.store.segment import made_file, read_bytes, read_rows
+from qsearch.store.segment import made_file
 from qsearch.store.staging import writing
 from qsearch.store.view import IndexView, rows_of_a_segment
 from qsearch.store.writer import stored_metadata
@@ -470,8 +471,7 @@ class IndexEditor(IndexView):
         return self.catalog.segments()
 
     def _pending_positions(self) -> NDArray[np.int64]:
-        with open(self._pending.path / "positions.npy", "rb") as file:
-            data = read_bytes(file, 0, self._pending_documents, 8)
+        data = self._pending.read(POSITIONS, self._pending_documents, 8)
         return np.frombuffer(data, dtype="<i8")
 
     def _seal(self) -> None:
@@ -626,13 +626,12 @@ class IndexEditor(IndexView):
             return self._tail
         if self._pending_rows > TAIL_ROWS:
             return None
-        with open(self._pending.path / VECTORS.name, "rb") as file:
-            rows = read_rows(file, 0, self._pending_rows, self.dimensions)
+        data = self._pending.read(VECTORS, self._pending_rows, 4 * self.dimensions)
+        rows = np.frombuffer(data, dtype="<f4").reshape(-1, self.dimensions)
         positions = self._pending_positions()
         passages = None
         if self.split:
-            with open(self._pending.path / PASSAGES.name, "rb") as file:
-                data = read_bytes(file, 0, self._pending_rows, 24)
+            data = self._pending.read(PASSAGES, self._pending_rows, 24)
             passages = np.frombuffer(data, dtype="<i8").reshape(-1, 3)
         return _tail_rows(0, positions, rows, passages)
 
@@ -665,7 +664,7 @@ class IndexEditor(IndexView):
             here = gone[(gone >= entry.first_document) & (gone <= entry.last_document)]
             mask = masks.get(entry.id)
             if len(here):
-                files = catalog.files(entry.id).values()
+                files = catalog.files(entry.id)
                 mask = mask_without(self.index, entry, files, mask, here)
                 if not mask.rows:
                     catalog.forget_segment(writer, entry.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
 from qsearch.store.catalog import FileEntry, MaskEntry, SegmentEntry
 from qsearch.store.format import PASSAGES, POSITIONS, SEGMENTS
+from qsearch.store.segment import map_array
 
 __all__ = ["living_rows", "mask_without"]
 
@@ -24,7 +25,7 @@ def living_rows(entry: SegmentEntry, mask: MaskEntry) -> NDArray[np.bool_]:
 def mask_without(
     index: Path,
     entry: SegmentEntry,
-    files: Collection[FileEntry],
+    files: Mapping[str, FileEntry],
     before: MaskEntry | None,
     gone: NDArray[np.int64],
 ) -> MaskEntry:
@@ -41,10 +42,9 @@ def mask_without(
         IndexFormatError: what maps rows to documents is damaged.
     """
     directory = index / SEGMENTS / entry.id
-    there = {file.name for file in files}
     numbers = gone - entry.first_document
-    if POSITIONS.name in there:
-        positions = _array(directory / POSITIONS.name, (entry.documents,))
+    if POSITIONS.name in files:
+        positions = map_array(directory, POSITIONS, files, (entry.documents,))
         numbers = np.searchsorted(positions, gone)
         if (positions[numbers.clip(max=entry.documents - 1)] != gone).any():
             raise IndexFormatError(
@@ -55,8 +55,9 @@ def mask_without(
     if before is not None:
         living = living_rows(entry, before).copy()
         documents = before.documents
-    if PASSAGES.name in there:
-        owners = np.ascontiguousarray(_array(directory / PASSAGES.name, (entry.rows, 3))[:, 0])
+    if PASSAGES.name in files:
+        passages = map_array(directory, PASSAGES, files, (entry.rows, 3))
+        owners = np.ascontiguousarray(passages[:, 0])
         firsts = np.searchsorted(owners, numbers)
         ends = np.searchsorted(owners, numbers, side="right")
         for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
@@ -65,13 +66,3 @@ def mask_without(
         living[numbers] = False
     bits = RowMask.of(living)
     return MaskEntry(bits.allowed, documents - len(gone), bits.bits.tobytes())
-
-
-def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    try:
-        array: NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IndexFormatError(f"{path} cannot be read ({error})") from error
-    if array.shape != shape or array.dtype != np.dtype("<i8"):
-        raise IndexFormatError(f"{path} is damaged: it is not an array of {shape}")
-    return array

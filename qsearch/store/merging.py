@@ -20,6 +20,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import PASSAGES, POSITIONS, TAIL_ROWS, VECTORS
 from qsearch.store.pending import PendingSegment
+from qsearch.store.reading import reading
 from qsearch.store.segment import file_checksum, read_bytes, read_rows
 from qsearch.wording import words
 
@@ -166,12 +167,12 @@ def _living(
     entry = source.entry
     positions = None
     if POSITIONS.name in source.files:
-        with open(source.directory / POSITIONS.name, "rb") as file:
+        with _opened(source.directory / POSITIONS.name) as file:
             data = read_bytes(file, 0, entry.documents, 8)
         positions = np.frombuffer(data, dtype="<i8")
     with ExitStack() as stack:
         vectors, passages = (
-            stack.enter_context(open(source.directory / one.name, "rb"))
+            stack.enter_context(_opened(source.directory / one.name))
             if one.name in source.files
             else None
             for one in (VECTORS, PASSAGES)
@@ -179,6 +180,11 @@ def _living(
         if vectors is None:
             raise IndexFormatError(f"segment {entry.id} has no vectors")
         yield from _blocks(source, vectors, passages, positions, dimensions)
+
+
+def _opened(path: Path) -> BinaryIO:
+    with reading(path):
+        return open(path, "rb")
 
 
 def _blocks(

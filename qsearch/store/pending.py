@@ -14,9 +14,18 @@ import xxhash
 from numpy.typing import NDArray
 
 from qsearch.store.catalog import FileEntry
-from qsearch.store.format import HEADER_BYTES, PASSAGES, PENDING, POSITIONS, VECTORS, raw_bytes
+from qsearch.store.format import (
+    HEADER_BYTES,
+    PASSAGES,
+    PENDING,
+    POSITIONS,
+    VECTORS,
+    ArrayFile,
+    raw_bytes,
+)
 from qsearch.store.publish import sync_directory, sync_file
-from qsearch.store.segment import write_arrays
+from qsearch.store.reading import reading
+from qsearch.store.segment import read_bytes, write_arrays
 
 __all__ = ["PendingSegment"]
 
@@ -81,6 +90,16 @@ class PendingSegment:
             file.flush()
             if sync:
                 sync_file(file.fileno())
+
+    def read(self, array: ArrayFile, rows: int, row_bytes: int) -> bytes:
+        """The first ``rows`` rows of one of its arrays.
+
+        Raises:
+            IndexFormatError: it cannot be read, or ends before them.
+        """
+        path = self.path / array.name
+        with reading(path), open(path, "rb") as file:
+            return read_bytes(file, 0, rows, row_bytes)
 
     def take_back(self, segment: Path) -> None:
         """Make a directory that is no closed segment (any more) the pending one, if there is none."""

@@ -82,8 +82,13 @@ def write_catalog(index: Path, catalog: Catalog) -> None:
 
 
 def put_in_place(index: Path) -> None:
-    """Have the new catalog take the place of the old one. Who has that open goes on reading it."""
+    """Have the new catalog take the place of the old one. Who has that open goes on reading it.
+
+    The old one is as it was committed. A journal beside it says nothing then, and must not be taken for one
+    of the new catalog: SQLite leaves one where it could not read it to roll back.
+    """
     with writing(index):
+        (index / (CATALOG + "-journal")).unlink(missing_ok=True)
         os.replace(index / NEW_CATALOG, index / CATALOG)
         sync_directory(index)
 

@@ -47,7 +47,15 @@ from qsearch.store.publish import sync_directory, sync_file
 from qsearch.store.reading import opened
 from qsearch.wording import words
 
-__all__ = ["SEAL_ROWS", "Segment", "derived_arrays", "file_checksum", "made_file", "write_arrays"]
+__all__ = [
+    "SEAL_ROWS",
+    "Segment",
+    "derived_arrays",
+    "file_checksum",
+    "made_file",
+    "map_array",
+    "write_arrays",
+]
 
 SEAL_ROWS = 1024
 """Rows that are coded at a time: a multiple of 16, so that blocks of codes join up, and few,
@@ -188,9 +196,7 @@ class Segment:
         arrays: dict[str, NDArray[Any]] = {}
         for array in listed:
             shape = array_shape(array.name, entry.rows, dimensions, kept, entry.documents)
-            arrays[array.name.removesuffix(".npy")] = _map_array(
-                directory / array.name, files.get(array.name), array.dtype, shape
-            )
+            arrays[array.name.removesuffix(".npy")] = map_array(directory, array, files, shape)
         rotated = None
         if kept:
             rotation = arrays.pop("rotation")
@@ -319,17 +325,22 @@ def _map(path: Path, entry: FileEntry | None, expected: int) -> NDArray[np.uint8
         return map_file(descriptor, size)
 
 
-def _map_array(
-    path: Path, entry: FileEntry | None, dtype: str, shape: tuple[int, ...]
+def map_array(
+    directory: Path, array: ArrayFile, files: Mapping[str, FileEntry], shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    """An array, mapped, whose header is what it should be."""
-    whole = _map(path, entry, array_bytes(dtype, shape))
-    if whole[:HEADER_BYTES].tobytes() != npy_header(dtype, shape):
+    """An array of a segment, mapped, whose size and header are what they should be.
+
+    Raises:
+        IndexFormatError: they are not, or it cannot be read.
+    """
+    path = directory / array.name
+    whole = _map(path, files.get(array.name), array_bytes(array.dtype, shape))
+    if whole[:HEADER_BYTES].tobytes() != npy_header(array.dtype, shape):
         raise IndexFormatError(
-            f"{path} is damaged: its header is not that of {dtype} {shape}; {words().rebuild} builds "
-            "the index again"
+            f"{path} is damaged: its header is not that of {array.dtype} {shape}; {words().rebuild} "
+            "builds the index again"
         )
-    return whole[HEADER_BYTES:].view(dtype).reshape(shape)
+    return whole[HEADER_BYTES:].view(array.dtype).reshape(shape)
 
 
 def derived_arrays(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

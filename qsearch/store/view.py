@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import POSITIONS, SEGMENTS, VECTORS
 from qsearch.store.opening import checked_dimensions, set_commit
+from qsearch.store.segment import map_array
 
 __all__ = ["IndexView", "rows_of_a_segment"]
 
@@ -64,7 +65,11 @@ class IndexView:
         return dict(self._settings)
 
     def vectors_of(self, positions: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """Unit rows of documents of the commit, where rows are documents."""
+        """Unit rows of documents of the commit, where rows are documents.
+
+        Raises:
+            IndexFormatError: a file cannot be read, or is not what it should be.
+        """
         wanted = set(positions)
         found: dict[int, NDArray[np.float32]] = {
             row.position: np.frombuffer(row.vector, dtype="<f4")
@@ -77,10 +82,12 @@ class IndexView:
                 continue
             numbers = np.array(here) - entry.first_document
             directory = self.index / SEGMENTS / entry.id
+            files = self.catalog.files(entry.id)
             if entry.documents <= entry.last_document - entry.first_document:
-                of_segment = np.load(directory / POSITIONS.name, mmap_mode="r", allow_pickle=False)
+                of_segment = map_array(directory, POSITIONS, files, (entry.documents,))
                 numbers = np.searchsorted(of_segment, here)
-            vectors = np.load(directory / VECTORS.name, mmap_mode="r", allow_pickle=False)
+            shape = (entry.rows, self.dimensions)
+            vectors = map_array(directory, VECTORS, files, shape)
             for position, number in zip(here, numbers.tolist(), strict=True):
                 found[position] = np.array(vectors[number])
         return found
