@@ -50,7 +50,8 @@ def index(tmp_path: Path, encoder: HashedWords) -> Index:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tails of few rows, so that little is much."""
+    """Tails and steps of few rows, so that little is much."""
+    monkeypatch.setattr(qsearch.store.merging, "_STEP_ROWS", 5)
     monkeypatch.setattr(qsearch.store.editor, "TAIL_ROWS", 8)
     monkeypatch.setattr(qsearch.store.merging, "TAIL_ROWS", 8)
 
