@@ -50,7 +50,8 @@ def index(tmp_path: Path, encoder: HashedWords) -> Index:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tails of few rows, so that little is much."""
+    """Tails and steps of few rows, so that little is much."""
+    monkeypatch.setattr(qsearch.store.merging, "_STEP_ROWS", 5)
     monkeypatch.setattr(qsearch.store.editor, "TAIL_ROWS", 8)
     monkeypatch.setattr(qsearch.store.merging, "TAIL_ROWS", 8)
 
@@ -111,6 +112,28 @@ def test_invalid_records_are_left_out_where_that_is_asked_for(index: Index) -> N
     lines = [json.loads(line) for line in report.rejects.read_text().splitlines()]
     assert "already" in lines[0]["reason"]
     assert index.get("d3").text == "cat dog number 3"  # type: ignore[union-attr]
+
+
+def test_what_is_left_out_is_not_counted_as_added(tmp_path: Path) -> None:
+    index = Index.build(
+        [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp_path / "two", embeddings=np.eye(2)
+    )
+    some = [{"id": "a", "text": "x"}, {"id": "b", "text": "z"}, {"id": "c", "text": "w"}]
+    report = index.upsert(some, embeddings=np.array([[1, 0], [0, 0], [0, 0]]), skip_invalid=True)
+    assert (report.added, report.replaced, report.unchanged, report.rejected) == (0, 0, 1, 2)
+    assert index.get("b").text == "y"  # type: ignore[union-attr]
+
+
+def test_vectors_that_came_in_the_same_commit_are_known(tmp_path: Path, small: None) -> None:
+    index = Index.build(None, tmp_path / "index", embeddings=np.eye(4))
+    some = [{"id": f"n{number}", "text": ""} for number in range(30)]
+    rows = np.random.default_rng(0).standard_normal((30, 4))
+    with index.changes() as changes:
+        changes.add(some[:20], embeddings=rows[:20])
+        changes.upsert(some[10:], embeddings=rows[10:])
+    assert changes.report is not None
+    assert (changes.report.added, changes.report.replaced, changes.report.unchanged) == (30, 0, 10)
+    assert ids(index)[4:] == [one["id"] for one in some]
 
 
 def test_nothing_to_add_makes_no_commit(index: Index) -> None:

@@ -313,6 +313,7 @@ class _Taking:
         self._maker: ChunkMaker | None = None
         # An encoder that several threads may not use at once has a lock here.
         self._turn: AbstractContextManager[object] = nullcontext()
+        self._counting = threading.Lock()
 
     def run(self, counts: Counts) -> None:
         self._skip_done(counts)
@@ -381,7 +382,10 @@ class _Taking:
             if len(accepted) < len(split.valid):  # what cannot be stored replaces nothing
                 kept = [one.id in accepted for _, one in found.replacing]
                 gone = [one for one, good in zip(found.gone, kept, strict=True) if good]
-            counts.passages += 0 if chunk.passages is None else len(chunk.rows)
+            with self._counting:  # chunks are made by several threads
+                counts.added -= sum(one.id not in accepted for _, one in found.new)
+                counts.replaced -= len(found.gone) - len(gone)
+                counts.passages += 0 if chunk.passages is None else len(chunk.rows)
             return Step(
                 chunk.documents,
                 chunk.rows,

@@ -216,9 +216,12 @@ class Catalog(Database):
         """
         wanted = list(dict.fromkeys(positions))
         found: dict[int, StoredDocument] = {}
-        for row in self._at(wanted, "position, id, title, text, metadata"):
+        with self.view():
+            rows = self._at(wanted, "position, id, title, text, metadata")
+            earlier = self._earlier(wanted)
+        for row in rows:
             found[row[0]] = self._document(row)
-        for position, metadata in self._earlier(wanted).items():
+        for position, metadata in earlier.items():
             one = found[position]
             row = (position, one.id, one.title, one.text, metadata)
             found[position] = self._document(row)
@@ -319,7 +322,7 @@ class Catalog(Database):
 
     def page(self, after: int, count: int) -> list[StoredDocument]:
         """The next documents behind the position ``after``, in order."""
-        with self._reading() as connection:
+        with self.view(), self._reading() as connection:
             rows = connection.execute(
                 "SELECT position, id, title, text, metadata FROM documents "  # noqa: S608 (numbers)
                 f"WHERE position > ? AND {self._visible} ORDER BY position LIMIT ?",
@@ -342,8 +345,9 @@ class Catalog(Database):
 
     def by_id(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
         """Those documents of ``ids`` that the index holds."""
-        rows = self._by_id(ids, "position, id, title, text, metadata")
-        earlier = self._earlier([row[0] for row in rows])
+        with self.view():
+            rows = self._by_id(ids, "position, id, title, text, metadata")
+            earlier = self._earlier([row[0] for row in rows])
         return {row[1]: self._document((*row[:4], earlier.get(row[0], row[4]))) for row in rows}
 
     def positions_before(self, ids: Sequence[str], first_new: int) -> list[int]:
@@ -404,10 +408,10 @@ class Catalog(Database):
         """How many documents and versions of metadata are kept for those who read an earlier commit."""
         if self.version < 3:
             return 0
-        with self._reading() as connection:
+        with self.view(), self._reading() as connection:
             every = connection.execute("SELECT count(*) FROM documents").fetchone()[0]
             earlier = connection.execute("SELECT count(*) FROM earlier").fetchone()[0]
-        return int(every - self.count() + earlier)
+            return int(every - self.count() + earlier)
 
     # Checksums of documents
 

@@ -275,6 +275,22 @@ class IndexEditor(IndexView):
         """Documents that the next call of a change adds have positions from here on."""
         return self.first_new if self.earlier_steps else self._next
 
+    def vectors_of(self, positions: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """Unit rows of documents, those that came with this change included."""
+        found = super().vectors_of(positions)
+        for one in self._waiting:
+            of_waiting = dict(zip(one.positions.tolist(), one.rows, strict=True))
+            found |= {at: of_waiting[at] for at in positions if at in of_waiting}
+        left = np.array([at for at in positions if at not in found], dtype=np.int64)
+        if len(left) and self._pending_rows:
+            pending = self._pending_positions()
+            numbers = np.searchsorted(pending, left).clip(max=len(pending) - 1)
+            with open(self._pending.path / VECTORS.name, "rb") as file:
+                for at, number in zip(left.tolist(), numbers.tolist(), strict=True):
+                    if pending[number] == at:
+                        found[at] = read_rows(file, number, 1, self.dimensions)[0]
+        return found
+
     # Steps
 
     def apply(self, step: Step) -> None:

@@ -127,9 +127,10 @@ def write_merged(
     first = last = -1
     for source in sources:
         _check(source)
+        before = document  # the source counts its own
         for rows, passages, positions in _living(source, dimensions):
             if passages is not None:
-                passages = passages + np.array([document, 0, 0])
+                passages = passages + np.array([before, 0, 0])
             pending.append(row, rows, passages, document, positions, sync=False)
             first = int(positions[0]) if first < 0 and len(positions) else first
             last = int(positions[-1]) if len(positions) else last

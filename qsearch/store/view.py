@@ -78,7 +78,7 @@ class IndexView:
         }
         for entry in self.catalog.segments():
             here = [one for one in positions if entry.first_document <= one <= entry.last_document]
-            if not here or entry.first_document >= self.first_new:
+            if not here:
                 continue
             numbers = np.array(here) - entry.first_document
             directory = self.index / SEGMENTS / entry.id

@@ -65,6 +65,23 @@ def test_threads_do_not_wait_for_each_other(path: Path) -> None:
     assert len(os.listdir("/dev/fd")) == before - 1
 
 
+def test_a_read_within_a_read_needs_no_second_connection(path: Path) -> None:
+    """There is none to be had where another catalog took the place of this one."""
+    reader = Index.open(path)
+    with Index.open(path) as writer:
+        writer.delete("old3")
+        writer.compact()
+    found: list[object] = []
+
+    def read() -> None:
+        found.extend([[one.id for one in reader], reader.past, len(reader.get(["old3"]))])
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found == [[f"old{number}" for number in range(DOCUMENTS)], 0, 1]
+
+
 def test_threads_read_what_was_opened_where_another_index_took_its_place(path: Path) -> None:
     catalog = Catalog.open(path)
     build(path, "new")
