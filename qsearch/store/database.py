@@ -201,8 +201,8 @@ class Database:
     def view(self) -> Iterator[None]:
         """Whatever this thread reads inside of this block is of one moment.
 
-        It holds up a writer's commit: for what takes milliseconds. Who reads while reading does so in here: a
-        second connection may not be had, and would be of another moment.
+        It holds up a writer's commit: for what takes milliseconds. Who reads while reading does so in here:
+        a second connection may not be had, and would be of another moment.
         """
         before = getattr(self._local, "connection", None)
         with self._reading() as connection:

@@ -285,10 +285,11 @@ class IndexEditor(IndexView):
         if len(left) and self._pending_rows:
             pending = self._pending_positions()
             numbers = np.searchsorted(pending, left).clip(max=len(pending) - 1)
-            with open(self._pending.path / VECTORS.name, "rb") as file:
-                for at, number in zip(left.tolist(), numbers.tolist(), strict=True):
-                    if pending[number] == at:
-                        found[at] = read_rows(file, number, 1, self.dimensions)[0]
+            data = self._pending.read(VECTORS, self._pending_rows, 4 * self.dimensions)
+            rows = np.frombuffer(data, dtype="<f4").reshape(-1, self.dimensions)
+            for at, number in zip(left.tolist(), numbers.tolist(), strict=True):
+                if pending[number] == at:
+                    found[at] = rows[number].copy()
         return found
 
     # Steps
