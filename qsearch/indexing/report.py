@@ -8,6 +8,7 @@ from typing import Protocol
 
 from qsearch.store import Catalog, set_commit
 from qsearch.store.format import CATALOG
+from qsearch.store.reading import reading
 
 __all__ = [
     "BuildReport",
@@ -156,9 +157,10 @@ class CompactReport:
 
 def index_sizes(index: Path) -> dict[str, int]:
     """Bytes on disk by file name, summed over segments, the catalog first."""
-    sizes = {CATALOG: (index / CATALOG).stat().st_size}
     catalog = Catalog.open(index)
     try:
+        with reading(index / CATALOG):
+            sizes = {CATALOG: (index / CATALOG).stat().st_size}
         set_commit(catalog)
         for entry in catalog.segments():
             for file in catalog.files(entry.id).values():

@@ -565,7 +565,8 @@ class Catalog(Database):
             for row, position, first, last, vector, _ in rows
         ]
         for one, row in zip(tail, rows, strict=True):
-            if one.checksum() != row[-1]:
+            # NULL in the place of a value is damage too, of which there is no checksum.
+            if not isinstance(one.vector, bytes) or one.checksum() != row[-1]:
                 raise IndexFormatError(
                     f"{self.path} is damaged: row {one.row} of its tail is not what was written; "
                     f"{words().verify} tells more, {words().rebuild} builds the index again"
@@ -625,9 +626,12 @@ class Catalog(Database):
             rows = connection.execute(
                 "SELECT number, vector, xxh3 FROM samples ORDER BY number"
             ).fetchall()
-        if not rows or any(sample_row(*row[:2])[-1] != row[2] for row in rows):
-            return None
-        if any(len(row[1]) != 4 * dimensions for row in rows):
+        if not rows or any(
+            not isinstance(row[1], bytes)
+            or len(row[1]) != 4 * dimensions
+            or sample_row(*row[:2])[-1] != row[2]
+            for row in rows
+        ):
             return None
         data = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4")
         return data.reshape(len(rows), dimensions)
@@ -656,6 +660,33 @@ class Catalog(Database):
                 for row in connection.execute(query):
                     digest.update(json.dumps(row, ensure_ascii=True).encode("ascii"))
         return digest.hexdigest()
+
+    def check_digest(self) -> None:
+        """For whoever is about to make the checksum anew, which must not hide damage.
+
+        Raises:
+            IndexFormatError: settings or lists are not what was written.
+        """
+        if self.settings().get("catalog_xxh3") != self.digest():
+            raise IndexFormatError(
+                f"{self.path} is damaged: its settings and lists are not what was written; nothing was "
+                f"changed: restore it from a copy, or build the index again with {words().rebuild}"
+            )
+
+    def check_document(self, position: int) -> None:
+        """The same of a document.
+
+        Raises:
+            IndexFormatError: it is not what was written.
+        """
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT position, id, title, text, metadata, line, came, xxh3 FROM documents "
+                "WHERE position = ?",
+                (position,),
+            ).fetchone()
+        if row is None or row_checksum(row[:-1]) != row[-1]:
+            raise self._damaged_document(position)
 
     def structure_problems(self) -> list[str]:
         """What SQLite's own integrity check complains about; empty when sound."""

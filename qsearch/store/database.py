@@ -36,6 +36,9 @@ __all__ = ["Database"]
 _PATIENCE = 30.0
 """Seconds that a commit waits for those who read, which takes milliseconds."""
 
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What Python's ``sqlite3`` raises; the other one where SQLite's own message quotes what is damaged."""
+
 
 class Database:
     """One catalog's file, opened. Safe to share between threads; with children of a fork if it only reads.
@@ -225,10 +228,10 @@ class Database:
             else:
                 with self._lock:
                     yield self._writer
-        except sqlite3.Error as error:
+        except _SQLITE_ERRORS as error:
             raise self._damaged(error) from error
 
-    def _damaged(self, error: sqlite3.Error) -> IndexFormatError | IndexBusy:
+    def _damaged(self, error: Exception) -> IndexFormatError | IndexBusy:
         return _unreadable(self.path, error)
 
     @property
@@ -256,7 +259,7 @@ class Database:
                     self._writer.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError):
                     raise _unwritable(self.path, error) from error
-                if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+                if isinstance(error, _SQLITE_ERRORS) and not isinstance(
                     error, sqlite3.IntegrityError
                 ):
                     raise self._damaged(error) from error
@@ -281,9 +284,12 @@ class Database:
                 yield
             except sqlite3.OperationalError as error:
                 raise _unwritable(self.path, error) from error
-            except sqlite3.IntegrityError:
-                raise
-            except sqlite3.DatabaseError as error:
+            except sqlite3.IntegrityError as error:
+                raise IndexFormatError(
+                    f"{self.path} contradicts itself ({error}), nothing was changed; {words().verify} "
+                    f"tells more, {words().rebuild} builds the index again"
+                ) from error
+            except _SQLITE_ERRORS as error:
                 raise self._damaged(error) from error
 
     def begin(self) -> None:
@@ -430,7 +436,7 @@ def _writing_connection(path: Path, mode: str) -> sqlite3.Connection:
             raise
     except sqlite3.OperationalError as error:
         raise _unwritable(path, error) from error
-    except sqlite3.DatabaseError as error:
+    except _SQLITE_ERRORS as error:
         raise _unreadable(path, error) from error
     return connection
 
@@ -445,7 +451,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _unreadable(path: Path, error: sqlite3.Error) -> IndexFormatError | IndexBusy:
+def _unreadable(path: Path, error: Exception) -> IndexFormatError | IndexBusy:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
         return IndexBusy(f"{path} is kept locked by another process; try again later")
     return IndexFormatError(

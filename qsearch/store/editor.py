@@ -176,6 +176,7 @@ class IndexEditor(IndexView):
         try:
             catalog = _opened(index)
             try:
+                catalog.check_digest()
                 editor = cls(index, catalog, lock)
                 editor._resume(purpose)
                 return editor
@@ -377,6 +378,7 @@ class IndexEditor(IndexView):
 
     def _change_metadata(self, position: int, document: Document) -> None:
         writer = self.catalog.writer
+        self.catalog.check_document(position)
         if position < self.first_new:
             metadata, line = writer.execute(
                 "SELECT metadata, line FROM documents WHERE position = ?", (position,)

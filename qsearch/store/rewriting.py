@@ -49,11 +49,7 @@ def upgrade(index: Path) -> None:
                     f"{entry.last_document:,} are not what was written; restore it from a copy, or build "
                     f"the index again with {words().rebuild}"
                 )
-        if settings.get("catalog_xxh3") != catalog.digest():
-            raise IndexFormatError(
-                f"{catalog.path} is damaged: its settings and lists are not what was written; restore it "
-                f"from a copy, or build the index again with {words().rebuild}"
-            )
+        catalog.check_digest()
         write_catalog(index, catalog)
     finally:
         catalog.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -128,6 +128,7 @@ class Segment:
         graph_xxh3: the checksum that it should have.
         graph_problem: why there is none, where there should be one: other searches do not need it.
         living: the rows whose documents were not deleted; ``None``: all.
+        lists_xxh3: the checksums that the files of ``passages`` and ``positions`` should have, by name.
     """
 
     id: str
@@ -147,6 +148,7 @@ class Segment:
     graph_xxh3: str = ""
     graph_problem: str | None = None
     living: RowMask | None = None
+    lists_xxh3: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -244,6 +246,11 @@ class Segment:
             graph_problem=graph_problem,
             graph_xxh3="" if entry_of_graph is None else entry_of_graph.xxh3,
             living=living,
+            lists_xxh3={
+                array.name: files[array.name].xxh3
+                for array in (PASSAGES, POSITIONS)
+                if array in listed
+            },
             **arrays,
         )
 
@@ -274,12 +281,27 @@ class Segment:
             rotated=rotated,
             passages=None if self.passages is None else self.passages[first:last],
             graph=None,
+            lists_xxh3={},
             living=None if self.living is None else self.living.piece(first, last),
         )
 
     def documents_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Positions of the documents that ``rows`` of this segment belong to, in the same shape."""
-        numbers = rows if self.passages is None else self.passages[rows, 0]
+        """Positions of the documents that ``rows`` of this segment belong to, in the same shape.
+
+        Raises:
+            IndexFormatError: there is no such document.
+        """
+        numbers = rows
+        if self.passages is not None:
+            numbers = self.passages[rows, 0]
+            count = self.last_document - self.first_document + 1
+            if self.positions is not None:
+                count = len(self.positions)
+            if numbers.size and not 0 <= numbers.min() <= numbers.max() < count:
+                raise IndexFormatError(
+                    f"{PASSAGES.name} of segment {self.id} is damaged: a passage is of no document; "
+                    f"{words().verify} tells more, {words().rebuild} builds the index again"
+                )
         return self.first_document + numbers if self.positions is None else self.positions[numbers]
 
     def rows_of(self, document: int) -> tuple[int, int]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from qsearch.codes import binary_codes, int8_codes, pack_blocks, rotation_error
 from qsearch.errors import IndexFormatError
 from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
-from qsearch.store.format import PASSAGES, ROTATION
+from qsearch.store.format import PASSAGES, POSITIONS, ROTATION, npy_header, raw_bytes
 from qsearch.store.segment import RotatedArrays, Segment
 from qsearch.wording import words
 
@@ -30,17 +31,35 @@ _BOUND_TOLERANCE = 1e-12
 def check_sample(segment: Segment) -> None:
     """Look at some rows of a segment, evenly spread, the first and the last among them.
 
+    What says which documents its rows belong to is small, and damage in it looks like any other number: it
+    is read completely.
+
     Raises:
         IndexFormatError: one of them is damaged.
     """
     if segment.rotated is not None and segment.rotated.stored is not None:
         segment.rotated.error()
     rows = np.unique(np.linspace(0, segment.rows - 1, _SAMPLE_ROWS).astype(np.int64))
-    for name, problem in (*code_problems(segment, rows), *_passage_problems(segment, rows)):
+    for name, problem in (
+        *_list_problems(segment),
+        *code_problems(segment, rows),
+        *_passage_problems(segment, rows),
+    ):
         raise IndexFormatError(
             f"{name} of segment {segment.id} is damaged: {problem}; {words().verify} tells more, "
             f"{words().rebuild} builds the index again"
         )
+
+
+def _list_problems(segment: Segment) -> Iterator[tuple[str, str]]:
+    for array, values in ((PASSAGES, segment.passages), (POSITIONS, segment.positions)):
+        expected = segment.lists_xxh3.get(array.name)
+        if values is None or expected is None:
+            continue
+        digest = xxhash.xxh3_128(npy_header(array.dtype, values.shape))
+        digest.update(raw_bytes(values))
+        if digest.hexdigest() != expected:
+            yield array.name, f"its checksum is {digest.hexdigest()}, should be {expected}"
 
 
 def code_problems(segment: Segment, rows: NDArray[np.int64]) -> Iterator[tuple[str, str]]:
