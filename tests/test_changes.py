@@ -454,6 +454,30 @@ def test_a_large_change_goes_on_where_it_stopped(
     assert sound(index)
 
 
+def test_a_sync_that_was_cut_short_at_its_end_goes_on_there(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing in the corpus is gone by then."""
+    corpus = records(20, 60)
+
+    def stop(editor: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
+        index.sync(corpus)
+    assert len(Index.open(index.path)) == 30
+    assert index.sync(corpus).resumed == 60
+    assert ids(index) == [one["id"] for one in corpus]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
+        index.sync(records(40, 60))
+    report = index.sync(records(40, 65))  # there is more behind them now
+    assert (report.resumed, report.deleted) == (0, 20)
+    assert ids(index) == [one["id"] for one in records(40, 65)]
+    assert sound(index)
+
+
 def test_a_corpus_that_changed_meanwhile_is_begun_anew(
     index: Index, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
