@@ -114,6 +114,13 @@ def test_invalid_records_are_left_out_where_that_is_asked_for(index: Index) -> N
     assert index.get("d3").text == "cat dog number 3"  # type: ignore[union-attr]
 
 
+def test_what_another_change_left_out_is_not_reported_again(tmp_path: Path) -> None:
+    options = BuildOptions(skip_invalid=True)
+    some = [{"id": "a", "text": "x"}, {"id": "b", "text": ""}]
+    index = Index.build(some, tmp_path / "index", encoder=HashedWords(), options=options)
+    assert index.upsert([], skip_invalid=True).rejected == 0
+
+
 def test_what_is_left_out_is_not_counted_as_added(tmp_path: Path) -> None:
     index = Index.build(
         [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp_path / "two", embeddings=np.eye(2)
