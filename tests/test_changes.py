@@ -114,6 +114,13 @@ def test_invalid_records_are_left_out_where_that_is_asked_for(index: Index) -> N
     assert index.get("d3").text == "cat dog number 3"  # type: ignore[union-attr]
 
 
+def test_what_another_change_left_out_is_not_reported_again(tmp_path: Path) -> None:
+    options = BuildOptions(skip_invalid=True)
+    some = [{"id": "a", "text": "x"}, {"id": "b", "text": ""}]
+    index = Index.build(some, tmp_path / "index", encoder=HashedWords(), options=options)
+    assert index.upsert([], skip_invalid=True).rejected == 0
+
+
 def test_what_is_left_out_is_not_counted_as_added(tmp_path: Path) -> None:
     index = Index.build(
         [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp_path / "two", embeddings=np.eye(2)
@@ -451,6 +458,30 @@ def test_a_large_change_goes_on_where_it_stopped(
         index.delete("d3")
     assert "an earlier change" in caplog.text
     assert len(index) == 129
+    assert sound(index)
+
+
+def test_a_sync_that_was_cut_short_at_its_end_goes_on_there(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing in the corpus is gone by then."""
+    corpus = records(20, 60)
+
+    def stop(editor: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
+        index.sync(corpus)
+    assert len(Index.open(index.path)) == 30
+    assert index.sync(corpus).resumed == 60
+    assert ids(index) == [one["id"] for one in corpus]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
+        index.sync(records(40, 60))
+    report = index.sync(records(40, 65))  # there is more behind them now
+    assert (report.resumed, report.deleted) == (0, 20)
+    assert ids(index) == [one["id"] for one in records(40, 65)]
     assert sound(index)
 
 

@@ -717,11 +717,13 @@ class IndexEditor(IndexView):
 
     def totals(self) -> dict[str, int]:
         """Numbers of records read, records rejected and documents truncated so far."""
+        if not self.steps:  # what the catalog has is of the build, or of another change
+            return {"records": 0, "rejected": 0, "truncated": 0}
         return self.catalog.totals()
 
     def rejects(self) -> list[RejectedRecord]:
         """Every record that was not accepted, in order."""
-        return [RejectedRecord(*row) for row in self.catalog.rejects()]
+        return [RejectedRecord(*row) for row in self.catalog.rejects()] if self.steps else []
 
     def discard(self) -> None:
         """Undo everything, also what was kept."""
