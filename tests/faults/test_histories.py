@@ -1,6 +1,6 @@
 """Random histories of changes, against a dictionary and brute force, to the bit.
 
-200 histories with every run of the tests; 20,000 where QSEARCH_FAULTS is "long" (scripts/faults).
+100 histories with every run of the tests; 20,000 where QSEARCH_FAULTS is "long" (scripts/faults).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from qsearch.kernels.reference import cosine_gather
 from tests.encoders import HashedWords
 
 LONG = os.environ.get("QSEARCH_FAULTS") == "long"
-HISTORIES = 20_000 if LONG else 200
+HISTORIES = 20_000 if LONG else 100
 DIMENSIONS = 8
 QUERIES = np.array(
     [np.eye(DIMENSIONS)[0], np.ones(DIMENSIONS), np.arange(DIMENSIONS) - 3.0], dtype=np.float32

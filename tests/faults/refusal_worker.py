@@ -1,0 +1,187 @@
+"""Has the system refuse one call of a change, or all from one on, and looks at what comes of it.
+
+``python -m tests.faults.refusal_worker HISTORY FOLDER SEED COUNT``, with the library of ``shim.py``
+preloaded; a count of 0 is all of them. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import random
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from qsearch import QsearchError
+from tests.faults import recorded
+from tests.faults.checks import held, no_litter, verified
+from tests.faults.children import in_child, run_cases
+from tests.faults.recorded import HISTORIES, History
+from tests.faults.shim import CHANGING, SPACE, Kind, Shim
+
+CODES = (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EACCES)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is refused.
+
+    Attributes:
+        step: of the history.
+        number: of the call, among those of its kinds.
+        code: the errno.
+        lasting: whether it goes on being refused.
+        kinds: that count.
+    """
+
+    step: int
+    number: int
+    code: int
+    lasting: bool
+    kinds: Kind
+
+    def __str__(self) -> str:
+        how = "from" if self.lasting else "at"
+        return f"step {self.step}: {errno.errorcode[self.code]} {how} call {self.number}"
+
+
+class Refusals:
+    """A history, a copy of the index before each of its steps, and what may be refused."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        """Do it, in children, and count its calls."""
+        self.history: History = HISTORIES[name]
+        self.folder = folder
+        self.calls: list[dict[Kind, int]] = []
+        in_child(lambda: self.history.prepare(folder / "0" / "index"))
+        for number in range(len(self.history.steps)):
+            self.calls.append({})
+            for kinds in (CHANGING | Kind.READ, SPACE):
+                in_child(lambda number=number, kinds=kinds: self._count(number, kinds))  # type: ignore[misc]
+                self.calls[-1][kinds] = int((folder / "calls").read_text())
+
+    def _count(self, number: int, kinds: Kind) -> None:
+        place = self.folder / str(number + 1)
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.folder / str(number), place)
+        shim = Shim()
+        shim.begin(place, kinds=kinds)
+        self.history.steps[number](place / "index")
+        (self.folder / "calls").write_text(str(shim.calls))
+        shim.end()
+
+    def cases(self) -> list[Case]:
+        """Everything that may be refused."""
+        found = []
+        for step, calls in enumerate(self.calls):
+            for kinds, count in calls.items():
+                lasting = kinds == SPACE
+                for number in range(1, count + 1):
+                    for code in (errno.ENOSPC,) if lasting else CODES:
+                        found.append(Case(step, number, code, lasting, kinds))
+        return found
+
+    def check(self, case: Case) -> None:
+        """A clear error or none, one commit whole, and the next try works."""
+        before, after = (self._contents(case.step + more) for more in (0, 1))
+        place = self.folder / "refused"
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.folder / str(case.step), place)
+        index = place / "index"
+        shim = Shim()
+        shim.without_syncs()
+        shim.begin(
+            place,
+            fail_at=case.number,
+            code=case.code,
+            lasting=case.lasting,
+            kinds=case.kinds,
+        )
+        told = None
+        try:
+            self.history.steps[case.step](index)
+        except QsearchError as error:
+            told = str(error)
+        except BaseException as error:
+            error.add_note(f"refused: {shim.refused}")
+            raise
+        refused = shim.refused
+        shim.end()
+        try:
+            self._after(case, index, told, before, after)
+        except BaseException as error:
+            error.add_note(f"refused: {refused}; told: {told}")
+            raise
+        shutil.rmtree(place)
+
+    def _after(
+        self,
+        case: Case,
+        index: Path,
+        told: str | None,
+        before: recorded.Contents,
+        after: recorded.Contents,
+    ) -> None:
+        if told is not None:
+            assert re.fullmatch(r"[^\n]+ \([^\n]+\)[^\n]*", told), told  # what, and why
+        gc.collect()  # an index that is refreshed leaves the one before to whoever reads from it
+        left = [path for path in _open_files() if path.startswith(str(index.parent))]
+        assert not left, left
+        found = held(index)
+        assert found in ((before, after) if told is not None else (after,))
+        verified(index)
+        if found == before:
+            self.history.steps[case.step](index)
+            assert held(index) == after
+        recorded.compact(index)
+        assert held(index) == after
+        verified(index)
+        no_litter(index)
+
+    def _contents(self, number: int) -> recorded.Contents:
+        if number not in _CONTENTS:
+            _CONTENTS[number] = held(self.folder / str(number) / "index")
+        return _CONTENTS[number]
+
+
+_CONTENTS: dict[int, recorded.Contents] = {}
+
+
+def _open_files() -> list[str]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+        except FileNotFoundError:  # of the listing itself
+            continue
+    return found
+
+
+def main(name: str, folder: Path, seed: int, count: int) -> dict[str, object]:
+    recorded.small_sizes()
+    refusals = Refusals(name, folder)
+    everything = refusals.cases()
+    cases = everything
+    if count and count < len(cases):
+        cases = random.Random(seed).sample(cases, count)
+    outcomes = run_cases(cases, refusals.check, seconds=120.0)
+    return {
+        "calls": [sum(one.values()) for one in refusals.calls],
+        "cases": len(everything),
+        "checked": len(cases),
+        "failures": [
+            f"{case}\n{failure}"
+            for case, failure in zip(cases, outcomes, strict=True)
+            if failure is not None
+        ],
+    }
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    print(json.dumps(main(given[0], Path(given[1]), *map(int, given[2:4]))))
