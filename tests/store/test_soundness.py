@@ -94,7 +94,7 @@ def test_passages_of_no_document_are_seen(tmp_path: Path) -> None:
     path.write_bytes(data[:HEADER_BYTES] + array.tobytes())
     with (
         Index.open(tmp_path / "i", encoder=HashedWords()) as index,
-        pytest.raises(IndexFormatError, match="passages.npy .* is of no next document"),
+        pytest.raises(IndexFormatError, match="passages.npy .* is damaged: its checksum is"),
     ):
         index.search("king")
 
