@@ -444,6 +444,7 @@ class IndexEditor(IndexView):
                 ROTATION_ERRORS: self._segments.errors,
             },
         )
+        self._documents.update_fields()
         self._store_digest()
 
     def discard(self) -> None:

@@ -30,6 +30,8 @@ from qsearch.store.catalog import (
     SegmentEntry,
     document_row,
 )
+from qsearch.store.columns import store_column
+from qsearch.store.fields import recount
 from qsearch.store.format import CATALOG, ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
@@ -404,8 +406,14 @@ class IndexWriter:
 
     # The end
 
-    def publish(self, settings: dict[str, Any]) -> None:
+    def publish(
+        self, settings: dict[str, Any], index_fields: Sequence[tuple[str, ...]] = ()
+    ) -> None:
         """Put the finished index in its place. The writer is closed afterwards.
+
+        Args:
+            settings: JSON values to store.
+            index_fields: fields to index.
 
         Raises:
             IndexWriteError: the file system refuses; the target is as it was before.
@@ -425,6 +433,10 @@ class IndexWriter:
                 },
             }
         )
+        with self._catalog.transaction() as connection:
+            recount(connection)
+            for path in index_fields:
+                store_column(connection, path)
         self.put_settings({"catalog_xxh3": self._catalog.digest()})
         # Nobody may be in the middle of changing what is replaced.
         there = (self._target / CATALOG).exists()
