@@ -7,6 +7,7 @@ from qsearch.indexing.apply import (
     compact_index,
     compare_index,
     delete_from,
+    index_text,
     upgrade_index,
 )
 from qsearch.indexing.build import build_index
@@ -17,6 +18,7 @@ from qsearch.indexing.report import (
     ChangeReport,
     CompactReport,
     Progress,
+    TextIndexReport,
     index_sizes,
 )
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
@@ -33,11 +35,13 @@ __all__ = [
     "CompactReport",
     "Progress",
     "Source",
+    "TextIndexReport",
     "build_index",
     "change_index",
     "compact_index",
     "compare_index",
     "delete_from",
     "index_sizes",
+    "index_text",
     "upgrade_index",
 ]

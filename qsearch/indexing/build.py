@@ -45,6 +45,7 @@ from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH, MOST_DIMENSIONS, staging_path
 from qsearch.store.guard import check_target
 from qsearch.store.staging import SettingsChanged, real_target, resuming
+from qsearch.store.text_index import TextIndexSpec
 from qsearch.version import __version__
 from qsearch.wording import words
 
@@ -185,7 +186,8 @@ class _Build:
                         "passages": self._passages(),
                         "graph": self.options.graph,
                         **totals,
-                    }
+                    },
+                    text=TextIndexSpec(self.options.language) if self.options.text_index else None,
                 )
         found = FieldsFound(numbered_by="vector") if self.corpus is None else self.corpus.found
         return BuildReport(

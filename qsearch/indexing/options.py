@@ -36,7 +36,9 @@ class BuildOptions:
         passages: split documents of more tokens than this into passages, each with a vector of its own;
             ``None`` cuts them at the encoder's maximum length.
         overlap: tokens that a passage may share with the one before it, at most half of them.
-        language: ISO 639 code, for abbreviations that do not end a sentence.
+        language: ISO 639 code, for abbreviations that do not end a sentence, and for the words of the text
+            index.
+        text_index: keep an index of the words in title and text, for searches by keywords.
 
     Raises:
         OptionError: a value makes no sense.
@@ -53,10 +55,11 @@ class BuildOptions:
     passages: int | None = None
     overlap: int = 0
     language: str = DEFAULT_LANGUAGE
+    text_index: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name in ("graph", "force", "restart", "skip_invalid"):
+        for name in ("graph", "force", "restart", "skip_invalid", "text_index"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise OptionError(f"{name} must be True or False, found {getattr(self, name)!r}")
         if self.rejects is not None:

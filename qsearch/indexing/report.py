@@ -16,6 +16,7 @@ __all__ = [
     "CompactReport",
     "Progress",
     "Silent",
+    "TextIndexReport",
     "index_sizes",
 ]
 
@@ -151,6 +152,27 @@ class CompactReport:
     rows: int
     past: int
     segments: tuple[int, int]
+    bytes: tuple[int, int]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TextIndexReport:
+    """What making the text index, or taking it away, did.
+
+    Attributes:
+        path: the index.
+        commit: number of the commit that it made; of the one before where nothing was to be done.
+        language: of the text index; ``None``: there is none now.
+        tokenizer: what parts its texts into words, as FTS5 spells it; ``None`` likewise.
+        bytes: on disk, before and now.
+        seconds: by phase.
+    """
+
+    path: Path
+    commit: int
+    language: str | None
+    tokenizer: str | None
     bytes: tuple[int, int]
     seconds: dict[str, float]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.store.database import Database
 from qsearch.store.readers import Readers
-from qsearch.store.schema import DIGESTED
+from qsearch.store.schema import DIGESTED, tokenizer_of
 from qsearch.wording import words
 
 __all__ = [
@@ -196,6 +196,12 @@ class Catalog(Database):
         if self.version < 3:
             return "1"
         return f"came <= {self.commit} AND (went IS NULL OR went > {self.commit})"
+
+    @property
+    def tokenizer(self) -> str | None:
+        """That of the text index, as FTS5 spells it; ``None``: there is no text index."""
+        with self._reading() as connection:
+            return tokenizer_of(connection)
 
     # Documents
 

@@ -37,6 +37,7 @@ from qsearch.store.opening import (
 from qsearch.store.reading import opened
 from qsearch.store.segment import SEAL_ROWS, Segment
 from qsearch.store.soundness import code_problems, rotation_problem
+from qsearch.store.text_index import text_index_problems
 
 __all__ = ["VerifyReport", "verify_index"]
 
@@ -121,6 +122,8 @@ class _Check:
         self.run(f"{CATALOG}: settings and lists", lambda: _digest_problems(catalog))
         documents = self._documents if catalog.version < 3 else self._living_documents
         self.run(f"{CATALOG}: documents", lambda: documents(catalog))
+        if catalog.tokenizer is not None:
+            self.run(f"{CATALOG}: text index", lambda: text_index_problems(catalog))
         settings: dict[str, int] = {}
         listed: list[tuple[SegmentEntry, dict[str, FileEntry]]] = []
         self.run(

@@ -37,6 +37,7 @@ from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
 from qsearch.store.pending import PendingSegment
 from qsearch.store.publish import replace_directory, sync_directory
+from qsearch.store.schema import TEXT_INDEX
 from qsearch.store.segment import Segment, made_file
 from qsearch.store.staging import (
     Staging,
@@ -47,6 +48,7 @@ from qsearch.store.staging import (
     resuming,
     writing,
 )
+from qsearch.store.text_index import TextIndexSpec, drop_text_index, make_text_index
 from qsearch.store.writer_lock import WriterLock
 
 __all__ = ["Chunk", "IndexWriter", "stored_metadata"]
@@ -407,13 +409,17 @@ class IndexWriter:
     # The end
 
     def publish(
-        self, settings: dict[str, Any], index_fields: Sequence[tuple[str, ...]] = ()
+        self,
+        settings: dict[str, Any],
+        index_fields: Sequence[tuple[str, ...]] = (),
+        text: TextIndexSpec | None = None,
     ) -> None:
         """Put the finished index in its place. The writer is closed afterwards.
 
         Args:
             settings: JSON values to store.
             index_fields: fields to index.
+            text: the text index to make; ``None``: none.
 
         Raises:
             IndexWriteError: the file system refuses; the target is as it was before.
@@ -424,6 +430,7 @@ class IndexWriter:
             {
                 **settings,
                 "replaces": replaced,
+                TEXT_INDEX: None if text is None else text.to_json(),
                 "commit": FIRST_COMMIT,
                 "positions": self.documents,
                 "measured": {
@@ -437,6 +444,10 @@ class IndexWriter:
             recount(connection)
             for path in index_fields:
                 store_column(connection, path)
+            if text is None:  # an interrupted build may have made one
+                drop_text_index(connection)
+            else:
+                make_text_index(connection, text.tokenizer)
         self.put_settings({"catalog_xxh3": self._catalog.digest()})
         # Nobody may be in the middle of changing what is replaced.
         there = (self._target / CATALOG).exists()
