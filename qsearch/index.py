@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -36,11 +36,13 @@ from qsearch.indexing import (
     CompactReport,
     Progress,
     Source,
+    TextIndexReport,
     build_index,
     change_index,
     compact_index,
     compare_index,
     delete_from,
+    index_text,
 )
 from qsearch.locks import ProcessLock
 from qsearch.options import (
@@ -48,6 +50,7 @@ from qsearch.options import (
     ChangeOptions,
     RetrievalOptions,
     SearchOptions,
+    TextOptions,
     documented,
     settled,
 )
@@ -399,6 +402,16 @@ class Index:
         )
 
     @property
+    def text_index(self) -> dict[str, str] | None:
+        """Language and tokenizer of the text index; ``None`` where there is none."""
+        tokenizer = self._open.text_search.tokenizer
+        if tokenizer is None:
+            return None
+        told = self._open.settings.get("text_index")
+        language = told["language"] if isinstance(told, dict) else "not known (damaged)"
+        return {"language": language, "tokenizer": tokenizer}
+
+    @property
     def format(self) -> int:
         """Version of the format in which it was written."""
         return self._open.catalog.version
@@ -596,6 +609,44 @@ class Index:
         self.refresh()
         return report
 
+    def index_text(
+        self,
+        *,
+        language: str | None = None,
+        drop: bool = False,
+        wait: float = 0.0,
+        progress: Progress | None = None,
+    ) -> TextIndexReport:
+        """Make the text index that searches by keywords need, anew where there is one, in one commit.
+
+        The catalog is written anew, without what was deleted or replaced. Whoever has an earlier commit
+        open goes on reading it.
+
+        Args:
+            language: of the texts (ISO 639): what their words are; by default that of the text index there
+                is, or of the passages, or English.
+            drop: take the text index away instead.
+            wait: seconds to wait for another writer.
+            progress: is told what is done.
+
+        Raises:
+            OptionError: the language is no text, or there is one beside ``drop``.
+            IndexBusy: another writer is at it.
+            IndexFormatError: what is to be copied is damaged; nothing is changed.
+            IndexWriteError: the file system refuses; the index is as it was.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "Blue whales sing."}], tmp / "words")
+            >>> index.index_text().tokenizer
+            'porter unicode61 remove_diacritics 2'
+            >>> [hit.id for hit in index.search("a whale's song", mode="keywords")]
+            ['a']
+        """
+        self._open  # noqa: B018
+        report = index_text(self._changing(wait, progress), language, drop=drop)
+        self.refresh()
+        return report
+
     def changes(self, *, wait: float = 0.0, progress: Progress | None = None) -> Changes:
         """Several changes that become one commit; nothing of them where the block ends with an error.
 
@@ -683,14 +734,14 @@ class Index:
 
     # Searching
 
-    @documented(SearchOptions)
-    def search(self, query: str, k: int = 10, **options: Unpack[SearchOptions]) -> SearchResult:
+    @documented(TextOptions)
+    def search(self, query: str, k: int = 10, **options: Unpack[TextOptions]) -> SearchResult:
         """Find the k documents nearest to a text.
 
         Args:
             query: the text.
             k: hits wanted; an index with fewer documents gives them all.
-            **options: see ``SearchOptions``.
+            **options: see ``TextOptions``.
 
         Raises:
             QueryError: the query is empty, k is below 1, or an option is out of its range.
@@ -699,16 +750,16 @@ class Index:
         """
         return self.search_batch([query], k, **options)[0]
 
-    @documented(SearchOptions)
+    @documented(TextOptions)
     def search_batch(
-        self, queries: Iterable[str], k: int = 10, **options: Unpack[SearchOptions]
+        self, queries: Iterable[str], k: int = 10, **options: Unpack[TextOptions]
     ) -> list[SearchResult]:
         """Search several texts at once; faster than one after the other, with the same results.
 
         Args:
             queries: the texts: any iterable of strings.
             k: hits wanted for each.
-            **options: see ``SearchOptions``.
+            **options: see ``TextOptions``.
 
         Returns:
             One result for each query, in order.
@@ -722,15 +773,13 @@ class Index:
             [['a'], ['b']]
         """
         snapshot = self._open
-        asked = settled(SearchOptions, options, "search")
-        explain = asked.pop("explain")
-        request = snapshot.searcher.request(k, **asked)
-        texts = _checked_texts(queries)
-        if not texts:
-            return []
-        encoder = self._checked_encoder(snapshot)
-        vectors = check_queries(encoder.encode_queries(texts), snapshot.dimensions)
-        return snapshot.answers(request, vectors, explain=explain)
+        asked = settled(TextOptions, options, "search")
+
+        def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
+            encoder = self._checked_encoder(snapshot)
+            return check_queries(encoder.encode_queries(texts), snapshot.dimensions)
+
+        return snapshot.text_answers(k, asked, _checked_texts(queries), encoded)
 
     @documented(SearchOptions)
     def search_by_vectors(

@@ -15,11 +15,15 @@ from functools import cache
 from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_type_hints
 
 __all__ = [
+    "FUSIONS",
     "METHODS",
+    "MODES",
+    "TEXT_ONLY",
     "ChangeOptions",
     "Option",
     "RetrievalOptions",
     "SearchOptions",
+    "TextOptions",
     "documented",
     "listed",
     "settled",
@@ -27,6 +31,12 @@ __all__ = [
 
 METHODS = ("exact", "cascade", "binary", "graph")
 """Ways of retrieval by name, see ``RetrievalOptions.method``."""
+
+MODES = ("meaning", "keywords", "hybrid")
+"""What a text is searched by, see ``TextOptions.mode``."""
+
+FUSIONS = ("convex", "rrf")
+"""How the two rankings of a hybrid search become one, see ``TextOptions.fusion``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,7 @@ class ChangeOptions(TypedDict, total=False):
 
 
 class SearchOptions(RetrievalOptions, total=False):
-    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
+    """Options of a search for documents; those of ``Index.search_by_vectors``."""
 
     explain: Annotated[
         bool,
@@ -122,6 +132,56 @@ class SearchOptions(RetrievalOptions, total=False):
             "Takes time.",
         ),
     ]
+
+
+class TextOptions(SearchOptions, total=False):
+    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
+
+    mode: Annotated[
+        Literal["meaning", "keywords", "hybrid"],
+        Option(
+            "meaning",
+            "meaning: the nearest documents by their vectors. keywords: the best by the words that they "
+            "share with the query (BM25); no encoder is loaded. hybrid: the best by either, scored by "
+            "both. The last two need a text index.",
+        ),
+    ]
+    weight: Annotated[
+        float,
+        Option(
+            0.5,
+            "Of the meaning in a hybrid score, 0 to 1; what is left is that of the words.",
+        ),
+    ]
+    fusion: Annotated[
+        Literal["convex", "rrf"],
+        Option(
+            "convex",
+            "How a hybrid search makes one score of two: convex (the weighted mean of both, each put "
+            "between 0 and 1) or rrf (reciprocal ranks).",
+        ),
+    ]
+    depth: Annotated[
+        int | None,
+        Option(
+            None,
+            "How many of the best by meaning, and by words, a hybrid search looks at; at least k. Three "
+            "times k, and at least 100, if not given.",
+        ),
+    ]
+    k1: Annotated[
+        float, Option(1.2, "Of BM25: how much further occurrences of a word count, from 0.")
+    ]
+    b: Annotated[
+        float,
+        Option(0.75, "Of BM25: how much the length of a document counts against it, 0 to 1."),
+    ]
+
+
+TEXT_ONLY = tuple(
+    name for name in TextOptions.__annotations__ if name not in SearchOptions.__annotations__
+)
+"""Names of those options that are of a text, and not of a vector."""
 
 
 @cache

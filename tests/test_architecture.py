@@ -32,6 +32,7 @@ ROOMS = (
     "evaluation",
     "indexing",
     "results",
+    "keywords",
     "snapshot",
     "index",
     "cli",

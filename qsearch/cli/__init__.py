@@ -35,6 +35,7 @@ _COMMANDS = {
     "delete": "Delete documents by their ids.",
     "get": "Print documents by their ids.",
     "export": "Write all documents, as build reads them.",
+    "index-text": "Make or drop the index of words.",
     "compact": "Give back the room of what was deleted.",
     "upgrade": "Bring an index to the present format.",
     "info": "Show what an index holds.",
@@ -76,6 +77,8 @@ _ABSENT = {
     "optimize": "'qsearch compact' gives back the room of what was deleted, and joins segments",
     "migrate": "'qsearch upgrade' brings an index to the present format",
     "eval": "'qsearch query --queries FILE --format trec' writes a run for evaluation tools",
+    "fts": "'qsearch index-text' makes the index of words",
+    "reindex": "'qsearch index-text' makes the index of words anew, 'qsearch build --force' everything",
     "serve": "'qsearch query - --format jsonl' answers each line of a pipe when it comes",
 }
 """What people look for that is not here, and what there is instead."""
@@ -101,12 +104,18 @@ class _LazyGroup(PrintsHelp, click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"qsearch.cli.{name}"), name)
+        command = _imported(name)
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _imported(name: str) -> object:
+    """The command of a name, out of its own module."""
+    module = name.replace("-", "_")
+    return getattr(importlib.import_module(f"qsearch.cli.{module}"), module)
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:

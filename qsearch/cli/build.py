@@ -41,7 +41,7 @@ _GROUPS = {
         "max_length",
         "truncate_dim",
     ),
-    "Passages": ("passages", "overlap", "language"),
+    "Passages and words": ("passages", "overlap", "text_index", "language"),
     "Index": ("output", "force", "restart", "tune_queries", "graph", "segment_rows"),
 }
 
@@ -103,7 +103,13 @@ Examples:
 )
 @click.option(
     "--language",
-    help="Language of the texts (ISO 639), for abbreviations that do not end a sentence.  [default: en]",
+    help="Language of the texts (ISO 639): for abbreviations that do not end a sentence, and for what the "
+    "words of the text index are.  [default: en]",
+)
+@click.option(
+    "--text-index",
+    is_flag=True,
+    help="Also index the words of titles and texts, for query --mode keywords and hybrid.",
 )
 @input_options(
     "Embeddings you already have: a file (.npy, .npz, .fvecs, .bvecs) with a row for each record of "
@@ -148,6 +154,7 @@ def build(
     passages: int | None,
     overlap: int | None,
     language: str | None,
+    text_index: bool,
     graph: bool,
     tune_queries: Path | None,
     force: bool,
@@ -218,6 +225,7 @@ def build(
             passages=passages,
             overlap=overlap or 0,
             language=language or DEFAULT_LANGUAGE,
+            text_index=text_index,
         ),
         progress=progress_on(console),
     )
@@ -247,7 +255,12 @@ def _refuse_idle_options(context: click.Context, corpus: str | None) -> None:
                 ("precision", "query_prompt", "document_prompt", "max_length", "truncate_dim"),
             ),
             ("texts to encode, not --vectors", vectors is None, ("passages",)),
-            ("--passages", asked["passages"] is not None, ("overlap", "language")),
+            ("--passages", asked["passages"] is not None, ("overlap",)),
+            (
+                "--passages or --text-index",
+                asked["passages"] is not None or asked["text_index"],
+                ("language",),
+            ),
         ],
     )
 

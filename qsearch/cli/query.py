@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
@@ -24,7 +24,7 @@ from qsearch.cli.target import (
     model_option,
 )
 from qsearch.errors import QueryError
-from qsearch.options import SearchOptions, listed
+from qsearch.options import TEXT_ONLY, SearchOptions, TextOptions, listed
 
 if TYPE_CHECKING:
     from qsearch.index import Index
@@ -37,6 +37,7 @@ _BATCH = 64
 _GROUPS = {
     "Queries": ("queries", "vectors"),
     "Search": ("index", "k", *listed(SearchOptions)),
+    "Words": TEXT_ONLY,
     "Output": ("format", "full"),
     "Encoder": ("model", "device", "backend"),
 }
@@ -53,6 +54,7 @@ Examples:
   qsearch query --queries queries.jsonl --format jsonl -k 100
   qsearch query --vectors queries.npy -k 100 --format trec
   qsearch query "how do birds navigate" --recall 0.99 --explain
+  qsearch query '"error 0x80070057" printer' --mode hybrid
 """,
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
@@ -102,11 +104,12 @@ def query(
     model: str | None,
     device: str,
     backend: str,
-    **options: Unpack[SearchOptions],
+    **options: Unpack[TextOptions],
 ) -> None:
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
-    The score is the cosine between query and document, from -1 to 1. With several queries the
+    The score is the cosine between query and document, from -1 to 1; BM25 with --mode keywords, and what
+    both became with --mode hybrid, which shows both. With several queries the
     query id in the output is their number, from 1, or the id from --queries. Blank lines on
     standard input are counted and left out.
     """
@@ -131,7 +134,7 @@ def query(
     several = queries is not None or texts == ("-",) or len(texts) > 1
     if vectors is not None:
         with Index.open(path) as opened:
-            _search_vectors(console, show, opened, vectors, k, options)
+            _search_vectors(console, show, opened, vectors, k, _without_text(options))
         return
     with Index.open(path, encoder=model, device=device, backend=backend) as opened:
         if queries is not None:
@@ -166,6 +169,18 @@ def _check_text(which: str, text: str) -> None:
             f"{which} is not valid Unicode text: the character at {error.start} is half of a surrogate "
             "pair"
         ) from None
+
+
+def _without_text(options: TextOptions) -> SearchOptions:
+    """The options of a search by vectors, which has no words."""
+    known = listed(TextOptions)
+    for name in TEXT_ONLY:
+        if options[name] != known[name][1].default:  # type: ignore[literal-required]
+            raise click.UsageError(
+                f"--{name} is of searches by text; --vectors has none: leave one out"
+            )
+    kept = {name: value for name, value in options.items() if name not in TEXT_ONLY}
+    return cast("SearchOptions", kept)
 
 
 Query = tuple[str, str]

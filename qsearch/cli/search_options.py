@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qsearch.options import METHODS, SearchOptions, listed
+from qsearch.options import FUSIONS, METHODS, MODES, TextOptions, listed
 
 __all__ = ["search_options"]
 
@@ -41,13 +41,19 @@ _TYPES: dict[str, click.ParamType[Any]] = {
     "recall": Recall(),
     "method": click.Choice(METHODS),
     "candidates": click.INT,
+    "mode": click.Choice(MODES),
+    "weight": click.FLOAT,
+    "fusion": click.Choice(FUSIONS),
+    "depth": click.INT,
+    "k1": click.FLOAT,
+    "b": click.FLOAT,
 }
 """How a value is typed; what is missing here is a flag."""
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of a search."""
-    for name, (_, option) in reversed(listed(SearchOptions).items()):
+    for name, (_, option) in reversed(listed(TextOptions).items()):
         of_type = _TYPES.get(name)
         command = click.option(
             f"--{name.replace('_', '-')}",
