@@ -630,7 +630,7 @@ class Index:
             progress: is told what is done.
 
         Raises:
-            OptionError: the language is no text, or there is one beside ``drop``.
+            OptionError: the language is no code of one, or there is one beside ``drop``.
             IndexBusy: another writer is at it.
             IndexFormatError: what is to be copied is damaged; nothing is changed.
             IndexWriteError: the file system refuses; the index is as it was.

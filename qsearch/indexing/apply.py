@@ -21,6 +21,7 @@ from qsearch.indexing.changing import (
     compare,
     delete_documents,
 )
+from qsearch.indexing.options import check_language
 from qsearch.indexing.report import (
     ChangeReport,
     CompactReport,
@@ -187,7 +188,7 @@ def index_text(
         drop: take it away.
 
     Raises:
-        OptionError: the language is no text, or is given where the text index is taken away.
+        OptionError: the language is no code of one, or is given where the text index is taken away.
         IndexFormatError: what is to be copied is damaged; nothing is changed.
         IndexWriteError: the file system refuses; the index is as it was before.
     """
@@ -197,6 +198,8 @@ def index_text(
             if drop
             else f"language must be a code as 'en', found {language!r}"
         )
+    if language is not None:
+        check_language(language)
     before = sum(index_sizes(how.index).values())
     with how.begun(None) as (editor, change):
         spec = None if drop else TextIndexSpec(language or _language_of(editor.settings()))

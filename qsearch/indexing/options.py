@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +17,7 @@ from qsearch.encoding.passages import DEFAULT_LANGUAGE
 from qsearch.errors import OptionError
 from qsearch.wording import words
 
-__all__ = ["BuildOptions", "build_options"]
+__all__ = ["BuildOptions", "build_options", "check_language"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class BuildOptions:
                 ) from None
         if not isinstance(self.language, str):
             raise OptionError(f"language must be a code as 'en', found {self.language!r}")
+        if self.text_index:
+            check_language(self.language)
         self._check_number("segment_rows", 1)
         self._check_number("overlap", 0)
         if self.passages is None:
@@ -109,6 +112,18 @@ class BuildOptions:
         if number < least:
             raise OptionError(f"{name} must be at least {least}, found {number}")
         object.__setattr__(self, name, number)
+
+
+def check_language(language: str) -> None:
+    """See that a language of the text index is a code, perhaps with a region behind it.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if not re.fullmatch("[a-z]{2,3}([-_].*)?", language.lower()):
+        raise OptionError(
+            f"{language!r} is no ISO 639 code of a language; give {words().language} as en, de, zh, ..."
+        )
 
 
 def build_options(given: BuildOptions | Mapping[str, Any] | None) -> BuildOptions:
