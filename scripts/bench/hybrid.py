@@ -12,8 +12,8 @@ the other collections choose for each; BM25 beside bm25s (``pip install bm25s``)
 ``--copies N`` the corpus is taken N times: in every copy but the first each word is replaced, with a
 probability of one in three, by a word of the whole corpus, drawn by how often it stands there; vectors get
 noise of a tenth of their length. It prints milliseconds of a query in each mode, in a new process (cold:
-the first query, the encoder left out) and later (warm: median and 95th percentile of one after the other), and
-sizes on disk with and without the text index.
+the first query, the encoder left out) and later (warm: median and 95th percentile of one after the other),
+and sizes on disk with and without the text index.
 
 ``--work`` keeps the indexes, which take minutes to make.
 """
