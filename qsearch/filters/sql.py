@@ -49,7 +49,7 @@ from qsearch.filters.conditions import (
 )
 from qsearch.filters.values import MOST_VALUES, checked_scalar, checked_values
 
-__all__ = ["parsed"]
+__all__ = ["parsed", "parsed_field"]
 
 MOST_CHARACTERS = 20_000
 MOST_PATTERN = 400
@@ -127,6 +127,20 @@ def parsed(text: str, parameters: Mapping[str, Any] | None = None) -> Condition:
     condition = parser.condition()
     parser.end()
     return condition
+
+
+def parsed_field(text: str) -> Field:
+    """The field that a text names.
+
+    Raises:
+        QueryError: it names none.
+    """
+    if not isinstance(text, str):
+        raise QueryError(f"the name of a field is a text, found {type(text).__name__}")
+    parser = _Parser(text, {})
+    field = parser.field()
+    parser.end()
+    return field
 
 
 class _Parser:
@@ -348,7 +362,7 @@ class _Parser:
             return Among(left, tuple(some))
         if not isinstance(left, Literal):
             self._refuse(f"{self._shown()}, where a list of values in parentheses is expected")
-        return Member(self._field(), left.value)
+        return Member(self.field(), left.value)
 
     def _like(self, left: Operand) -> Condition:
         pattern = self._value("a pattern")
@@ -378,7 +392,7 @@ class _Parser:
             return self._call()
         if token.kind not in ("word", "quoted"):
             self._refuse(f"{self._shown()}, where a field or a value is expected")
-        return self._field()
+        return self.field()
 
     def _call(self) -> Call:
         token = self._take()
@@ -400,7 +414,8 @@ class _Parser:
             self._refuse(f"{name}() with {len(some)} arguments, it takes {wanted}", token.place)
         return Call(name, tuple(some))
 
-    def _field(self) -> Field:
+    def field(self) -> Field:
+        """A name, or several with dots between them."""
         parts = []
         exact = False
         while True:
