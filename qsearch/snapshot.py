@@ -21,9 +21,10 @@ from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.keywords import TextRequest, TextSearch, hybrid_answers, keyword_answers, passage_of
-from qsearch.options import TEXT_ONLY
+from qsearch.options import TEXT_ONLY, FilterOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
+from qsearch.selection import Selections, filter_of
 from qsearch.store import (
     Catalog,
     Segment,
@@ -52,6 +53,7 @@ class Snapshot:
         segments: in document order.
         settings: of the catalog.
         searcher: every way of retrieval.
+        selections: filters.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Snapshot:
             graphs=bool(settings.get("graph")),
             documents=self.documents,
         )
+        self.selections = Selections(catalog, segments, int(settings["positions"]))
 
     @classmethod
     def open(cls, path: Path, before: Snapshot | None = None) -> Snapshot:
@@ -207,6 +210,13 @@ class Snapshot:
             yield from map(_document, some)
             last = some[-1].position
 
+    def documents_at_each(self, positions: Sequence[int]) -> Iterator[Document]:
+        """Documents at positions where there are some, in that order; a few are in memory at a time."""
+        for start in range(0, len(positions), _DOCUMENTS_AT_A_TIME):
+            some = positions[start : start + _DOCUMENTS_AT_A_TIME]
+            found = self.catalog.documents(some)
+            yield from (_document(found[one]) for one in some)
+
     def positions_of(self, ids: Sequence[str]) -> list[int]:
         """Positions of the documents of these ids.
 
@@ -258,6 +268,24 @@ class Snapshot:
 
     # Answers
 
+    def request(self, k: int, options: dict[str, Any]) -> Request:
+        """Check what is asked of a search, and decide how it is done.
+
+        Args:
+            k: documents wanted.
+            options: ``RetrievalOptions``, all of them.
+
+        Raises:
+            QueryError: a value is out of its range, two contradict each other, or the filter is none.
+        """
+        of_filter = {name: options.pop(name) for name in listed(FilterOptions)}
+        self.searcher.request(
+            k, **options
+        )  # what makes no sense is told before a filter takes time
+        chosen = filter_of(self.selections, of_filter)
+        allowed = None if chosen is None else chosen.allowed
+        return self.searcher.request(k, allowed, **options)
+
     def answers(
         self, request: Request, queries: NDArray[np.float32], *, explain: bool
     ) -> list[SearchResult]:
@@ -306,11 +334,13 @@ class Snapshot:
         request = TextRequest.checked(k, asked)
         for name in TEXT_ONLY:
             del asked[name]
-        if request.mode == "keywords":
-            return keyword_answers(self.text_search, request, texts, explain=explain)
-        meaning = self.searcher.request(k if request.mode == "meaning" else request.depth, **asked)
-        if request.mode == "hybrid":
+        if request.mode != "meaning":
             self.text_search.required_tokenizer()
+        meaning = self.request(request.depth if request.mode == "hybrid" else k, asked)
+        if request.mode == "keywords":
+            return keyword_answers(
+                self.text_search, request, texts, explain=explain, allowed=meaning.allowed
+            )
         if not texts:
             return []
         vectors = encode(texts)
@@ -322,7 +352,13 @@ class Snapshot:
             return self.explanation(meaning, ranking, number, vectors[number : number + 1], rows)
 
         return hybrid_answers(
-            self.text_search, request, texts, vectors, ranking, explained if explain else None
+            self.text_search,
+            request,
+            texts,
+            vectors,
+            ranking,
+            explained if explain else None,
+            allowed=meaning.allowed,
         )
 
     def hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "delete": "Delete documents by their ids.",
     "get": "Print documents by their ids.",
     "export": "Write all documents, as build reads them.",
+    "index-field": "Make conditions on a field fast.",
     "index-text": "Make or drop the index of words.",
     "compact": "Give back the room of what was deleted.",
     "upgrade": "Bring an index to the present format.",
@@ -104,18 +105,13 @@ class _LazyGroup(PrintsHelp, click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = _imported(name)
+        module = name.replace("-", "_")
+        command = getattr(importlib.import_module(f"qsearch.cli.{module}"), module)
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
-
-
-def _imported(name: str) -> object:
-    """The command of a name, out of its own module."""
-    module = name.replace("-", "_")
-    return getattr(importlib.import_module(f"qsearch.cli.{module}"), module)
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:

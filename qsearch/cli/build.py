@@ -42,7 +42,7 @@ _GROUPS = {
         "truncate_dim",
     ),
     "Passages and words": ("passages", "overlap", "text_index", "language"),
-    "Index": ("output", "force", "restart", "tune_queries", "graph", "segment_rows"),
+    "Index": ("output", "force", "restart", "tune_queries", "graph", "index_field", "segment_rows"),
 }
 
 
@@ -120,6 +120,13 @@ Examples:
     "--graph", is_flag=True, help="Also build an HNSW graph (usearch) over the int8 codes."
 )
 @click.option(
+    "--index-field",
+    multiple=True,
+    metavar="FIELD",
+    help="Make filters (query --where) on this field of the metadata fast. May be given several times, and "
+    "later, with index-field.",
+)
+@click.option(
     "--tune-queries",
     type=click.Path(path_type=Path),
     help="Queries like those that will come: JSON Lines as for query --queries, a text a line "
@@ -156,6 +163,7 @@ def build(
     language: str | None,
     text_index: bool,
     graph: bool,
+    index_field: tuple[str, ...],
     tune_queries: Path | None,
     force: bool,
     restart: bool,
@@ -226,6 +234,7 @@ def build(
             overlap=overlap or 0,
             language=language or DEFAULT_LANGUAGE,
             text_index=text_index,
+            index_fields=index_field,
         ),
         progress=progress_on(console),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
+from qsearch.cli.filter_options import FILTER
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console
 from qsearch.cli.results import SHOWN, Format, Shown, write_results
@@ -36,8 +37,9 @@ _BATCH = 64
 
 _GROUPS = {
     "Queries": ("queries", "vectors"),
-    "Search": ("index", "k", *listed(SearchOptions)),
+    "Search": ("index", "k", *(name for name in listed(SearchOptions) if name not in FILTER)),
     "Words": TEXT_ONLY,
+    "Filter": FILTER,
     "Output": ("format", "full"),
     "Encoder": ("model", "device", "backend"),
 }
@@ -54,6 +56,8 @@ Examples:
   qsearch query --queries queries.jsonl --format jsonl -k 100
   qsearch query --vectors queries.npy -k 100 --format trec
   qsearch query "how do birds navigate" --recall 0.99 --explain
+  qsearch query "how do birds navigate" --where "year >= 2020 AND lang IN ('en', 'de')"
+  qsearch query "how do birds navigate" --where "lang = :lang" --param lang=en
   qsearch query '"error 0x80070057" printer' --mode hybrid
 """,
 )

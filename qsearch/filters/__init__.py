@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from qsearch.errors import QueryError
-from qsearch.filters.conditions import Condition
+from qsearch.filters.conditions import Condition, Field
 from qsearch.filters.operators import OPERATORS, from_mapping
-from qsearch.filters.sql import parsed
+from qsearch.filters.sql import parsed, parsed_field
 
-__all__ = ["OPERATORS", "Condition", "Where", "as_condition"]
+__all__ = ["OPERATORS", "Condition", "Where", "as_condition", "as_field"]
 
 Where = str | Mapping[str, Any]
 """A condition as it is given."""
@@ -50,3 +50,12 @@ def as_condition(where: Where, params: Mapping[str, Any] | None = None) -> Condi
             )
         return from_mapping(where)
     raise QueryError(f"a condition is a text or a mapping, found {type(where).__name__}")
+
+
+def as_field(name: str) -> Field:
+    """The field of a name, as conditions have it.
+
+    Raises:
+        QueryError: it is no name.
+    """
+    return parsed_field(name)

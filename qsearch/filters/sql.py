@@ -21,13 +21,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from qsearch.errors import QueryError
 from qsearch.filters.conditions import (
     FUNCTIONS,
     MOST_DEPTH,
+    RESERVED,
     Among,
     And,
     Call,
@@ -49,7 +50,7 @@ from qsearch.filters.conditions import (
 )
 from qsearch.filters.values import MOST_VALUES, checked_scalar, checked_values
 
-__all__ = ["parsed"]
+__all__ = ["parsed", "parsed_field"]
 
 MOST_CHARACTERS = 20_000
 MOST_PATTERN = 400
@@ -58,7 +59,7 @@ _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n\f]+)
   | (?P<text>'(?:[^']|'')*')
-  | (?P<quoted>"(?:[^"]|"")+")
+  | (?P<quoted>"(?:[^"]|"")*")
   | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.]))
   | (?P<parameter>:[^\W\d]\w*)
   | (?P<word>[^\W\d]\w*)
@@ -67,23 +68,6 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-_RESERVED = frozenset(
-    {"and", "or", "not", "in", "is", "null", "true", "false", "between", "like", "escape", "glob"}
-    | {
-        "regexp",
-        "match",
-        "exists",
-        "select",
-        "from",
-        "where",
-        "union",
-        "case",
-        "when",
-        "then",
-        "else",
-    }
-    | {"end", "cast", "collate", "isnull", "notnull", "distinct"}
-)
 _COMPARISONS: dict[str, Comparison] = {
     "=": "=",
     "==": "=",
@@ -129,6 +113,22 @@ def parsed(text: str, parameters: Mapping[str, Any] | None = None) -> Condition:
     return condition
 
 
+def parsed_field(text: str) -> Field:
+    """The field that a text names.
+
+    Raises:
+        QueryError: it names none.
+    """
+    if not isinstance(text, str):
+        raise QueryError(f"the name of a field is a text, found {type(text).__name__}")
+    if '"' not in text and all(text.split(".")):  # no word is reserved where there are only names
+        return Field(tuple(text.split(".")))
+    parser = _Parser(text, {})
+    field = parser.field()
+    parser.end()
+    return field
+
+
 class _Parser:
     def __init__(self, text: str, parameters: dict[str, Any]) -> None:
         self._text = text
@@ -159,7 +159,7 @@ class _Parser:
         if character == "'":
             self._refuse("a text that is not ended with a single quote", at)
         if character == '"':
-            self._refuse("a name that is empty, or not ended with a double quote", at)
+            self._refuse("a name that is not ended with a double quote", at)
         if character == ";":
             self._refuse("a semicolon: there is one condition, and no other statement", at)
         if self._text.startswith(("--", "/*"), at):
@@ -212,7 +212,7 @@ class _Parser:
         token = self._next
         if token.kind == "end":
             return "the end"
-        if token.kind == "word" and token.text.lower() in _RESERVED:
+        if token.kind == "word" and token.text.lower() in RESERVED:
             return f"{token.text.upper()}"
         return repr(token.text[:40])
 
@@ -309,7 +309,7 @@ class _Parser:
         elif denied:
             self._refuse(f"{self._shown()}, where IN, BETWEEN or LIKE is expected")
         else:
-            if token.kind == "word" and token.text.lower() in _RESERVED - {"and", "or"}:
+            if token.kind == "word" and token.text.lower() in RESERVED - {"and", "or"}:
                 self._refuse(self._shown())
             found = Truth(left)
         return Not(found) if denied else found
@@ -331,7 +331,7 @@ class _Parser:
         if self._next.kind == "parameter":
             place = self._next.place
             values = self._parameter()
-            if not isinstance(values, list | tuple | set | frozenset):
+            if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
                 self._refuse("a parameter that is no list behind IN", place)
             return Among(left, checked_values(values))
         if self._sign("("):
@@ -348,7 +348,7 @@ class _Parser:
             return Among(left, tuple(some))
         if not isinstance(left, Literal):
             self._refuse(f"{self._shown()}, where a list of values in parentheses is expected")
-        return Member(self._field(), left.value)
+        return Member(self.field(), left.value)
 
     def _like(self, left: Operand) -> Condition:
         pattern = self._value("a pattern")
@@ -378,7 +378,7 @@ class _Parser:
             return self._call()
         if token.kind not in ("word", "quoted"):
             self._refuse(f"{self._shown()}, where a field or a value is expected")
-        return self._field()
+        return self.field()
 
     def _call(self) -> Call:
         token = self._take()
@@ -400,7 +400,8 @@ class _Parser:
             self._refuse(f"{name}() with {len(some)} arguments, it takes {wanted}", token.place)
         return Call(name, tuple(some))
 
-    def _field(self) -> Field:
+    def field(self) -> Field:
+        """A name, or several with dots between them."""
         parts = []
         exact = False
         while True:
@@ -408,7 +409,7 @@ class _Parser:
             if token.kind == "quoted":
                 parts.append(token.text[1:-1].replace('""', '"'))
                 exact = True
-            elif token.kind == "word" and token.text.lower() not in _RESERVED:
+            elif token.kind == "word" and token.text.lower() not in RESERVED:
                 parts.append(token.text)
             else:
                 self._refuse(f"{self._shown()}, where the name of a field is expected")

@@ -7,6 +7,8 @@ from qsearch.indexing.apply import (
     compact_index,
     compare_index,
     delete_from,
+    delete_matching,
+    index_fields,
     index_text,
     upgrade_index,
 )
@@ -41,6 +43,8 @@ __all__ = [
     "compact_index",
     "compare_index",
     "delete_from",
+    "delete_matching",
+    "index_fields",
     "index_sizes",
     "index_text",
     "upgrade_index",

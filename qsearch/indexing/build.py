@@ -31,6 +31,7 @@ from qsearch.errors import (
     EncoderMismatch,
     QsearchError,
 )
+from qsearch.filters import as_field
 from qsearch.indexing.advice import check_fields
 from qsearch.indexing.filling import fill
 from qsearch.indexing.options import BuildOptions, build_options
@@ -187,6 +188,7 @@ class _Build:
                         "graph": self.options.graph,
                         **totals,
                     },
+                    [as_field(one) for one in self.options.index_fields],
                     text=TextIndexSpec(self.options.language) if self.options.text_index else None,
                 )
         found = FieldsFound(numbered_by="vector") if self.corpus is None else self.corpus.found

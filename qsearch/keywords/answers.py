@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.keywords.searching import TextAnswer, TextRequest, TextSearch
 from qsearch.results import Explanation, Hit, KeywordReport, Passage, SearchResult, TermReport
+from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.ranking import Ranking
 from qsearch.store import StoredDocument
 from qsearch.wording import words
@@ -24,7 +25,7 @@ def keyword_answers(
     texts: Sequence[str],
     *,
     explain: bool,
-    allowed: NDArray[np.bool_] | None = None,
+    allowed: Allowed | None = None,
 ) -> list[SearchResult]:
     """What a caller gets who searches by words, for each query.
 
@@ -33,7 +34,7 @@ def keyword_answers(
         request: what is asked.
         texts: checked.
         explain: whether to say how each result came about.
-        allowed: bool over positions: the documents that may be in an answer; ``None``: all.
+        allowed: rows that a filter allows; ``None``: there is none.
     """
     found = []
     for answer in search.keywords(texts, request, allowed):
@@ -58,7 +59,7 @@ def hybrid_answers(
     ranking: Ranking,
     explained: Callable[[int, NDArray[np.int64]], Explanation] | None,
     *,
-    allowed: NDArray[np.bool_] | None = None,
+    allowed: Allowed | None = None,
 ) -> list[SearchResult]:
     """What a caller gets who searches by both, for each query.
 

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
-from qsearch.kernels import cosine_gather
+from qsearch.kernels import RowMask, cosine_gather
 from qsearch.keywords.bm25 import Bm25, add_term, best, inverse_frequency, norms_of
 from qsearch.keywords.fusion import convex, reciprocal_ranks
 from qsearch.keywords.passages import best_passages
 from qsearch.keywords.postings import Postings
 from qsearch.keywords.queries import Terms, terms_of
 from qsearch.options import FUSIONS, MODES, TEXT_ONLY, TextOptions, listed
+from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.documents import DocumentRows
 from qsearch.retrieval.ranking import Ranking
 from qsearch.retrieval.searcher import whole_number
@@ -204,6 +205,7 @@ class TextSearch:
         self.catalog, self.documents = catalog, documents
         self._segments = list(segments)
         self._norms: tuple[Bm25, NDArray[np.float64]] | None = None
+        self._chosen: tuple[Allowed, NDArray[np.bool_]] | None = None
 
     @cached_property
     def tokenizer(self) -> str | None:
@@ -225,19 +227,19 @@ class TextSearch:
 
     @cached_property
     def _postings(self) -> Postings:
-        parts = [_living_documents(segment) for segment in self._segments]
+        parts = [_documents_of(segment, segment.living) for segment in self._segments]
         living = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
         return Postings(self.catalog, living)
 
     def keywords(
-        self, texts: Sequence[str], request: TextRequest, allowed: NDArray[np.bool_] | None = None
+        self, texts: Sequence[str], request: TextRequest, allowed: Allowed | None = None
     ) -> list[TextAnswer]:
         """The k best documents by BM25, for every query; fewer where fewer hold any of its terms.
 
         Args:
             texts: queries.
             request: what is asked.
-            allowed: bool over positions: the documents that may be in an answer; ``None``: all.
+            allowed: rows that a filter allows; ``None``: there is none.
 
         Raises:
             QueryError: there is no text index.
@@ -265,7 +267,7 @@ class TextSearch:
         vectors: NDArray[np.float32],
         ranking: Ranking,
         request: TextRequest,
-        allowed: NDArray[np.bool_] | None = None,
+        allowed: Allowed | None = None,
     ) -> list[TextAnswer]:
         """The k best by both: of the best by meaning and the best by words, each scored by both.
 
@@ -359,8 +361,18 @@ class TextSearch:
             kept = self._norms = bm25, norms_of(self._postings.lengths, bm25)
         return kept[1]
 
-    def _allowed(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        return None if allowed is None else allowed[self._postings.living]
+    def _allowed(self, allowed: Allowed | None) -> NDArray[np.bool_] | None:
+        """(N,) bool: which documents of the commit have rows that are allowed; ``None``: all."""
+        if allowed is None:
+            return None
+        kept = self._chosen
+        if kept is None or kept[0] is not allowed:
+            chosen = np.zeros(len(self._postings.living), dtype=np.bool_)
+            for segment, mask in zip(self._segments, allowed.masks, strict=True):
+                positions = _documents_of(segment, mask)
+                chosen[self._postings.numbers(positions)[0]] = True
+            kept = self._chosen = allowed, chosen
+        return kept[1]
 
     def _rows(self, positions: Sequence[int], terms: Terms) -> list[int]:
         """The row of each document: of its passages the one that holds most of the terms."""
@@ -403,13 +415,9 @@ def _ranks(positions: NDArray[np.int64], ranked: NDArray[np.int64]) -> NDArray[n
     return np.array([place.get(one, 0) for one in positions.tolist()], dtype=np.int64)
 
 
-def _living_documents(segment: Segment) -> NDArray[np.int64]:
-    """Positions of the documents of a segment that were not deleted, rising."""
-    rows = (
-        np.arange(segment.rows, dtype=np.int64)
-        if segment.living is None
-        else segment.living.indices().astype(np.int64)
-    )
+def _documents_of(segment: Segment, mask: RowMask | None) -> NDArray[np.int64]:
+    """Positions of the documents of a segment that have rows in a mask, rising."""
+    rows = np.arange(segment.rows) if mask is None else mask.indices().astype(np.int64)
     owners = segment.documents_of(rows)
     if segment.passages is None:
         return owners

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.filters.conditions import spelled
 from qsearch.store.catalog import row_checksum
-from qsearch.store.conditions import InMetadata
+from qsearch.store.conditions import InMetadata, add_functions
 from qsearch.wording import words
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "TEXT",
     "Column",
     "drop_column",
+    "field_problems",
     "indexed_paths",
     "load_column",
     "store_column",
@@ -135,6 +136,52 @@ def _damaged(name: str, place: object) -> IndexFormatError:
     )
 
 
+def field_problems(connection: sqlite3.Connection, *, deep: bool) -> Iterator[str]:
+    """What is wrong with indexed fields.
+
+    Args:
+        connection: to read from.
+        deep: also derive them again from the documents.
+    """
+    for row in connection.execute("SELECT field, code, kind, value, xxh3 FROM field_values"):
+        if row_checksum(row[:-1]) != row[-1]:
+            yield f"a value of {row[0]} is not what was written"
+    for row in connection.execute("SELECT field, block, kinds, vals, xxh3 FROM field_blocks"):
+        if _checksum(*row[:-1]) != row[-1]:
+            yield f"block {row[1]} of {row[0]} is not what was written"
+    if deep:
+        for path in indexed_paths(connection):
+            yield from _differences(connection, path)
+
+
+def _differences(connection: sqlite3.Connection, parts: tuple[str, ...]) -> Iterator[str]:
+    """Values that are not those of the documents."""
+    name = spelled(parts)
+    lookup = InMetadata({})
+    kind, value = lookup.raw(parts)
+    add_functions(connection)
+    codes = {
+        (row[0], row[1]): row[2]
+        for row in connection.execute(
+            "SELECT kind, value, code FROM field_values WHERE field = ?", (name,)
+        )
+    }
+    (last,) = connection.execute("SELECT coalesce(max(position), -1) FROM documents").fetchone()
+    column = load_column(connection, name, last + 1, "the catalog")
+    if column is None:
+        return
+    for position, told, found in connection.execute(
+        f"SELECT position, {kind}, {value} FROM documents",  # noqa: S608 (ours, with parameters)
+        lookup.parameters,
+    ):
+        of_kind, number = _stored(told, found)
+        if of_kind >= TEXT:
+            number = codes.get((of_kind, found))
+        if (column.kinds[position], column.values[position]) != (of_kind, number):
+            yield f"the value of {name} at position {position} is not that of the document"
+            return
+
+
 def indexed_paths(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
     """The fields that are indexed: their names, from the outermost object on."""
     rows = connection.execute("SELECT path FROM indexed ORDER BY field").fetchall()
@@ -187,6 +234,7 @@ def _write(
     lookup = InMetadata({})
     kind, value = lookup.raw(parts)
     known: dict[tuple[int, Any], int] = {}
+    add_functions(connection)
     query = (
         f"SELECT position, {kind}, {value} FROM documents "  # noqa: S608 (ours, with parameters)
         "WHERE position >= :first AND position < :last"
@@ -206,9 +254,7 @@ def _write(
         kinds = np.zeros(length, dtype=np.uint8)
         values = np.zeros(length, dtype="<f8")
         for position, told, found in rows:
-            of_kind = _KINDS[told]
-            if of_kind == NUMBER and isinstance(found, int) and not -_EXACT <= found <= _EXACT:
-                of_kind = LARGE
+            of_kind, number = _stored(told, found)
             kinds[position - first] = of_kind
             if of_kind >= TEXT:
                 key = of_kind, found
@@ -217,13 +263,23 @@ def _write(
                     code, count = _code(connection, name, of_kind, found, count)
                     known[key] = code
                 values[position - first] = code
-            elif of_kind != MISSING:
-                values[position - first] = found
+            else:
+                values[position - first] = number
         row = name, block, kinds.tobytes(), values.tobytes()
         connection.execute(
             "INSERT OR REPLACE INTO field_blocks VALUES (?, ?, ?, ?, ?)", (*row, _checksum(*row))
         )
     connection.execute("UPDATE indexed SET codes = ? WHERE field = ?", (count, name))
+
+
+def _stored(told: str | None, value: Any) -> tuple[int, float | None]:
+    """The kind of a value that JSON's kind is told of, and what stands for it, where that is a number."""
+    kind = _KINDS[told]
+    if kind == NUMBER and isinstance(value, int) and not -_EXACT <= value <= _EXACT:
+        kind = LARGE
+    if kind in (NUMBER, BOOLEAN):
+        return kind, float(value)
+    return kind, 0.0 if kind == MISSING else None
 
 
 def _code(

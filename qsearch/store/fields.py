@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qsearch.errors import QueryError
-from qsearch.filters.conditions import Condition, Field, fields_of, spelled
+from qsearch.filters.conditions import Condition, Exists, Field, fields_of, spelled
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import FIELDS_VERSION
 from qsearch.wording import words
@@ -31,6 +31,7 @@ __all__ = [
     "known_fields",
     "read_counts",
     "recount",
+    "resolved_field",
     "resolved_fields",
 ]
 
@@ -161,7 +162,13 @@ def known_fields(catalog: Catalog) -> KnownFields:
         if catalog.version >= FIELDS_VERSION:
             counts, complete = read_counts(connection)
             rows = connection.execute("SELECT field FROM indexed").fetchall()
-            return KnownFields(counts, complete, frozenset(row[0] for row in rows))
+            indexed = frozenset(row[0] for row in rows)
+            for name in indexed - set(counts):  # of no document so far
+                counts[name] = {}
+            if "title" in indexed:
+                titles = f"SELECT count(title) FROM documents WHERE {catalog.visible}"  # noqa: S608
+                counts["title"] = {"text": connection.execute(titles).fetchone()[0]}
+            return KnownFields(counts, complete, indexed)
         every = connection.execute("SELECT metadata FROM documents WHERE metadata IS NOT NULL")
         found: dict[str, dict[str, int]] = {}
         for (name, kind), documents in count_fields(row[0] for row in every).items():
@@ -205,6 +212,18 @@ def resolved_fields(
         else:
             raise _unknown(spelled(field.parts), sorted(names))
     return found
+
+
+def resolved_field(field: Field, known: KnownFields, *, missing_ok: bool) -> tuple[str, ...]:
+    """The name of a field that is to be indexed, from the outermost object on.
+
+    Raises:
+        QueryError: no document has it, or it needs no index.
+    """
+    parts = resolved_fields(Exists(field), known, missing_ok=missing_ok)[field] or field.parts
+    if parts == ("id",):
+        raise QueryError("conditions on the id are fast as it is")
+    return parts
 
 
 def _unknown(name: str, known: Sequence[str]) -> QueryError:

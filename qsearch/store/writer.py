@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from qsearch.documents import Document, RejectedRecord
 from qsearch.errors import IndexFormatError
+from qsearch.filters.conditions import Field
 from qsearch.store.catalog import (
     FIRST_COMMIT,
     ChunkEntry,
@@ -31,7 +32,7 @@ from qsearch.store.catalog import (
     document_row,
 )
 from qsearch.store.columns import store_column
-from qsearch.store.fields import recount
+from qsearch.store.fields import known_fields, recount, resolved_field
 from qsearch.store.format import CATALOG, ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
@@ -411,7 +412,7 @@ class IndexWriter:
     def publish(
         self,
         settings: dict[str, Any],
-        index_fields: Sequence[tuple[str, ...]] = (),
+        index_fields: Sequence[Field] = (),
         text: TextIndexSpec | None = None,
     ) -> None:
         """Put the finished index in its place. The writer is closed afterwards.
@@ -442,8 +443,10 @@ class IndexWriter:
         )
         with self._catalog.transaction() as connection:
             recount(connection)
-            for path in index_fields:
-                store_column(connection, path)
+        known = known_fields(self._catalog)
+        with self._catalog.transaction() as connection:
+            for one in index_fields:
+                store_column(connection, resolved_field(one, known, missing_ok=True))
             if text is None:  # an interrupted build may have made one
                 drop_text_index(connection)
             else:

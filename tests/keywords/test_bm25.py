@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsearch import BuildOptions, Index, QueryError
-from qsearch.keywords import TextRequest, keyword_answers
-from qsearch.options import TextOptions, listed
 from tests.encoders import HashedWords
 from tests.keywords.definition import bm25, ranked
 
@@ -102,15 +100,14 @@ def test_documents_that_hold_no_word_of_the_query_are_no_hits(tmp_path: Path) ->
         assert not index.search("nowhere", 10, mode="keywords")
 
 
-def test_a_mask_leaves_documents_out_and_their_words_in_the_statistics(tmp_path: Path) -> None:
+def test_a_filter_leaves_documents_out_and_their_words_in_the_statistics(tmp_path: Path) -> None:
     with made(tmp_path / "i", [(None, "cat"), (None, "cat dog"), (None, "bird")], "en") as index:
-        asked = {name: option.default for name, (_, option) in listed(TextOptions).items()}
-        request = TextRequest.checked(5, {**asked, "mode": "keywords"})
-        allowed = np.array([False, True, True])
-        search = index._open.text_search
-        (found,) = keyword_answers(search, request, ["cat"], explain=False, allowed=allowed)
         everything = {hit.id: hit.score for hit in index.search("cat", mode="keywords")}
-        assert [(hit.id, hit.score) for hit in found] == [("1", everything["1"])]
+        assert set(everything) == {"0", "1"}
+        for where, names in (("id <> '0'", ["1"]), ("id = '2'", []), ("id < '9'", ["0", "1"])):
+            found = index.search("cat", mode="keywords", where=where)
+            assert [hit.id for hit in found] == names
+            assert all(everything[hit.id] == hit.score for hit in found)
 
 
 def test_what_is_kept_of_earlier_queries_is_bounded(

@@ -102,6 +102,20 @@ def test_what_was_deleted_is_not_found(index: Index) -> None:
         assert {hit.id for hit in index.search(query, 200, mode="hybrid")} <= names
 
 
+def test_a_filter_holds_for_both(index: Index) -> None:
+    names = [document.id for document in index][::7]
+    where = {"id": {"$in": names}}
+    scores = everything(index, "the cat")
+    found = index.search("the cat", 100, mode="hybrid", where=where)
+    assert {hit.id for hit in found} == set(names)
+    assert {hit.id: (hit.cosine, hit.bm25) for hit in found} == {
+        name: scores[name] for name in names
+    }
+    assert (
+        max(hit.score for hit in found if hit.meaning_rank == 1) >= 0.5
+    )  # of the best that is allowed
+
+
 def test_a_batch_is_answered_as_its_queries_are(index: Index) -> None:
     alone = [index.search(query, 7, mode="hybrid") for query in QUERIES]
     assert index.search_batch(QUERIES, 7, mode="hybrid") == alone
