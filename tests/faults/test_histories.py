@@ -1,11 +1,10 @@
 """Random histories of changes, against a dictionary and brute force, to the bit.
 
-100 histories with every run of the tests; 20,000 where QSEARCH_FAULTS is "long" (scripts/faults).
+100 histories with every run of the tests, 200 by scripts/faults, 20,000 in its long form.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -33,9 +32,9 @@ from qsearch import BuildOptions, CorpusError, Index, QueryError, verify_index
 from qsearch.codes import unit_rows
 from qsearch.kernels.reference import cosine_gather
 from tests.encoders import HashedWords
+from tests.faults import form
 
-LONG = os.environ.get("QSEARCH_FAULTS") == "long"
-HISTORIES = 20_000 if LONG else 100
+FIRST, HISTORIES = form.share(form.times(100, 200, 20_000))
 DIMENSIONS = 8
 QUERIES = np.array(
     [np.eye(DIMENSIONS)[0], np.ones(DIMENSIONS), np.arange(DIMENSIONS) - 3.0], dtype=np.float32

@@ -1,9 +1,7 @@
 """Kills writers at random moments of a change, over and over, and looks at what they leave.
 
-Run as a process of its own: it forks, which a process with running threads had better not do. Every kill
-has a number, which alone decides what is done. Prints one JSON object of what was met.
-
-    python -m tests.faults.kill_driver FOLDER FIRST KILLS
+``python -m tests.faults.kill_worker FOLDER FIRST KILLS``, with the library of ``shim.py`` preloaded. Every
+kill has a number, which alone decides what is done. Prints one JSON object of what was met.
 """
 
 from __future__ import annotations
@@ -28,7 +26,9 @@ import numpy as np
 
 from qsearch import CorpusError, Index, QueryError, verify_index
 from qsearch.store import Catalog
-from tests.faults.form import ThrownAway
+from qsearch.store.format import NEW_CATALOG, PENDING, SEGMENTS
+from tests.faults.checks import no_litter
+from tests.faults.children import begun, in_child, run_cases
 from tests.faults.limits import make_small
 from tests.faults.model import (
     DIMENSIONS,
@@ -40,13 +40,14 @@ from tests.faults.model import (
     Words,
     differences,
 )
+from tests.faults.shim import CHANGING, ORDERING, Shim
 
 KINDS = ("texts", "passages", "vectors")
 NAMES = ("add", "upsert", "sync", "delete", "compact", "several")
 WORDS = "red green blue ink tea sea sun".split()
 WATCHED = tuple(os.path.join("qsearch", room, "") for room in ("store", "indexing"))
-LAST_LINES = 1500
-"""Among the last lines of a change is its commit."""
+QUERIES = VECTORS[:-1:4]
+JOURNAL = "catalog.sqlite-journal"
 
 Trace = Callable[[FrameType, str, Any], Any]
 
@@ -109,19 +110,20 @@ def records_of(count: int, first: int, kind: str, seed: int) -> tuple[Record, ..
 
 def history(kind: str) -> tuple[Change, ...]:
     """What the index that is changed has behind it: segments, a tail, rows that are gone, and a past."""
-    some = records_of(30, 0, kind, 1)
+    some = records_of(38, 0, kind, 1)
     return (
         Change("add", kind, some[:18]),  # with this it is built
         Change("add", kind, some[18:26]),
         Change("delete", kind, ids=("d3", "d9", "d20")),
         Change("upsert", kind, tuple(replace(one, metadata={}) for one in some[10:14])),
-        Change("add", kind, some[26:]),
+        Change("add", kind, some[26:34]),
+        Change("add", kind, some[34:]),
     )
 
 
 def build(path: Path, kind: str) -> None:
     first, *more = history(kind)
-    options: dict[str, Any] = {"segment_rows": 12}
+    options: dict[str, Any] = {"segment_rows": 24}
     if kind == "passages":
         options |= {"passages": PASSAGES, "overlap": OVERLAP}
     how: dict[str, Any] = {"encoder": Words()}
@@ -141,8 +143,9 @@ def change_of(name: str, kind: str, large: bool, model: Model) -> Change:
         return Change(name, kind)
     count = 25 if large else 2
     if name == "add":
+        count = 25 if large else 4  # with which the tail is full, and the third small segment made
         return Change(name, kind, records_of(count, 100, kind, 2))
-    kept = {one.id: one for one in records_of(30, 0, kind, 1)}
+    kept = {one.id: one for one in records_of(38, 0, kind, 1)}
     if name == "sync":  # some are as they were, some are other, the rest is gone
         new = {one.id: one for one in records_of(count, 20, kind, 3)}
         there = {name: one for name, one in kept.items() if name in ids[5:22]}
@@ -150,21 +153,6 @@ def change_of(name: str, kind: str, large: bool, model: Model) -> Change:
     if name == "several":
         return Change(name, kind, records_of(count, 25, kind, 4), tuple(ids[:3]))
     return Change(name, kind, records_of(count, 15, kind, 5))
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Begin ``work`` in a forked process; returns its id."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException as error:
-            while error is not None:
-                os.write(2, f"{type(error).__name__}: {error}\n".encode())
-                error = error.__context__  # type: ignore[assignment]
-            os._exit(1)
-        os._exit(0)
-    return child
 
 
 def kill_at(line: int) -> tuple[Trace, list[int]]:
@@ -184,7 +172,7 @@ def kill_at(line: int) -> tuple[Trace, list[int]]:
 
 
 def make(change: Change, path: Path, trace: Trace | None = None) -> None:
-    with Index.open(path, encoder=None if change.kind == "vectors" else Words()) as index:
+    with opened(path, change.kind) as index:
         if trace is not None:
             threading.settrace(trace)
             sys.settrace(trace)
@@ -195,27 +183,29 @@ def make(change: Change, path: Path, trace: Trace | None = None) -> None:
             threading.settrace(None)  # type: ignore[arg-type]
 
 
-def measured(change: Change, path: Path, folder: Path) -> tuple[int, float]:
-    """Lines and seconds of a change."""
-    told = folder / "told"
-    for traced in (True, False):
-        target = folder / "measured"
-        shutil.copytree(path, target)
+def opened(path: Path, kind: str) -> Index:
+    return Index.open(path, encoder=None if kind == "vectors" else Words())
 
-        def work(target: Path = target, traced: bool = traced) -> None:
-            trace, count = kill_at(-1)
-            started = time.perf_counter()
-            make(change, target, trace if traced else None)
-            value = count[0] if traced else time.perf_counter() - started
-            with open(told, "a") as file:
-                file.write(f"{value}\n")
 
-        if os.waitpid(in_child(work), 0)[1]:
-            raise RuntimeError(f"{change.name} fails without a kill")
-        shutil.rmtree(target)
-    lines, seconds = told.read_text().split()
-    told.unlink()
-    return int(lines), float(seconds)
+WAYS = ("call", "call of a commit", "line", "moment")
+"""Ways to choose when a change is killed."""
+
+
+def lengths(change: Change, path: Path, way: str) -> dict[str, float]:
+    """How long a change is: in lines; or in calls and seconds, which counting lines would distort."""
+    if way == "line":
+        trace, count = kill_at(-1)
+        make(change, path, trace)
+        return {"line": count[0]}
+    shim = Shim()
+    shim.begin(path)
+    started = time.perf_counter()
+    make(change, path)
+    return {
+        "moment": time.perf_counter() - started,
+        "call": shim.calls(CHANGING),
+        "call of a commit": shim.calls(ORDERING),
+    }
 
 
 def require(found: list[str], when: str) -> None:
@@ -230,68 +220,65 @@ def sound(path: Path, when: str) -> None:
 
 def state_of(index: Index, before: Model, after: Model) -> str:
     """Which of the two it holds."""
-    wrong = differences(index, after, VECTORS[:-1:3], 5)
+    wrong = differences(index, after, QUERIES, 5)
     if not wrong:
         return "after"
-    require(differences(index, before, VECTORS[:-1:3], 5), f"neither before nor after ({wrong[0]})")
+    require(differences(index, before, QUERIES, 5), f"neither before nor after ({wrong[0]})")
     return "before"
 
 
-def litter(path: Path, changed: bool) -> list[str]:
-    """Files that should not be there when a change has ended, or one that changes nothing."""
-    catalog = Catalog.open(path)
-    catalog.commit = 1 << 40
-    listed = {entry.id: set(catalog.files(entry.id)) for entry in catalog.segments()}
-    catalog.close()
-    found = {
-        one.name: {file.name for file in one.iterdir()} for one in (path / "segments").iterdir()
-    }
-    top = sorted(one.name for one in path.iterdir())
-    if not changed:  # a transaction that never got to its commit leaves this, and it means nothing
-        top = [one for one in top if one != "catalog.sqlite-journal"]
-    wrong = [] if found == listed else [f"there is {found}, listed is {listed}"]
-    if top != ["catalog.sqlite", "segments", "writer.lock"]:
-        wrong.append(f"there is {top}")
-    return wrong
+def killed(change: Change, path: Path, way: str, when: float) -> bool:
+    """Kill a change in a process of its own; says whether it was not done before."""
+
+    def work() -> None:
+        trace = kill_at(1 + int(when))[0] if way == "line" else None
+        if way == "moment":  # nobody handles this signal: the process ends as it stands
+            signal.setitimer(signal.ITIMER_REAL, max(when, 1e-6))
+        elif way != "line":
+            kinds = CHANGING if way == "call" else ORDERING
+            Shim().begin(path, fail_at=1 + int(when), kinds=kinds)
+        make(change, path, trace)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    status = os.waitpid(begun(work), 0)[1]
+    if status and not os.WIFSIGNALED(status):
+        raise AssertionError(f"the change ended by itself: {status}")
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGALRM)
 
 
 def examine(
-    change: Change, before: Model, path: Path, number: int, lines: int, seconds: float
+    change: Change, before: Model, path: Path, number: int, way: str, when: float
 ) -> Counter[str]:
-    """Kill a change of the index once, and look at what is left. Runs in a process of its own."""
+    """Kill a change of the index once, and look at what is left."""
     generator = np.random.default_rng(number)
-    encoder = None if change.kind == "vectors" else Words()
     after, met = change.of_model(before), Counter[str]()
-    reader = Index.open(path, encoder=encoder)
-    if generator.integers(3):  # two thirds at a line, most of these near the commit
-        span = LAST_LINES if generator.integers(2) else lines
-        line = max(1, lines - int(generator.integers(min(span, lines))))
-        writer = in_child(lambda: make(change, path, kill_at(line)[0]))
-        met["at a line"] += 1
-    else:
-        writer = in_child(lambda: make(change, path))
-        time.sleep(generator.random() * seconds)
-        os.kill(writer, signal.SIGKILL)
-        met["at a moment"] += 1
-    status = os.waitpid(writer, 0)[1]
-    if not os.WIFSIGNALED(status):
-        if status:
-            raise AssertionError("the change failed by itself")
+    reader = opened(path, change.kind)
+    commit = reader.commit
+    if not killed(change, path, way, when):
         met["too late"] += 1
         return met
     met["killed"] += 1
-    met["journal"] += (path / "catalog.sqlite-journal").exists()
-    if generator.integers(2):  # either may be the first to see what was left
+    met[f"at a {way}"] += 1
+    met["in the commit"] += (path / JOURNAL).exists()
+    met["with a new catalog"] += (path / NEW_CATALOG).exists()
+    verify_first = generator.integers(2)  # either may be the first to see what was left
+    if verify_first:
         sound(path, "verify after the kill")
-    require(differences(reader, before, VECTORS[:-1:3], 5), "the reader from before")
-    index = Index.open(path, encoder=encoder)
+    require(differences(reader, before, QUERIES, 5), "the reader from before")
+    index = opened(path, change.kind)
     state = state_of(index, before, after)
-    sound(path, "verify after opening")
-    met[state] += change.name != "compact"
+    if not verify_first:
+        sound(path, "verify after opening")
     catalog = Catalog.open(path)
-    underway = catalog.settings().get("underway")
+    settings = catalog.settings()
+    underway = settings.get("underway")
     kept = sum(one.records for one in catalog.chunks()) if underway else 0
     catalog.close()
+    if change.name != "compact":
+        met[state] += 1
+        met["merging"] += index.commit > commit and (path / SEGMENTS / PENDING).exists()
+    else:
+        met["compacted" if index.commit > commit else "not compacted"] += 1
     met["underway"] += underway is not None
     met["segment half named"] += "sealing" in (underway or {})
     thrown = ThrownAway()
@@ -302,7 +289,7 @@ def examine(
         model = after
     else:
         first = after if state == "after" else before
-        other = Change("several", change.kind, records_of(4, 300, change.kind, 6), ids=("d1",))
+        other = Change("several", change.kind, records_of(4, 300, change.kind, 6))
         other = replace(other, ids=tuple(list(first.entries)[1:3]))
         other.of_index(index)
         model = other.of_model(first)
@@ -310,14 +297,17 @@ def examine(
         if thrown.count != purposed:
             raise AssertionError(f"told {thrown.count} times that a change was thrown away")
         met["thrown away"] += purposed
-    require(differences(index, model, VECTORS[:-1:3], 5), "after going on")
-    require(litter(path, index.commit > commit), "after going on")
+    require(differences(index, model, QUERIES, 5), "after going on")
+    if index.commit > commit:  # one that changes nothing has nothing to clean up
+        no_litter(path)
     sound(path, "verify after going on")
-    require(differences(reader, before, VECTORS[:-1:3], 5), "the reader from before, at the end")
-    index.compact()
-    reader.refresh()
-    require(differences(reader, model, VECTORS[:-1:3], 5), "after compacting")
-    sound(path, "verify after compacting")
+    require(differences(reader, before, QUERIES, 5), "the reader from before, at the end")
+    if generator.integers(2):
+        index.compact()
+        reader.refresh()
+        require(differences(reader, model, QUERIES, 5), "after compacting")
+        no_litter(path)
+        sound(path, "verify after compacting")
     return met
 
 
@@ -337,40 +327,83 @@ def go_on_with_the_same(
         met["resumed"] += report.resumed > 0
 
 
-def main(folder: Path, first: int, kills: int) -> Counter[str]:
+class ThrownAway(logging.Handler):
+    """Counts the changes of which the log says that they were thrown away."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += "thrown away" in record.getMessage()
+
+
+class Kills:
+    """Indexes, changes of them, and how long these are."""
+
+    def __init__(self, folder: Path) -> None:
+        """Build the indexes, in children: threads must not be there when this process forks."""
+        self.folder = folder
+        self.models: dict[str, Model] = {}
+        self.changes: list[Change] = []
+        self._lengths: dict[tuple[int, str], float] = {}
+        for kind in KINDS:
+            in_child(functools.partial(build, folder / kind, kind))
+            self.models[kind] = functools.reduce(
+                lambda model, change: change.of_model(model), history(kind), Model(kind)
+            )
+            for name in NAMES:
+                for large in (False, True):  # compacting twice: there is no other renaming of a catalog
+                    self.changes.append(change_of(name, kind, large, self.models[kind]))
+
+    def described(self, number: int) -> str:
+        change = self.changes[number % len(self.changes)]
+        return f"kill {number}: {change.kind}, {change.name} of {len(change.records)} records"
+
+    def way(self, number: int) -> str:
+        """In which way the moment of a kill is chosen: each change by each, turn by turn."""
+        turn = number // len(self.changes) + number % len(self.changes)
+        return WAYS[turn % len(WAYS)]
+
+    def length(self, number: int) -> float:
+        """How long the change of a kill is, measured once, in a child."""
+        which, way = number % len(self.changes), self.way(number)
+        if (which, way) not in self._lengths:
+            target, told = self.folder / "measured", self.folder / "told"
+            change = self.changes[which]
+            shutil.copytree(self.folder / change.kind, target)
+            in_child(lambda: told.write_text(json.dumps(lengths(change, target, way))) and None)
+            shutil.rmtree(target)
+            for one, length in json.loads(told.read_text()).items():
+                self._lengths[which, one] = length
+        return self._lengths[which, way]
+
+    def check(self, number: int) -> None:
+        """Kill, examine, and add to what was met."""
+        change = self.changes[number % len(self.changes)]
+        target = self.folder / "index"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(self.folder / change.kind, target)
+        when = self.length(number) * float(np.random.default_rng([number, 1]).random())
+        before = self.models[change.kind]
+        met = examine(change, before, target, number, self.way(number), when)
+        with open(self.folder / "met", "a") as file:
+            file.write(json.dumps(met) + "\n")
+
+
+def main(folder: Path, first: int, count: int) -> dict[str, Any]:
     make_small()
     logging.getLogger("qsearch").addHandler(logging.NullHandler())
-    models, changes = {}, {}
-    for kind in KINDS:
-        # In a child: threads of the encoder must not be there when this process forks.
-        base = folder / kind
-        if os.waitpid(in_child(functools.partial(build, base, kind)), 0)[1]:
-            raise RuntimeError(f"the index of {kind} could not be built")
-        models[kind] = functools.reduce(lambda m, c: c.of_model(m), history(kind), Model(kind))
-        for name in NAMES:
-            for large in (False, True)[: 1 if name == "compact" else 2]:
-                change = change_of(name, kind, large, models[kind])
-                changes[len(changes)] = change, *measured(change, base, folder)
+    kills = Kills(folder)
     met: Counter[str] = Counter()
-    number = first
-    while met["killed"] < kills:
-        change, lines, seconds = changes[number % len(changes)]
-        target = folder / "index"
-        shutil.copytree(folder / change.kind, target)
-        told = folder / "met"
-
-        def work() -> None:
-            found = examine(change, models[change.kind], target, number, lines, seconds)  # noqa: B023
-            told.write_text(json.dumps(found))  # noqa: B023
-
-        if os.waitpid(in_child(work), 0)[1]:
-            raise RuntimeError(
-                f"kill {number}: {change.kind}, {change.name} of {len(change.records)} records"
-            )
-        met.update(json.loads(told.read_text()))
-        shutil.rmtree(target)
-        number += 1
-    return met
+    failures = []
+    for number in range(first, first + count):
+        kills.length(number)  # measured here, where it is kept
+        # One a process: what it has opened, and threads that searched, are not to be forked again.
+        (failure,) = run_cases([number], kills.check, seconds=120.0)
+        if failure is not None:
+            failures.append(f"{kills.described(number)}\n{failure}")
+    for line in (folder / "met").read_text().splitlines():
+        met.update(json.loads(line))
+    return {"met": met, "failures": failures}
 
 
 if __name__ == "__main__":
