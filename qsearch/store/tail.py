@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import TailRow
 from qsearch.store.segment import Segment, derived_arrays
 from qsearch.wording import words
 
-__all__ = ["TAIL", "tail_segment"]
+__all__ = ["TAIL", "tail_rows", "tail_segment"]
 
 TAIL = "tail"
 """The id of the segment that the tail is searched as."""
@@ -55,3 +56,29 @@ def tail_segment(tail: Sequence[TailRow], dimensions: int, first_row: int) -> Se
         positions=positions,
         graph=None,
     )
+
+
+def tail_rows(
+    first: int,
+    positions: NDArray[np.int64],
+    rows: NDArray[np.float32],
+    passages: NDArray[np.int64] | None,
+) -> list[TailRow]:
+    """Rows as the tail has them.
+
+    Args:
+        first: the number of the first one.
+        positions: (m,) of their documents.
+        rows: (n, d) unit rows.
+        passages: (n, 3), documents numbered from 0; ``None``: row r is document r.
+    """
+    data = np.ascontiguousarray(rows, dtype="<f4")
+    if passages is None:
+        return [
+            TailRow(first + number, position, None, data[number].tobytes())
+            for number, position in enumerate(positions.tolist())
+        ]
+    return [
+        TailRow(first + number, int(positions[owner]), (begin, end), data[number].tobytes())
+        for number, (owner, begin, end) in enumerate(passages.tolist())
+    ]
