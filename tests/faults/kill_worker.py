@@ -351,7 +351,10 @@ class Kills:
                 lambda model, change: change.of_model(model), history(kind), Model(kind)
             )
             for name in NAMES:
-                for large in (False, True):  # compacting twice: there is no other renaming of a catalog
+                for large in (
+                    False,
+                    True,
+                ):  # compacting twice: there is no other renaming of a catalog
                     self.changes.append(change_of(name, kind, large, self.models[kind]))
 
     def described(self, number: int) -> str:

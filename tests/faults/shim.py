@@ -24,6 +24,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
 class Kind(enum.IntFlag):
     """Kinds of calls that can be counted and refused."""
 

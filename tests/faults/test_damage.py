@@ -36,9 +36,7 @@ FILES = {
 def test_damage_is_named_and_never_believed(quick: Path, kind: str, more: str) -> None:
     first, count = form.share(COUNT)
     arguments = (0, first, count, LAUNDERED)
-    found: dict[str, Any] = preloaded(
-        None, "damage_worker", kind, str(quick), *map(str, arguments)
-    )
+    found: dict[str, Any] = preloaded(None, "damage_worker", kind, str(quick), *map(str, arguments))
     print(f"{kind}: {found['checked']} damages: {found['kinds']}")
     assert set(found["files"]) == FILES | {more}
     assert found["segments"] >= 3
