@@ -20,13 +20,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_shim(tmp_path_factory.mktemp("shim"))
 
 
+def place_in_memory() -> Path | None:
+    """Where files are made and removed by the thousand in no time; ``None`` where there is none."""
+    return MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+
+
 @pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """A folder where files are made and removed by the thousand: in memory, where there is such a place."""
-    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
-        yield tmp_path
-        return
-    folder = Path(tempfile.mkdtemp(prefix="qsearch-faults-", dir=MEMORY))
+def quick() -> Iterator[Path]:
+    """A folder for a process that makes thousands of files."""
+    folder = Path(tempfile.mkdtemp(prefix="qsearch-faults-", dir=place_in_memory()))
     try:
         yield folder
     finally:

@@ -443,11 +443,11 @@ def main(
     return {
         "files": sorted({file.rpartition("/")[2] for file in damages.files}),
         "segments": len({file.split("/")[1] for file in damages.files if "/" in file}),
-        "checked": len(cases),
+        "checked": len(outcomes),
         "kinds": collections.Counter(case.kind for case in cases),
         "failures": [
             f"{case}\n{failure}"
-            for case, failure in zip(cases, outcomes, strict=True)
+            for case, failure in zip(cases, outcomes, strict=False)
             if failure is not None
         ],
     }

@@ -26,7 +26,7 @@ import numpy as np
 from qsearch import Index, verify_index
 from tests.faults.children import begun, in_child
 from tests.faults.kill_worker import Change, new_record, vectors_of
-from tests.faults.limits import make_small
+from tests.faults.limits import OF_A_FEW, make_small
 from tests.faults.model import VECTORS, Model, Record, differences
 
 READERS = 8
@@ -40,7 +40,8 @@ BEGUN, DONE = 0, 1
 
 def marker(number: int) -> Record:
     """Metadata change with every change, the vector with every fifth."""
-    return Record(MARKER, "", None, {"number": number}, number // 5 % (len(VECTORS) - 1))
+    vector = VECTORS[number // 5 % len(VECTORS)]
+    return Record(MARKER, "", None, {"number": number}, tuple(vector.tolist()))
 
 
 def change_of(seed: int, number: int, model: Model) -> list[Change]:
@@ -147,7 +148,7 @@ def read(path: Path, models: Sequence[Model], board: Board, own: int, told: Path
             raise AssertionError(f"change {done} was done, a reader saw {number} afterwards")
         if number > board[BEGUN]:
             raise AssertionError(f"change {number} was seen before it was begun")
-        queries = VECTORS[generator.choice(len(VECTORS) - 1, size=2)]
+        queries = generator.choice(VECTORS, size=2)
         for _ in range(int(generator.integers(1, 3))):
             wrong = differences(index, models[number], queries, int(generator.integers(1, 12)))
             if wrong:
@@ -173,7 +174,7 @@ def number_of(index: Index) -> int:
 
 
 def main(folder: Path, seed: int, commits: int) -> dict[str, Any]:
-    make_small()
+    make_small(OF_A_FEW)
     logging.getLogger("qsearch").addHandler(logging.NullHandler())
     path = folder / "index"
     models = states(seed, commits)

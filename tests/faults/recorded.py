@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-import qsearch.indexing.chunks
-import qsearch.indexing.upkeep
 import qsearch.store.editor
-import qsearch.store.merging
 from qsearch import BuildOptions, Index
 from qsearch.indexing import Changing, compact_index, upgrade_index
 from tests.encoders import WORDS, HashedWords
+from tests.faults.limits import OF_DOZENS, make_small
 
 GOLDEN = Path(__file__).resolve().parents[1] / "store" / "golden"
 
@@ -26,26 +24,14 @@ DIMENSIONS = 12
 
 ENCODER_DIMENSIONS = 16
 
-TAIL = 16
-"""Rows of a tail in these histories: else an index would need thousands to have a few segments."""
-
 Contents = list[tuple[str, str | None, str, str, bytes]]
 """Id, title, text, metadata and rows of each document, in order."""
 
 
 def small_sizes() -> None:
-    """Let everything happen with a few rows: in a process that does nothing else.
-
-    And in no time: what is done alike gives the same bytes.
-    """
+    """Let everything happen with a few rows, and in no time: what is done alike gives the same bytes."""
+    make_small(OF_DOZENS)
     qsearch.store.editor.now = lambda: "2026-01-01T00:00:00+00:00"
-    qsearch.store.editor.TAIL_ROWS = TAIL  # type: ignore[attr-defined]
-    qsearch.store.merging.TAIL_ROWS = TAIL  # type: ignore[attr-defined]
-    qsearch.store.editor._MOST_BYTES = 1 << 13
-    qsearch.indexing.chunks._CHUNK_RECORDS = 24
-    qsearch.indexing.chunks._CHUNK_ROWS = 24
-    qsearch.indexing.upkeep._LEAST_MORE = 40
-    qsearch.indexing.upkeep._GRAPH_ROWS = 24
 
 
 def record(number: int, seed: int = 0, words: int = 5) -> dict[str, Any]:

@@ -40,10 +40,10 @@ def test_a_power_cut_leaves_one_commit_whole(library: Path, quick: Path, name: s
     found: dict[str, Any] = preloaded(
         library, "crash_worker", name, str(quick), *map(str, arguments)
     )
+    assert not found["failures"], told(found["failures"])
     print(f"{name}: {found['checked']} of {found['states']} states, of {found['calls']} calls")
     assert found["differing"] == [], "the log does not tell all that was done"
     assert found["calls"] > 30
     if form.PARTS == 1:
         assert found["checked"] == min(count, found["states"])
         assert found["checked"] >= 20
-    assert not found["failures"], told(found["failures"])

@@ -37,10 +37,10 @@ def test_damage_is_named_and_never_believed(quick: Path, kind: str, more: str) -
     first, count = form.share(COUNT)
     arguments = (0, first, count, LAUNDERED)
     found: dict[str, Any] = preloaded(None, "damage_worker", kind, str(quick), *map(str, arguments))
+    assert not found["failures"], told(found["failures"])
     print(f"{kind}: {found['checked']} damages: {found['kinds']}")
     assert set(found["files"]) == FILES | {more}
     assert found["segments"] >= 3
     assert found["checked"] == count
     if form.PARTS == 1:
         assert min(found["kinds"].values()) >= count // 40
-    assert not found["failures"], told(found["failures"])

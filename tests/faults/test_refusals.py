@@ -28,8 +28,8 @@ def test_what_is_refused_is_told_and_the_next_try_works(
     found: dict[str, Any] = preloaded(
         library, "refusal_worker", name, str(quick), *map(str, arguments)
     )
+    assert not found["failures"], told(found["failures"])
     print(f"{name}: {found['checked']} of {found['cases']} refusals")
     if form.PARTS == 1:
         assert found["checked"] == (count or found["cases"])
     assert min(found["calls"]) > 100
-    assert not found["failures"], told(found["failures"])
