@@ -1,4 +1,4 @@
-"""Shows that the battery can fail: breaks a copy of qsearch, one place at a time, and runs what must notice.
+"""Shows that the battery can fail: breaks a copy of qsearch, a place at a time, and runs what must notice.
 
 ``scripts/faults_mutants`` runs all of them, ``scripts/faults_mutants -k sync`` those that match this.
 A mutant that survives is a hole in the battery; the command then ends with 1.
@@ -510,7 +510,8 @@ class Copy:
         """The first test that fails; ``None`` where none does."""
         for tests in mutant.tests:
             only = ["-k", mutant.only] if mutant.only else []
-            done = self._run("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests, *only)
+            quick = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=found"]
+            done = self._run("-m", "pytest", *quick, tests, *only)
             failed = re.search(r"^(?:FAILED|ERROR) \S*?::(\S+)", done.stdout, re.MULTILINE)
             if failed:
                 return failed[1]

@@ -11,7 +11,7 @@ from tests.faults import form
 from tests.faults.recorded import HISTORIES
 from tests.faults.shim import preloaded, told
 
-WHOLE = {"tail", "compact", "upgrade"}
+WHOLE = ("tail", "compact", "upgrade")
 """Of these every moment is looked at, in the suite too; what unsynced calls left there is no chance."""
 
 SOME = {"large": 90, "merge": 60, "passages": 25, "compact passages": 20}
@@ -31,7 +31,7 @@ MIXED = {
 EVERY = 1 << 30
 
 
-@pytest.mark.parametrize("name", form.times(WHOLE, HISTORIES.keys(), HISTORIES.keys()))
+@pytest.mark.parametrize("name", form.times(list(WHOLE), list(HISTORIES), list(HISTORIES)))
 def test_a_power_cut_leaves_one_commit_whole(library: Path, quick: Path, name: str) -> None:
     count, mixed = SOME.get(name, EVERY), 0 if name in WHOLE else 2
     if form.LONG:
