@@ -22,11 +22,15 @@ MET = {
     "after": "the index held what was to be",
     "not compacted": "the catalog was the old one",
     "compacted": "the catalog was the new one",
-    "merging": "the change was done, and the merging behind it was not",
     "underway": "some steps were kept",
     "segment half named": "a full segment had its name announced, and was not registered",
     "resumed": "the next run of the same change went on behind these steps",
-    "thrown away": "another change threw them away, and said so",
+}
+"""Met by a hundred kills."""
+
+MET_SELDOM = {
+    "merging": "the change was done, and the merging behind it was not",
+    "thrown away": "another change threw away what was kept, and said so",
     "refused": "the next run of the same change was told that its documents are there, or gone",
 }
 
@@ -44,5 +48,6 @@ def test_a_kill_at_any_moment_of_a_change_leaves_one_commit_whole(
     met = found["met"]
     print(f"{met['killed']} kills: {met}")
     assert met["killed"] >= count
-    if count >= 100:
-        assert not {name for name in {**MOMENTS, **MET} if not met.get(name)}
+    wanted = {**MOMENTS, **(MET if count >= 100 else {}), **(MET_SELDOM if form.LONG else {})}
+    if count >= 50:
+        assert not {name for name in wanted if not met.get(name)}
