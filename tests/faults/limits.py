@@ -7,6 +7,7 @@ from typing import Any
 import qsearch.indexing.changing
 import qsearch.indexing.chunks
 import qsearch.indexing.upkeep
+import qsearch.retrieval.exact
 import qsearch.snapshot
 import qsearch.store.catalog
 import qsearch.store.editor
@@ -47,6 +48,7 @@ OF_HISTORIES: Limits = (
     (qsearch.store.merging, "TAIL_ROWS", 6),
     (qsearch.store.editor, "_MOST_BYTES", 600),
     (qsearch.indexing.upkeep, "_GRAPH_ROWS", 10),
+    (qsearch.retrieval.exact, "FEW_ROWS", 15),
     (qsearch.indexing.chunks, "_CHUNK_ENCODED", 60),
     (qsearch.indexing.chunks, "_CHUNK_ROWS", 5),
 )
