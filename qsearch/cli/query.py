@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from qsearch.cli.filter_options import FILTER
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console
 from qsearch.cli.results import SHOWN, Format, Shown, write_results
@@ -36,7 +37,8 @@ _BATCH = 64
 
 _GROUPS = {
     "Queries": ("queries", "vectors"),
-    "Search": ("index", "k", *listed(SearchOptions)),
+    "Search": ("index", "k", *(name for name in listed(SearchOptions) if name not in FILTER)),
+    "Filter": FILTER,
     "Output": ("format", "full"),
     "Encoder": ("model", "device", "backend"),
 }
@@ -53,6 +55,8 @@ Examples:
   qsearch query --queries queries.jsonl --format jsonl -k 100
   qsearch query --vectors queries.npy -k 100 --format trec
   qsearch query "how do birds navigate" --recall 0.99 --explain
+  qsearch query "how do birds navigate" --where "year >= 2020 AND lang IN ('en', 'de')"
+  qsearch query "how do birds navigate" --where "lang = :lang" --param lang=en
 """,
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")

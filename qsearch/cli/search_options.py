@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.options import METHODS, SearchOptions, listed
 
 __all__ = ["search_options"]
@@ -47,7 +48,10 @@ _TYPES: dict[str, click.ParamType[Any]] = {
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of a search."""
+    command = filter_options(command)
     for name, (_, option) in reversed(listed(SearchOptions).items()):
+        if name in FILTER:
+            continue
         of_type = _TYPES.get(name)
         command = click.option(
             f"--{name.replace('_', '-')}",
