@@ -272,7 +272,7 @@ MUTANTS = (
     Mutant(
         "a mask is ignored by the float products of a few queries",
         "qsearch/retrieval/floats.py",
-        "                approximate[:, ~mask.to_bools()] = -np.inf",
+        "                approximate[:, ~allows] = -np.inf",
         "                pass",
         (HISTORIES,),
     ),
