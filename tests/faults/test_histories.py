@@ -97,7 +97,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(dir=place_in_memory()))
+        self.folder = Path(tempfile.mkdtemp(prefix="qsearch-faults-", dir=place_in_memory()))
         self.patch = pytest.MonkeyPatch()
         for limit in OF_HISTORIES:
             self.patch.setattr(*limit)
@@ -283,10 +283,12 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.patch.undo()
-        if hasattr(self, "index"):
-            report = verify_index(self.folder / "index", deep=True)
-            assert not report.problems
-        shutil.rmtree(self.folder)
+        try:
+            if hasattr(self, "index"):
+                report = verify_index(self.folder / "index", deep=True)
+                assert not report.problems
+        finally:
+            shutil.rmtree(self.folder)
 
 
 class OfTexts(Histories):
