@@ -295,6 +295,8 @@ def _report(console: Console, report: BuildReport) -> None:
             truncated += f" (--passages {report.max_length} splits them)"
     rows.append(("truncated", truncated))
     rows.append(("dimensions", f"{report.dimensions:,}"))
+    if report.text_index is not None:
+        rows.append(("text index", "of {language!r}: {tokenizer}".format(**report.text_index)))
     if report.compared is not None:
         compared = f"{report.compared} held against the model"
         if not report.compared:

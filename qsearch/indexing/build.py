@@ -189,7 +189,7 @@ class _Build:
                         **totals,
                     },
                     [as_field(one) for one in self.options.index_fields],
-                    text=TextIndexSpec(self.options.language) if self.options.text_index else None,
+                    text=self._words(),
                 )
         found = FieldsFound(numbered_by="vector") if self.corpus is None else self.corpus.found
         return BuildReport(
@@ -208,6 +208,7 @@ class _Build:
             sizes=index_sizes(self.target),
             seconds=self.seconds,
             notes=tuple(filter(None, [without_native()])),
+            text_index=None if (words := self._words()) is None else words.to_json(),
         )
 
     @property
@@ -301,6 +302,10 @@ class _Build:
             "language": options.language,
             "sentencex": importlib.metadata.version("sentencex"),
         }
+
+    def _words(self) -> TextIndexSpec | None:
+        """The text index, if there is to be one."""
+        return TextIndexSpec(self.options.language) if self.options.text_index else None
 
     def _keep_contract(self, writer: IndexWriter) -> None:
         if self.encoder is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -72,6 +73,7 @@ class BuildReport:
         sizes: bytes on disk by file name, summed over segments.
         seconds: by phase, of this run.
         notes: what is worth knowing besides, a sentence each.
+        text_index: its language and tokenizer, where there is one.
     """
 
     path: Path
@@ -89,6 +91,7 @@ class BuildReport:
     sizes: dict[str, int]
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
+    text_index: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
