@@ -6,7 +6,8 @@ documents of the reader's commit, so that an answer does not depend on what the 
 """
 
 from qsearch.keywords.answers import hybrid_answers, keyword_answers, passage_of
-from qsearch.keywords.searching import Found, KeywordTerm, TextAnswer, TextRequest, TextSearch
+from qsearch.keywords.request import TextRequest
+from qsearch.keywords.searching import Found, KeywordTerm, TextAnswer, TextSearch
 
 __all__ = [
     "Found",

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
-from qsearch.keywords.searching import TextAnswer, TextRequest, TextSearch
+from qsearch.keywords.request import TextRequest
+from qsearch.keywords.searching import TextAnswer, TextSearch
 from qsearch.results import Explanation, Hit, KeywordReport, Passage, SearchResult, TermReport
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.ranking import Ranking
