@@ -22,7 +22,7 @@ __all__ = [
     "terms_of",
 ]
 
-MOST_CHARACTERS = 100_000
+MOST_CHARACTERS = 20_000
 MOST_TERMS = 256
 MOST_PHRASE_TOKENS = 64
 """Of a query so many characters count, of these so many different terms, and of a phrase so many tokens:
