@@ -179,7 +179,7 @@ class TextOptions(SearchOptions, total=False):
     weight: Annotated[
         float,
         Option(
-            0.5,
+            0.8,
             "Of the meaning in a hybrid score, 0 to 1; what is left is that of the words.",
         ),
     ]
