@@ -71,7 +71,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a filter."""
     known = listed(FilterOptions)
     command = click.option(
-        "--missing-fields-ok", is_flag=True, help=known["missing_fields_ok"][1].help
+        "--missing-fields-ok", is_flag=True, default=False, help=known["missing_fields_ok"][1].help
     )(command)
     command = click.option(
         "--param",
@@ -83,6 +83,6 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help='Value of :NAME in the condition: JSON where it is some (2020, true, ["en", "de"]), else a '
         "text. May be given several times.",
     )(command)
-    return click.option("--where", type=Where(), metavar="CONDITION", help=known["where"][1].help)(
-        command
-    )
+    return click.option(
+        "--where", type=Where(), default=None, metavar="CONDITION", help=known["where"][1].help
+    )(command)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.filters.conditions import spelled
 from qsearch.store.catalog import row_checksum
-from qsearch.store.conditions import InMetadata
+from qsearch.store.conditions import InMetadata, add_functions
 from qsearch.store.format import MOST_POSITIONS
 from qsearch.wording import words
 
@@ -81,10 +81,7 @@ class Column:
 
 
 def _checksum(field: str, block: int, kinds: bytes, values: bytes) -> int:
-    digest = xxhash.xxh3_64(f"{field}\0{block}\0".encode())
-    digest.update(kinds)
-    digest.update(values)
-    found = digest.intdigest()
+    found = xxhash.xxh3_64_intdigest(f"{field}\0{block}\0".encode() + kinds + values)
     return found - (1 << 64) if found >> 63 else found
 
 
@@ -105,19 +102,31 @@ def load_column(
     codes = _codes(connection, name, place)
     if codes is None:
         return None
-    kinds = np.zeros(positions, dtype=np.uint8)
-    values = np.zeros(positions, dtype=np.float64)
-    for block, of_kinds, of_values, checksum in connection.execute(
+    rows = connection.execute(
         "SELECT block, kinds, vals, xxh3 FROM field_blocks WHERE field = ? ORDER BY block", (name,)
-    ):
+    ).fetchall()
+    for block, of_kinds, of_values, checksum in rows:
         if not _is_block(name, block, of_kinds, of_values, checksum):
             raise _damaged(name, place)
-        count = len(of_kinds)
-        first = block * BLOCK
-        count = min(count, positions - first)
-        if count > 0:
-            kinds[first : first + count] = np.frombuffer(of_kinds, dtype=np.uint8)[:count]
-            values[first : first + count] = np.frombuffer(of_values, dtype="<f8")[:count]
+    kinds = np.zeros(positions, dtype=np.uint8)
+    values = np.zeros(positions, dtype=np.float64)
+    # Blocks that follow each other without a gap are taken together.
+    first = 0
+    while first < len(rows):
+        end = first + 1
+        while (
+            end < len(rows)
+            and rows[end][0] == rows[end - 1][0] + 1
+            and len(rows[end - 1][1]) == BLOCK
+        ):
+            end += 1
+        place_of = rows[first][0] * BLOCK
+        some = np.frombuffer(b"".join([row[1] for row in rows[first:end]]), dtype=np.uint8)
+        count = max(0, min(len(some), positions - place_of))
+        kinds[place_of : place_of + count] = some[:count]
+        told_of = np.frombuffer(b"".join([row[2] for row in rows[first:end]]), dtype="<f8")
+        values[place_of : place_of + count] = told_of[:count]
+        first = end
     if kinds.max(initial=0) > LARGE:
         raise _damaged(name, place)
     coded = kinds >= TEXT
@@ -189,6 +198,7 @@ def _differences(
     name = spelled(parts)
     lookup = InMetadata({})
     kind, value = lookup.raw(parts)
+    add_functions(connection)
     codes = {
         (row[0], row[1]): row[2]
         for row in connection.execute(
@@ -278,6 +288,7 @@ def _write(
     lookup = InMetadata({})
     kind, value = lookup.raw(parts)
     known: dict[tuple[int, Any], int] = {}
+    add_functions(connection)
     query = (
         f"SELECT position, {kind}, {value} FROM documents "  # noqa: S608 (ours, with parameters)
         "WHERE position >= :first AND position < :last"
