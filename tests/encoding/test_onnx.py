@@ -20,6 +20,7 @@ from qsearch.codes import unit_rows
 from qsearch.encoding import (
     DEFAULT_MODEL,
     Encoder,
+    EncoderIdentity,
     check_contract,
     load_encoder,
     load_encoder_of,
@@ -28,7 +29,8 @@ from qsearch.encoding import (
 from qsearch.encoding.canaries import canary_texts
 from qsearch.encoding.onnx import cache, export, find_export, find_export_of
 from qsearch.encoding.onnx.encoder import OnnxEncoder
-from qsearch.encoding.onnx.export import ExportRefused, export_model
+from qsearch.encoding.onnx.export import export_model
+from qsearch.encoding.onnx.graph import ExportRefused
 from qsearch.encoding.sentence import SentenceEncoder
 from qsearch.errors import EncoderError
 from tests.conftest import ROOT
@@ -82,7 +84,7 @@ def test_the_newer_exporter_serves_where_tracing_does_not(
 
     monkeypatch.setattr(export, "_write_graph", only_newer)
     model = make_tiny(tmp_path, "bert")
-    assert export_model(SentenceEncoder(model, device="cpu"), model).worst_cosine > 0.999999
+    assert export_model(SentenceEncoder(model, device="cpu"), model).worst > 0.999999
     assert tried == [True, False]
 
 
@@ -136,12 +138,12 @@ class LoadCounter:
 def test_a_changed_model_is_not_taken_for_the_exported_one(name: str, tmp_path: Path) -> None:
     model = make_tiny(tmp_path, "bert")
     load_encoder(str(model))
-    assert find_export_of(cache.files_digest(model)) is not None
+    assert find_export_of(cache.files_digest(model), EncoderIdentity) is not None
     path = next(model.rglob(name))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert find_export_of(cache.files_digest(model)) is None
+    assert find_export_of(cache.files_digest(model), EncoderIdentity) is None
 
 
 @pytest.mark.parametrize("name", [cache.GRAPH, cache.WEIGHTS, cache.TOKENIZER, "manifest.json"])
