@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qsearch.options import METHODS, SearchOptions, listed
+from qsearch.options import METHODS, TextSearchOptions, listed
 
 __all__ = ["search_options"]
 
@@ -37,17 +37,31 @@ class Recall(click.ParamType[float | str]):
         return number
 
 
+class Model(click.ParamType[str]):
+    """The name or the path of a model."""
+
+    name = "model"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        """Take it as it is."""
+        return str(value)
+
+
 _TYPES: dict[str, click.ParamType[Any]] = {
     "recall": Recall(),
     "method": click.Choice(METHODS),
     "candidates": click.INT,
+    "rerank": Model(),
+    "rerank_depth": click.INT,
 }
 """How a value is typed; what is missing here is a flag."""
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command every option of a search."""
-    for name, (_, option) in reversed(listed(SearchOptions).items()):
+    """Give a command every option of a search by text."""
+    for name, (_, option) in reversed(listed(TextSearchOptions).items()):
         of_type = _TYPES.get(name)
         command = click.option(
             f"--{name.replace('_', '-')}",
