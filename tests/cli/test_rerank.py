@@ -133,8 +133,8 @@ def test_a_bi_encoder_given_by_mistake_is_told(place: Path, tiny_bert: Path) -> 
     assert "is an encoder (a bi-encoder)" in done.stderr
 
 
-def test_the_help_teaches_it() -> None:
-    told = " ".join(run("query", "--help").stdout.split())
+def test_the_help_teaches_it(place: Path) -> None:
+    told = " ".join(run("query", "--help", cwd=place).stdout.split())
     assert "--rerank MODEL" in told
     assert "--rerank-depth INTEGER" in told
     assert "[default: 50]" in told

@@ -17,8 +17,8 @@ from qsearch.reranking import Pair, load_reranker
 from tests.encoders import WORDS, HashedWords
 
 DOCUMENTS = [
-    {"id": f"d{number}", "title": WORDS[number], "text": " ".join(WORDS[number : number + 5])}
-    for number in range(70)
+    {"id": word, "title": word, "text": " ".join(WORDS[number : number + 5])}
+    for number, word in enumerate(WORDS[-70:], len(WORDS) - 70)
 ]
 QUERY = "cat dog bird fish tree"
 
