@@ -24,6 +24,7 @@ from qsearch.encoding import (
     load_encoder_of,
 )
 from qsearch.errors import EncoderError, IndexClosed, QueryError
+from qsearch.filters import Where, as_condition, as_field
 from qsearch.indexing import (
     ADD,
     SYNC,
@@ -41,6 +42,8 @@ from qsearch.indexing import (
     compact_index,
     compare_index,
     delete_from,
+    delete_matching,
+    index_fields,
 )
 from qsearch.locks import ProcessLock
 from qsearch.options import (
@@ -57,6 +60,7 @@ from qsearch.reranking import Rerankers
 from qsearch.results import SearchResult, VectorResult
 from qsearch.retrieval import Tuning, check_queries
 from qsearch.snapshot import Snapshot
+from qsearch.store import FieldReport
 from qsearch.wording import words
 
 __all__ = ["METHODS", "Index"]
@@ -385,6 +389,65 @@ class Index:
         return snapshot.vectors_at(snapshot.positions_of(_checked_ids(ids)))
 
     @property
+    def fields(self) -> list[FieldReport]:
+        """The fields of the metadata: their kinds, how many documents have them, and which are indexed.
+
+        An index of a format before 4 has to read all metadata for it.
+        """
+        return self._open.selections.fields.reports()
+
+    def find(
+        self,
+        where: Where,
+        *,
+        params: Mapping[str, Any] | None = None,
+        missing_fields_ok: bool = False,
+    ) -> Iterator[Document]:
+        """Documents for which a condition holds, in order. A few are in memory at a time.
+
+        Args:
+            where: the condition, see ``search``.
+            params: values of the names in it.
+            missing_fields_ok: let it speak of fields that no document has.
+
+        Raises:
+            QueryError: it is no condition, a field is not there, or it took too long.
+
+        Examples:
+            >>> index = Index.build(
+            ...     [{"id": "a", "text": "x", "year": 1999}, {"id": "b", "text": "y", "year": 2024}],
+            ...     tmp / "found",
+            ... )
+            >>> [document.id for document in index.find("year > :since", params={"since": 2000})]
+            ['b']
+            >>> index.count({"year": {"$lt": 2030}})
+            2
+        """
+        snapshot = self._open
+        found = snapshot.selections.positions(where, params, missing_ok=missing_fields_ok)
+        return snapshot.documents_at_each(found.tolist())
+
+    def count(
+        self,
+        where: Where,
+        *,
+        params: Mapping[str, Any] | None = None,
+        missing_fields_ok: bool = False,
+    ) -> int:
+        """How many documents a condition holds for.
+
+        Args:
+            where: the condition, see ``search``.
+            params: values of the names in it.
+            missing_fields_ok: let it speak of fields that no document has.
+
+        Raises:
+            QueryError: as ``find``.
+        """
+        selections = self._open.selections
+        return selections.filter(where, params, missing_ok=missing_fields_ok).documents
+
+    @property
     def dimensions(self) -> int:
         """Components of a vector."""
         return self._open.dimensions
@@ -554,20 +617,29 @@ class Index:
 
     def delete(
         self,
-        ids: str | Iterable[str],
+        ids: str | Iterable[str] | None = None,
         *,
         missing_ok: bool = False,
+        where: Where | None = None,
+        params: Mapping[str, Any] | None = None,
+        missing_fields_ok: bool = False,
         wait: float = 0.0,
     ) -> ChangeReport:
-        """Delete documents by their ids, in one commit. The encoder is not needed.
+        """Delete documents by their ids, or those for which a condition holds, in one commit.
+
+        The encoder is not needed.
 
         Args:
             ids: one, or several.
             missing_ok: pass over ids that there are not.
+            where: a condition instead of ids, see ``SearchOptions``.
+            params: values of its names.
+            missing_fields_ok: let it speak of fields that no document has.
             wait: seconds to wait for another writer.
 
         Raises:
-            QueryError: there is no document of an id, or it is given twice; nothing is deleted.
+            QueryError: there is no document of an id, or it is given twice, or the condition is none;
+                nothing is deleted.
             IndexBusy: another writer is at it.
             IndexWriteError: the file system refuses; the index is as it was.
 
@@ -577,10 +649,58 @@ class Index:
             (1, False)
         """
         self._open  # noqa: B018
-        some = _checked_ids(ids)
-        report = delete_from(self._changing(wait, None), some, missing_ok=missing_ok)
+        if (ids is None) == (where is None):
+            raise QueryError("delete takes ids, or a condition with where=")
+        changing = self._changing(wait, None)
+        if ids is None:
+            condition = as_condition(where, params)  # type: ignore[arg-type]  # there is one
+            report = delete_matching(changing, condition, missing_fields_ok=missing_fields_ok)
+        else:
+            report = delete_from(changing, _checked_ids(ids), missing_ok=missing_ok)
         self.refresh()
         return report
+
+    def index_fields(
+        self,
+        names: str | Iterable[str],
+        *,
+        drop: bool = False,
+        missing_fields_ok: bool = False,
+        wait: float = 0.0,
+        progress: Progress | None = None,
+    ) -> int:
+        """Make filters on fields fast, in one commit: their values are kept as arrays in the catalog.
+
+        Args:
+            names: of fields of the metadata, or ``title``, as conditions have them.
+            drop: index them no longer.
+            missing_fields_ok: also fields that no document has yet.
+            wait: seconds to wait for another writer.
+            progress: is told what is done.
+
+        Returns:
+            The number of the commit.
+
+        Raises:
+            QueryError: no document has a field, or one that is to be dropped is not indexed.
+            IndexBusy: another writer is at it.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "x", "year": 1999}], tmp / "years")
+            >>> index.index_fields("year")
+            2
+            >>> [field.name for field in index.fields if field.indexed]
+            ['year']
+        """
+        self._open  # noqa: B018
+        fields = [as_field(one) for one in ([names] if isinstance(names, str) else names)]
+        if not fields:
+            raise QueryError("name the fields that are to be indexed")
+        commit = index_fields(
+            self._changing(wait, progress), fields, drop=drop, missing_fields_ok=missing_fields_ok
+        )
+        self.refresh()
+        return commit
 
     def compact(self, *, wait: float = 0.0, progress: Progress | None = None) -> CompactReport:
         """Give back the room of what was deleted or replaced, and join small segments, in one commit.
@@ -736,7 +856,7 @@ class Index:
         asked = settled(TextSearchOptions, options, "search")
         explain = asked.pop("explain")
         rerank, depth = taken(k, asked)
-        request = snapshot.searcher.request(depth, **asked)
+        request = snapshot.request(depth, asked)
         texts = _checked_texts(queries)
         if not texts:
             return []
@@ -774,7 +894,7 @@ class Index:
         snapshot = self._open
         asked = settled(SearchOptions, options, "search_by_vectors")
         explain = asked.pop("explain")
-        request = snapshot.searcher.request(k, **asked)
+        request = snapshot.request(k, asked)
         vectors = check_queries(queries, snapshot.dimensions)
         return snapshot.answers(request, vectors, explain=explain)
 
@@ -810,9 +930,7 @@ class Index:
                    ['2', '1']], dtype=object)
         """
         snapshot = self._open
-        request = snapshot.searcher.request(
-            k, **settled(RetrievalOptions, options, "search_vectors")
-        )
+        request = snapshot.request(k, settled(RetrievalOptions, options, "search_vectors"))
         vectors = check_queries(queries, snapshot.dimensions)
         return snapshot.arrays(snapshot.searcher.search(vectors, request))
 

@@ -17,10 +17,12 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_ty
 __all__ = [
     "METHODS",
     "ChangeOptions",
+    "FilterOptions",
     "Option",
     "RetrievalOptions",
     "SearchOptions",
     "TextSearchOptions",
+    "WayOptions",
     "documented",
     "listed",
     "settled",
@@ -43,8 +45,32 @@ class Option:
     help: str
 
 
-class RetrievalOptions(TypedDict, total=False):
-    """Options of every search; those of ``Index.search_vectors``."""
+class FilterOptions(TypedDict, total=False):
+    """Options of whatever takes the documents for which a condition holds."""
+
+    where: Annotated[
+        str | Mapping[str, Any] | None,
+        Option(
+            None,
+            "Only documents for which this holds: a condition on fields of their metadata, id and title, "
+            "in SQL's words (\"year >= 2020 AND lang IN ('en', 'de') AND NOT archived\") or as a mapping "
+            '({"year": {"$gte": 2020}}). The answer is exact among these.',
+        ),
+    ]
+    params: Annotated[
+        Mapping[str, Any] | None,
+        Option(None, "Values of the :names in the condition."),
+    ]
+    missing_fields_ok: Annotated[
+        bool,
+        Option(
+            False, "Let the condition speak of fields that no document has; else that is an error."
+        ),
+    ]
+
+
+class WayOptions(TypedDict, total=False):
+    """How it is searched."""
 
     recall: Annotated[
         float | Literal["exact"],
@@ -79,6 +105,10 @@ class RetrievalOptions(TypedDict, total=False):
             "instead of documents each by its best passage. Not at a recall below 1.",
         ),
     ]
+
+
+class RetrievalOptions(WayOptions, FilterOptions, total=False):
+    """Options of every search; those of ``Index.search_vectors``."""
 
 
 class ChangeOptions(TypedDict, total=False):

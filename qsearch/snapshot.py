@@ -20,8 +20,10 @@ from qsearch.documents import Document
 from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
+from qsearch.options import FilterOptions, listed
 from qsearch.results import Explanation, Hit, Passage, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
+from qsearch.selection import Selections, filter_of
 from qsearch.store import (
     Catalog,
     Segment,
@@ -50,6 +52,7 @@ class Snapshot:
         segments: in document order.
         settings: of the catalog.
         searcher: every way of retrieval.
+        selections: filters.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Snapshot:
             graphs=bool(settings.get("graph")),
             documents=self.documents,
         )
+        self.selections = Selections(catalog, segments, int(settings["positions"]))
 
     @classmethod
     def open(cls, path: Path, before: Snapshot | None = None) -> Snapshot:
@@ -205,6 +209,13 @@ class Snapshot:
             yield from map(_document, some)
             last = some[-1].position
 
+    def documents_at_each(self, positions: Sequence[int]) -> Iterator[Document]:
+        """Documents at positions where there are some, in that order; a few are in memory at a time."""
+        for start in range(0, len(positions), _DOCUMENTS_AT_A_TIME):
+            some = positions[start : start + _DOCUMENTS_AT_A_TIME]
+            found = self.catalog.documents(some)
+            yield from (_document(found[one]) for one in some)
+
     def positions_of(self, ids: Sequence[str]) -> list[int]:
         """Positions of the documents of these ids.
 
@@ -255,6 +266,24 @@ class Snapshot:
         return checked
 
     # Answers
+
+    def request(self, k: int, options: dict[str, Any]) -> Request:
+        """Check what is asked of a search, and decide how it is done.
+
+        Args:
+            k: documents wanted.
+            options: ``RetrievalOptions``, all of them.
+
+        Raises:
+            QueryError: a value is out of its range, two contradict each other, or the filter is none.
+        """
+        of_filter = {name: options.pop(name) for name in listed(FilterOptions)}
+        self.searcher.request(
+            k, **options
+        )  # what makes no sense is told before a filter takes time
+        chosen = filter_of(self.selections, of_filter)
+        allowed = None if chosen is None else chosen.allowed
+        return self.searcher.request(k, allowed, **options)
 
     def answers(
         self, request: Request, queries: NDArray[np.float32], *, explain: bool

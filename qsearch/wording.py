@@ -26,10 +26,12 @@ class Words:
     force: str
     graph: str
     id_field: str
+    index_field: str
     input_format: str
     language: str
     max_length: str
     metadata_field: str
+    missing_fields_ok: str
     missing_ok: str
     model: str
     other_place: str
@@ -59,10 +61,12 @@ PYTHON = Words(
     force="BuildOptions(force=True)",
     graph="BuildOptions(graph=True)",
     id_field="Fields(id=...)",
+    index_field="Index.index_fields",
     input_format="input_format=",
     language="BuildOptions(language=...)",
     max_length="SentenceEncoder(max_length=...)",
     metadata_field="Fields(metadata=...)",
+    missing_fields_ok="missing_fields_ok=True",
     missing_ok="missing_ok=True",
     model="encoder=",
     other_place="another path",

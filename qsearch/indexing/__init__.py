@@ -7,6 +7,8 @@ from qsearch.indexing.apply import (
     compact_index,
     compare_index,
     delete_from,
+    delete_matching,
+    index_fields,
     upgrade_index,
 )
 from qsearch.indexing.build import build_index
@@ -38,6 +40,8 @@ __all__ = [
     "compact_index",
     "compare_index",
     "delete_from",
+    "delete_matching",
+    "index_fields",
     "index_sizes",
     "upgrade_index",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qsearch.encoding import Encoder
-from qsearch.errors import ChangeInterrupted, CorpusError
+from qsearch.errors import ChangeInterrupted, CorpusError, QueryError
+from qsearch.filters import Condition, Where, as_condition
+from qsearch.filters.conditions import Field, spelled
 from qsearch.indexing.changing import (
     Change,
     Counts,
@@ -19,11 +21,13 @@ from qsearch.indexing.changing import (
     check_source,
     compare,
     delete_documents,
+    delete_where,
 )
 from qsearch.indexing.report import ChangeReport, CompactReport, Progress, Silent, index_sizes
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
 from qsearch.indexing.upkeep import keep_up
 from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
+from qsearch.store.fields import known_fields, resolved_field
 from qsearch.store.format import FORMAT_VERSION
 
 __all__ = [
@@ -33,6 +37,8 @@ __all__ = [
     "compact_index",
     "compare_index",
     "delete_from",
+    "delete_matching",
+    "index_fields",
     "upgrade_index",
 ]
 
@@ -120,6 +126,42 @@ def delete_from(how: Changing, ids: Iterable[str], *, missing_ok: bool) -> Chang
             delete_documents(editor, list(ids), change.counts, missing_ok=missing_ok)
             commit = editor.commit()
         return _finished(how, change.counts, commit, changed=commit > editor.base)
+
+
+def delete_matching(
+    how: Changing, condition: Condition, *, missing_fields_ok: bool
+) -> ChangeReport:
+    """Delete the documents that a condition holds for, in one commit."""
+    with how.begun(None) as (editor, change):
+        with change.phase("delete"):
+            delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
+            commit = editor.commit()
+        return _finished(how, change.counts, commit, changed=commit > editor.base)
+
+
+def index_fields(
+    how: Changing, fields: Sequence[Field], *, drop: bool, missing_fields_ok: bool
+) -> int:
+    """Make conditions on fields fast, or do so no longer, in one commit; returns its number.
+
+    Raises:
+        QueryError: no document has a field, or it needs no index.
+    """
+    told = how.progress or Silent()
+    with IndexEditor.open(how.index, wait=how.wait) as editor:
+        known = known_fields(editor.catalog)
+        paths = [resolved_field(one, known, missing_ok=missing_fields_ok or drop) for one in fields]
+        for path in paths:
+            if drop and spelled(path) not in known.indexed:
+                raise QueryError(f"the field {spelled(path)} is not indexed")
+        told.begin("index fields", len(paths), "fields")
+        try:
+            for path in paths:
+                editor.index_fields([path], drop=drop)
+                told.advance(1)
+        finally:
+            told.end()
+        return editor.commit()
 
 
 def compact_index(how: Changing) -> CompactReport:
@@ -268,9 +310,23 @@ class Changes:
         """As ``Index.sync``."""
         self._take(SYNC, corpus, options)
 
-    def delete(self, ids: str | Sequence[str], *, missing_ok: bool = False) -> None:
-        """As ``Index.delete``."""
+    def delete(
+        self,
+        ids: str | Sequence[str] | None = None,
+        *,
+        missing_ok: bool = False,
+        where: Where | None = None,
+        params: Mapping[str, Any] | None = None,
+        missing_fields_ok: bool = False,
+    ) -> None:
+        """As ``Index.delete``: what the block has done so far counts."""
         editor, change = self._begun()
+        if (ids is None) == (where is None):
+            raise QueryError("delete takes ids, or a condition with where=")
+        if ids is None:
+            condition = as_condition(where, params)  # type: ignore[arg-type]  # there is one
+            delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
+            return
         some = [ids] if isinstance(ids, str) else list(ids)
         delete_documents(editor, some, change.counts, missing_ok=missing_ok)
 

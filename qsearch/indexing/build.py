@@ -31,6 +31,7 @@ from qsearch.errors import (
     EncoderMismatch,
     QsearchError,
 )
+from qsearch.filters import as_field
 from qsearch.indexing.advice import check_fields
 from qsearch.indexing.filling import fill
 from qsearch.indexing.options import BuildOptions, build_options
@@ -185,7 +186,8 @@ class _Build:
                         "passages": self._passages(),
                         "graph": self.options.graph,
                         **totals,
-                    }
+                    },
+                    [as_field(one) for one in self.options.index_fields],
                 )
         found = FieldsFound(numbered_by="vector") if self.corpus is None else self.corpus.found
         return BuildReport(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from qsearch.documents import Corpus, Embeddings
 from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch, QsearchError, QueryError
+from qsearch.filters import Condition
 from qsearch.indexing.advice import check_fields
 from qsearch.indexing.chunks import (
     ChunkLimit,
@@ -458,6 +459,21 @@ def delete_documents(
             )
         editor.apply(Step(gone=list(found.values())))
         counts.deleted += len(found)
+
+
+def delete_where(
+    editor: IndexEditor, condition: Condition, counts: Counts, *, missing_fields_ok: bool
+) -> None:
+    """Delete the documents that a condition holds for.
+
+    Raises:
+        QueryError: a field is not there, or it took too long.
+    """
+    positions = editor.positions_where(condition, missing_ok=missing_fields_ok)
+    for start in range(0, len(positions), _DELETE_AT_A_TIME):
+        some = positions[start : start + _DELETE_AT_A_TIME]
+        editor.apply(Step(gone=some))
+        counts.deleted += len(some)
 
 
 def _records(source: Source, view: IndexView) -> Iterator[Record]:

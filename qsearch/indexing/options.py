@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.encoding.passages import DEFAULT_LANGUAGE
-from qsearch.errors import OptionError
+from qsearch.errors import OptionError, QueryError
+from qsearch.filters import as_field
 from qsearch.wording import words
 
 __all__ = ["BuildOptions", "build_options"]
@@ -37,6 +38,7 @@ class BuildOptions:
             ``None`` cuts them at the encoder's maximum length.
         overlap: tokens that a passage may share with the one before it, at most half of them.
         language: ISO 639 code, for abbreviations that do not end a sentence.
+        index_fields: fields of the metadata, as conditions have them, on which filters are to be fast.
 
     Raises:
         OptionError: a value makes no sense.
@@ -53,6 +55,7 @@ class BuildOptions:
     passages: int | None = None
     overlap: int = 0
     language: str = DEFAULT_LANGUAGE
+    index_fields: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -79,6 +82,7 @@ class BuildOptions:
                 ) from None
         if not isinstance(self.language, str):
             raise OptionError(f"language must be a code as 'en', found {self.language!r}")
+        self._check_fields()
         self._check_number("segment_rows", 1)
         self._check_number("overlap", 0)
         if self.passages is None:
@@ -94,6 +98,18 @@ class BuildOptions:
                 f"an overlap of {self.overlap} tokens does not go with passages of {self.passages}; "
                 f"ask for 0 to {self.passages // 2} with {words().overlap}"
             )
+
+    def _check_fields(self) -> None:
+        given = self.index_fields
+        names = (given,) if isinstance(given, str) else tuple(given)
+        for one in names:
+            try:
+                field = as_field(one)
+            except QueryError as error:
+                raise OptionError(f"index_fields: {one!r} names no field ({error})") from error
+            if field.parts == ("id",):
+                raise OptionError("index_fields: conditions on the id are fast as it is")
+        object.__setattr__(self, "index_fields", names)
 
     def _check_number(self, name: str, least: int) -> None:
         value = getattr(self, name)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qsearch.kernels import RowMask
 from qsearch.store import Segment
 
@@ -22,15 +25,42 @@ class Allowed:
     Attributes:
         masks: in the order of the segments; ``None`` where all rows are allowed.
         counts: how many rows are, in each.
+        documents: how many documents these rows are of, where a filter chose them; else ``None``.
     """
 
     masks: tuple[RowMask | None, ...]
     counts: tuple[int, ...]
+    documents: int | None = None
 
     @classmethod
     def living(cls, segments: Sequence[Segment]) -> Allowed:
         """All rows but those of documents that were deleted."""
         return cls._of(segments, [segment.living for segment in segments])
+
+    @classmethod
+    def of_documents(cls, segments: Sequence[Segment], chosen: NDArray[np.bool_]) -> Allowed:
+        """The rows of documents that a filter chose, and that were not deleted.
+
+        Args:
+            segments: of the index.
+            chosen: by position; documents behind the last are not chosen.
+        """
+        masks: list[RowMask] = []
+        documents = 0
+        for segment in segments:
+            here = segment.of_positions(chosen)
+            rows = here
+            if segment.passages is not None:
+                rows = here[segment.passages[:, 0]]
+            mask = RowMask.of(rows)
+            if segment.living is not None:
+                mask = mask & segment.living
+            documents += mask.allowed
+            if segment.passages is not None:
+                owners = segment.passages[mask.indices(), 0]
+                documents += int(np.count_nonzero(np.diff(owners, prepend=-1))) - mask.allowed
+            masks.append(mask)
+        return cls(tuple(masks), tuple(one.allowed for one in masks), documents)
 
     @classmethod
     def _of(cls, segments: Sequence[Segment], masks: Sequence[RowMask | None]) -> Allowed:

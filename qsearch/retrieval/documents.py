@@ -117,6 +117,7 @@ def rank_documents(
     queries: NDArray[np.float32],
     k: int,
     first: int,
+    most: int,
 ) -> Ranking:
     """The best row of each of the k best documents, for every query.
 
@@ -126,6 +127,7 @@ def rank_documents(
         queries: (q, d) float32, checked.
         k: documents wanted, at most those there are.
         first: rows to ask for at first, at least k.
+        most: rows that may be asked for: all that are allowed.
 
     Returns:
         (q, k) positions of rows, one for each document.
@@ -149,14 +151,14 @@ def rank_documents(
                 some, owners, ranking.positions, ranking.scores, ranking.certified, strict=True
             ):
                 best = _first_of_each(owner, k)
-                if len(best) < k and wanted < documents.rows:
+                if len(best) < k and wanted < most:
                     short.append(query)
                     continue
                 positions[query, : len(best)] = row[best]
                 scores[query, : len(best)] = score[best]
                 certified[query] = proven
         waiting = np.array(short, dtype=np.int64)
-        wanted = min(documents.rows, _MORE * wanted)
+        wanted = min(most, _MORE * wanted)
     return Ranking(positions, scores, certified, tuple(stages.values()))
 
 

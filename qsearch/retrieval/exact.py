@@ -15,9 +15,17 @@ from qsearch.retrieval.floats import FEW_ROWS, damaged, search_few, search_float
 from qsearch.retrieval.ranking import Ranking, Stage, merged, unit_queries
 from qsearch.store import Segment
 
-__all__ = ["ExactSearch"]
+__all__ = ["ExactSearch", "is_gathered"]
 
 _REPEATS = 4
+
+_GATHERED_ROWS = 8192
+"""Where a filter allows no more rows, they are looked up and all scored, instead of scanned for."""
+
+
+def is_gathered(allowed: Allowed) -> bool:
+    """Whether a filter allows so few rows that all of them are scored."""
+    return allowed.documents is not None and allowed.rows <= _GATHERED_ROWS
 
 
 class ExactSearch:
@@ -62,6 +70,8 @@ class ExactSearch:
         Raises:
             IndexFormatError: a row is damaged.
         """
+        if allowed is not None and is_gathered(allowed):
+            return search_few(self._segments, queries, k, threads, allowed)
         allowed = allowed or Allowed.living(self._segments)
         coded = [self._has_codes(one) for one in self._segments]
         if all(coded):

@@ -7,7 +7,7 @@ rotated codes, and machines without native kernels.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -114,18 +114,17 @@ def search_few(
     else:
         positions, scores = best.positions.copy(), best.scores.copy()
     rescored = np.zeros(count, dtype=np.int64)
-    for segment, mask, most in zip(segments, allowed.masks, allowed.counts, strict=True):
-        if not most:
-            continue
-        step = max(1, (_BATCH * _BLOCK_ROWS) // segment.rows)
+    for segment, chosen, allows in _pieces(segments, allowed):
+        vectors = segment.vectors if chosen is None else segment.vectors[chosen]
+        step = max(1, (_BATCH * _BLOCK_ROWS) // len(vectors))
         for start in range(0, count, step):
             these = slice(start, start + step)
-            approximate = _products(units[these], segment, 0, segment.rows)
-            if mask is not None:
-                approximate[:, ~mask.to_bools()] = -np.inf
+            approximate = _products(units[these], segment, vectors)
+            if allows is not None:
+                approximate[:, ~allows] = -np.inf
             threshold = np.full(len(approximate), np.finfo(np.float32).min)
-            if segment.rows >= k:
-                kth = np.partition(approximate, segment.rows - k, axis=1)[:, segment.rows - k]
+            if len(vectors) >= k:
+                kth = np.partition(approximate, len(vectors) - k, axis=1)[:, len(vectors) - k]
                 threshold = np.maximum(threshold, kth - margin)
             # An approximate score is off by less than the margin from an exact one too.
             threshold = np.maximum(threshold, scores[these, -1] - margin)
@@ -135,6 +134,7 @@ def search_few(
             if not width:
                 continue
             rows = np.argsort(~reaching, axis=1, kind="stable")[:, :width]
+            rows = rows if chosen is None else chosen[rows]
             rows[np.arange(width) >= counts[:, None]] = -1
             here = cosine_gather(segment.vectors, queries[these], rows, threads)
             positions[these], scores[these] = rank_rows(
@@ -157,6 +157,26 @@ def search_few(
     return Ranking(positions, scores, np.ones(count, dtype=np.bool_), stages)
 
 
+def _pieces(
+    segments: Sequence[Segment], allowed: Allowed
+) -> Iterator[tuple[Segment, NDArray[np.int64] | None, NDArray[np.bool_] | None]]:
+    """Rows to look at: each segment, those of it that are looked up (else all), which of all are allowed.
+
+    Where a filter leaves few of a segment, only these are read.
+    """
+    for segment, mask, most in zip(segments, allowed.masks, allowed.counts, strict=True):
+        if not most:
+            continue
+        if mask is None:
+            yield segment, None, None
+        elif 2 * most > segment.rows and segment.rows <= _BLOCK_ROWS:
+            yield segment, None, mask.to_bools()
+        else:
+            chosen = mask.indices()
+            for first in range(0, most, _BLOCK_ROWS):
+                yield segment, chosen[first : first + _BLOCK_ROWS], None
+
+
 def _margin(d: int) -> np.float32:
     """By how much an approximate score may miss the k-th best and be among these, see ``search_floats``."""
     unit_roundoff = 2.0**-24
@@ -166,21 +186,21 @@ def _margin(d: int) -> np.float32:
 
 
 def _products(
-    units: NDArray[np.float32], segment: Segment, first: int, last: int
+    units: NDArray[np.float32], segment: Segment, vectors: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Approximate scores of rows.
+    """Approximate scores of some rows of a segment.
 
     Raises:
         IndexFormatError: a row is not finite, or zero.
     """
     # A row that is not finite is an error in its own words, not a warning before it.
     with np.errstate(all="ignore"):
-        approximate: NDArray[np.float32] = units @ segment.vectors[first:last].T
+        approximate: NDArray[np.float32] = units @ vectors.T
     if not np.isfinite(approximate).all():
         raise damaged(segment)
     # A row of zeros is near to nothing, and would be left out without a word.
     nothing = np.flatnonzero(~approximate.any(axis=0))
-    if len(nothing) and not segment.vectors[first + nothing].any(axis=1).all():
+    if len(nothing) and not vectors[nothing].any(axis=1).all():
         raise damaged(segment, "rows of zeros")
     return approximate
 
@@ -200,7 +220,7 @@ def _search_batch(
             some = None if mask is None else mask.to_bools(first, last)
             if some is not None and not some.any():
                 continue
-            approximate = _products(units, segment, first, last)
+            approximate = _products(units, segment, segment.vectors[first:last])
             if some is not None:
                 approximate[:, ~some] = -np.inf
             highest = approximate.max(axis=1)

@@ -379,6 +379,7 @@ def _true_rows(
         queries,
         wanted,
         rows_for(wanted, documents.rows),
+        documents.rows,
     ).positions
     owners = documents.documents(ranked)
     order = np.argsort(_among(owners, documents.documents(left_out)), axis=1, kind="stable")

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
 from qsearch.locks import ProcessLock
-from qsearch.options import METHODS, RetrievalOptions, settled
+from qsearch.options import METHODS, WayOptions, settled
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
-from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.exact import ExactSearch, is_gathered
 from qsearch.retrieval.graph import GraphCandidates, WithoutGraph
 from qsearch.retrieval.ranking import CandidateSource, Ranking, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
@@ -41,12 +41,14 @@ class Request:
         method: one of ``METHODS``.
         plan: candidates, expected recall, and why.
         all_passages: whether k rows are wanted instead, of whatever documents.
+        allowed: the rows that a filter allows; ``None``: there is none.
     """
 
     k: int
     method: str
     plan: Plan
     all_passages: bool = False
+    allowed: Allowed | None = None
 
 
 class Searcher:
@@ -83,17 +85,20 @@ class Searcher:
         self._lock = ProcessLock()
         self._opened_graphs: list[CandidateSource] | None = None
 
-    def request(self, k: int, **options: Unpack[RetrievalOptions]) -> Request:
+    def request(
+        self, k: int, allowed: Allowed | None = None, **options: Unpack[WayOptions]
+    ) -> Request:
         """Check what is asked, and decide how it is done.
 
         Args:
             k: documents wanted.
-            **options: see ``options.RetrievalOptions``.
+            allowed: the rows that a filter allows; ``None``: there is none.
+            **options: see ``options.WayOptions``.
 
         Raises:
             QueryError: a value is out of its range, or two contradict each other.
         """
-        asked = settled(RetrievalOptions, options, "request")
+        asked = settled(WayOptions, options, "request")
         recall, method, candidates = asked["recall"], asked["method"], asked["candidates"]
         k = _whole("k", k)
         if k < 1:
@@ -111,28 +116,33 @@ class Searcher:
             raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
         wanted = _checked_recall(recall)
         every = asked["all_passages"] and self.documents.split
-        k = min(k, self.documents.rows if every else self.documents.count)
+        rows, documents = self.documents.rows, self.documents.count
+        if allowed is not None and allowed.documents is not None:
+            rows, documents = allowed.rows, allowed.documents
+        k = min(k, rows if every else documents)
         if method is None or method == "exact":
             if wanted is None:
-                return Request(k, "exact", Plan(True, 0, 0, 1.0, "asked for"), every)
+                return Request(k, "exact", Plan(True, 0, 0, 1.0, "asked for"), every, allowed)
             if method == "exact":
                 raise QueryError("an exact search has recall 1; leave out the recall or the method")
             reason = ""
-            if self._tuning is None:
+            if allowed is not None:
+                reason = "recall was measured without a filter"
+            elif self._tuning is None:
                 reason = "the index is small, or was built before recall was measured"
             elif not self._measured:
                 reason = "the index has changed much since recall was measured"
             elif every:
                 reason = "recall was measured for documents, not for passages"
             if self._tuning is None or reason:
-                return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every)
+                return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every, allowed)
             plan = self._tuning.plan(wanted, k)
             return Request(k, "exact" if plan.exact else "cascade", plan, every)
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
         count = candidates or max(k, _DEFAULT_CANDIDATES[method])
         kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
-        return Request(k, method, Plan(False, count, kept, 0.0, "asked for"), every)
+        return Request(k, method, Plan(False, count, kept, 0.0, "asked for"), every, allowed)
 
     def search(
         self, queries: NDArray[np.float32], request: Request, threads: int | None = None
@@ -160,9 +170,10 @@ class Searcher:
             return self._rank_rows(request, queries, k, plan.candidates, plan.kept, threads)
         # All that was scored may hold a document: candidates by their codes are so few that every
         # one counts. Where they hold too few documents, all numbers grow alike.
-        first = rows_for(k, self.documents.rows)
+        most = self.documents.rows if request.allowed is None else request.allowed.rows
+        first = rows_for(k, most)
         if request.method != "exact":
-            first = min(plan.kept, self.documents.rows)
+            first = min(plan.kept, most)
 
         def rank_rows(some: NDArray[np.float32], rows: int) -> Ranking:
             more = -(-rows // first)
@@ -170,7 +181,7 @@ class Searcher:
                 request, some, rows, plan.candidates * more, plan.kept * more, threads
             )
 
-        return rank_documents(rank_rows, self.documents, queries, k, first)
+        return rank_documents(rank_rows, self.documents, queries, k, first, most)
 
     @cached_property
     def _sampled(self) -> bool:
@@ -188,21 +199,26 @@ class Searcher:
         kept: int,
         threads: int | None,
     ) -> Ranking:
-        if request.method == "exact":
-            return self._exact.search(queries, rows, threads)
+        allowed = request.allowed
+        if request.method == "exact" or (allowed is not None and is_gathered(allowed)):
+            return self._exact.search(queries, rows, threads, allowed)
         checks = request.plan.checks
         if request.method == "cascade" and checks and candidates > request.plan.candidates:
             return self._exact.search(queries, rows, threads)  # nothing is known of so many
         if request.method == "cascade":
             if checks and self._measured < len(self._segments):
                 return self._partly(request, queries, rows, candidates, kept, threads)
-            ranking, passed = self._cascade.search(queries, rows, candidates, kept, threads, checks)
+            ranking, passed = self._cascade.search(
+                queries, rows, candidates, kept, threads, checks, allowed
+            )
             unlike = np.flatnonzero(~passed)
             if not len(unlike):
                 return ranking
             return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
         sources = self._cascade.binary if request.method == "binary" else self._graphs()
-        return search_candidates(self._segments, sources, queries, rows, candidates, threads)
+        return search_candidates(
+            self._segments, sources, queries, rows, candidates, threads, allowed
+        )
 
     def _partly(
         self,

@@ -6,6 +6,7 @@ here encodes text or ranks rows.
 
 from qsearch.store.catalog import Catalog, StoredDocument
 from qsearch.store.editor import IndexEditor, Step
+from qsearch.store.fields import FieldReport
 from qsearch.store.format import FORMAT_VERSION
 from qsearch.store.merging import compact_groups, tier_groups
 from qsearch.store.opening import checked_settings, measured_segments, open_segments, set_commit
@@ -18,6 +19,7 @@ from qsearch.store.writer import IndexWriter
 __all__ = [
     "FORMAT_VERSION",
     "Catalog",
+    "FieldReport",
     "IndexEditor",
     "IndexView",
     "IndexWriter",

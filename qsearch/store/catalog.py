@@ -191,7 +191,7 @@ class Catalog(Database):
         super().__init__(path, source, held=held)
 
     @property
-    def _visible(self) -> str:
+    def visible(self) -> str:
         """A condition for the rows of ``documents`` that are there at the commit."""
         if self.version < 3:
             return "1"
@@ -204,7 +204,7 @@ class Catalog(Database):
         with self._reading() as connection:
             return int(
                 connection.execute(
-                    f"SELECT count(*) FROM documents WHERE {self._visible}"  # noqa: S608 (numbers)
+                    f"SELECT count(*) FROM documents WHERE {self.visible}"  # noqa: S608 (numbers)
                 ).fetchone()[0]
             )
 
@@ -278,7 +278,7 @@ class Catalog(Database):
                 some = wanted[start : start + _AT_A_TIME]
                 found += connection.execute(
                     f"SELECT {columns} FROM documents "  # noqa: S608 (names and question marks)
-                    f"WHERE position IN ({','.join('?' * len(some))}) AND {self._visible}",
+                    f"WHERE position IN ({','.join('?' * len(some))}) AND {self.visible}",
                     some,
                 ).fetchall()
         if len(found) != len(wanted):
@@ -304,7 +304,7 @@ class Catalog(Database):
                     row[0]
                     for row in connection.execute(
                         "SELECT position FROM documents "  # noqa: S608 (numbers and question marks)
-                        f"WHERE position IN ({','.join('?' * len(some))}) AND {self._visible}",
+                        f"WHERE position IN ({','.join('?' * len(some))}) AND {self.visible}",
                         some,
                     )
                 )
@@ -315,7 +315,7 @@ class Catalog(Database):
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT position FROM documents WHERE position >= ? AND position <= ? "  # noqa: S608
-                f"AND {self._visible} ORDER BY position",
+                f"AND {self.visible} ORDER BY position",
                 (first, (1 << 62) if last is None else last),
             )
             return np.fromiter((row[0] for row in rows), dtype=np.int64)
@@ -325,7 +325,7 @@ class Catalog(Database):
         with self.view(), self._reading() as connection:
             rows = connection.execute(
                 "SELECT position, id, title, text, metadata FROM documents "  # noqa: S608 (numbers)
-                f"WHERE position > ? AND {self._visible} ORDER BY position LIMIT ?",
+                f"WHERE position > ? AND {self.visible} ORDER BY position LIMIT ?",
                 (after, count),
             ).fetchall()
             earlier = self._earlier([row[0] for row in rows])
@@ -339,7 +339,7 @@ class Catalog(Database):
         with self._reading() as connection:
             return connection.execute(
                 f"SELECT {columns} FROM documents WHERE position > ? "  # noqa: S608 (names, numbers)
-                f"AND {self._visible} ORDER BY position LIMIT ?",
+                f"AND {self.visible} ORDER BY position LIMIT ?",
                 (after, count),
             ).fetchall()
 
@@ -382,7 +382,7 @@ class Catalog(Database):
                 some = ids[start : start + _AT_A_TIME]
                 found += connection.execute(
                     f"SELECT {columns} FROM documents "  # noqa: S608 (names and question marks)
-                    f"WHERE id IN ({','.join('?' * len(some))}) AND {self._visible}",
+                    f"WHERE id IN ({','.join('?' * len(some))}) AND {self.visible}",
                     some,
                 ).fetchall()
         return found
@@ -393,7 +393,7 @@ class Catalog(Database):
             return [
                 row[0]
                 for row in connection.execute(
-                    f"SELECT id FROM documents WHERE {self._visible} "  # noqa: S608 (numbers)
+                    f"SELECT id FROM documents WHERE {self.visible} "  # noqa: S608 (numbers)
                     "GROUP BY id HAVING count(*) > 1 LIMIT 1"
                 )
             ]

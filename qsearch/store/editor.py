@@ -19,6 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,14 +28,19 @@ from numpy.typing import NDArray
 
 from qsearch.documents import RejectedRecord
 from qsearch.errors import IndexClosed, IndexWriteError
+from qsearch.filters import Condition
+from qsearch.filters.conditions import spelled
 from qsearch.store.catalog import Catalog, ChunkEntry, SegmentEntry, TailRow
+from qsearch.store.columns import drop_column, store_column
 from qsearch.store.edits import DocumentEdits, SegmentEdits, Step, forget_steps, store_tail
+from qsearch.store.fields import known_fields
 from qsearch.store.format import FORMAT_VERSION, ROTATION_ERRORS, SEGMENTS, TAIL_ROWS
 from qsearch.store.growing import GrowingSegment
 from qsearch.store.leftovers import remove_litter
 from qsearch.store.opening import set_commit
 from qsearch.store.rewriting import put_in_place, upgrade, write_catalog
 from qsearch.store.segment import made_file
+from qsearch.store.selecting import select
 from qsearch.store.staging import writing
 from qsearch.store.tail import tail_rows
 from qsearch.store.view import IndexView, rows_of_a_segment
@@ -354,6 +360,39 @@ class IndexEditor(IndexView):
             self._segments.add_file(segment, name, entry)
         self._changed = True
 
+    # Fields
+
+    def positions_where(self, condition: Condition, *, missing_ok: bool) -> list[int]:
+        """Positions of the documents that a condition holds for, as far as the change is done.
+
+        Raises:
+            QueryError: a field is not there, or it took too long.
+        """
+        known = known_fields(self.catalog)
+        if self._changed:  # what is indexed and counted is of the commit before
+            known = replace(known, complete=False, indexed=frozenset())
+        found = select(self.catalog, known, condition, self._documents.next, missing_ok=missing_ok)
+        positions: list[int] = np.flatnonzero(found).tolist()
+        there = self.catalog.there(positions)
+        return [one for one in positions if one in there]
+
+    def index_fields(self, paths: Sequence[tuple[str, ...]], *, drop: bool) -> None:
+        """Index fields, or do so no longer.
+
+        Args:
+            paths: names of the fields, from the outermost object on.
+            drop: whether they are to be indexed no longer.
+        """
+        self._check()
+        with self.catalog.within():
+            self._begin()
+            for path in paths:
+                if drop:
+                    drop_column(self.catalog.writer, spelled(path))
+                else:
+                    store_column(self.catalog.writer, path)
+        self._changed = True
+
     # The end
 
     def commit_rewritten(self) -> int:
@@ -444,6 +483,7 @@ class IndexEditor(IndexView):
                 ROTATION_ERRORS: self._segments.errors,
             },
         )
+        self._documents.update_fields()
         self._store_digest()
 
     def discard(self) -> None:

@@ -23,6 +23,8 @@ from qsearch.store.catalog import (
     document_row,
     row_checksum,
 )
+from qsearch.store.columns import indexed_paths, update_column
+from qsearch.store.fields import add_counts, count_fields
 from qsearch.store.format import ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.masks import living_rows, mask_without
 from qsearch.store.merging import Source
@@ -78,6 +80,7 @@ class DocumentEdits:
         self._catalog, self._base, self._first_new = catalog, base, first_new
         self.next = first_new
         self.gone: set[int] = set()
+        self._changed: set[int] = set()
         self.steps: list[ChunkEntry] = []
 
     def restore(self) -> None:
@@ -89,6 +92,12 @@ class DocumentEdits:
                 row[0]
                 for row in connection.execute(
                     "SELECT position FROM documents WHERE went = ?", (self._base + 1,)
+                )
+            )
+            self._changed.update(
+                row[0]
+                for row in connection.execute(
+                    "SELECT position FROM earlier WHERE until = ?", (self._base + 1,)
                 )
             )
         self.next = max(self.next, (highest if highest is not None else -1) + 1)
@@ -161,6 +170,7 @@ class DocumentEdits:
                 "INSERT OR IGNORE INTO earlier VALUES (?, ?, ?, ?, ?)",
                 (*columns, row_checksum(columns)),
             )
+            self._changed.add(position)
         self._set_metadata(position, stored_metadata(document), document.line)
 
     def _set_metadata(self, position: int, metadata: str | None, line: int | None) -> None:
@@ -173,6 +183,35 @@ class DocumentEdits:
             "UPDATE documents SET metadata = ?, line = ?, xxh3 = ? WHERE position = ?",
             (metadata, line, row[-1], position),
         )
+
+    def update_fields(self) -> None:
+        """Bring the counts of fields, and the fields that are indexed, up to date with this change."""
+        connection, until = self._catalog.writer, self._base + 1
+        counts = count_fields(
+            row[0]
+            for row in connection.execute(
+                "SELECT metadata FROM documents WHERE position >= ?", (self._first_new,)
+            )
+        )
+        gone = {position for position in self.gone if position < self._first_new}
+        for position in gone | self._changed:
+            (metadata,) = connection.execute(
+                "SELECT metadata FROM documents WHERE position = ?", (position,)
+            ).fetchone()
+            before = metadata
+            if position in self._changed:
+                (before,) = connection.execute(
+                    "SELECT metadata FROM earlier WHERE position = ? AND until = ?",
+                    (position, until),
+                ).fetchone()
+            counts.subtract(count_fields([before]))
+            if position not in gone:
+                counts.update(count_fields([metadata]))
+        add_counts(connection, counts)
+        touched = [*range(self._first_new, self.next), *self._changed]
+        if touched:
+            for path in indexed_paths(connection):
+                update_column(connection, path, touched)
 
     def _note(self, step: Step, first: bool) -> None:
         """Write down which records were done, as the steps of a build are."""

@@ -22,6 +22,8 @@ __all__ = [
     "APPLICATION_ID",
     "ARRAYS",
     "CATALOG",
+    "CHANGES_VERSION",
+    "FIELDS_VERSION",
     "FORMAT_VERSION",
     "GRAPH",
     "HEADER_BYTES",
@@ -54,11 +56,18 @@ __all__ = [
 APPLICATION_ID = 0x71737263  # "qsrc"
 """SQLite's ``application_id`` of a catalog: what tells it from any other database."""
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """SQLite's ``user_version`` of a catalog. Raised by every change that an older reader would misread."""
 
-READABLE_VERSIONS = (1, 2, 3)
-"""Format 1 has no passages: its rows are its documents. Format 2 knows no changes: it is one commit."""
+READABLE_VERSIONS = (1, 2, 3, 4)
+"""Format 1 has no passages: its rows are its documents. Format 2 knows no changes: it is one commit.
+Format 3 counts no fields, and indexes none."""
+
+FIELDS_VERSION = 4
+"""From this format on the catalog has tables of fields."""
+
+CHANGES_VERSION = 3
+"""From this format on an index can be changed: documents come and go with commits."""
 
 CATALOG = "catalog.sqlite"
 NEW_CATALOG = CATALOG + ".new"

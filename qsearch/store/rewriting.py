@@ -10,7 +10,15 @@ from typing import Any
 
 from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import FIRST_COMMIT, Catalog, document_row, row_checksum
-from qsearch.store.format import CATALOG, FORMAT_VERSION, NEW_CATALOG
+from qsearch.store.columns import indexed_paths, store_column
+from qsearch.store.fields import recount
+from qsearch.store.format import (
+    CATALOG,
+    CHANGES_VERSION,
+    FIELDS_VERSION,
+    FORMAT_VERSION,
+    NEW_CATALOG,
+)
 from qsearch.store.opening import checked_dimensions, checked_entries
 from qsearch.store.publish import sync_directory, sync_file
 from qsearch.store.staging import writing
@@ -39,9 +47,9 @@ def upgrade(index: Path) -> None:
             return
         settings = catalog.settings()
         checked_dimensions(settings, catalog)
-        for entry, _ in checked_entries(
-            catalog
-        ):  # a checksum that is made anew must not hide damage
+        # A checksum that is made anew must not hide damage.
+        of_segments = () if catalog.version >= CHANGES_VERSION else checked_entries(catalog)
+        for entry, _ in of_segments:
             found = catalog.documents_digest(entry.first_document, entry.documents)
             if found != entry.documents_xxh3:
                 raise IndexFormatError(
@@ -95,7 +103,7 @@ def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> Non
         raise IndexFormatError(f"{catalog.path} holds a damaged setting ({', '.join(damaged)})")
     for name in _LEFT_OUT:
         settings.pop(name, None)
-    if catalog.version < FORMAT_VERSION:
+    if catalog.version < CHANGES_VERSION:
         documents = settings.get("documents")
         settings |= {
             "commit": FIRST_COMMIT,
@@ -123,11 +131,17 @@ def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> Non
         "INSERT INTO canaries VALUES (?, ?, ?, ?, ?)",
         [(number, *canary) for number, canary in enumerate(catalog.canaries())],
     )
-    if catalog.version >= FORMAT_VERSION:
+    if catalog.version >= CHANGES_VERSION:
         with catalog.reading() as reader:
             connection.executemany(
                 "INSERT INTO samples VALUES (?, ?, ?)", reader.execute("SELECT * FROM samples")
             )
+    recount(connection)
+    if catalog.version >= FIELDS_VERSION:
+        with catalog.reading() as reader:
+            paths = indexed_paths(reader)
+        for path in paths:
+            store_column(connection, path)
     new.store_settings(connection, {"catalog_xxh3": new.digest()})
 
 
@@ -136,7 +150,7 @@ def _documents(catalog: Catalog) -> Iterator[list[tuple[Any, ...]]]:
     last = -1
     while some := catalog.document_rows(last, _STEP):
         last = some[-1][0]
-        if catalog.version < FORMAT_VERSION:
+        if catalog.version < CHANGES_VERSION:
             yield [
                 document_row(position, name, title, text, metadata, line, FIRST_COMMIT)
                 for position, name, title, text, metadata, line in some

@@ -91,6 +91,34 @@ CREATE TABLE rejects (
     reason TEXT NOT NULL,
     raw BLOB NOT NULL
 ) STRICT;
+CREATE TABLE fields (                   -- of the metadata of the newest commit
+    name TEXT NOT NULL,                 -- as conditions spell it
+    kind TEXT NOT NULL,
+    documents INTEGER NOT NULL,         -- that have a value of this kind
+    PRIMARY KEY (name, kind)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE indexed (                  -- fields on which conditions are fast
+    field TEXT PRIMARY KEY,             -- as conditions spell it
+    path TEXT NOT NULL,                 -- its names, from the outermost object on: a JSON list
+    codes INTEGER NOT NULL              -- so many were given to distinct values
+) STRICT, WITHOUT ROWID;
+CREATE TABLE field_values (             -- distinct values of these that are no numbers
+    field TEXT NOT NULL REFERENCES indexed (field),
+    code INTEGER NOT NULL,              -- from 0
+    kind INTEGER NOT NULL,              -- see docs/format.md
+    value ANY NOT NULL,                 -- a text, a list or object as JSON, or a large whole number
+    xxh3 INTEGER NOT NULL,              -- of all columns before
+    PRIMARY KEY (field, code),
+    UNIQUE (field, kind, value)
+) STRICT;
+CREATE TABLE field_blocks (             -- their values at the newest commit
+    field TEXT NOT NULL REFERENCES indexed (field),
+    block INTEGER NOT NULL,             -- of positions from 1024 times this one on
+    kinds BLOB NOT NULL,                -- a byte for each position
+    vals BLOB NOT NULL,                 -- little-endian float64: a number, or the code of a distinct value
+    xxh3 INTEGER NOT NULL,              -- of all columns before
+    PRIMARY KEY (field, block)
+) STRICT;
 """
 
 _SECOND_DOCUMENTS = """CREATE TABLE documents (
@@ -171,6 +199,11 @@ DIGESTED = {
         _REJECTS_OF_A_BUILD,
     ),
 }
+DIGESTED[4] = (
+    *DIGESTED[3],
+    "SELECT name, kind, documents FROM fields ORDER BY name, kind",
+    "SELECT field, path, codes FROM indexed ORDER BY field",
+)
 """What the catalog's checksum is made of, by format version. What a change under way has stored is not."""
 
 
@@ -197,7 +230,12 @@ def _tables(*statements: str) -> dict[str, str]:
     return {statement.split()[2]: statement for statement in plain if statement}
 
 
-_TABLES = {3: _tables(*SCHEMA.split(";"))}
+_TABLES = {4: _tables(*SCHEMA.split(";"))}
+_TABLES[3] = {
+    name: sql
+    for name, sql in _TABLES[4].items()
+    if name not in ("fields", "indexed", "field_values", "field_blocks")
+}
 _TABLES[2] = {
     name: sql
     for name, sql in {**_TABLES[3], **_tables(_SECOND_DOCUMENTS, _SECOND_SEGMENTS)}.items()

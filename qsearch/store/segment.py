@@ -285,6 +285,19 @@ class Segment:
             living=None if self.living is None else self.living.piece(first, last),
         )
 
+    def of_positions(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the segment's documents are chosen, in order.
+
+        Args:
+            chosen: by position; documents behind the last are not.
+        """
+        if self.positions is None:
+            count = self.last_document - self.first_document + 1
+            here = chosen[self.first_document : self.first_document + count]
+            return np.pad(here, (0, count - len(here)))
+        inside = self.positions < len(chosen)
+        return inside & chosen[np.where(inside, self.positions, 0)]
+
     def documents_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of the documents that ``rows`` of this segment belong to, in the same shape.
 

@@ -13,9 +13,12 @@ import xxhash
 
 from qsearch.errors import QsearchError
 from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
+from qsearch.store.columns import field_problems
+from qsearch.store.fields import count_fields, read_counts
 from qsearch.store.format import (
     ARRAYS,
     CATALOG,
+    FIELDS_VERSION,
     HEADER_BYTES,
     PASSAGES,
     POSITIONS,
@@ -121,6 +124,8 @@ class _Check:
         self.run(f"{CATALOG}: settings and lists", lambda: _digest_problems(catalog))
         documents = self._documents if catalog.version < 3 else self._living_documents
         self.run(f"{CATALOG}: documents", lambda: documents(catalog))
+        if catalog.version >= FIELDS_VERSION:
+            self.run(f"{CATALOG}: fields", lambda: self._fields(catalog, deep=deep))
         settings: dict[str, int] = {}
         listed: list[tuple[SegmentEntry, dict[str, FileEntry]]] = []
         self.run(
@@ -150,6 +155,22 @@ class _Check:
                 what = f"{SEGMENTS}/{entry.id}"
                 self.run(f"{what}: codes derived again", partial(_code_problems, segment))
                 self.run(f"{what}: passages", partial(_passage_problems, catalog, segment, entry))
+
+    def _fields(self, catalog: Catalog, *, deep: bool) -> Iterator[str]:
+        with catalog.view(), catalog.reading() as connection:
+            yield from field_problems(connection, deep=deep)
+            told, complete = read_counts(connection)
+            if deep and complete:
+                rows = connection.execute(
+                    f"SELECT metadata FROM documents WHERE {catalog.visible}"  # noqa: S608 (numbers)
+                )
+                found: dict[str, dict[str, int]] = {}
+                for (name, kind), documents in count_fields(row[0] for row in rows).items():
+                    found.setdefault(name, {})[kind] = documents
+                for name in sorted({*told, *found}):
+                    counted = {kind: n for kind, n in told.get(name, {}).items() if n}
+                    if counted != found.get(name, {}):
+                        yield f"{name} is counted in {counted}, and there in {found.get(name, {})}"
 
     def _documents(self, catalog: Catalog) -> Iterator[str]:
         position = 0

@@ -24,12 +24,15 @@ from numpy.typing import NDArray
 
 from qsearch.documents import Document, RejectedRecord
 from qsearch.errors import IndexFormatError
+from qsearch.filters.conditions import Field
 from qsearch.store.catalog import (
     FIRST_COMMIT,
     ChunkEntry,
     SegmentEntry,
     document_row,
 )
+from qsearch.store.columns import store_column
+from qsearch.store.fields import known_fields, recount, resolved_field
 from qsearch.store.format import CATALOG, ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
@@ -404,8 +407,12 @@ class IndexWriter:
 
     # The end
 
-    def publish(self, settings: dict[str, Any]) -> None:
+    def publish(self, settings: dict[str, Any], index_fields: Sequence[Field] = ()) -> None:
         """Put the finished index in its place. The writer is closed afterwards.
+
+        Args:
+            settings: JSON values to store.
+            index_fields: fields to index.
 
         Raises:
             IndexWriteError: the file system refuses; the target is as it was before.
@@ -425,6 +432,12 @@ class IndexWriter:
                 },
             }
         )
+        with self._catalog.transaction() as connection:
+            recount(connection)
+        known = known_fields(self._catalog)
+        with self._catalog.transaction() as connection:
+            for one in index_fields:
+                store_column(connection, resolved_field(one, known, missing_ok=True))
         self.put_settings({"catalog_xxh3": self._catalog.digest()})
         # Nobody may be in the middle of changing what is replaced.
         there = (self._target / CATALOG).exists()

@@ -1,0 +1,125 @@
+"""Filters of an open index: which documents a condition holds for, and which rows a search may return.
+
+A condition costs its mask once for each commit: those that were asked for lately are kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.errors import QueryError
+from qsearch.filters import Where, as_condition
+from qsearch.locks import ProcessLock
+from qsearch.retrieval.allowed import Allowed
+from qsearch.store import Catalog, Segment
+from qsearch.store.fields import KnownFields, known_fields
+from qsearch.store.selecting import select
+
+__all__ = ["Filter", "Selections", "filter_of"]
+
+_MOST_BYTES = 256 << 20
+"""Of the masks that are kept; the last one is kept however large it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """What a condition allows.
+
+    Attributes:
+        allowed: rows of the documents that it holds for.
+        documents: how many these are.
+        milliseconds: that it took to find out; 0 where that was known.
+    """
+
+    allowed: Allowed
+    documents: int
+    milliseconds: float
+
+
+class Selections:
+    """The filters of one snapshot. Safe to share between threads."""
+
+    def __init__(self, catalog: Catalog, segments: Sequence[Segment], positions: int) -> None:
+        """Take what an index holds.
+
+        Args:
+            catalog: of the commit.
+            segments: of the commit, in document order.
+            positions: documents have positions below this one.
+        """
+        self._catalog, self._segments, self._positions = catalog, list(segments), positions
+        self._kept: OrderedDict[str, Filter] = OrderedDict()
+        self._lock = ProcessLock()
+
+    @cached_property
+    def fields(self) -> KnownFields:
+        """The fields that documents have."""
+        return known_fields(self._catalog)
+
+    def filter(self, where: Where, params: Mapping[str, Any] | None, *, missing_ok: bool) -> Filter:
+        """The rows that a condition allows.
+
+        Raises:
+            QueryError: it is no condition, a field is not there, or it took too long.
+            IndexFormatError: the catalog is damaged.
+        """
+        condition = as_condition(where, params)
+        key = f"{missing_ok} {condition!r}"
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return Filter(found.allowed, found.documents, 0.0)
+        started = time.perf_counter()
+        chosen = select(
+            self._catalog, self.fields, condition, self._positions, missing_ok=missing_ok
+        )
+        allowed = Allowed.of_documents(self._segments, chosen)
+        made = Filter(allowed, allowed.documents or 0, 1000.0 * (time.perf_counter() - started))
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > _MOST_BYTES:
+                self._kept.popitem(last=False)
+        return made
+
+    def positions(
+        self, where: Where, params: Mapping[str, Any] | None, *, missing_ok: bool
+    ) -> NDArray[np.int64]:
+        """Positions of the documents that a condition holds for, rising.
+
+        Raises:
+            QsearchError: as ``filter``.
+        """
+        allowed = self.filter(where, params, missing_ok=missing_ok).allowed
+        found = [np.empty(0, dtype=np.int64)]
+        for segment, mask in zip(self._segments, allowed.masks, strict=True):
+            if mask is not None and mask.allowed:
+                found.append(np.unique(segment.documents_of(mask.indices())))
+        return np.concatenate(found)
+
+
+def _size(one: Filter) -> int:
+    return sum(mask.bits.nbytes for mask in one.allowed.masks if mask is not None)
+
+
+def filter_of(selections: Selections, asked: dict[str, Any]) -> Filter | None:
+    """Take the options of a filter out of those of a search; ``None``: there is none.
+
+    Raises:
+        QueryError: there are parameters of no condition.
+    """
+    where, params = asked.pop("where"), asked.pop("params")
+    missing_ok = asked.pop("missing_fields_ok")
+    if where is None:
+        if params:
+            raise QueryError("there are parameters, and no condition that they are of")
+        return None
+    return selections.filter(where, params, missing_ok=missing_ok)

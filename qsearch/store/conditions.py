@@ -1,0 +1,414 @@
+"""Conditions as SQL: a tree becomes an expression with parameters. Nothing in it is of the user.
+
+An expression is 1, 0 or NULL, which is neither. What a field is depends on where it is looked up: in the
+metadata of documents, or among the distinct values of one field (``columns``).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qsearch.filters.conditions import (
+    All,
+    Among,
+    And,
+    Call,
+    Compare,
+    Condition,
+    Contains,
+    Exists,
+    Field,
+    Holds,
+    Like,
+    Literal,
+    Member,
+    Not,
+    Operand,
+    Or,
+    Scalar,
+    Truth,
+    number_of,
+)
+
+__all__ = ["FUNCTION_NAMES", "InMetadata", "InValues", "Lookup", "add_functions", "call", "written"]
+
+_FEW = 20
+"""So many values of ``IN`` are parameters of their own; more are one, as JSON."""
+
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """SQL expressions for a field.
+
+    Attributes:
+        scalar: the number or text; booleans are 1 and 0; NULL for lists, objects, and where it is missing.
+        there: 1 where there is a value that is not null, else 0.
+        is_list: 1 where it is a list.
+        elements: a table with the columns ``atom`` of its elements, where it is a list.
+        length: of the list.
+        texts: whether it is a text wherever it is there.
+    """
+
+    scalar: str
+    there: str
+    is_list: str = "0"
+    elements: str = ""
+    length: str = "NULL"
+    texts: bool = False
+
+
+class Lookup(ABC):
+    """How fields are looked up, and the parameters of the statement so far."""
+
+    def __init__(self) -> None:
+        """Begin without parameters."""
+        self.parameters: dict[str, Any] = {}
+
+    def bind(self, value: Any) -> str:
+        """A parameter of this value."""
+        for name, one in self.parameters.items():
+            if type(one) is type(value) and one == value:
+                return f":{name}"
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = value
+        return f":{name}"
+
+    @abstractmethod
+    def field(self, field: Field) -> Looked:
+        """Expressions for a field."""
+
+
+class InMetadata(Lookup):
+    """Fields of a table that has the columns ``id``, ``title`` and ``metadata``."""
+
+    def __init__(self, resolved: Mapping[Field, tuple[str, ...] | None]) -> None:
+        """Take the name of each field, from the outermost object on; ``None`` for one that is nowhere."""
+        super().__init__()
+        self._resolved = resolved
+
+    def field(self, field: Field) -> Looked:
+        """Expressions for a field."""
+        parts = self._resolved[field]
+        if parts is None:
+            return Looked("NULL", "0")
+        if parts in (("id",), ("title",)):
+            (name,) = parts
+            return Looked(name, "1" if name == "id" else f"({name} IS NOT NULL)", texts=True)
+        source, place = self._at(parts)
+        kind = f"json_type({source}, {place})"
+        return Looked(
+            f"(CASE WHEN {kind} IN ('array', 'object') THEN NULL ELSE json_extract({source}, {place}) END)",
+            f"(coalesce({kind}, 'null') <> 'null')",
+            f"(coalesce({kind}, '') = 'array')",
+            f"json_each({source}, {place})",
+            f"json_array_length({source}, {place})",
+        )
+
+    def raw(self, parts: tuple[str, ...]) -> tuple[str, str]:
+        """Expressions for the kind of a value, as ``json_type`` says it, and the value, lists as JSON."""
+        if parts in (("id",), ("title",)):
+            (name,) = parts
+            return f"CASE WHEN {name} IS NULL THEN NULL ELSE 'text' END", name
+        source, place = self._at(parts)
+        return f"json_type({source}, {place})", f"json_extract({source}, {place})"
+
+    def _at(self, parts: tuple[str, ...]) -> tuple[str, str]:
+        """The JSON and the path in it of a value."""
+        path = _path(parts)
+        if path is not None:
+            return "metadata", self.bind(path)
+        return f"qs_inner(metadata, {self.bind(json.dumps(parts))})", self.bind('$."v"')
+
+
+class InValues(Lookup):
+    """The distinct values of one field: a table with the columns ``kind`` and ``value``.
+
+    Kinds are those of ``columns``.
+    """
+
+    def field(self, field: Field) -> Looked:
+        """Expressions for the field, whichever it is called."""
+        return Looked(
+            f"(CASE WHEN kind IN ({_LIST}, {_OBJECT}) THEN NULL ELSE value END)",
+            "1",
+            f"(kind = {_LIST})",
+            "json_each(value)",
+            "json_array_length(value)",
+        )
+
+
+_LIST, _OBJECT = 4, 5
+
+
+def _path(parts: Sequence[str]) -> str | None:
+    """SQLite's path to a value; ``None`` where it cannot say it."""
+    if any(not part or any(one in '"\\' or one < " " for one in part) for part in parts):
+        return None
+    return "$" + "".join(f'."{part}"' for part in parts)
+
+
+# Functions that conditions need, and SQLite has not, or has otherwise
+
+
+def _inner(metadata: str | None, parts: str) -> str | None:
+    """The value at a path that SQLite cannot say, as a JSON object with the one key ``v``."""
+    value: Any = None if metadata is None else json.loads(metadata)
+    for part in json.loads(parts):
+        if not isinstance(value, dict) or part not in value:
+            return None
+        value = value[part]
+    return json.dumps({"v": value}, ensure_ascii=False)
+
+
+def _truth(text: str) -> int | float | None:
+    """What a text says where a boolean is asked for."""
+    plain = text.strip(" \t\r\n").lower()
+    if plain in ("true", "false"):
+        return int(plain == "true")
+    return number_of(text)
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """A function of a condition; ``None`` where it has no value.
+
+    Args:
+        name: of ``filters.conditions.FUNCTIONS``.
+        arguments: texts, numbers, or ``None``.
+    """
+    if name == "coalesce":
+        return next((one for one in arguments if one is not None), None)
+    first, *more = arguments
+    if first is None or any(one is None for one in more):
+        return None
+    return _CALLS[name](first, *more)
+
+
+def _of_text(work: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda first, *more: work(first, *more) if isinstance(first, str) else None
+
+
+def _abs(value: Any) -> Any:
+    number = number_of(value) if isinstance(value, str) else value
+    if number is None:
+        return None
+    return float(-number) if number == _LOWEST else abs(number)
+
+
+def _round(value: Any, digits: Any = 0) -> Any:
+    number = number_of(value) if isinstance(value, str) else value
+    if number is None or not isinstance(digits, int | float):
+        return None
+    return number if isinstance(number, int) else round(number, max(0, min(int(digits), 30)))
+
+
+def _substr(text: str, first: Any, length: Any = None) -> str | None:
+    """From the first-th character on, from 1; negative numbers count from the end."""
+    if not isinstance(first, int) or not isinstance(length, int | None):
+        return None
+    start = first - 1 if first > 0 else max(0, len(text) + first) if first < 0 else 0
+    return text[start:] if length is None else text[start : start + max(0, length)]
+
+
+_CALLS: Mapping[str, Callable[..., Any]] = {
+    "abs": _abs,
+    "length": _of_text(len),
+    "lower": _of_text(str.lower),
+    "round": _round,
+    "substr": _of_text(_substr),
+    "trim": _of_text(str.strip),
+    "upper": _of_text(str.upper),
+}
+
+_NAMES = ("abs", "coalesce", "length", "lower", "round", "substr", "trim", "upper")
+
+FUNCTION_NAMES = frozenset(
+    {"qs_inner", "qs_number", "qs_truth", "coalesce", "instr", "like", "typeof"}
+    | {"json_array_length", "json_each", "json_extract", "json_type", "min"}
+    | {f"qs_{name}" for name in _NAMES}
+)
+"""All functions that an expression may call."""
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Have a connection know the functions of conditions."""
+    connection.create_function("qs_inner", 2, _inner, deterministic=True)
+    connection.create_function("qs_number", 1, number_of, deterministic=True)
+    connection.create_function("qs_truth", 1, _truth, deterministic=True)
+    for name in _NAMES:
+        # A closure, because a function of SQLite is told its arguments only.
+        def called(*arguments: Any, name: str = name) -> Any:
+            return call(name, *arguments)
+
+        connection.create_function(f"qs_{name}", -1, called, deterministic=True)
+
+
+# The expression
+
+
+def written(condition: Condition, lookup: Lookup) -> str:
+    """A condition as an SQL expression: 1, 0, or NULL where it is neither."""
+    return _Writer(lookup).condition(condition)
+
+
+class _Writer:
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    def condition(self, one: Condition) -> str:
+        """An expression for it, in parentheses where it needs them."""
+        match one:
+            case All():
+                return "1"
+            case And(conditions):
+                return self._joined("AND", conditions)
+            case Or(conditions):
+                return self._joined("OR", conditions)
+            case Not(inner):
+                return f"(NOT {self.condition(inner)})"
+            case Holds(inner):
+                return f"coalesce({self.condition(inner)}, 0)"
+            case Exists(operand):
+                return self._looked(operand).there
+            case Truth(operand):
+                return f"({_number(self._looked(operand).scalar, 'qs_truth')} <> 0)"
+            case Compare(operator, left, Literal(value)) if not isinstance(left, Literal):
+                return self._against_value(operator, self._looked(left), value)
+            case Compare(operator, left, right):
+                return self._against(operator, self._looked(left), self._looked(right))
+            case Among(operand, values):
+                return self._among(self._looked(operand), values)
+            case Like(operand, pattern, escape):
+                return self._like(self._looked(operand), pattern, escape)
+            case Member(operand, value):
+                looked = self._looked(operand)
+                equal = self._against_value("=", looked, value)
+                return f"(CASE WHEN {looked.is_list} THEN {self._in_list(looked, value)} ELSE {equal} END)"
+            case Contains(operand, value):
+                return self._contains(self._looked(operand), value)
+
+    def _joined(self, word: str, conditions: Sequence[Condition]) -> str:
+        """Balanced: SQLite bounds how deep an expression is."""
+        if len(conditions) == 1:
+            return self.condition(conditions[0])
+        half = len(conditions) // 2
+        left, right = conditions[:half], conditions[half:]
+        return f"({self._joined(word, left)} {word} {self._joined(word, right)})"
+
+    def _looked(self, operand: Operand) -> Looked:
+        if isinstance(operand, Field):
+            return self._lookup.field(operand)
+        if isinstance(operand, Literal):
+            value = operand.value
+            given = int(value) if isinstance(value, bool) else value
+            return Looked(self._lookup.bind(given), "1")
+        return self._called(operand)
+
+    def _called(self, operand: Call) -> Looked:
+        looked = [self._looked(one) for one in operand.arguments]
+        sql = f"qs_{operand.name}({', '.join(one.scalar for one in looked)})"
+        if operand.name == "length" and looked[0].elements:
+            (one,) = looked
+            sql = f"(CASE WHEN {one.is_list} THEN {one.length} ELSE {sql} END)"
+        return Looked(sql, f"({sql} IS NOT NULL)")
+
+    def _against_value(self, operator: str, looked: Looked, value: Scalar) -> str:
+        sql = _SQL[operator]
+        bound = self._lookup.bind(int(value) if isinstance(value, bool) else value)
+        if isinstance(value, str) and looked.texts:
+            return f"({looked.scalar} {sql} {bound})"
+        if isinstance(value, str):
+            number = number_of(value)
+            other = "NULL"
+            if number is not None:
+                other = f"{looked.scalar} {sql} {self._lookup.bind(number)}"
+            found = (
+                f"(CASE typeof({looked.scalar}) WHEN 'text' THEN {looked.scalar} {sql} {bound} "
+                f"ELSE {other} END)"
+            )
+        else:
+            convert = "qs_truth" if isinstance(value, bool) else "qs_number"
+            found = f"({_number(looked.scalar, convert)} {sql} {bound})"
+        return self._settled(operator, found, looked.there)
+
+    def _against(self, operator: str, left: Looked, right: Looked) -> str:
+        sql = _SQL[operator]
+        found = (
+            f"(CASE WHEN typeof({left.scalar}) = 'text' AND typeof({right.scalar}) = 'text' "
+            f"THEN {left.scalar} {sql} {right.scalar} "
+            f"ELSE {_number(left.scalar)} {sql} {_number(right.scalar)} END)"
+        )
+        return self._settled(operator, found, f"({left.there} AND {right.there})")
+
+    def _settled(self, operator: str, found: str, there: str) -> str:
+        """What cannot be compared is not equal, and different."""
+        if operator not in ("=", "!="):
+            return found
+        otherwise = 0 if operator == "=" else 1
+        return f"(CASE WHEN {there} THEN coalesce({found}, {otherwise}) END)"
+
+    def _among(self, looked: Looked, values: Sequence[Scalar]) -> str:
+        """True and false are numbers here, and ask for no words."""
+        texts = [one for one in values if isinstance(one, str)]
+        numbers = [
+            int(one) if isinstance(one, bool) else one for one in values if not isinstance(one, str)
+        ]
+        if looked.texts and not numbers:
+            return f"({looked.scalar} IN {self._list(texts)})"
+        written_so = [number for one in texts if (number := number_of(one)) is not None]
+        of_text = f"{looked.scalar} IN {self._list(texts)}"
+        if numbers:
+            of_text += f" OR coalesce(qs_number({looked.scalar}) IN {self._list(numbers)}, 0)"
+        of_number = f"{looked.scalar} IN {self._list([*numbers, *written_so])}"
+        return (
+            f"(CASE WHEN {looked.there} THEN coalesce(CASE typeof({looked.scalar}) WHEN 'text' "
+            f"THEN ({of_text}) ELSE {of_number} END, 0) END)"
+        )
+
+    def _list(self, values: Sequence[Scalar]) -> str:
+        some = list(dict.fromkeys(values))
+        if len(some) <= _FEW:
+            return f"({', '.join(self._lookup.bind(one) for one in some)})"
+        every = self._lookup.bind(json.dumps(some, ensure_ascii=False))
+        return f"(SELECT value FROM json_each({every}))"  # noqa: S608 (a parameter)
+
+    def _like(self, looked: Looked, pattern: str, escape: str | None) -> str:
+        sql = f"{looked.scalar} LIKE {self._lookup.bind(pattern)}"
+        if escape is not None:
+            sql += f" ESCAPE {self._lookup.bind(escape)}"
+        return (
+            f"(CASE WHEN {looked.there} THEN (CASE typeof({looked.scalar}) WHEN 'text' THEN {sql} "
+            "ELSE 0 END) END)"
+        )
+
+    def _in_list(self, looked: Looked, value: Scalar) -> str:
+        if not looked.elements:
+            return "0"
+        equal = self._against_value("=", Looked("atom", "(atom IS NOT NULL)"), value)
+        return f"EXISTS (SELECT 1 FROM {looked.elements} WHERE {equal})"  # noqa: S608 (parameters)
+
+    def _contains(self, looked: Looked, value: Scalar) -> str:
+        of_text = "0"
+        if isinstance(value, str):
+            bound = self._lookup.bind(value)
+            of_text = (
+                f"(CASE typeof({looked.scalar}) WHEN 'text' THEN instr({looked.scalar}, {bound}) > 0 "
+                "ELSE 0 END)"
+            )
+        return (
+            f"(CASE WHEN NOT {looked.there} THEN NULL WHEN {looked.is_list} "
+            f"THEN {self._in_list(looked, value)} ELSE {of_text} END)"
+        )
+
+
+_SQL = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+
+
+def _number(scalar: str, convert: str = "qs_number") -> str:
+    return f"(CASE typeof({scalar}) WHEN 'text' THEN {convert}({scalar}) ELSE {scalar} END)"

@@ -1,0 +1,233 @@
+"""Which fields the metadata of documents have, of which kinds, and in how many documents.
+
+The catalog keeps these counts from format 4 on, and every commit brings them up to date.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qsearch.errors import QueryError
+from qsearch.filters.conditions import Condition, Exists, Field, fields_of, spelled
+from qsearch.store.catalog import Catalog
+from qsearch.store.format import FIELDS_VERSION
+from qsearch.wording import words
+
+__all__ = [
+    "BUILT_IN",
+    "MOST_FIELDS",
+    "FieldCounts",
+    "FieldReport",
+    "KnownFields",
+    "add_counts",
+    "count_fields",
+    "kinds_of",
+    "known_fields",
+    "read_counts",
+    "recount",
+    "resolved_field",
+    "resolved_fields",
+]
+
+MOST_FIELDS = 1000
+"""So many fields are counted. Who has more uses names as values."""
+
+LEFT_OUT = ""
+"""The name of the row that says that there are more: no field is spelled so."""
+
+_MOST_DEPTH = 8
+
+BUILT_IN = ("id", "title")
+"""Fields that every document has, or may have, beside its metadata."""
+
+FieldCounts = Counter[tuple[str, str]]
+"""How many documents have a value of a kind: by the field's name, as conditions spell it, and the kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldReport:
+    """What is known of a field of the metadata.
+
+    Attributes:
+        name: as conditions spell it.
+        documents: how many have it, null not counted.
+        kinds: how many have a value of each kind: ``boolean``, ``number``, ``text``, ``list``, ``object``.
+        indexed: whether conditions on it are fast.
+    """
+
+    name: str
+    documents: int
+    kinds: Mapping[str, int]
+    indexed: bool
+
+
+def kinds_of(metadata: Mapping[str, Any], outer: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Name and kind of every value, those inside of objects too; no null."""
+    for name, value in metadata.items():
+        if value is None:
+            continue
+        parts = (*outer, name)
+        yield spelled(parts), _kind(value)
+        if isinstance(value, dict) and len(parts) < _MOST_DEPTH:
+            yield from kinds_of(value, parts)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    return "object" if isinstance(value, dict) else "list"
+
+
+def count_fields(rows: Iterable[str | None]) -> FieldCounts:
+    """Count the fields of the metadata of documents, as the catalog has it."""
+    counts: FieldCounts = Counter()
+    for metadata in rows:
+        if metadata is not None:
+            decoded = json.loads(metadata)
+            counts.update(kinds_of(decoded) if isinstance(decoded, dict) else ())
+    return counts
+
+
+def add_counts(connection: sqlite3.Connection, counts: Mapping[tuple[str, str], int]) -> None:
+    """Add to the counts of fields, inside of a transaction.
+
+    Fields that no document has any more stay, with 0. Where there are more than ``MOST_FIELDS``, a row
+    without a name says that some are left out.
+    """
+    known = {row[0] for row in connection.execute("SELECT DISTINCT name FROM fields")}
+    for (name, kind), documents in counts.items():
+        if name not in known and len(known) >= MOST_FIELDS:
+            name, kind, documents = LEFT_OUT, "", 1
+        known.add(name)
+        connection.execute(
+            "INSERT INTO fields VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "documents = max(0, documents + excluded.documents)",
+            (name, kind, documents),
+        )
+
+
+def recount(connection: sqlite3.Connection) -> None:
+    """Count the fields of all documents anew, inside of a transaction."""
+    connection.execute("DELETE FROM fields")
+    rows = connection.execute("SELECT metadata FROM documents WHERE metadata IS NOT NULL")
+    add_counts(connection, count_fields(row[0] for row in rows))
+
+
+def read_counts(connection: sqlite3.Connection) -> tuple[dict[str, dict[str, int]], bool]:
+    """Documents by field and kind, and whether these are all fields."""
+    found: dict[str, dict[str, int]] = {}
+    for name, kind, documents in connection.execute(
+        "SELECT name, kind, documents FROM fields ORDER BY name, kind"
+    ):
+        found.setdefault(name, {})[kind] = documents
+    return found, found.pop(LEFT_OUT, None) is None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFields:
+    """What is known of the fields of an index.
+
+    Attributes:
+        counts: documents by field and kind.
+        complete: whether these are all fields.
+        indexed: those that are indexed.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+    complete: bool
+    indexed: frozenset[str]
+
+    def reports(self) -> list[FieldReport]:
+        """Each field that a document has, by name."""
+        return [
+            FieldReport(name, sum(kinds.values()), dict(kinds), name in self.indexed)
+            for name, kinds in sorted(self.counts.items())
+            if any(kinds.values()) or name in self.indexed
+        ]
+
+
+def known_fields(catalog: Catalog) -> KnownFields:
+    """What a catalog knows of fields; one of an earlier format has to read all metadata for it."""
+    with catalog.view(), catalog.reading() as connection:
+        if catalog.version >= FIELDS_VERSION:
+            counts, complete = read_counts(connection)
+            rows = connection.execute("SELECT field FROM indexed").fetchall()
+            return KnownFields(counts, complete, frozenset(row[0] for row in rows))
+        every = connection.execute("SELECT metadata FROM documents WHERE metadata IS NOT NULL")
+        found: dict[str, dict[str, int]] = {}
+        for (name, kind), documents in count_fields(row[0] for row in every).items():
+            found.setdefault(name, {})[kind] = documents
+        return KnownFields(found, True, frozenset())
+
+
+def resolved_fields(
+    condition: Condition, known: KnownFields, *, missing_ok: bool = False
+) -> dict[Field, tuple[str, ...] | None]:
+    """What each field of a condition is.
+
+    A name with dots is one of an object inside of an object, else a name that has dots.
+
+    Args:
+        condition: of the user.
+        known: fields that there are.
+        missing_ok: whether a field may be one that no document has.
+
+    Returns:
+        Its name, from the outermost object on; ``None`` for one that is nowhere.
+
+    Raises:
+        QueryError: no document has it.
+    """
+    names = {*known.counts, *known.indexed, *BUILT_IN}
+    found: dict[Field, tuple[str, ...] | None] = {}
+    for field in fields_of(condition):
+        if field in found:
+            continue
+        choices: Sequence[tuple[str, ...]] = (field.parts,)
+        if len(field.parts) > 1 and not field.exact:
+            choices = (field.parts, (".".join(field.parts),))
+        there = [one for one in choices if spelled(one) in names]
+        if there:
+            found[field] = there[0]
+        elif not known.complete:
+            found[field] = field.parts
+        elif missing_ok:
+            found[field] = None
+        else:
+            raise _unknown(spelled(field.parts), sorted(names))
+    return found
+
+
+def resolved_field(field: Field, known: KnownFields, *, missing_ok: bool) -> tuple[str, ...]:
+    """The name of a field that is to be indexed, from the outermost object on.
+
+    Raises:
+        QueryError: no document has it, or it needs no index.
+    """
+    parts = resolved_fields(Exists(field), known, missing_ok=missing_ok)[field] or field.parts
+    if parts == ("id",):
+        raise QueryError("conditions on the id are fast as it is")
+    return parts
+
+
+def _unknown(name: str, known: Sequence[str]) -> QueryError:
+    by_case = [one for one in known if one.lower() == name.lower()]
+    near = by_case or difflib.get_close_matches(name, known, 3, 0.5)
+    told = ", ".join(near or known[:12])
+    more = "" if near or len(known) <= 12 else f" and {len(known) - 12} more"
+    which = "the nearest are" if len(near) > 1 else "the nearest is" if near else "there are"
+    text = " (a document's text is searched, not filtered)" if name == "text" else ""
+    return QueryError(
+        f"no document has a field {name}{text}; {which} {told}{more}. {words().missing_fields_ok} lets a "
+        "condition speak of fields that are not there"
+    )

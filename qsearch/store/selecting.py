@@ -1,0 +1,228 @@
+"""Which documents a condition holds for: SQLite evaluates it, and may do nothing else meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.errors import QueryError
+from qsearch.filters.conditions import And, Condition, Field, fields_of, spelled
+from qsearch.store.catalog import Catalog
+from qsearch.store.columns import Column, load_column
+from qsearch.store.conditions import FUNCTION_NAMES, InMetadata, Lookup, add_functions, written
+from qsearch.store.evaluating import evaluated, is_evaluable
+from qsearch.store.fields import KnownFields, resolved_fields
+from qsearch.store.format import CHANGES_VERSION
+from qsearch.wording import words
+
+__all__ = ["MOST_SECONDS", "select"]
+
+MOST_SECONDS = 60.0
+"""A condition that takes longer is given up."""
+
+_TABLES = frozenset({"documents", "earlier", "field_values", "json_each"})
+_INSTRUCTIONS = 20_000
+"""Of SQLite's machine, between two looks at the clock: some milliseconds."""
+
+_AT_A_TIME = 1 << 16
+
+_FEW = 0.05
+"""Where indexed fields leave fewer than this share of the positions, only these are looked at further."""
+
+
+def select(
+    catalog: Catalog,
+    known: KnownFields,
+    condition: Condition,
+    positions: int,
+    *,
+    missing_ok: bool = False,
+) -> NDArray[np.bool_]:
+    """Where a condition holds, at the commit that the catalog reads.
+
+    Args:
+        catalog: of the index.
+        known: its fields.
+        condition: of the user.
+        positions: documents have positions below this one.
+        missing_ok: whether the condition may speak of fields that no document has.
+
+    Returns:
+        (positions,) bool. It may hold at positions of documents that are gone.
+
+    Raises:
+        QueryError: a field is not there, or it took too long.
+        IndexFormatError: the catalog is damaged.
+    """
+    resolved = resolved_fields(condition, known, missing_ok=missing_ok)
+    with catalog.view(), catalog.reading() as connection:
+        return _Selection(catalog, known, resolved, positions, connection).of(condition)
+
+
+class _Selection:
+    def __init__(
+        self,
+        catalog: Catalog,
+        known: KnownFields,
+        resolved: Mapping[Field, tuple[str, ...] | None],
+        positions: int,
+        connection: sqlite3.Connection,
+    ) -> None:
+        self._catalog, self._known, self._resolved = catalog, known, resolved
+        self._positions, self._connection = positions, connection
+
+    def of(self, condition: Condition) -> NDArray[np.bool_]:
+        if is_evaluable(condition, self._is_indexed):
+            found, changed = self._evaluated(condition)
+            found[changed] = False
+            return self._with(found, self._selected(condition, changed)) if changed else found
+        first = [one for one in _all_of(condition) if is_evaluable(one, self._is_indexed)]
+        among = None
+        if first:
+            found, changed = self._evaluated(And(tuple(first)))
+            found[changed] = True
+            if np.count_nonzero(found) <= _FEW * self._positions:
+                among = np.flatnonzero(found).tolist()
+        nothing = np.zeros(self._positions, dtype=np.bool_)
+        return self._with(nothing, self._selected(condition, among))
+
+    def _with(self, found: NDArray[np.bool_], more: NDArray[np.int64]) -> NDArray[np.bool_]:
+        found[more[more < self._positions]] = True
+        return found
+
+    def _is_indexed(self, field: Field) -> bool:
+        parts = self._resolved[field]
+        return parts is None or spelled(parts) in self._known.indexed
+
+    def _evaluated(self, condition: Condition) -> tuple[NDArray[np.bool_], list[int]]:
+        """Where it holds by the indexed fields, and the positions where these have changed since."""
+        connection = self._connection
+        columns: dict[Field, Column | None] = {}
+        for field in fields_of(condition):
+            parts = self._resolved[field]
+            if field not in columns:
+                columns[field] = None
+                if parts is not None:
+                    name = spelled(parts)
+                    columns[field] = load_column(
+                        connection, name, self._positions, self._catalog.path
+                    )
+        changed: list[int] = []
+        if self._catalog.version >= CHANGES_VERSION:
+            query = "SELECT DISTINCT position FROM earlier WHERE until > ?"
+            changed = [row[0] for row in connection.execute(query, (self._catalog.commit,))]
+        with guarded(connection):
+            found = evaluated(condition, columns, self._positions, connection)
+        return found, [one for one in changed if one < self._positions]
+
+    def _selected(self, condition: Condition, among: Sequence[int] | None) -> NDArray[np.int64]:
+        commit = self._catalog.commit if self._catalog.version >= CHANGES_VERSION else None
+        with guarded(self._connection):
+            return selected(
+                self._connection,
+                condition,
+                InMetadata(self._resolved),
+                self._catalog.visible,
+                commit,
+                among,
+            )
+
+
+def _all_of(condition: Condition) -> tuple[Condition, ...]:
+    return condition.conditions if isinstance(condition, And) else (condition,)
+
+
+@contextmanager
+def guarded(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let a connection read the tables that a condition speaks of, call its functions, and nothing else.
+
+    Raises:
+        QueryError: it took too long.
+    """
+    ends = time.monotonic() + MOST_SECONDS
+
+    def allow(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        if action == sqlite3.SQLITE_SELECT:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_READ and first in _TABLES:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION and second in FUNCTION_NAMES:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    add_functions(connection)
+    # Its table is declared when it is first used, which is no reading.
+    connection.execute("SELECT 1 FROM json_each('[]')").fetchone()
+    connection.set_authorizer(allow)
+    connection.set_progress_handler(lambda: time.monotonic() > ends, _INSTRUCTIONS)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise QueryError(
+                f"the condition took longer than {MOST_SECONDS:.0f} s; conditions on fields that are "
+                f"indexed are fast ({words().index_field})"
+            ) from error
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.set_authorizer(None)
+
+
+def selected(
+    connection: sqlite3.Connection,
+    condition: Condition,
+    lookup: Lookup,
+    visible: str,
+    commit: int | None,
+    among: Sequence[int] | None = None,
+) -> NDArray[np.int64]:
+    """Positions of the documents of a commit that a condition holds for, rising.
+
+    Args:
+        connection: to read from, ``guarded``.
+        condition: of the user.
+        lookup: what its fields are.
+        visible: a condition for the documents that there are.
+        commit: of which metadata are wanted; ``None``: no others are kept.
+        among: positions of the documents to look at; ``None``: all.
+    """
+    expression = written(condition, lookup)
+    source = f"SELECT position, id, title, metadata FROM documents WHERE {visible}"  # noqa: S608 (ours)
+    if commit is not None and _kept(connection, commit):
+        # Of several versions that were replaced since, the first one is meant: SQLite takes the other
+        # columns from the row with the least "until".
+        earlier = (
+            "SELECT position AS was, metadata AS old, min(until) AS until FROM earlier "  # noqa: S608
+            f"WHERE until > {commit} GROUP BY position"
+        )
+        source = (
+            "SELECT position, id, title, CASE WHEN was IS NULL THEN metadata ELSE old END AS metadata "  # noqa: S608
+            f"FROM documents LEFT JOIN ({earlier}) ON was = position WHERE {visible}"
+        )
+    query = f"SELECT position FROM ({source}) WHERE {expression}"  # noqa: S608 (ours, with parameters)
+    if among is None:
+        return _positions(connection, f"{query} ORDER BY position", lookup)
+    parts = []
+    for start in range(0, len(among), _AT_A_TIME):
+        some = "[" + ",".join(map(str, among[start : start + _AT_A_TIME])) + "]"
+        lookup.parameters["among"] = some
+        inside = "position IN (SELECT value FROM json_each(:among))"
+        parts.append(_positions(connection, f"{query} AND {inside} ORDER BY position", lookup))
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def _positions(connection: sqlite3.Connection, query: str, lookup: Lookup) -> NDArray[np.int64]:
+    rows = connection.execute(query, lookup.parameters)
+    return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+
+def _kept(connection: sqlite3.Connection, commit: int) -> bool:
+    """Whether metadata of a commit are kept that a later one replaced."""
+    query = "SELECT 1 FROM earlier WHERE until > ? LIMIT 1"
+    return connection.execute(query, (commit,)).fetchone() is not None
