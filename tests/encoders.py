@@ -249,6 +249,29 @@ def make_tiny_cross_encoder(
     return folder / "model"
 
 
+def make_tiny_judge(folder: Path) -> Path:
+    """Save a two-layer causal language model with random weights: rerankers of today are often such."""
+    import torch
+    import transformers
+
+    folder.mkdir(parents=True)
+    config = transformers.AutoConfig.for_model(
+        "qwen2",
+        vocab_size=write_fast_tokenizer(folder, angled=False),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=140,
+        initializer_range=0.5,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
 def write_fast_tokenizer(folder: Path, *, angled: bool) -> int:
     """A tokenizer of the tokenizers package; returns the size of its vocabulary.
 

@@ -116,6 +116,19 @@ def test_a_model_is_exported_once_and_found_again(tmp_path: Path, own_cache: Pat
     assert not list((own_cache / "onnx").glob(".*"))
 
 
+def test_models_of_one_graph_keep_their_own_prompts(tmp_path: Path, own_cache: Path) -> None:
+    first = make_tiny(tmp_path, "bert")
+    second = shutil.copytree(first, tmp_path / "second")
+    settings = json.loads((second / "config_sentence_transformers.json").read_text())
+    settings["prompts"] = {"query": "king: ", "document": "queen: "}
+    (second / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    for _ in range(2):  # exported, and found again
+        for model, prompts in ((first, ("", "")), (second, ("king: ", "queen: "))):
+            told = load_encoder(str(model)).identity()
+            assert (told.query_prompt, told.document_prompt) == prompts
+    assert len(list((own_cache / "onnx").glob("*/manifest.json"))) == 1
+
+
 class LoadCounter:
     """Counts how often torch loads a model."""
 

@@ -25,6 +25,7 @@ from tests.encoders import (
     WORDS,
     make_tiny,
     make_tiny_cross_encoder,
+    make_tiny_judge,
     write_fast_tokenizer,
 )
 
@@ -185,6 +186,19 @@ def test_a_loaded_cross_encoder_is_taken_as_it_is(tiny_cross_encoder: Path) -> N
         export_reranker(reranker, None)
 
 
+def test_a_language_model_that_says_yes_or_no_is_a_cross_encoder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_tiny_judge(tmp_path / "m")
+    reranker = load_reranker(str(model))
+    assert "torch runs the model" in caplog.text
+    assert "it is no plain sequence classifier" in caplog.text
+    pairs = some_pairs(20)
+    np.testing.assert_allclose(reranker.score(pairs), library_scores(model, pairs), atol=1e-4)
+    alone = np.concatenate([reranker.score([pair]) for pair in pairs])
+    assert alone.tobytes() == reranker.score(pairs).tobytes()
+
+
 def test_an_identity_tells_models_apart(tmp_path: Path) -> None:
     one = load_reranker(str(make_tiny_cross_encoder(tmp_path / "one"))).identity()
     moved = shutil.copytree(tmp_path / "one", tmp_path / "moved")
@@ -285,6 +299,26 @@ def test_other_tokens_are_refused(
     )
     with pytest.raises(ExportRefused, match="tokens are other ones"):
         export_reranker(CrossEncoderReranker(tiny_cross_encoder, device="cpu"), None)
+
+
+@pytest.mark.parametrize("first", ["plain", "other"])
+def test_models_of_one_graph_keep_what_is_their_own(first: str, tmp_path: Path) -> None:
+    """Activation, prompt and length are not part of the graph, which is exported once for both."""
+    from sentence_transformers import CrossEncoder
+    from torch.nn import Identity
+
+    make_tiny_cross_encoder(tmp_path / "made", activation="Sigmoid")
+    plain = shutil.copytree(tmp_path / "made" / "model", tmp_path / "plain")
+    loaded = CrossEncoder(str(plain), device="cpu", max_length=30, activation_fn=Identity())
+    loaded.prompts, loaded.default_prompt_name = {"ask": "king "}, "ask"
+    loaded.save(str(tmp_path / "other"))
+    names = sorted(("plain", "other"), key=lambda name: name != first)
+    for _ in range(2):  # exported, and found again
+        for name in names:
+            told = load_reranker(str(tmp_path / name)).identity()
+            own = ("identity", "king ", 30) if name == "other" else ("sigmoid", "", 64)
+            assert (told.activation, told.prompt, told.max_length) == own
+    assert len(list((tmp_path / "cache" / "onnx").glob("*/manifest.json"))) == 1
 
 
 def test_one_folder_may_serve_as_encoder_and_as_reranker(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -179,6 +179,8 @@ def find_export(identity: Identity) -> ExportedModel[Identity] | None:
 def find_export_of(files: str, kind: type[Identity]) -> ExportedModel[Identity] | None:
     """The export of a model's folder, if one was made of just these files.
 
+    Its identity is that of this folder: another, of the same graph, may have other prompts and lengths.
+
     Args:
         files: see ``files_digest``.
         kind: of its identity.
@@ -188,7 +190,8 @@ def find_export_of(files: str, kind: type[Identity]) -> ExportedModel[Identity] 
         identity = kind.from_json(told)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return find_export(identity)
+    export = find_export(identity)
+    return None if export is None else replace(export, identity=identity)
 
 
 def known_refusal(files: str, purpose: str) -> str | None:
