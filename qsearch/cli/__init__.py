@@ -35,6 +35,7 @@ _COMMANDS = {
     "delete": "Delete documents by their ids.",
     "get": "Print documents by their ids.",
     "export": "Write all documents, as build reads them.",
+    "index-field": "Make conditions on a field fast.",
     "compact": "Give back the room of what was deleted.",
     "upgrade": "Bring an index to the present format.",
     "info": "Show what an index holds.",
@@ -101,7 +102,8 @@ class _LazyGroup(PrintsHelp, click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"qsearch.cli.{name}"), name)
+        module = name.replace("-", "_")
+        command = getattr(importlib.import_module(f"qsearch.cli.{module}"), module)
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -42,7 +42,7 @@ _GROUPS = {
         "truncate_dim",
     ),
     "Passages": ("passages", "overlap", "language"),
-    "Index": ("output", "force", "restart", "tune_queries", "graph", "segment_rows"),
+    "Index": ("output", "force", "restart", "tune_queries", "graph", "index_field", "segment_rows"),
 }
 
 
@@ -114,6 +114,13 @@ Examples:
     "--graph", is_flag=True, help="Also build an HNSW graph (usearch) over the int8 codes."
 )
 @click.option(
+    "--index-field",
+    multiple=True,
+    metavar="FIELD",
+    help="Make filters (query --where) on this field of the metadata fast. May be given several times, and "
+    "later, with index-field.",
+)
+@click.option(
     "--tune-queries",
     type=click.Path(path_type=Path),
     help="Queries like those that will come: JSON Lines as for query --queries, a text a line "
@@ -149,6 +156,7 @@ def build(
     overlap: int | None,
     language: str | None,
     graph: bool,
+    index_field: tuple[str, ...],
     tune_queries: Path | None,
     force: bool,
     restart: bool,
@@ -218,6 +226,7 @@ def build(
             passages=passages,
             overlap=overlap or 0,
             language=language or DEFAULT_LANGUAGE,
+            index_fields=index_field,
         ),
         progress=progress_on(console),
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Unpack
+from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import click
 
 from qsearch.cli.files import written
+from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json
 from qsearch.cli.progress import progress_on
@@ -34,6 +35,7 @@ _AT_A_TIME = 500
     cls=Command,
     groups={
         "Output": ("output", "vectors", *RECORD),
+        "Documents": FILTER,
         "Index": ("index",),
     },
     epilog="""\b
@@ -41,6 +43,7 @@ Examples:
   qsearch export -o corpus.jsonl
   qsearch export | gzip > corpus.jsonl.gz
   qsearch export -i indexes/articles -o articles.jsonl --vectors articles.npy
+  qsearch export --where "lang = 'de'" -o german.jsonl
   qsearch build articles.jsonl --vectors articles.npy -o indexes/copy
 """,
 )
@@ -60,6 +63,7 @@ Examples:
     "index of passages, where a document has several.",
 )
 @record_options
+@filter_options
 @click.pass_obj
 def export(
     console: Console,
@@ -67,9 +71,12 @@ def export(
     index: Path | None,
     output: Path | None,
     vectors: Path | None,
+    where: Any,
+    params: Mapping[str, Any] | None,
+    missing_fields_ok: bool,
     **named: Unpack[RecordOptions],
 ) -> None:
-    """Write all documents of an index as JSON Lines, in order.
+    """Write all documents of an index as JSON Lines, in order, or those for which a condition holds.
 
     A line has id, title, text and the fields of the metadata, so that build makes the same documents of it.
     All lines are of one commit, whatever is changed meanwhile.
@@ -93,8 +100,12 @@ def export(
         rows = None if vectors is None else files.enter_context(written(vectors))
         watched = output is None and sys.stdout is not None and sys.stdout.isatty()
         progress = progress_on(Console(quiet=True) if watched else console)
-        longest = _write(opened, lines, rows, named, progress)
-        told = [("index", str(opened.path)), ("documents", f"{len(opened):,}")]
+        count, documents = len(opened), iter(opened)
+        if where is not None:
+            how: Any = {"params": params, "missing_fields_ok": missing_fields_ok}
+            count, documents = opened.count(where, **how), opened.find(where, **how)
+        longest = _write(opened, documents, count, lines, rows, named, progress)
+        told = [("index", str(opened.path)), ("documents", f"{count:,}")]
     for label, file in (("written to", output), ("vectors", vectors)):
         if file is not None:
             told.append((label, f"{file} ({human_bytes(file.stat().st_size)})"))
@@ -122,6 +133,8 @@ def _check_name(output: Path) -> None:
 
 def _write(
     index: Index,
+    documents: Iterator[Document],
+    count: int,
     lines: IO[bytes] | None,
     rows: IO[bytes] | None,
     named: RecordOptions,
@@ -131,13 +144,13 @@ def _write(
     import numpy as np
 
     if rows is not None:
-        shape = (len(index), index.dimensions)
+        shape = (count, index.dimensions)
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(rows, header)
     longest = 0
-    progress.begin("export", len(index), "docs")
+    progress.begin("export", count, "docs")
     try:
-        for some in _pages(iter(index)):
+        for some in _pages(documents):
             for document in some:
                 record = record_of(document, named)
                 if lines is None:

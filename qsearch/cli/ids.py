@@ -9,7 +9,7 @@ import click
 
 from qsearch.errors import QueryError
 
-__all__ = ["id_arguments", "read_ids"]
+__all__ = ["id_arguments", "read_ids", "wants_ids"]
 
 
 def id_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,6 +21,17 @@ def id_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Read ids from a file, one a line; also a compressed one, or - for standard input.",
     )(command)
     return click.argument("ids", nargs=-1, metavar="[ID]...")(command)
+
+
+def wants_ids(ids: tuple[str, ...], id_file: str | None, where: object) -> bool:
+    """Whether documents are named by ids, and not by a condition.
+
+    Raises:
+        click.UsageError: by both.
+    """
+    if where is not None and (ids or id_file is not None):
+        raise click.UsageError("give IDs or --where, not both")
+    return where is None
 
 
 def read_ids(ids: tuple[str, ...], id_file: str | None) -> list[str]:
@@ -38,7 +49,9 @@ def read_ids(ids: tuple[str, ...], id_file: str | None) -> list[str]:
     if ids and id_file is not None:
         raise click.UsageError("give IDs or --ids, not both")
     if id_file is None and not ids:
-        raise click.UsageError("give an ID, - to read them from standard input, or --ids FILE")
+        raise click.UsageError(
+            "give an ID, - to read them from standard input, --ids FILE, or --where CONDITION"
+        )
     if id_file is None and ids != ("-",):
         return list(ids)
     return _lines(id_file or "-")

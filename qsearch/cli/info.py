@@ -19,6 +19,7 @@ __all__ = ["info"]
 _NOT_KNOWN = "not known (damaged)"
 """Stands for what was left out when the index was opened, because no search needs it."""
 
+_SHOWN_FIELDS = 30
 _SHOWN_DEPTHS = (10, 100)
 _SHOWN_RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 """For people; the whole curves are in the JSON form."""
@@ -64,6 +65,15 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "passages": settings.get("passages"),
             "dimensions": opened.dimensions,
             "graph": opened.has_graph,
+            "fields": [
+                {
+                    "name": one.name,
+                    "documents": one.documents,
+                    "kinds": dict(one.kinds),
+                    "indexed": one.indexed,
+                }
+                for one in opened.fields
+            ],
             "bytes": index_sizes(path),
             "encoder": None if identity is None else identity.to_json(),
             "kernels": kernel_path(),
@@ -129,6 +139,18 @@ def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str
     return rows
 
 
+def _field_rows(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What documents can be filtered by."""
+    rows = [("fields", "" if fields else "none but id and title")]
+    for one in fields[:_SHOWN_FIELDS]:
+        kinds = [kind for kind, count in one["kinds"].items() if count]
+        told = f"{' or '.join(kinds) or 'nothing yet'}, in {one['documents']:,} documents"
+        rows.append((f"  {one['name']}", told + (", indexed" if one["indexed"] else "")))
+    if len(fields) > _SHOWN_FIELDS:
+        rows.append(("", f"and {len(fields) - _SHOWN_FIELDS:,} more (--format json lists them)"))
+    return rows
+
+
 def _told(value: str | int | None) -> str:
     if value is None:
         return _NOT_KNOWN
@@ -151,6 +173,7 @@ def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]
     rows.append(("created", f"{_told(facts['created'])}, by qsearch {_told(facts['qsearch'])}"))
     rows += [(label, _told(facts[label])) for label in ("corpus", "rejected", "truncated")]
     rows += _change_rows(facts)
+    rows += _field_rows(facts["fields"])
     rows.append(("graph", "yes" if facts["graph"] else "no"))
     rows.append(("format", str(facts["format"])))
     rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))

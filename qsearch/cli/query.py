@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from qsearch.cli.filter_options import FILTER
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console
 from qsearch.cli.progress import progress_on
 from qsearch.cli.results import SHOWN, Format, Shown, tell_reranking, write_results
-from qsearch.cli.search_options import search_options
+from qsearch.cli.search_options import RERANK, search_options
 from qsearch.cli.target import (
     backend_option,
     device_option,
@@ -38,7 +39,9 @@ _BATCH = 64
 
 _GROUPS = {
     "Queries": ("queries", "vectors"),
-    "Search": ("index", "k", *listed(TextSearchOptions)),
+    "Search": ("index", "k", *(name for name in listed(SearchOptions) if name not in FILTER)),
+    "Filter": FILTER,
+    "Rerank": RERANK,
     "Output": ("format", "full"),
     "Encoder": ("model", "device", "backend"),
 }
@@ -56,6 +59,8 @@ Examples:
   qsearch query --vectors queries.npy -k 100 --format trec
   qsearch query "how do birds navigate" --recall 0.99 --explain
   qsearch query "how do birds navigate" --rerank cross-encoder/ms-marco-MiniLM-L6-v2
+  qsearch query "how do birds navigate" --where "year >= 2020 AND lang IN ('en', 'de')"
+  qsearch query "how do birds navigate" --where "lang = :lang" --param lang=en
 """,
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")

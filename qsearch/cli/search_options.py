@@ -7,9 +7,13 @@ from typing import Any
 
 import click
 
-from qsearch.options import METHODS, TextSearchOptions, listed
+from qsearch.cli.filter_options import FILTER, filter_options
+from qsearch.options import METHODS, SearchOptions, TextSearchOptions, listed
 
-__all__ = ["search_options"]
+__all__ = ["RERANK", "search_options"]
+
+RERANK = tuple(name for name in listed(TextSearchOptions) if name not in listed(SearchOptions))
+"""Options that put hits in the order of a cross-encoder."""
 
 
 class Recall(click.ParamType[float | str]):
@@ -61,7 +65,10 @@ _TYPES: dict[str, click.ParamType[Any]] = {
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of a search by text."""
+    command = filter_options(command)
     for name, (_, option) in reversed(listed(TextSearchOptions).items()):
+        if name in FILTER:
+            continue
         of_type = _TYPES.get(name)
         command = click.option(
             f"--{name.replace('_', '-')}",

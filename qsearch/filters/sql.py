@@ -21,7 +21,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from qsearch.errors import QueryError
@@ -345,7 +345,7 @@ class _Parser:
         if self._next.kind == "parameter":
             place = self._next.place
             values = self._parameter()
-            if not isinstance(values, list | tuple | set | frozenset):
+            if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
                 self._refuse("a parameter that is no list behind IN", place)
             return Among(left, checked_values(values))
         if self._sign("("):

@@ -39,7 +39,7 @@ def checked_scalar(value: Any, name: str) -> Scalar:
         return value if -(1 << 63) <= value < 1 << 63 else _as_float(value, name)
     if isinstance(value, float):
         if math.isnan(value) or math.isinf(value):
-            raise QueryError(f"the value of {name} is {value}, which no document has")
+            raise QueryError(f"the value of {name} is {value}: too large, or none, for a number")
         return value
     if value is None:
         raise QueryError(
