@@ -31,6 +31,7 @@ from qsearch import (
     QueryError,
     verify_index,
 )
+from qsearch.store import FORMAT_VERSION
 from tests.encoders import HashedWords
 
 GOLDEN = Path(__file__).parent / "store" / "golden"
@@ -643,7 +644,7 @@ def test_the_first_change_upgrades_an_index(tmp_path: Path, name: str) -> None:
     before = [(one.id, one.text, one.title, one.metadata) for one in reader]
     index = Index.open(path, encoder=HashedWords())
     index.add([{"id": "added", "text": "some more words"}])
-    assert (index.format, reader.format) == (3, int(name[-1]))
+    assert (index.format, reader.format) == (FORMAT_VERSION, int(name[-1]))
     for one in (index, reader):
         assert [(d.id, d.text, d.title, d.metadata) for d in one][: len(before)] == before
     assert index.search("some more words", 1)[0].id == "added"

@@ -83,6 +83,6 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help='Value of :NAME in the condition: JSON where it is some (2020, true, ["en", "de"]), else a '
         "text. May be given several times.",
     )(command)
-    return click.option("--where", type=Where(), metavar="CONDITION", help=known["where"][1].help)(
-        command
-    )
+    return click.option(
+        "--where", type=Where(), default=None, metavar="CONDITION", help=known["where"][1].help
+    )(command)

@@ -16,6 +16,7 @@ from typing import Literal as OneOf
 __all__ = [
     "FUNCTIONS",
     "MOST_DEPTH",
+    "RESERVED",
     "All",
     "Among",
     "And",
@@ -56,6 +57,25 @@ FUNCTIONS = {
     "upper": (1, 1),
 }
 """Functions of a condition, and the least and the largest number of their arguments."""
+
+RESERVED = frozenset(
+    {"and", "or", "not", "in", "is", "null", "true", "false", "between", "like", "escape", "glob"}
+    | {
+        "regexp",
+        "match",
+        "exists",
+        "select",
+        "from",
+        "where",
+        "union",
+        "case",
+        "when",
+        "then",
+        "else",
+    }
+    | {"end", "cast", "collate", "isnull", "notnull", "distinct"}
+)
+"""Words that name a field only in double quotes."""
 
 MOST_DEPTH = 50
 """So deep a condition may be nested."""
@@ -204,7 +224,10 @@ def fields_of(node: Condition | Operand) -> Iterator[Field]:
 def spelled(parts: tuple[str, ...]) -> str:
     """The name of a field as a condition has it: quoted where it must be."""
     return ".".join(
-        one if _PLAIN.fullmatch(one) else '"' + one.replace('"', '""') + '"' for one in parts
+        one
+        if _PLAIN.fullmatch(one) and one.lower() not in RESERVED
+        else '"' + one.replace('"', '""') + '"'
+        for one in parts
     )
 
 

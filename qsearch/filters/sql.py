@@ -28,6 +28,7 @@ from qsearch.errors import QueryError
 from qsearch.filters.conditions import (
     FUNCTIONS,
     MOST_DEPTH,
+    RESERVED,
     Among,
     And,
     Call,
@@ -58,7 +59,7 @@ _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n\f]+)
   | (?P<text>'(?:[^']|'')*')
-  | (?P<quoted>"(?:[^"]|"")+")
+  | (?P<quoted>"(?:[^"]|"")*")
   | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.]))
   | (?P<parameter>:[^\W\d]\w*)
   | (?P<word>[^\W\d]\w*)
@@ -67,23 +68,6 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-_RESERVED = frozenset(
-    {"and", "or", "not", "in", "is", "null", "true", "false", "between", "like", "escape", "glob"}
-    | {
-        "regexp",
-        "match",
-        "exists",
-        "select",
-        "from",
-        "where",
-        "union",
-        "case",
-        "when",
-        "then",
-        "else",
-    }
-    | {"end", "cast", "collate", "isnull", "notnull", "distinct"}
-)
 _COMPARISONS: dict[str, Comparison] = {
     "=": "=",
     "==": "=",
@@ -137,6 +121,8 @@ def parsed_field(text: str) -> Field:
     """
     if not isinstance(text, str):
         raise QueryError(f"the name of a field is a text, found {type(text).__name__}")
+    if '"' not in text and all(text.split(".")):  # no word is reserved where there are only names
+        return Field(tuple(text.split(".")))
     parser = _Parser(text, {})
     field = parser.field()
     parser.end()
@@ -173,7 +159,7 @@ class _Parser:
         if character == "'":
             self._refuse("a text that is not ended with a single quote", at)
         if character == '"':
-            self._refuse("a name that is empty, or not ended with a double quote", at)
+            self._refuse("a name that is not ended with a double quote", at)
         if character == ";":
             self._refuse("a semicolon: there is one condition, and no other statement", at)
         if self._text.startswith(("--", "/*"), at):
@@ -226,7 +212,7 @@ class _Parser:
         token = self._next
         if token.kind == "end":
             return "the end"
-        if token.kind == "word" and token.text.lower() in _RESERVED:
+        if token.kind == "word" and token.text.lower() in RESERVED:
             return f"{token.text.upper()}"
         return repr(token.text[:40])
 
@@ -323,7 +309,7 @@ class _Parser:
         elif denied:
             self._refuse(f"{self._shown()}, where IN, BETWEEN or LIKE is expected")
         else:
-            if token.kind == "word" and token.text.lower() in _RESERVED - {"and", "or"}:
+            if token.kind == "word" and token.text.lower() in RESERVED - {"and", "or"}:
                 self._refuse(self._shown())
             found = Truth(left)
         return Not(found) if denied else found
@@ -423,7 +409,7 @@ class _Parser:
             if token.kind == "quoted":
                 parts.append(token.text[1:-1].replace('""', '"'))
                 exact = True
-            elif token.kind == "word" and token.text.lower() not in _RESERVED:
+            elif token.kind == "word" and token.text.lower() not in RESERVED:
                 parts.append(token.text)
             else:
                 self._refuse(f"{self._shown()}, where the name of a field is expected")

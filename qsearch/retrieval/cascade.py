@@ -140,6 +140,8 @@ class Cascade:
         offset = 0
         positions = np.full(best.shape, -1, dtype=np.int64)
         for segment, rows in zip(self._segments, chosen, strict=True):
+            if not rows.shape[1]:  # none of its rows is allowed
+                continue
             here = (best >= offset) & (best < offset + rows.shape[1])
             local = np.where(here, best - offset, 0)
             indices = np.where(here, np.take_along_axis(rows, local, axis=1), -1)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.filters.conditions import spelled
 from qsearch.store.catalog import row_checksum
-from qsearch.store.conditions import InMetadata
+from qsearch.store.conditions import InMetadata, add_functions
 from qsearch.wording import words
 
 __all__ = [
@@ -159,6 +159,7 @@ def _differences(connection: sqlite3.Connection, parts: tuple[str, ...]) -> Iter
     name = spelled(parts)
     lookup = InMetadata({})
     kind, value = lookup.raw(parts)
+    add_functions(connection)
     codes = {
         (row[0], row[1]): row[2]
         for row in connection.execute(
@@ -233,6 +234,7 @@ def _write(
     lookup = InMetadata({})
     kind, value = lookup.raw(parts)
     known: dict[tuple[int, Any], int] = {}
+    add_functions(connection)
     query = (
         f"SELECT position, {kind}, {value} FROM documents "  # noqa: S608 (ours, with parameters)
         "WHERE position >= :first AND position < :last"

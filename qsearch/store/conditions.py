@@ -128,19 +128,17 @@ class InMetadata(Lookup):
 
 
 class InValues(Lookup):
-    """The distinct values of one field: a table with the columns ``kind`` and ``value``.
-
-    Kinds are those of ``columns``.
-    """
+    """The distinct values of one field: table ``field_values``, whose kinds are those of ``columns``."""
 
     def field(self, field: Field) -> Looked:
         """Expressions for the field, whichever it is called."""
+        value = "field_values.value"  # json_each has a column of that name too
         return Looked(
-            f"(CASE WHEN kind IN ({_LIST}, {_OBJECT}) THEN NULL ELSE value END)",
+            f"(CASE WHEN kind IN ({_LIST}, {_OBJECT}) THEN NULL ELSE {value} END)",
             "1",
             f"(kind = {_LIST})",
-            "json_each(value)",
-            "json_array_length(value)",
+            f"json_each({value})",
+            f"json_array_length({value})",
         )
 
 
@@ -359,7 +357,7 @@ class _Writer:
         numbers = [
             int(one) if isinstance(one, bool) else one for one in values if not isinstance(one, str)
         ]
-        if looked.texts and not numbers:
+        if looked.texts and texts and not numbers:
             return f"({looked.scalar} IN {self._list(texts)})"
         written_so = [number for one in texts if (number := number_of(one)) is not None]
         of_text = f"{looked.scalar} IN {self._list(texts)}"

@@ -162,7 +162,13 @@ def known_fields(catalog: Catalog) -> KnownFields:
         if catalog.version >= FIELDS_VERSION:
             counts, complete = read_counts(connection)
             rows = connection.execute("SELECT field FROM indexed").fetchall()
-            return KnownFields(counts, complete, frozenset(row[0] for row in rows))
+            indexed = frozenset(row[0] for row in rows)
+            for name in indexed - set(counts):  # of no document so far
+                counts[name] = {}
+            if "title" in indexed:
+                titles = f"SELECT count(title) FROM documents WHERE {catalog.visible}"  # noqa: S608
+                counts["title"] = {"text": connection.execute(titles).fetchone()[0]}
+            return KnownFields(counts, complete, indexed)
         every = connection.execute("SELECT metadata FROM documents WHERE metadata IS NOT NULL")
         found: dict[str, dict[str, int]] = {}
         for (name, kind), documents in count_fields(row[0] for row in every).items():

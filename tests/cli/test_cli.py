@@ -26,6 +26,7 @@ from qsearch import QsearchError
 from qsearch.cli import main
 from qsearch.cli.target import default_target
 from qsearch.kernels import has_native_kernels
+from qsearch.store import FORMAT_VERSION
 from tests.conftest import ROOT
 from tests.encoders import WORDS
 
@@ -242,7 +243,7 @@ def test_info_shows_the_index_and_its_encoder(place: Path) -> None:
     assert "sentence-transformers/all-MiniLM-L6-v2" in text
     facts = json.loads(run("info", "--format", "json", cwd=place).stdout)
     assert facts["documents"] == 4
-    assert facts["format"] == 3
+    assert facts["format"] == FORMAT_VERSION
     assert facts["graph"] is True
     assert facts["encoder"]["pooling"] == "mean"
     assert facts["bytes"]["vectors.npy"] == 128 + 4 * 384 * 4

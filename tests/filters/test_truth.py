@@ -42,7 +42,7 @@ def chosen(index: Index, condition: Any) -> list[str]:
     )
     living = [
         position
-        for position in np.flatnonzero(found)
+        for position in np.flatnonzero(found).tolist()
         if position in snapshot.catalog.there([position])
     ]
     return [document.id for document in index.documents(living)]
