@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -56,10 +57,14 @@ class HashedWords:
             return np.full(self.dimensions, np.nan)
         total = np.zeros(self.dimensions)
         for word in text.split():
-            digest = hashlib.sha256(f"{self.seed} {word}".encode()).digest()
-            generator = np.random.Generator(np.random.PCG64(list(digest[:16])))
-            total += generator.standard_normal(self.dimensions)
+            total += _vector_of(self.seed, word, self.dimensions)
         return total
+
+
+@functools.lru_cache(maxsize=4096)
+def _vector_of(seed: str, word: str, dimensions: int) -> NDArray[np.float64]:
+    digest = hashlib.sha256(f"{seed} {word}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(list(digest[:16]))).standard_normal(dimensions)
 
 
 WORDS = (

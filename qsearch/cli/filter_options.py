@@ -71,7 +71,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a filter."""
     known = listed(FilterOptions)
     command = click.option(
-        "--missing-fields-ok", is_flag=True, help=known["missing_fields_ok"][1].help
+        "--missing-fields-ok", is_flag=True, default=False, help=known["missing_fields_ok"][1].help
     )(command)
     command = click.option(
         "--param",

@@ -566,7 +566,7 @@ class Catalog(Database):
         ]
         for one, row in zip(tail, rows, strict=True):
             # NULL in the place of a value is damage too, of which there is no checksum.
-            if not isinstance(one.vector, bytes) or one.checksum() != row[-1]:
+            if not isinstance(one.vector, bytes) or one.values() != row:
                 raise IndexFormatError(
                     f"{self.path} is damaged: row {one.row} of its tail is not what was written; "
                     f"{words().verify} tells more, {words().rebuild} builds the index again"

@@ -80,10 +80,7 @@ class Column:
 
 
 def _checksum(field: str, block: int, kinds: bytes, values: bytes) -> int:
-    digest = xxhash.xxh3_64(f"{field}\0{block}\0".encode())
-    digest.update(kinds)
-    digest.update(values)
-    found = digest.intdigest()
+    found = xxhash.xxh3_64_intdigest(f"{field}\0{block}\0".encode() + kinds + values)
     return found - (1 << 64) if found >> 63 else found
 
 
@@ -104,23 +101,35 @@ def load_column(
     told = connection.execute("SELECT codes FROM indexed WHERE field = ?", (name,)).fetchone()
     if told is None:
         return None
-    kinds = np.zeros(positions, dtype=np.uint8)
-    values = np.zeros(positions, dtype=np.float64)
-    for block, of_kinds, of_values, checksum in connection.execute(
+    rows = connection.execute(
         "SELECT block, kinds, vals, xxh3 FROM field_blocks WHERE field = ? ORDER BY block", (name,)
-    ):
-        count = len(of_kinds)
-        first = block * BLOCK
+    ).fetchall()
+    for block, of_kinds, of_values, checksum in rows:
         if (
             _checksum(name, block, of_kinds, of_values) != checksum
-            or len(of_values) != 8 * count
-            or count > BLOCK
+            or len(of_values) != 8 * len(of_kinds)
+            or len(of_kinds) > BLOCK
         ):
             raise _damaged(name, place)
-        count = min(count, positions - first)
-        if count > 0:
-            kinds[first : first + count] = np.frombuffer(of_kinds, dtype=np.uint8)[:count]
-            values[first : first + count] = np.frombuffer(of_values, dtype="<f8")[:count]
+    kinds = np.zeros(positions, dtype=np.uint8)
+    values = np.zeros(positions, dtype=np.float64)
+    # Blocks that follow each other without a gap are taken together.
+    first = 0
+    while first < len(rows):
+        end = first + 1
+        while (
+            end < len(rows)
+            and rows[end][0] == rows[end - 1][0] + 1
+            and len(rows[end - 1][1]) == BLOCK
+        ):
+            end += 1
+        place_of = rows[first][0] * BLOCK
+        some = np.frombuffer(b"".join([row[1] for row in rows[first:end]]), dtype=np.uint8)
+        count = max(0, min(len(some), positions - place_of))
+        kinds[place_of : place_of + count] = some[:count]
+        told_of = np.frombuffer(b"".join([row[2] for row in rows[first:end]]), dtype="<f8")
+        values[place_of : place_of + count] = told_of[:count]
+        first = end
     if kinds.max(initial=0) > LARGE:
         raise _damaged(name, place)
     coded = kinds >= TEXT
