@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     )
     from qsearch.index import Index
     from qsearch.indexing import BuildOptions, BuildReport
+    from qsearch.reranking import Reranker, RerankerIdentity
+    from qsearch.reranking.cross import CrossEncoderReranker
     from qsearch.results import (
         Explanation,
         Hit,
         Passage,
+        Reranking,
         SearchResult,
         StageReport,
         VectorResult,
@@ -50,6 +53,7 @@ __all__ = [
     "BuildReport",
     "ChangeInterrupted",
     "CorpusError",
+    "CrossEncoderReranker",
     "Document",
     "Encoder",
     "EncoderError",
@@ -68,6 +72,9 @@ __all__ = [
     "Passage",
     "QsearchError",
     "QueryError",
+    "Reranker",
+    "RerankerIdentity",
+    "Reranking",
     "SearchResult",
     "SentenceEncoder",
     "StageReport",
@@ -81,6 +88,7 @@ __all__ = [
 _HOME = {
     "BuildOptions": "qsearch.indexing",
     "BuildReport": "qsearch.indexing",
+    "CrossEncoderReranker": "qsearch.reranking.cross",
     "Document": "qsearch.documents",
     "Encoder": "qsearch.encoding",
     "EncoderIdentity": "qsearch.encoding",
@@ -89,6 +97,9 @@ _HOME = {
     "Hit": "qsearch.results",
     "Index": "qsearch.index",
     "Passage": "qsearch.results",
+    "Reranker": "qsearch.reranking",
+    "RerankerIdentity": "qsearch.reranking",
+    "Reranking": "qsearch.results",
     "SearchResult": "qsearch.results",
     "SentenceEncoder": "qsearch.encoding.sentence",
     "StageReport": "qsearch.results",

@@ -21,6 +21,7 @@ __all__ = [
     "Option",
     "RetrievalOptions",
     "SearchOptions",
+    "TextSearchOptions",
     "WayOptions",
     "documented",
     "listed",
@@ -142,7 +143,7 @@ class ChangeOptions(TypedDict, total=False):
 
 
 class SearchOptions(RetrievalOptions, total=False):
-    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
+    """Options of a search for documents; those of ``Index.search_by_vectors``."""
 
     explain: Annotated[
         bool,
@@ -150,6 +151,28 @@ class SearchOptions(RetrievalOptions, total=False):
             False,
             "Tell how the result came about: what each stage did, and where each hit stood in it. "
             "Takes time.",
+        ),
+    ]
+
+
+class TextSearchOptions(SearchOptions, total=False):
+    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
+
+    rerank: Annotated[
+        Any,
+        Option(
+            None,
+            "Score the best hits again with a cross-encoder, which reads query and text together, and "
+            "order them by that: a model by name or path (cross-encoder/ms-marco-MiniLM-L6-v2), in Python "
+            "also a CrossEncoder or a Reranker. It runs where, and as, the encoder does.",
+        ),
+    ]
+    rerank_depth: Annotated[
+        int,
+        Option(
+            50,
+            "How many hits are scored again: at least k. The time grows with it, and no hit beyond it can "
+            "come up.",
         ),
     ]
 

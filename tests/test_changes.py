@@ -703,3 +703,21 @@ def test_a_copy_is_an_index_of_its_own(index: Index, tmp_path: Path) -> None:
     assert len(copy) == 31
     assert len(Index.open(index.path)) == 32
     assert sound(copy)
+
+
+def test_metadata_of_a_change_that_was_cut_short_are_not_counted_yet(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields are counted as of the commit, before and behind what goes on."""
+    corpus = [*({**one, "new": 1} for one in records(0, 30)), *records(30, 60)]
+
+    def stop(editor: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
+        with pytest.raises(KeyboardInterrupt):
+            index.sync(corpus)
+    assert sound(index)
+    assert index.sync(corpus).resumed
+    assert sound(index)

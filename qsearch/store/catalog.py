@@ -584,12 +584,13 @@ class Catalog(Database):
                 "SELECT row, position, first, last, vector, xxh3 FROM tail ORDER BY row"
             ).fetchall()
         tail = []
-        for number, position, first, last, vector, checksum in rows:
+        for row in rows:
+            number, position, first, last, vector, _ = row
             span = None if first is None and last is None else (first, last)
             self._check_types("tail", (), (number, position, *(span or ())))
             one = TailRow(number, position, span, vector)
             # NULL in the place of a value is damage too, of which there is no checksum.
-            if not isinstance(vector, bytes) or one.checksum() != checksum:
+            if not isinstance(one.vector, bytes) or one.values() != row:
                 raise IndexFormatError(
                     f"{self.path} is damaged: row {number} of its tail is not what was written; "
                     f"{words().verify} tells more, {words().rebuild} builds the index again"

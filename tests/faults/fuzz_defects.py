@@ -58,8 +58,8 @@ DEFECTS = (
         "checksum of a row",
         "catalog",
         "store/catalog.py",
-        "if not isinstance(vector, bytes) or one.checksum() != checksum:",
-        "if not isinstance(vector, bytes):",
+        "if not isinstance(one.vector, bytes) or one.values() != row:",
+        "if not isinstance(one.vector, bytes):",
     ),
     Defect(
         "checksum of the lists",

@@ -106,6 +106,11 @@ FOUND: tuple[tuple[str, bytes, str], ...] = (
         "earlier metadata of no document were an IndexError in a search under a condition",
     ),
     (
+        "arrays",
+        b'{"form": "passages", "edits": [["value", 8, 0, "41ffffffffffff7f"]], "change": "nothing"}',
+        "a passage of no document was an IndexError in a search under a condition",
+    ),
+    (
         "catalog",
         _catalog(["set", "field_blocks", 0, "block", "x"]),
         "a text as the number of a block was a TypeError",

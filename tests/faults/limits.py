@@ -7,13 +7,16 @@ from typing import Any
 import qsearch.indexing.changing
 import qsearch.indexing.chunks
 import qsearch.indexing.upkeep
+import qsearch.retrieval.exact
 import qsearch.snapshot
 import qsearch.store.catalog
 import qsearch.store.editor
 import qsearch.store.merging
 import qsearch.store.rewriting
 
-LIMITS: tuple[tuple[Any, str, int], ...] = (
+Limits = tuple[tuple[Any, str, int], ...]
+
+OF_A_FEW: Limits = (
     (qsearch.store.editor, "TAIL_ROWS", 6),
     (qsearch.store.merging, "TAIL_ROWS", 6),
     (qsearch.store.editor, "_MOST_BYTES", 1 << 22),
@@ -27,10 +30,32 @@ LIMITS: tuple[tuple[Any, str, int], ...] = (
     (qsearch.indexing.upkeep, "_GRAPH_ROWS", 4),
     (qsearch.snapshot, "_DOCUMENTS_AT_A_TIME", 2),
 )
+"""For changes of a few documents: kills, readers."""
+
+OF_DOZENS: Limits = (
+    (qsearch.store.editor, "TAIL_ROWS", 16),
+    (qsearch.store.merging, "TAIL_ROWS", 16),
+    (qsearch.store.editor, "_MOST_BYTES", 1 << 13),
+    (qsearch.indexing.chunks, "_CHUNK_RECORDS", 24),
+    (qsearch.indexing.chunks, "_CHUNK_ROWS", 24),
+    (qsearch.indexing.upkeep, "_LEAST_MORE", 40),
+    (qsearch.indexing.upkeep, "_GRAPH_ROWS", 24),
+)
+"""For changes of some dozens: what is recorded, refused and damaged."""
+
+OF_HISTORIES: Limits = (
+    (qsearch.store.editor, "TAIL_ROWS", 6),
+    (qsearch.store.merging, "TAIL_ROWS", 6),
+    (qsearch.store.editor, "_MOST_BYTES", 600),
+    (qsearch.indexing.upkeep, "_GRAPH_ROWS", 10),
+    (qsearch.retrieval.exact, "FEW_ROWS", 15),
+    (qsearch.indexing.chunks, "_CHUNK_ENCODED", 60),
+    (qsearch.indexing.chunks, "_CHUNK_ROWS", 5),
+)
 
 
-def make_small() -> None:
+def make_small(limits: Limits) -> None:
     """For a process that does nothing else."""
-    for module, name, value in LIMITS:
+    for module, name, value in limits:
         getattr(module, name)  # it is still called so
         setattr(module, name, value)

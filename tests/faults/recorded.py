@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-import qsearch.indexing.chunks
-import qsearch.indexing.upkeep
 import qsearch.store.editor
-import qsearch.store.merging
 from qsearch import BuildOptions, Index
 from qsearch.indexing import Changing, compact_index, upgrade_index
 from tests.encoders import WORDS, HashedWords
+from tests.faults.limits import OF_DOZENS, make_small
 
 GOLDEN = Path(__file__).resolve().parents[1] / "store" / "golden"
 
@@ -26,22 +24,14 @@ DIMENSIONS = 12
 
 ENCODER_DIMENSIONS = 16
 
-TAIL = 16
-"""Rows of a tail in these histories: else an index would need thousands to have a few segments."""
-
 Contents = list[tuple[str, str | None, str, str, bytes]]
 """Id, title, text, metadata and rows of each document, in order."""
 
 
 def small_sizes() -> None:
-    """Let everything happen with a few rows: in a process that does nothing else."""
-    qsearch.store.editor.TAIL_ROWS = TAIL  # type: ignore[attr-defined]
-    qsearch.store.merging.TAIL_ROWS = TAIL  # type: ignore[attr-defined]
-    qsearch.store.editor._MOST_BYTES = 1 << 13
-    qsearch.indexing.chunks._CHUNK_RECORDS = 24
-    qsearch.indexing.chunks._CHUNK_ROWS = 24
-    qsearch.indexing.upkeep._LEAST_MORE = 40
-    qsearch.indexing.upkeep._GRAPH_ROWS = 24
+    """Let everything happen with a few rows, and in no time: what is done alike gives the same bytes."""
+    make_small(OF_DOZENS)
+    qsearch.store.editor.now = lambda: "2026-01-01T00:00:00+00:00"
 
 
 def record(number: int, seed: int = 0, words: int = 5) -> dict[str, Any]:
@@ -104,21 +94,20 @@ def check_answers(index: Index) -> None:
     """Search is exact, and says so: every score of the rows that are there, in float64."""
     if not len(index):
         return
-    rows = index.vectors([one.id for one in index])
+    of_documents = index.vectors([one.id for one in index])
+    firsts = np.cumsum([0, *map(len, of_documents[:-1])])
+    rows = np.concatenate(of_documents).astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     generator = np.random.default_rng(len(index))
     queries = generator.standard_normal((3, index.dimensions)).astype(np.float32)
+    wide = queries.astype(np.float64)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     k = min(7, len(index))
     result = index.search_vectors(queries, k)
     assert result.certified.all()
-    wide = queries.astype(np.float64)
-    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
-    for number, query in enumerate(wide):
-        scores = []
-        for some in rows:
-            floats = some.astype(np.float64)
-            scores.append(float((floats @ query / np.linalg.norm(floats, axis=1)).max()))
-        best = np.sort(np.array(scores))[::-1][:k]
-        np.testing.assert_allclose(result.scores[number], best, rtol=0, atol=2e-7)
+    of_best_rows = np.maximum.reduceat(wide @ rows.T, firsts, axis=1)
+    best = -np.sort(-of_best_rows, axis=1)[:, :k]
+    np.testing.assert_allclose(result.scores, best, rtol=0, atol=2e-7)
 
 
 def build_vectors(path: Path, count: int, **options: Any) -> None:

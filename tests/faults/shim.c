@@ -1,4 +1,4 @@
-/* What a process does to the files below one folder: written to a log, or refused.
+/* What a process does to the files below one folder: written to a log, refused, or the last that it does.
 
    Preloaded (LD_PRELOAD); shim.py builds it, and says what the log holds. It does nothing until
    shim_begin is called, and speaks of calls that go through the C library's names: those of Python, of
@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -36,7 +37,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char root[PATH_MAX];
 static size_t root_length;
 static int active, log_descriptor = -1, refusal, lasting, no_sync;
-static long calls, fail_at;
+static long calls, fail_at, calls_of[8];
 static unsigned kinds;
 static char refused[PATH_MAX + 64];
 
@@ -52,6 +53,7 @@ void shim_begin(const char *folder, const char *log, long nth, int code, int las
   pthread_mutex_lock(&mutex);
   snprintf(root, sizeof root, "%s", folder);
   root_length = strlen(root);
+  memset(calls_of, 0, sizeof calls_of);
   calls = 0, fail_at = nth, refusal = code, lasting = last, kinds = counted;
   refused[0] = 0;
   log_descriptor = -1;
@@ -69,7 +71,13 @@ void shim_end(void) {
   pthread_mutex_unlock(&mutex);
 }
 
-long shim_calls(void) { return calls; }
+/* Calls of some kinds, those that are not counted for a refusal too; but for reading, which then is not seen. */
+long shim_calls(unsigned of) {
+  long found = 0;
+  for (int i = 0; i < 8; i++)
+    if (of >> i & 1) found += calls_of[i];
+  return found;
+}
 const char *shim_refused(void) { return refused; }
 void shim_no_sync(int on) { no_sync = on; }
 
@@ -135,11 +143,13 @@ static const char *of_path(int directory, const char *path, char *into) {
   return below(into);
 }
 
-/* Whether this call is to be refused. The mutex is held. */
+/* Whether this call is to be refused; without an errno the process is killed before it. The mutex is held. */
 static int counted(unsigned kind, const char *name, const char *path) {
+  calls_of[__builtin_ctz(kind)]++;
   if (!(kinds & kind)) return 0;
   calls++;
   if (!fail_at || calls < fail_at || (calls > fail_at && !lasting)) return 0;
+  if (!refusal) syscall(SYS_kill, getpid(), SIGKILL);
   if (!refused[0]) snprintf(refused, sizeof refused, "%s %s", name, path);
   errno = refusal;
   return 1;

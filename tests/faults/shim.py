@@ -1,4 +1,4 @@
-"""What a process does to the files below a folder: recorded, or refused at the n-th call.
+"""What a process does to the files below a folder: recorded, refused at the n-th call, or ended there.
 
 ``shim.c`` is preloaded into a process of its own; there ``Shim`` tells it what to do. It sees open, creat,
 write, pwrite, writev, truncate, fsync, fdatasync, rename, unlink, rmdir, mkdir and link in all their forms,
@@ -24,9 +24,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LONG = os.environ.get("QSEARCH_FAULTS") == "long"
-"""Whether the long form is asked for."""
-
 
 class Kind(enum.IntFlag):
     """Kinds of calls that can be counted and refused."""
@@ -43,6 +40,9 @@ class Kind(enum.IntFlag):
 
 CHANGING = Kind(127)
 """All but reading."""
+
+ORDERING = Kind.SYNC | Kind.RENAME | Kind.UNLINK
+"""The steps of a commit: of SQLite's, which ends with the unlinking of its journal, and of ours."""
 
 SPACE = Kind.WRITE | Kind.MAKE | Kind.RENAME | Kind.TRUNCATE
 """What a full disk refuses."""
@@ -128,7 +128,7 @@ class Shim:
             folder: without links.
             log: where to record; outside of the folder.
             fail_at: the number of the call to refuse, from 1; 0: none.
-            code: the errno.
+            code: the errno; 0: the process is killed before the call is done.
             lasting: refuse all behind it too.
             kinds: of calls that count.
         """
@@ -153,10 +153,9 @@ class Shim:
         """Let syncs below the folder cost nothing, where nobody will cut the power."""
         self._library.shim_no_sync(1)
 
-    @property
-    def calls(self) -> int:
-        """How many were counted."""
-        return int(self._library.shim_calls())
+    def calls(self, kinds: Kind) -> int:
+        """How many there were of some kinds; of reading only where that counts."""
+        return int(self._library.shim_calls(ctypes.c_uint(int(kinds))))
 
     @property
     def refused(self) -> str:

@@ -133,6 +133,21 @@ class World:
                 other.change("", new, node)
                 parent.change(name, "", node)
 
+    def unsynced(self) -> list[Directory]:
+        """Directories with names that came or went and are not durable."""
+        found: list[Directory] = []
+        waiting = [self.root]
+        seen = {id(self.root)}
+        while waiting:
+            here = waiting.pop()
+            if here.since:
+                found.append(here)
+            for node in [*here.durable.values(), *here.names.values()]:
+                if isinstance(node, Directory) and id(node) not in seen:
+                    seen.add(id(node))
+                    waiting.append(node)
+        return found
+
     def seen(self) -> State:
         """What a process sees, and what is left when it is killed."""
         return self.state(partial(_bytes, every=True), partial(_names, every=True))
@@ -186,6 +201,13 @@ def states_at(world: World, generator: random.Random, mixed: int) -> Iterator[tu
                 partial(_names, every=names_kept),
             ),
         )
+    unsynced = world.unsynced()
+    if len(unsynced) > 1:  # the names of one came first, whatever was done in which order
+        for only in unsynced:
+            yield (
+                "names of one",
+                world.state(partial(_bytes, every=True), partial(_names_of_one, only=only)),
+            )
     for _ in range(mixed):
         yield (
             "mixed",
@@ -202,6 +224,10 @@ def _bytes(file: File, *, every: bool) -> bytes:
 
 def _names(directory: Directory, *, every: bool) -> dict[str, Node]:
     return directory.names if every else directory.durable
+
+
+def _names_of_one(directory: Directory, *, only: Directory) -> dict[str, Node]:
+    return directory.names if directory is only else directory.durable
 
 
 def _some_names(directory: Directory, generator: random.Random) -> dict[str, Node]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.faults.shim import LONG, preloaded, told
+from tests.faults import form
+from tests.faults.shim import preloaded, told
 
-CASES = {"vectors": 1200, "passages": 800}
-"""Damages; fifty times as many in the long form."""
+COUNT = form.times(500, 1_000, 50_000)
+"""Damages of each index."""
 
-LAUNDERED = 20
-"""Of every so many one is changed and compacted too; of five in the long form."""
+LAUNDERED = form.times(20, 20, 5)
+"""Of every so many one is changed and compacted too; more often where that could hide the damage."""
 
 FILES = {
     "binary.npy",
@@ -30,15 +31,16 @@ FILES = {
 
 
 @pytest.mark.parametrize(
-    ("form", "more"), [("vectors", "graph.usearch"), ("passages", "passages.npy")]
+    ("kind", "more"), [("vectors", "graph.usearch"), ("passages", "passages.npy")]
 )
-def test_damage_is_named_and_never_believed(tmp_path: Path, form: str, more: str) -> None:
-    count, laundered = (50 * CASES[form], 5) if LONG else (CASES[form], LAUNDERED)
-    found: dict[str, Any] = preloaded(
-        None, "damage_worker", form, str(tmp_path), "0", str(count), str(laundered)
-    )
+def test_damage_is_named_and_never_believed(quick: Path, kind: str, more: str) -> None:
+    first, count = form.share(COUNT)
+    arguments = (0, first, count, LAUNDERED)
+    found: dict[str, Any] = preloaded(None, "damage_worker", kind, str(quick), *map(str, arguments))
+    assert not found["failures"], told(found["failures"])
+    print(f"{kind}: {found['checked']} damages: {found['kinds']}")
     assert set(found["files"]) == FILES | {more}
     assert found["segments"] >= 3
     assert found["checked"] == count
-    assert min(found["kinds"].values()) >= count // 40
-    assert not found["failures"], told(found["failures"])
+    if form.PARTS == 1:
+        assert min(found["kinds"].values()) >= count // 40

@@ -1,15 +1,14 @@
 """Random histories of changes, against a dictionary and brute force, to the bit.
 
-100 histories with every run of the tests; 20,000 where QSEARCH_FAULTS is "long" (scripts/faults).
+100 histories with every run of the tests, 200 by scripts/faults, 20,000 in its long form.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,88 +25,30 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import qsearch.indexing.upkeep
-import qsearch.store.editor
-import qsearch.store.merging
-from qsearch import BuildOptions, CorpusError, Index, QueryError, verify_index
-from qsearch.codes import unit_rows
-from qsearch.kernels.reference import cosine_gather
-from tests.encoders import HashedWords
+from qsearch import BuildOptions, CorpusError, Index, IndexBusy, QueryError, verify_index
+from qsearch.errors import ChangeInterrupted
+from qsearch.indexing.report import ChangeReport, Silent
+from qsearch.kernels import kernel_paths, use_kernels
+from tests.faults import form
+from tests.faults.conftest import place_in_memory
+from tests.faults.limits import OF_HISTORIES
+from tests.faults.model import (
+    DIMENSIONS,
+    OVERLAP,
+    PASSAGES,
+    Counts,
+    Model,
+    Record,
+    Refused,
+    differences,
+    encoder,
+)
 
-LONG = os.environ.get("QSEARCH_FAULTS") == "long"
-HISTORIES = 20_000 if LONG else 100
-DIMENSIONS = 8
+FIRST, HISTORIES = form.share(form.times(100, 200, 20_000))
 QUERIES = np.array(
     [np.eye(DIMENSIONS)[0], np.ones(DIMENSIONS), np.arange(DIMENSIONS) - 3.0], dtype=np.float32
 )
 K = 6
-
-
-@dataclass(frozen=True)
-class Held:
-    """A document as it should be there."""
-
-    id: str
-    text: str
-    title: str | None
-    metadata: dict[str, Any]
-    rows: np.ndarray
-
-    @property
-    def record(self) -> dict[str, Any]:
-        title = {} if self.title is None else {"title": self.title}
-        return {"id": self.id, "text": self.text, **title, **self.metadata}
-
-    def same(self, other: Held) -> bool:
-        """Whether nothing is to be stored anew but metadata."""
-        return (self.text, self.title, self.rows.tobytes()) == (
-            other.text,
-            other.title,
-            other.rows.tobytes(),
-        )
-
-
-class Model:
-    """What an index should hold: documents in the order of their arrival."""
-
-    def __init__(self, documents: Sequence[Held] = ()) -> None:
-        self.documents = list(documents)
-
-    def copy(self) -> Model:
-        return Model(self.documents)
-
-    def place(self, id: str) -> int | None:
-        return next((i for i, one in enumerate(self.documents) if one.id == id), None)
-
-    def put(self, document: Held) -> None:
-        place = self.place(document.id)
-        if place is None:
-            self.documents.append(document)
-        elif self.documents[place].same(document):
-            self.documents[place] = replace(self.documents[place], metadata=document.metadata)
-        else:
-            del self.documents[place]
-            self.documents.append(document)
-
-    def delete(self, id: str) -> None:
-        place = self.place(id)
-        assert place is not None
-        del self.documents[place]
-
-    def best(self, queries: np.ndarray, k: int) -> list[list[tuple[str, bytes]]]:
-        """Ids and score bits of the first k: a document scores as its best row, ties by order."""
-        if not self.documents:
-            return [[] for _ in queries]
-        rows = np.concatenate([one.rows for one in self.documents])
-        owner = np.repeat(np.arange(len(self.documents)), [len(one.rows) for one in self.documents])
-        every = np.tile(np.arange(len(rows)), (len(queries), 1))
-        found = []
-        for scores in cosine_gather(rows, queries, every):
-            best = np.full(len(self.documents), -np.inf, dtype=np.float32)
-            np.maximum.at(best, owner, scores)
-            order = np.lexsort((np.arange(len(best)), -best))[:k]
-            found.append([(self.documents[i].id, best[i].tobytes()) for i in order])
-        return found
 
 
 IDS = st.sampled_from([f"d{number}" for number in range(40)])
@@ -128,172 +69,185 @@ DOCUMENTS = st.lists(
 )
 
 
+MANY = st.lists(
+    st.tuples(IDS, WORDS, st.none(), st.sampled_from([{}, {"n": 3}]), VECTORS),
+    min_size=15,
+    max_size=40,
+    unique_by=lambda one: one[0],
+)
+
+
+class Stopping(Silent):
+    """Presses Ctrl-C when so much was told of a change."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def advance(self, count: int, *, resumed: bool = False) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
 class Histories(RuleBasedStateMachine):
     """An index, what it should hold, and a reader that stays behind."""
 
     kind = "vectors"
+    left: tuple[str, list[Record]] | None = None  # a change that was interrupted
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(prefix="qsearch-faults-", dir=place_in_memory()))
         self.patch = pytest.MonkeyPatch()
-        for module, name, value in (
-            (qsearch.store.editor, "TAIL_ROWS", 6),
-            (qsearch.store.merging, "TAIL_ROWS", 6),
-            (qsearch.store.editor, "_MOST_BYTES", 600),
-            (qsearch.indexing.upkeep, "_GRAPH_ROWS", 10),
-            (qsearch.indexing.chunks, "_CHUNK_ENCODED", 60),
-            (qsearch.indexing.chunks, "_CHUNK_ROWS", 5),
-        ):
-            self.patch.setattr(module, name, value)
+        for limit in OF_HISTORIES:
+            self.patch.setattr(*limit)
 
-    # How documents of each kind are made, and given to the index
+    def records(self, given: Sequence[tuple[Any, ...]]) -> list[Record]:
+        vectors = self.kind == "vectors"
+        return [Record(*one, vector if vectors else None) for *one, vector in given]
 
-    def held(self, given: Sequence[tuple[Any, ...]]) -> list[Held]:
-        made = []
-        for name, text, title, metadata, vector in given:
-            if self.kind == "vectors":
-                rows = unit_rows(np.array([vector], dtype=np.float32))[0]
-            else:
-                rows = np.empty((0, 0), dtype=np.float32)  # the index makes them
-            made.append(Held(name, text, title, metadata, rows))
-        return made
-
-    def given(self, documents: Sequence[Held]) -> dict[str, Any]:
-        if self.kind == "vectors":
-            rows = [one.rows[0] for one in documents]
-            return {"embeddings": np.array(rows, dtype=np.float32).reshape(-1, DIMENSIONS)}
-        return {}
-
-    def learn(self, model: Model) -> None:
-        """Rows of texts are what the encoder makes of them, as a build would store them."""
-        if self.kind == "vectors":
-            return
-        new = [one for one in model.documents if not one.rows.size]
-        for one in new:
-            key = (one.title, one.text)
-            if key not in self.known:
-                path = self.folder / f"learned-{len(self.known)}"
-                with Index.build([one.record], path, **self.how()) as alone:
-                    self.known[key] = alone.vectors([one.id])[0]
-                shutil.rmtree(path)
-        model.documents = [
-            one if one.rows.size else replace(one, rows=self.known[one.title, one.text])
-            for one in model.documents
-        ]
-
-    def how(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"segment_rows": 25, "graph": True}
-        if self.kind == "passages":
-            options |= {"passages": 10, "overlap": 2}
-        if self.kind == "vectors":
-            return {"options": BuildOptions(**options)}
-        return {"options": BuildOptions(**options), "encoder": HashedWords(DIMENSIONS)}
+    def given(self, records: Sequence[Record]) -> dict[str, Any]:
+        """What goes with them, where an index has no encoder."""
+        if self.kind != "vectors":
+            return {}
+        rows = np.array([one.vector for one in records], dtype=np.float32)
+        return {"embeddings": rows.reshape(-1, DIMENSIONS)}
 
     @initialize(given=DOCUMENTS)
     def build(self, given: list[tuple[Any, ...]]) -> None:
-        self.known: dict[tuple[str | None, str], np.ndarray] = {}
-        documents = self.held(given)
-        self.model = Model(documents)
-        self.learn(self.model)
+        records = self.records(given)
+        self.model = Model(self.kind)
+        self.model.put("add", records)
+        options: dict[str, Any] = {"segment_rows": 25, "graph": True}
+        if self.kind == "passages":
+            options |= {"passages": PASSAGES, "overlap": OVERLAP}
+        how = {} if self.kind == "vectors" else {"encoder": encoder()}
         self.index = Index.build(
-            [one.record for one in documents],
+            [one.given() for one in records],
             self.folder / "index",
-            **self.given(documents),
-            **self.how(),
+            options=BuildOptions(**options),
+            **self.given(records),
+            **how,
         )
         self.reader = self.opened()
-        self.seen = self.model.copy()
+        self.seen = self.model
 
     def opened(self) -> Index:
-        encoder = None if self.kind == "vectors" else HashedWords(DIMENSIONS)
-        return Index.open(self.folder / "index", encoder=encoder)
+        return Index.open(
+            self.folder / "index", encoder=None if self.kind == "vectors" else encoder()
+        )
 
-    def accept(self, model: Model) -> None:
-        self.learn(model)
-        self.model = model
+    def take(
+        self, kind: str, records: Sequence[Record], *, once: bool = False, **options: Any
+    ) -> Any:
+        corpus = [one.given() for one in records]
+        source: Any = iter(corpus) if once else corpus
+        return getattr(self.index, kind)(source, **self.given(records), **options)
 
     # Changes
 
-    @rule(given=DOCUMENTS, once=st.booleans())
-    def add(self, given: list[tuple[Any, ...]], once: bool) -> None:
-        documents = self.held(given)
-        taken = [one for one in documents if self.model.place(one.id) is not None]
-        records = [one.record for one in documents]
-        source: Any = iter(records) if once else records
-        if taken:
-            with pytest.raises(CorpusError, match="already"):
-                self.index.add(source, **self.given(documents))
-            return
+    @rule(
+        given=DOCUMENTS,
+        kind=st.sampled_from(["add", "upsert", "sync"]),
+        keep=st.integers(0, 30),
+        once=st.booleans(),
+    )
+    def put(self, given: list[tuple[Any, ...]], kind: str, keep: int, once: bool) -> None:
+        """Add, upsert, or sync; the last with some that are there as they are."""
+        records = self.records(given)
+        if kind == "sync":
+            records = [*self.some(keep, but=records), *records]
         model = self.model.copy()
-        model.documents += documents
-        report = self.index.add(source, **self.given(documents))
-        assert report.added == len(documents)
-        self.accept(model)
-
-    @rule(given=DOCUMENTS)
-    def upsert(self, given: list[tuple[Any, ...]]) -> None:
-        documents = self.held(given)
-        model = self.expected(self.model, documents)
-        self.index.upsert([one.record for one in documents], **self.given(documents))
-        self.accept(model)
-
-    def expected(self, before: Model, documents: Sequence[Held]) -> Model:
-        model = before.copy()
-        for one in documents:
-            known = replace(one, rows=self.known.get((one.title, one.text), one.rows))
-            model.put(known)
-        return model
-
-    @rule(given=DOCUMENTS, keep=st.integers(0, 30), dry=st.booleans())
-    def sync(self, given: list[tuple[Any, ...]], keep: int, dry: bool) -> None:
-        new = self.held(given)
-        ids = {one.id for one in new}
-        documents = [one for one in self.model.documents[:keep] if one.id not in ids] + new
-        model = self.expected(self.model, documents)
-        wanted = {one.id for one in documents}
-        gone = sum(one.id not in wanted for one in self.model.documents)
-        model.documents = [one for one in model.documents if one.id in wanted]
-        records = [one.record for one in documents]
-        if dry:
-            assert self.index.sync(records, dry_run=True, **self.given(documents)).deleted == gone
+        try:
+            counts = model.put(kind, records)
+        except Refused:
+            with pytest.raises(CorpusError, match="already"):
+                self.take(kind, records, once=once)
             return
-        assert self.index.sync(records, **self.given(documents)).deleted == gone
-        self.accept(model)
+        self.told(self.take(kind, records, once=once), counts)
+        self.model = model
+
+    def some(self, keep: int, but: Sequence[Record]) -> list[Record]:
+        """The first documents that are there, of other ids than some."""
+        ids = {one.id for one in but}
+        records = [one.record for one in list(self.model.entries.values())[:keep]]
+        return [one for one in records if one.id not in ids]
+
+    def told(self, report: ChangeReport, counts: Counts) -> None:
+        for name, count in asdict(counts).items():
+            assert getattr(report, name) == count, name
+
+    @rule(given=DOCUMENTS, keep=st.integers(0, 30))
+    def sync_for_show(self, given: list[tuple[Any, ...]], keep: int) -> None:
+        new = self.records(given)
+        records = [*self.some(keep, but=new), *new]
+        counts = self.model.copy().put("sync", records)
+        assert self.take("sync", records, dry_run=True).deleted == counts.deleted
 
     @rule(ids=st.lists(IDS, min_size=1, max_size=10, unique=True), missing_ok=st.booleans())
     def delete(self, ids: list[str], missing_ok: bool) -> None:
-        there = [one for one in ids if self.model.place(one) is not None]
-        if len(there) < len(ids) and not missing_ok:
+        model = self.model.copy()
+        try:
+            counts = model.delete(ids, missing_ok=missing_ok)
+        except Refused:
             with pytest.raises(QueryError, match="no document of the id"):
                 self.index.delete(ids)
             return
-        model = self.model.copy()
-        for one in there:
-            model.delete(one)
-        assert self.index.delete(ids, missing_ok=missing_ok).deleted == len(there)
-        self.accept(model)
+        self.told(self.index.delete(ids, missing_ok=missing_ok), counts)
+        self.model = model
 
     @rule(given=DOCUMENTS, ids=st.lists(IDS, max_size=5, unique=True), fails=st.booleans())
     def several(self, given: list[tuple[Any, ...]], ids: list[str], fails: bool) -> None:
-        documents = self.held(given)
-        model = self.expected(self.model, documents)
-        there = [one for one in ids if model.place(one) is not None]
+        """In one commit, which lets no other writer in."""
+        records, model = self.records(given), self.model.copy()
+        model.put("upsert", records)
+        there = [one for one in ids if one in model.entries]
+        again = [replace(records[0], id=one) for one in there[:1]]
         try:
             with self.index.changes() as changes:
-                changes.upsert([one.record for one in documents], **self.given(documents))
+                changes.upsert([one.given() for one in records], **self.given(records))
                 changes.delete(there)
-                for one in there:
-                    model.delete(one)
-                if there and not fails:
-                    again = [replace(documents[0], id=there[0])]
-                    changes.add([one.record for one in again], **self.given(again))
-                    model.documents += again
+                model.delete(there)
+                with self.opened() as other, pytest.raises(IndexBusy):
+                    other.compact()
+                if again:
+                    changes.add([one.given() for one in again], **self.given(again))
+                    model.put("add", again)
                 if fails:
                     raise ZeroDivisionError
         except ZeroDivisionError:
             return
-        self.accept(model)
+        self.model = model
+
+    @rule(given=MANY, kind=st.sampled_from(["upsert", "sync"]), after=st.integers(0, 20))
+    def interrupted(self, given: list[tuple[Any, ...]], kind: str, after: int) -> None:
+        """What was kept of it is not seen; the next change throws it away, or goes on with it."""
+        records, model = self.records(given), self.model.copy()
+        model.put(kind, records)
+        try:
+            self.take(kind, records, progress=Stopping(after))
+        except ChangeInterrupted as stopped:
+            self.index.refresh()
+            if stopped.commit is None:
+                self.left = kind, records
+                return
+        self.model = model
+
+    @precondition(lambda self: self.left is not None)
+    @rule()
+    def gone_on(self) -> None:
+        """The same change again."""
+        assert self.left is not None
+        kind, records = self.left
+        self.left, model = None, self.model.copy()
+        model.put(kind, records)
+        self.take(kind, records)
+        self.model = model
+
+    @rule(path=st.sampled_from(kernel_paths()))
+    def by_other_kernels(self, path: str) -> None:
+        with use_kernels(path), self.opened() as index:
+            self.check(index, self.model)
 
     @rule()
     def compact(self) -> None:
@@ -309,7 +263,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def refresh(self) -> None:
         self.reader.refresh()
-        self.seen = self.model.copy()
+        self.seen = self.model
 
     # What must hold
 
@@ -320,35 +274,21 @@ class Histories(RuleBasedStateMachine):
         self.check(self.reader, self.seen)
 
     def check(self, index: Index, model: Model) -> None:
-        ids = [one.id for one in model.documents]
-        assert [one.id for one in index] == ids
-        assert len(index) == len(ids)
-        assert index.rows == sum(len(one.rows) for one in model.documents)
-        found = index.get(ids)
-        assert [(one.text, one.title, one.metadata) for one in found] == [  # type: ignore[union-attr]
-            (one.text, one.title, one.metadata) for one in model.documents
-        ]
-        for rows, one in zip(index.vectors(ids), model.documents, strict=True):
-            assert rows.tobytes() == one.rows.tobytes()
-        result = index.search_vectors(QUERIES, K)
-        assert result.certified.all()
-        truth = model.best(QUERIES, K)
-        names = index.ids(result.positions)
-        got = [
-            list(zip(some, [score.tobytes() for score in scores], strict=True))
-            for some, scores in zip(names.tolist(), result.scores, strict=True)
-        ]
-        assert got == truth
+        wrong = differences(index, model, QUERIES, K)
+        assert not wrong, "; ".join(wrong)
         for method in ("binary", "cascade", "graph"):
-            some = index.search_vectors(QUERIES, K, method=method, candidates=1000)
-            assert set(index.ids(some.positions).ravel()) <= {*ids, None}
+            for candidates in (K, 1000):
+                found = index.search_vectors(QUERIES, K, method=method, candidates=candidates)
+                assert set(index.ids(found.positions).ravel()) <= {*model.entries, None}
 
     def teardown(self) -> None:
         self.patch.undo()
-        if hasattr(self, "index"):
-            report = verify_index(self.folder / "index", deep=True)
-            assert not report.problems
-        shutil.rmtree(self.folder)
+        try:
+            if hasattr(self, "index"):
+                report = verify_index(self.folder / "index", deep=True)
+                assert not report.problems
+        finally:
+            shutil.rmtree(self.folder)
 
 
 class OfTexts(Histories):

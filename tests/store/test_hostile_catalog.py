@@ -294,3 +294,15 @@ def test_a_file_that_may_not_be_read_is_told(index: Path) -> None:
         patch.setattr("os.access", lambda path, mode: False)
         with pytest.raises(IndexFormatError, match=told):
             Index.open(index)
+
+
+@pytest.mark.parametrize("column", ["row", "position", "first", "last", "xxh3"])
+def test_a_changed_value_of_the_tail_is_named(index: Path, column: str) -> None:
+    """Where rows are documents the ends of passages are NULL, and one of them says nothing alone."""
+    with Index.open(index, encoder=HashedWords()) as opened:
+        opened.add([{"id": "new", "text": "night and day"}])
+    run(index, f"UPDATE tail SET {column} = coalesce({column}, 0) + 1")
+    problems = verify_index(index).problems
+    assert any("tail" in one for one in problems), problems
+    with pytest.raises(IndexFormatError, match="tail"):
+        Index.open(index)

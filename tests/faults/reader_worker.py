@@ -1,11 +1,8 @@
 """Eight readers beside a writer, each a process of its own; each answer is held against its commit.
 
-Run as a process of its own: it forks, which a process with running threads had better not do. What the
-index holds after change n follows from n alone, so every process knows it. A document that every change
-gives other metadata says which one a reader is on; all else that it finds must be of the same.
-Prints one JSON object of what was met.
-
-    python -m tests.faults.reader_driver FOLDER COMMITS
+``python -m tests.faults.reader_worker FOLDER SEED COMMITS``. What the index holds after change n follows
+from the seed and n alone, so every process knows it. A document that every change gives other metadata says
+which one a reader is on; all else that it finds must be of the same. Prints one JSON object of what it met.
 """
 
 from __future__ import annotations
@@ -27,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from qsearch import Index, verify_index
-from tests.faults.kill_driver import Change, in_child, new_record, vectors_of
-from tests.faults.limits import make_small
+from tests.faults.children import begun, in_child
+from tests.faults.kill_worker import Change, new_record, vectors_of
+from tests.faults.limits import OF_A_FEW, make_small
 from tests.faults.model import VECTORS, Model, Record, differences
 
 READERS = 8
@@ -42,12 +40,13 @@ BEGUN, DONE = 0, 1
 
 def marker(number: int) -> Record:
     """Metadata change with every change, the vector with every fifth."""
-    return Record(MARKER, "", None, {"number": number}, number // 5 % (len(VECTORS) - 1))
+    vector = VECTORS[number // 5 % len(VECTORS)]
+    return Record(MARKER, "", None, {"number": number}, tuple(vector.tolist()))
 
 
-def change_of(number: int, model: Model) -> list[Change]:
+def change_of(seed: int, number: int, model: Model) -> list[Change]:
     """Change ``number`` of an index that is as the model says: one commit."""
-    generator = np.random.default_rng(number)
+    generator = np.random.default_rng([seed, number])
     ids = [one for one in model.entries if one != MARKER]
     name = str(generator.choice(["add", "upsert", "upsert", "delete", "sync", "compact"]))
     if number % 17 == 16:
@@ -71,13 +70,13 @@ def change_of(number: int, model: Model) -> list[Change]:
     return [*changes, Change("upsert", "vectors", (marker(number),))]
 
 
-def states(commits: int) -> list[Model]:
+def states(seed: int, commits: int) -> list[Model]:
     """What the index holds after each change; after a compaction what it held before."""
     model = Model("vectors")
     model.put("add", [marker(0)])
     found = [model]
     for number in range(1, commits + 1):
-        for change in change_of(number, model):
+        for change in change_of(seed, number, model):
             model = change.of_model(model)
         found.append(model)
     return found
@@ -96,13 +95,13 @@ class Board:
         struct.pack_into("q", self._memory, 8 * place, value)
 
 
-def write(path: Path, models: Sequence[Model], board: Board) -> None:
+def write(path: Path, seed: int, models: Sequence[Model], board: Board) -> None:
     """Make all changes. Before every third the writer waits until somebody has seen the one before."""
     generator = np.random.default_rng(1)
     index = Index.open(path)
     for number in range(1, len(models)):
         board[BEGUN] = number
-        changes = change_of(number, models[number - 1])
+        changes = change_of(seed, number, models[number - 1])
         if changes[0].name == "compact":
             index.compact()
         else:
@@ -149,7 +148,7 @@ def read(path: Path, models: Sequence[Model], board: Board, own: int, told: Path
             raise AssertionError(f"change {done} was done, a reader saw {number} afterwards")
         if number > board[BEGUN]:
             raise AssertionError(f"change {number} was seen before it was begun")
-        queries = VECTORS[generator.choice(len(VECTORS) - 1, size=2)]
+        queries = generator.choice(VECTORS, size=2)
         for _ in range(int(generator.integers(1, 3))):
             wrong = differences(index, models[number], queries, int(generator.integers(1, 12)))
             if wrong:
@@ -174,26 +173,25 @@ def number_of(index: Index) -> int:
     return int(index.get(MARKER).metadata["number"])  # type: ignore[union-attr]
 
 
-def main(folder: Path, commits: int) -> dict[str, Any]:
-    make_small()
+def main(folder: Path, seed: int, commits: int) -> dict[str, Any]:
+    make_small(OF_A_FEW)
     logging.getLogger("qsearch").addHandler(logging.NullHandler())
     path = folder / "index"
-    models = states(commits)
+    models = states(seed, commits)
 
     def build() -> None:
         options = {"segment_rows": 16}
         vectors = vectors_of((marker(0),))
         Index.build([marker(0).given()], path, embeddings=vectors, options=options).close()
 
-    if os.waitpid(in_child(build), 0)[1]:
-        raise RuntimeError("the index could not be built")
+    in_child(build)
     board = Board()
     told = [folder / f"reader {own}" for own in range(READERS)]
     children = {
-        in_child(functools.partial(read, path, models, board, own, told[own]))
+        begun(functools.partial(read, path, models, board, own, told[own]))
         for own in range(READERS)
     }
-    children.add(in_child(functools.partial(write, path, models, board)))
+    children.add(begun(functools.partial(write, path, seed, models, board)))
     failed = False
     while children:
         child, status = os.wait()
@@ -216,4 +214,4 @@ def main(folder: Path, commits: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
