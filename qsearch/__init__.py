@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     )
     from qsearch.index import Index
     from qsearch.indexing import BuildOptions, BuildReport
+    from qsearch.reranking import Reranker, RerankerIdentity
+    from qsearch.reranking.cross import CrossEncoderReranker
     from qsearch.results import (
         Explanation,
         Hit,
         KeywordReport,
         Passage,
+        Reranking,
         SearchResult,
         StageReport,
         TermReport,
@@ -52,6 +55,7 @@ __all__ = [
     "BuildReport",
     "ChangeInterrupted",
     "CorpusError",
+    "CrossEncoderReranker",
     "Document",
     "Encoder",
     "EncoderError",
@@ -71,6 +75,9 @@ __all__ = [
     "Passage",
     "QsearchError",
     "QueryError",
+    "Reranker",
+    "RerankerIdentity",
+    "Reranking",
     "SearchResult",
     "SentenceEncoder",
     "StageReport",
@@ -85,6 +92,7 @@ __all__ = [
 _HOME = {
     "BuildOptions": "qsearch.indexing",
     "BuildReport": "qsearch.indexing",
+    "CrossEncoderReranker": "qsearch.reranking.cross",
     "Document": "qsearch.documents",
     "Encoder": "qsearch.encoding",
     "EncoderIdentity": "qsearch.encoding",
@@ -94,6 +102,9 @@ _HOME = {
     "Index": "qsearch.index",
     "KeywordReport": "qsearch.results",
     "Passage": "qsearch.results",
+    "Reranker": "qsearch.reranking",
+    "RerankerIdentity": "qsearch.reranking",
+    "Reranking": "qsearch.results",
     "SearchResult": "qsearch.results",
     "SentenceEncoder": "qsearch.encoding.sentence",
     "StageReport": "qsearch.results",

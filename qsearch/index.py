@@ -53,10 +53,12 @@ from qsearch.options import (
     ChangeOptions,
     RetrievalOptions,
     SearchOptions,
-    TextOptions,
+    TextSearchOptions,
     documented,
     settled,
 )
+from qsearch.reordering import reordered, taken
+from qsearch.reranking import Rerankers
 from qsearch.results import SearchResult, VectorResult
 from qsearch.retrieval import Tuning, check_queries
 from qsearch.snapshot import Snapshot
@@ -104,6 +106,7 @@ class Index:
     _device: str
     _backend: str
     _encoder: Encoder | None
+    _rerankers: Rerankers
     _lock: ProcessLock
 
     def __init__(self, *arguments: object, **named: object) -> None:
@@ -225,8 +228,8 @@ class Index:
             path: the index directory.
             encoder: a model's name or path, a ``SentenceTransformer``, or an ``Encoder``; by default the
                 one that the index names.
-            device: where a named model runs.
-            backend: what runs a named model, see ``build``.
+            device: where a named model runs, also one that reranks.
+            backend: what runs a named model, see ``build``; also one that reranks.
 
         Raises:
             IndexFormatError: it is missing, half written, damaged, or of another version.
@@ -239,6 +242,7 @@ class Index:
         index._given_encoder = str(encoder) if isinstance(encoder, Path) else encoder
         index._device, index._backend = device, backend
         index._encoder = None
+        index._rerankers = Rerankers(device, backend)
         index._lock = ProcessLock()
         index._snapshot = Snapshot.open(index.path)
         return index
@@ -854,32 +858,38 @@ class Index:
 
     # Searching
 
-    @documented(TextOptions)
-    def search(self, query: str, k: int = 10, **options: Unpack[TextOptions]) -> SearchResult:
+    @documented(TextSearchOptions)
+    def search(self, query: str, k: int = 10, **options: Unpack[TextSearchOptions]) -> SearchResult:
         """Find the k documents nearest to a text.
 
         Args:
             query: the text.
             k: hits wanted; an index with fewer documents gives them all.
-            **options: see ``TextOptions``.
+            **options: see ``TextSearchOptions``.
 
         Raises:
             QueryError: the query is empty, k is below 1, or an option is out of its range.
             EncoderMismatch: the encoder is not the one that the index was built with.
-            EncoderError: the encoder cannot be loaded, or there is none.
+            EncoderError: the encoder, or what reranks, cannot be loaded or run, or there is no encoder.
         """
         return self.search_batch([query], k, **options)[0]
 
-    @documented(TextOptions)
+    @documented(TextSearchOptions)
     def search_batch(
-        self, queries: Iterable[str], k: int = 10, **options: Unpack[TextOptions]
+        self,
+        queries: Iterable[str],
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[TextSearchOptions],
     ) -> list[SearchResult]:
         """Search several texts at once; faster than one after the other, with the same results.
 
         Args:
             queries: the texts: any iterable of strings.
             k: hits wanted for each.
-            **options: see ``TextOptions``.
+            progress: is told what is done, where hits are reranked: the rest takes no time.
+            **options: see ``TextSearchOptions``.
 
         Returns:
             One result for each query, in order.
@@ -893,13 +903,18 @@ class Index:
             [['a'], ['b']]
         """
         snapshot = self._open
-        asked = settled(TextOptions, options, "search")
+        asked = settled(TextSearchOptions, options, "search")
+        rerank, depth = taken(k, asked)
+        request = snapshot.text_request(depth, asked)
+        texts = _checked_texts(queries)
+        reranker = None if rerank is None or not texts else self._rerankers.find(rerank)
 
         def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
             encoder = self._checked_encoder(snapshot)
             return check_queries(encoder.encode_queries(texts), snapshot.dimensions)
 
-        return snapshot.text_answers(k, asked, _checked_texts(queries), encoded)
+        results = snapshot.text_answers(request, texts, encoded)
+        return results if reranker is None else reordered(results, texts, k, reranker, progress)
 
     @documented(SearchOptions)
     def search_by_vectors(

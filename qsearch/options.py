@@ -25,6 +25,7 @@ __all__ = [
     "RetrievalOptions",
     "SearchOptions",
     "TextOptions",
+    "TextSearchOptions",
     "WayOptions",
     "documented",
     "listed",
@@ -165,7 +166,7 @@ class SearchOptions(RetrievalOptions, total=False):
 
 
 class TextOptions(SearchOptions, total=False):
-    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
+    """What a text is searched by."""
 
     mode: Annotated[
         Literal["meaning", "keywords", "hybrid"],
@@ -212,6 +213,28 @@ TEXT_ONLY = tuple(
     name for name in TextOptions.__annotations__ if name not in SearchOptions.__annotations__
 )
 """Names of those options that are of a text, and not of a vector."""
+
+
+class TextSearchOptions(TextOptions, total=False):
+    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
+
+    rerank: Annotated[
+        Any,
+        Option(
+            None,
+            "Score the best hits again with a cross-encoder, which reads query and text together, and "
+            "order them by that: a model by name or path (cross-encoder/ms-marco-MiniLM-L6-v2), in Python "
+            "also a CrossEncoder or a Reranker. It runs where, and as, the encoder does.",
+        ),
+    ]
+    rerank_depth: Annotated[
+        int,
+        Option(
+            50,
+            "How many hits are scored again: at least k. The time grows with it, and no hit beyond it can "
+            "come up.",
+        ),
+    ]
 
 
 @cache

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qsearch.documents import Document
+from qsearch.reranking import RerankerIdentity
 
 __all__ = [
     "Explanation",
     "Hit",
     "KeywordReport",
     "Passage",
+    "Reranking",
     "SearchResult",
     "StageReport",
     "TermReport",
@@ -39,12 +43,14 @@ class StageReport:
         rows: how many rows.
         bytes: how many bytes of codes or floats those are.
         milliseconds: for one query of the batch; ``None`` where it is part of the stage before.
+        unit: what ``rows`` counts: ``rows``, or ``pairs`` of query and text.
     """
 
     name: str
     rows: int
     bytes: int
     milliseconds: float | None
+    unit: str = "rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,21 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Reranking:
+    """That hits are in the order of a cross-encoder, and of which.
+
+    Attributes:
+        identity: what its scores depend on.
+        pairs: hits that it scored, of which the best are the result.
+        truncated: how many of these were longer, with the query, than the maximum length, and were cut.
+    """
+
+    identity: RerankerIdentity
+    pairs: int
+    truncated: int
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A part of a document's text.
 
@@ -145,6 +166,9 @@ class Hit:
         bm25: in a search by keywords, or a hybrid one; 0 where it holds no word of the query.
         meaning_rank: in a hybrid search: its rank by cosine, from 1; ``None``: beyond what was looked at.
         keyword_rank: its rank by BM25, likewise.
+        rerank_score: of a cross-encoder, whose order the hits are in, where one was asked for; higher is
+            better.
+        retrieval_rank: its rank by ``score``, from 1, before that.
     """
 
     rank: int
@@ -158,6 +182,14 @@ class Hit:
     bm25: float | None = None
     meaning_rank: int | None = None
     keyword_rank: int | None = None
+    rerank_score: float | None = None
+    retrieval_rank: int | None = None
+
+    @property
+    def content(self) -> str:
+        """What was found, as it is encoded: title, one space, and the passage, or the text."""
+        shown = self.text if self.passage is None else self.passage.text
+        return Document(self.id, shown, self.title).content
 
     def __hash__(self) -> int:
         """Of what tells hits apart; metadata, which has no hash, is left out."""
@@ -167,8 +199,9 @@ class Hit:
         """Without metadata, and with the beginning of the text only: it may be a book."""
         shown = self.text if self.passage is None else self.passage.text
         title = "" if self.title is None else f", title={shortened(self.title)!r}"
+        again = "" if self.rerank_score is None else f"rerank_score={self.rerank_score:.4f}, "
         return (
-            f"Hit(rank={self.rank}, score={self.score:.4f}, id={self.id!r}{title}, "
+            f"Hit(rank={self.rank}, {again}score={self.score:.4f}, id={self.id!r}{title}, "
             f"text={shortened(shown)!r})"
         )
 
@@ -180,15 +213,53 @@ class SearchResult(Sequence[Hit]):
     Attributes:
         hits: at most k.
         certified: whether it is proven that these are the hits of an exact search; of a hybrid one, that
-            its part by meaning was exact, which by words always is.
+            its part by meaning was exact, which by words always is; where they were reranked, that those
+            were which the cross-encoder scored.
         method: how they were found, or by what: ``keywords``, ``hybrid``.
         explanation: where one was asked for.
+        reranking: by what they were reranked, where that was asked for.
     """
 
     hits: tuple[Hit, ...]
     certified: bool
     method: str
     explanation: Explanation | None = None
+    reranking: Reranking | None = None
+
+    def reranked(
+        self,
+        scores: Sequence[float],
+        k: int,
+        reranking: Reranking,
+        milliseconds: float,
+    ) -> SearchResult:
+        """The k best hits by other scores, ties in the order before.
+
+        Args:
+            scores: of each hit, finite.
+            k: hits that stay.
+            reranking: where the scores are from.
+            milliseconds: that they took, for the explanation.
+        """
+        order = sorted(range(len(self.hits)), key=lambda place: -scores[place])[:k]
+        hits = tuple(
+            replace(
+                self.hits[place],
+                rank=rank,
+                rerank_score=float(scores[place]),
+                retrieval_rank=self.hits[place].rank,
+            )
+            for rank, place in enumerate(order, 1)
+        )
+        explanation = self.explanation
+        if explanation is not None:
+            stage = StageReport("rerank", reranking.pairs, 0, milliseconds, "pairs")
+            explanation = replace(
+                explanation,
+                stages=(*explanation.stages, stage),
+                ranks=tuple(explanation.ranks[place] for place in order),
+            )
+        return replace(self, hits=hits, explanation=explanation, reranking=reranking)
 
     def __len__(self) -> int:
         """Number of hits."""
@@ -212,7 +283,8 @@ class SearchResult(Sequence[Hit]):
         """A line for each hit."""
         proof = "certified" if self.certified else "not certified"
         hits = "1 hit" if len(self) == 1 else f"{len(self):,} hits"
-        lines = [f"<SearchResult: {hits}, {self.method}, {proof}>"]
+        by = "" if self.reranking is None else f", reranked by {self.reranking.identity.label}"
+        lines = [f"<SearchResult: {hits}, {self.method}, {proof}{by}>"]
         return "\n  ".join([*lines, *map(repr, self.hits)])
 
 

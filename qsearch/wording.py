@@ -40,6 +40,7 @@ class Words:
     passages: str
     rebuild: str
     rejects: str
+    rerank: str
     restart: str
     search_vectors: str
     skip_invalid: str
@@ -75,6 +76,7 @@ PYTHON = Words(
     passages="BuildOptions(passages=...)",
     rebuild="Index.build(..., options=BuildOptions(force=True))",
     rejects="BuildOptions(rejects=...)",
+    rerank="rerank=",
     restart="BuildOptions(restart=True)",
     search_vectors="Index.search_vectors",
     skip_invalid="BuildOptions(skip_invalid=True)",

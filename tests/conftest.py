@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from tests.encoders import HashedWords, make_tiny_bert
+from tests.encoders import HashedWords, make_tiny_bert, make_tiny_cross_encoder
 
 # scripts/test --hypothesis-profile=long -k brute_force
 settings.register_profile("long", max_examples=10_000, deadline=None)
@@ -26,6 +26,12 @@ def encoder() -> HashedWords:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny sentence-transformers model with random weights."""
     return make_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny cross-encoder with random weights: BERT, one label, sigmoid, 64 tokens."""
+    return make_tiny_cross_encoder(tmp_path_factory.mktemp("tiny-cross") / "tiny-cross")
 
 
 @pytest.fixture(scope="session")

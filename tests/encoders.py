@@ -184,6 +184,99 @@ def make_tiny(
     return folder / "model"
 
 
+CROSS_ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "modernbert")
+
+
+def make_tiny_cross_encoder(
+    folder: Path,
+    architecture: str = "bert",
+    *,
+    seed: int = 0,
+    labels: int = 1,
+    activation: str | None = None,
+    max_length: int = 64,
+    truncation_side: str = "right",
+) -> Path:
+    """Save a two-layer cross-encoder of 32 dimensions with random weights.
+
+    Args:
+        folder: to make.
+        architecture: one of ``CROSS_ARCHITECTURES``.
+        seed: of the weights.
+        labels: scores for a pair.
+        activation: of ``torch.nn``; by default the library's own, and the folder is one of transformers.
+        max_length: tokens of a pair.
+        truncation_side: which end of a text is cut.
+    """
+    import torch
+    import transformers
+    from sentence_transformers import CrossEncoder
+
+    core = folder if activation is None else folder / "core"
+    core.mkdir(parents=True)
+    angled = architecture in ("roberta", "xlm-roberta", "mpnet")
+    sizes: dict[str, object] = {
+        "vocab_size": write_fast_tokenizer(core, angled=angled),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 140,
+        "initializer_range": 0.5,
+        "pad_token_id": 0,
+        "num_labels": labels,
+    }
+    if architecture == "distilbert":
+        names = {
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+        }
+        sizes = {names.get(name, name): value for name, value in sizes.items()}
+    if architecture == "modernbert":
+        sizes |= {"local_attention": 16, "global_attn_every_n_layers": 2, "cls_token_id": 2}
+        sizes |= {"sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    settings = json.loads((core / "tokenizer_config.json").read_text())
+    settings |= {"model_max_length": max_length, "truncation_side": truncation_side}
+    if not angled and architecture == "bert":
+        settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (core / "tokenizer_config.json").write_text(json.dumps(settings))
+    torch.manual_seed(seed)
+    config = transformers.AutoConfig.for_model(architecture, **sizes)
+    kind = transformers.AutoModelForSequenceClassification
+    kind.from_config(config).save_pretrained(core)
+    if activation is None:
+        return core
+    function = getattr(torch.nn, activation)()
+    made = CrossEncoder(str(core), device="cpu", activation_fn=function, local_files_only=True)
+    made.save(str(folder / "model"))
+    return folder / "model"
+
+
+def make_tiny_judge(folder: Path) -> Path:
+    """Save a two-layer causal language model with random weights: rerankers of today are often such."""
+    import torch
+    import transformers
+
+    folder.mkdir(parents=True)
+    config = transformers.AutoConfig.for_model(
+        "qwen2",
+        vocab_size=write_fast_tokenizer(folder, angled=False),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=140,
+        initializer_range=0.5,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
 def write_fast_tokenizer(folder: Path, *, angled: bool) -> int:
     """A tokenizer of the tokenizers package; returns the size of its vocabulary.
 
@@ -203,7 +296,7 @@ def write_fast_tokenizer(folder: Path, *, angled: bool) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}",
-        pair=f"{first} $A {last} $B {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1",
         special_tokens=[(first, 2), (last, 3)],
     )
     tokenizer.add_special_tokens(special)

@@ -12,15 +12,15 @@ import pytest
 from qsearch import Index
 from qsearch.cli import cli
 from qsearch.errors import QueryError
-from qsearch.options import RetrievalOptions, SearchOptions, TextOptions, listed, settled
+from qsearch.options import RetrievalOptions, SearchOptions, TextSearchOptions, listed, settled
 from tests.encoders import HashedWords
 
 
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        (Index.search, TextOptions),
-        (Index.search_batch, TextOptions),
+        (Index.search, TextSearchOptions),
+        (Index.search_batch, TextSearchOptions),
         (Index.search_vectors, RetrievalOptions),
         (Index.search_by_vectors, SearchOptions),
     ],
@@ -37,7 +37,7 @@ def test_methods_show_every_option(method: object, options: type) -> None:
 def test_the_command_line_has_every_option() -> None:
     command = cli.get_command(click.Context(cli), "query")
     there = {parameter.name: parameter for parameter in command.params}
-    for name, (_, option) in listed(TextOptions).items():
+    for name, (_, option) in listed(TextSearchOptions).items():
         if name == "params":  # which are given one by one, and say so
             assert there[name].multiple
             continue

@@ -25,11 +25,15 @@ _LABELS = {
     "code": "making codes",
     "graph": "building the graph",
     "tune": "measuring recall",
+    "rerank": "reranking",
     "verify": "verifying",
     "compare": "comparing",
     "merge": "merging segments",
     "export": "writing",
 }
+
+_PATIENCE = {"rerank": 1.0}
+"""Seconds until a bar is shown, for work that often takes less."""
 
 _LINE_SECONDS = 30.0
 """Between two lines where there is no terminal."""
@@ -140,6 +144,7 @@ class TerminalProgress:
             dynamic_ncols=bool(shutil.get_terminal_size((0, 0)).columns),
             ncols=None if shutil.get_terminal_size((0, 0)).columns else 80,
             smoothing=0.1,
+            delay=_PATIENCE.get(phase, 0.0),
             leave=False,
             file=sys.stderr,
         )

@@ -15,8 +15,9 @@ import click
 from qsearch.cli.filter_options import FILTER
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console
-from qsearch.cli.results import SHOWN, Format, Shown, write_results
-from qsearch.cli.search_options import search_options
+from qsearch.cli.progress import progress_on
+from qsearch.cli.results import SHOWN, Format, Shown, tell_reranking, write_results
+from qsearch.cli.search_options import RERANK, search_options
 from qsearch.cli.target import (
     backend_option,
     device_option,
@@ -25,10 +26,11 @@ from qsearch.cli.target import (
     model_option,
 )
 from qsearch.errors import QueryError
-from qsearch.options import TEXT_ONLY, SearchOptions, TextOptions, listed
+from qsearch.options import TEXT_ONLY, SearchOptions, TextSearchOptions, listed
 
 if TYPE_CHECKING:
     from qsearch.index import Index
+    from qsearch.results import Reranking
 
 __all__ = ["query"]
 
@@ -40,6 +42,7 @@ _GROUPS = {
     "Search": ("index", "k", *(name for name in listed(SearchOptions) if name not in FILTER)),
     "Words": TEXT_ONLY,
     "Filter": FILTER,
+    "Rerank": RERANK,
     "Output": ("format", "full"),
     "Encoder": ("model", "device", "backend"),
 }
@@ -56,6 +59,7 @@ Examples:
   qsearch query --queries queries.jsonl --format jsonl -k 100
   qsearch query --vectors queries.npy -k 100 --format trec
   qsearch query "how do birds navigate" --recall 0.99 --explain
+  qsearch query "how do birds navigate" --rerank cross-encoder/ms-marco-MiniLM-L6-v2
   qsearch query "how do birds navigate" --where "year >= 2020 AND lang IN ('en', 'de')"
   qsearch query "how do birds navigate" --where "lang = :lang" --param lang=en
   qsearch query '"error 0x80070057" printer' --mode hybrid
@@ -108,7 +112,7 @@ def query(
     model: str | None,
     device: str,
     backend: str,
-    **options: Unpack[TextOptions],
+    **options: Unpack[TextSearchOptions],
 ) -> None:
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
@@ -116,9 +120,13 @@ def query(
     both became with --mode hybrid, which shows both. With several queries the
     query id in the output is their number, from 1, or the id from --queries. Blank lines on
     standard input are counted and left out.
+
+    With --rerank a cross-encoder reads each of the best hits together with the query, and its score
+    orders them; the cosine, and the rank by it, stand behind in brackets.
     """
     from qsearch.documents import read_queries, read_query_lines
     from qsearch.index import Index
+    from qsearch.reordering import taken
 
     if options["all_passages"] and format == "trec":
         raise click.UsageError("a TREC run names a document once; leave out --all-passages")
@@ -131,12 +139,17 @@ def query(
             "give a TEXT to search for, - to read queries from standard input, --queries FILE, or "
             "--vectors FILE"
         )
+    if options["rerank"] is not None and vectors is not None:
+        raise click.UsageError(
+            "--rerank reads the text of a query, which --vectors does not have; give TEXT or --queries"
+        )
     if "-" in texts and len(texts) > 1:
         raise click.UsageError("- reads queries from standard input, and stands alone")
     path = find_index(index)
     show = Shown(format, full)
     several = queries is not None or texts == ("-",) or len(texts) > 1
     if vectors is not None:
+        taken(k, options)  # type: ignore[arg-type]  # there is nothing to rerank
         with Index.open(path) as opened:
             _search_vectors(console, show, opened, vectors, k, _without_text(options))
         return
@@ -148,6 +161,8 @@ def query(
         else:
             batches = _batches(_arguments(texts))
         asked = 0
+        progress = progress_on(console)
+        rerankings: list[Reranking | None] = []
         for batch in batches:
             asked += len(batch)
             for name, text in batch:
@@ -155,9 +170,12 @@ def query(
             results = opened.search_batch(
                 [text for _, text in batch],
                 k,
+                progress=progress,
                 **options,
             )
             write_results(console, show, batch, results, heading=several)
+            rerankings += [result.reranking for result in results]
+        tell_reranking(console, show, rerankings)
     if not asked:
         console.note(f"{queries or 'standard input'} holds no queries")
 
@@ -175,9 +193,9 @@ def _check_text(which: str, text: str) -> None:
         ) from None
 
 
-def _without_text(options: TextOptions) -> SearchOptions:
+def _without_text(options: TextSearchOptions) -> SearchOptions:
     """The options of a search by vectors, which has no words."""
-    known = listed(TextOptions)
+    known = listed(TextSearchOptions)
     for name in TEXT_ONLY:
         if options[name] != known[name][1].default:  # type: ignore[literal-required]
             raise click.UsageError(

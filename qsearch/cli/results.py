@@ -15,9 +15,9 @@ from qsearch.cli.excerpts import excerpt
 from qsearch.cli.output import Console, human_bytes, print_data, print_json, printable
 
 if TYPE_CHECKING:
-    from qsearch.results import Explanation, Hit, KeywordReport, SearchResult
+    from qsearch.results import Explanation, Hit, KeywordReport, Reranking, SearchResult
 
-__all__ = ["SHOWN", "Format", "Shown", "write_results"]
+__all__ = ["SHOWN", "Format", "Shown", "tell_reranking", "write_results"]
 
 SHOWN = 300
 """Characters of a text that people are shown."""
@@ -85,7 +85,7 @@ def _write_text(name: str, query: str, result: SearchResult, *, heading: bool, f
     ids = [printable(hit.id) for hit in result]
     width = max(map(len, ids), default=0)
     for hit, name in zip(result, ids, strict=True):
-        start = f"{hit.rank:>3}  {hit.score:.4f}  {_both(hit)}"
+        start = f"{hit.rank:>3}  {_scores(hit)}  {_both(hit)}"
         shown = hit.text if hit.passage is None else hit.passage.text
         shown = " ".join(shown.split()) if full else excerpt(shown, query, SHOWN)
         rest = printable(" ".join((f"{hit.title}: {shown}" if hit.title else shown).split()))
@@ -105,6 +105,44 @@ def _both(hit: Hit) -> str:
     return f"cosine {hit.cosine:.4f} {ranks[0]:<4}  bm25 {hit.bm25:>7.4f} {ranks[1]:<4}  "
 
 
+def _scores(hit: Hit) -> str:
+    if hit.rerank_score is None:
+        return f"{hit.score:.4f}"
+    return f"{hit.rerank_score:>8.4f}  ({hit.retrieval_rank:>2}: {hit.score:.4f})"
+
+
+def tell_reranking(console: Console, show: Shown, rerankings: Sequence[Reranking | None]) -> None:
+    """Say by which model hits were reranked, what its scores are, and how many texts it had to cut.
+
+    Args:
+        console: to be told on.
+        show: how the hits were written.
+        rerankings: of all results.
+    """
+    found = [one for one in rerankings if one is not None]
+    if not found:
+        return
+    identity = found[-1].identity
+    if show.format == "text":
+        scores = {"identity": "logit", "sigmoid": "from 0 to 1"}.get(identity.activation or "")
+        told = f" (score: {scores})" if scores else ""
+        console.note(
+            f"reranked by {identity.label}{told}; in brackets the rank and the score before"
+        )
+    truncated = sum(one.truncated for one in found)
+    if truncated:
+        pairs = sum(one.pairs for one in found)
+        console.note(
+            f"{truncated:,} of {pairs:,} pairs of query and text were longer than the "
+            f"{identity.max_length or 'most'} tokens that {identity.label} reads: the longer side of each "
+            "was cut"
+        )
+
+
+_IDENTITY_SHOWN = ("model", "revision", "weights", "precision", "max_length", "activation")
+"""What tells the outputs of two rerankers apart."""
+
+
 def _records(
     format: str, name: str, query: str, result: SearchResult
 ) -> list[str | dict[str, Any]]:
@@ -117,7 +155,10 @@ def _records(
                         f"the id {value!r} holds white space or control characters, which a TREC run "
                         "cannot; use --format jsonl"
                     )
-            lines.append(f"{name} Q0 {hit.id} {hit.rank} {hit.score:.9g} qsearch")
+            score, tag = hit.score, "qsearch"
+            if hit.rerank_score is not None and result.reranking is not None:
+                score, tag = hit.rerank_score, f"qsearch+{result.reranking.identity.label}"
+            lines.append(f"{name} Q0 {hit.id} {hit.rank} {score:.9g} {tag}")
         else:
             record: dict[str, Any] = {
                 "query_id": name,
@@ -127,6 +168,9 @@ def _records(
                 **_scores_record(hit),
                 "id": hit.id,
             }
+            if hit.rerank_score is not None:
+                record["rerank_score"] = float(f"{hit.rerank_score:.9g}")
+                record["retrieval_rank"] = hit.retrieval_rank
             if hit.title is not None:
                 record["title"] = hit.title
             if hit.passage is None:
@@ -140,10 +184,17 @@ def _records(
             if hit.metadata:
                 record["metadata"] = dict(hit.metadata)
             record["certified"] = result.certified
+            if result.reranking is not None:
+                told = result.reranking.identity.to_json()
+                record["reranker"] = {
+                    part: told[part] for part in _IDENTITY_SHOWN if told[part] is not None
+                }
             if result.explanation is not None:
                 record["ranks"] = dict(result.explanation.ranks[hit.rank - 1])
                 if hit.rank == 1:
                     record["explanation"] = _explanation_record(result.explanation, result.method)
+                    if result.reranking is not None:
+                        record["explanation"]["truncated"] = result.reranking.truncated
             lines.append(record)
     return lines
 
@@ -174,6 +225,8 @@ def _explanation_record(explanation: Explanation, method: str) -> dict[str, Any]
                 "bytes": stage.bytes,
                 "milliseconds": stage.milliseconds,
             }
+            if stage.unit == "rows"
+            else {"name": stage.name, stage.unit: stage.rows, "milliseconds": stage.milliseconds}
             for stage in explanation.stages
         ],
         **_keywords_record(explanation.keywords),
@@ -196,10 +249,15 @@ def _explain(console: Console, explanation: Explanation, result: SearchResult) -
     console.note(f"{meaning}: {certified} ({explanation.reason})")
     for stage in explanation.stages:
         time = "" if stage.milliseconds is None else f"{stage.milliseconds:.3f} ms"
-        looked = f"{stage.rows:>12,} rows  {human_bytes(stage.bytes):>9}" if stage.rows else ""
+        looked = f"{stage.rows:>12,} {stage.unit}" if stage.rows else ""
+        if stage.rows and stage.unit == "rows":
+            looked += f"  {human_bytes(stage.bytes):>9}"
         console.note(f"  {stage.name:<16}{looked:<28}{time:>12}".rstrip())
     for hit, ranks in zip(result, explanation.ranks, strict=True):
         by_code = ", ".join(f"{rank:,} by {name} codes" for name, rank in ranks.items())
+        if hit.retrieval_rank is not None:
+            before = "cosine" if hit.bm25 is None else "the score before"
+            by_code = ", ".join(filter(None, [f"{hit.retrieval_rank:,} by {before}", by_code]))
         console.note(f"  hit {hit.rank}: {by_code}")
 
 

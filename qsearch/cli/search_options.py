@@ -8,9 +8,12 @@ from typing import Any
 import click
 
 from qsearch.cli.filter_options import FILTER, filter_options
-from qsearch.options import FUSIONS, METHODS, MODES, TextOptions, listed
+from qsearch.options import FUSIONS, METHODS, MODES, TextOptions, TextSearchOptions, listed
 
-__all__ = ["search_options"]
+__all__ = ["RERANK", "search_options"]
+
+RERANK = tuple(name for name in listed(TextSearchOptions) if name not in listed(TextOptions))
+"""Options that put hits in the order of a cross-encoder."""
 
 
 class Recall(click.ParamType[float | str]):
@@ -38,6 +41,18 @@ class Recall(click.ParamType[float | str]):
         return number
 
 
+class Model(click.ParamType[str]):
+    """The name or the path of a model."""
+
+    name = "model"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        """Take it as it is."""
+        return str(value)
+
+
 _TYPES: dict[str, click.ParamType[Any]] = {
     "recall": Recall(),
     "method": click.Choice(METHODS),
@@ -48,14 +63,16 @@ _TYPES: dict[str, click.ParamType[Any]] = {
     "depth": click.INT,
     "k1": click.FLOAT,
     "b": click.FLOAT,
+    "rerank": Model(),
+    "rerank_depth": click.INT,
 }
 """How a value is typed; what is missing here is a flag."""
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command every option of a search."""
+    """Give a command every option of a search by text."""
     command = filter_options(command)
-    for name, (_, option) in reversed(listed(TextOptions).items()):
+    for name, (_, option) in reversed(listed(TextSearchOptions).items()):
         if name in FILTER:
             continue
         of_type = _TYPES.get(name)

@@ -29,6 +29,7 @@ COMMAND_LINE = Words(
     passages="--passages",
     rebuild="'qsearch build --force'",
     rejects="--rejects",
+    rerank="--rerank",
     restart="--restart",
     search_vectors="query --vectors",
     skip_invalid="--skip-invalid",

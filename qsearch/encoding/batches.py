@@ -10,10 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LENGTH_STEP", "Batch", "by_length", "padded_length", "plan_batches"]
+__all__ = [
+    "LENGTH_STEP",
+    "Batch",
+    "by_length",
+    "padded_length",
+    "plan_batches",
+    "same_length_batches",
+    "single_batches",
+]
 
 LENGTH_STEP = 16
 """Lengths are padded to a multiple of this many tokens."""
+
+
+_ALONE = 96
+"""Texts of more tokens than this are encoded alone: their matrix products are large enough."""
+
+_ROWS = 4
+"""MiniLM on one thread (AVX-512), milliseconds for a text by rows 1, 2, 4, 8: 24 tokens 8.5, 6.8, 6.3,
+5.5; 48 tokens 14.0, 11.4, 10.8, 10.6; 128 tokens 31.8, 30.2, 30.2, 31.7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +81,24 @@ def plan_batches(lengths: Sequence[int], rows_for: Callable[[int], int]) -> list
         for rows in [rows_for(length)]
         for start in range(0, len(members), rows)
     ]
+
+
+def same_length_batches(lengths: Sequence[int]) -> list[Batch]:
+    """Short texts in batches of two to four of the same length, long ones alone.
+
+    Two rows or more give the same bits, which is tried out when a model is exported; one row does not.
+    So a short text is never alone: where there is one of its length it stands beside a dummy.
+    """
+    batches = []
+    for length, members in by_length(lengths):
+        count = len(members) if length > _ALONE else -(-len(members) // _ROWS)
+        for part in range(count):
+            some = members[part::count]
+            rows = 1 if length > _ALONE else max(2, len(some))
+            batches.append(Batch(tuple(some), length, rows))
+    return batches
+
+
+def single_batches(lengths: Sequence[int]) -> list[Batch]:
+    """Each alone."""
+    return plan_batches(lengths, lambda length: 1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
-__all__ = ["UNNAMED_MODEL", "EncoderIdentity"]
+__all__ = ["UNNAMED_MODEL", "EncoderIdentity", "checked_fields"]
 
 UNNAMED_MODEL = "<a SentenceTransformer object>"
 """Stands for the name of a model that was given as an object: it cannot be loaded by name."""
@@ -39,6 +39,8 @@ class EncoderIdentity:
         versions: library versions; informative.
     """
 
+    purpose: ClassVar[str] = "encoding"
+
     model: str
     dimensions: int
     revision: str | None = None
@@ -68,16 +70,7 @@ class EncoderIdentity:
         Raises:
             ValueError: these are not such values.
         """
-        if not isinstance(values, Mapping):
-            raise ValueError(f"found {type(values).__name__}, not an object")
-        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
-        for name, value in known.items():
-            kind = _KINDS.get(name, str)
-            missing = value is None and name not in ("model", "dimensions")
-            if not missing and (not isinstance(value, kind) or (kind is int and value is True)):
-                raise ValueError(f"{name} is {str(value)[:40]!r}")
-        if "model" not in known or "dimensions" not in known:
-            raise ValueError("model or dimensions are missing")
+        known = checked_fields(cls, values, _KINDS, ("model", "dimensions"))
         if known.get("modules") is not None:
             known["modules"] = tuple(map(str, known["modules"]))
         return cls(**known)
@@ -93,3 +86,30 @@ _KINDS: dict[str, Any] = {
     "versions": dict,
 }
 """JSON types of the fields that are not strings."""
+
+
+def checked_fields(
+    cls: Any, values: Any, kinds: Mapping[str, Any], required: Sequence[str]
+) -> dict[str, Any]:
+    """What JSON values say of the fields of an identity; others are left out.
+
+    Args:
+        cls: the dataclass.
+        values: read from JSON.
+        kinds: types of the fields that are not strings.
+        required: fields that may not be missing.
+
+    Raises:
+        ValueError: one is missing, or of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"found {type(values).__name__}, not an object")
+    known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+    for name, value in known.items():
+        kind = kinds.get(name, str)
+        missing = value is None and name not in required
+        if not missing and (not isinstance(value, kind) or (kind is int and value is True)):
+            raise ValueError(f"{name} is {str(value)[:40]!r}")
+    if any(name not in known for name in required):
+        raise ValueError(f"{' or '.join(required)} are missing")
+    return known

@@ -19,13 +19,21 @@ from qsearch.wording import words
 if TYPE_CHECKING:
     from qsearch.encoding.sentence import SentenceEncoder
 
-__all__ = ["BACKENDS", "adapted", "load_encoder", "load_encoder_of"]
+__all__ = [
+    "BACKENDS",
+    "THROUGH_TORCH",
+    "adapted",
+    "load_encoder",
+    "load_encoder_of",
+    "runs_on_cpu",
+]
 
 BACKENDS = ("auto", "onnx", "torch")
 """What can run a model. ``auto`` is onnx on CPU in float32 where the model can be exported."""
 
 _log = logging.getLogger("qsearch")
-_THROUGH_TORCH = "torch runs the model, more slowly than ONNX Runtime would: %s"
+THROUGH_TORCH = "torch runs the model, more slowly than ONNX Runtime would: %s"
+"""What is logged where a model cannot be exported, with the reason."""
 
 
 def load_encoder(
@@ -64,7 +72,7 @@ def load_encoder(
     """
     if backend not in BACKENDS:
         raise EncoderError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
-    with_onnx = backend != "torch" and precision == "float32" and _runs_on_cpu(device)
+    with_onnx = backend != "torch" and precision == "float32" and runs_on_cpu(device)
     if backend == "onnx" and not with_onnx:
         raise EncoderError("the onnx backend runs on the CPU and in float32 only")
     located = locate_model(model, revision)
@@ -72,7 +80,7 @@ def load_encoder(
         from qsearch.encoding.onnx import files_digest, find_export_of, known_refusal
 
         files = files_digest(located.path)
-        export = find_export_of(files)
+        export = find_export_of(files, EncoderIdentity)
         if export is not None:
             from qsearch.encoding.onnx.encoder import OnnxEncoder
 
@@ -89,9 +97,9 @@ def load_encoder(
                 strip=strip,
             )
             return OnnxEncoder(export, identity)
-        refusal = known_refusal(files) if backend == "auto" else None
+        refusal = known_refusal(files, EncoderIdentity.purpose) if backend == "auto" else None
         if refusal is not None:
-            _log.warning(_THROUGH_TORCH, f"{refusal}; {words().backend} onnx tries again")
+            _log.warning(THROUGH_TORCH, f"{refusal}; {words().backend} onnx tries again")
             with_onnx, device = False, "cpu"
     if with_onnx:
         _log.info("exporting %s to ONNX: the first time takes some seconds", located.name)
@@ -175,7 +183,8 @@ def _exported(loaded: SentenceEncoder, folder: Path, backend: str) -> Encoder:
     """The same encoder through ONNX Runtime, or as it is where it cannot be exported."""
     from qsearch.encoding.onnx import files_digest, keep_refusal
     from qsearch.encoding.onnx.encoder import OnnxEncoder
-    from qsearch.encoding.onnx.export import ExportRefused, export_model
+    from qsearch.encoding.onnx.export import export_model
+    from qsearch.encoding.onnx.graph import ExportRefused
 
     try:
         return OnnxEncoder(export_model(loaded, folder), loaded.identity())
@@ -183,12 +192,12 @@ def _exported(loaded: SentenceEncoder, folder: Path, backend: str) -> Encoder:
         if backend == "onnx":
             raise EncoderError(f"the onnx backend cannot run this model: {reason}") from reason
         if reason.final:
-            keep_refusal(files_digest(folder), str(reason))
-        _log.warning(_THROUGH_TORCH, reason)
+            keep_refusal(files_digest(folder), EncoderIdentity.purpose, str(reason))
+        _log.warning(THROUGH_TORCH, reason)
         return loaded
 
 
-def _runs_on_cpu(device: str) -> bool:
+def runs_on_cpu(device: str) -> bool:
     """Whether a model on this device runs on the CPU; asks torch only where there is an NVIDIA driver."""
     if device != "auto":
         return device == "cpu"

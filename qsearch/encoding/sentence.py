@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.encoding.batches import Batch, padded_length, plan_batches
+from qsearch.encoding.describing import (
+    NO_LIMIT,
+    default_tokenizer,
+    digest_json,
+    load_torch,
+    model_settings,
+    module_config,
+    plain_length,
+    precision_of,
+    token_counts_of,
+    tokenizer_digest,
+    torch_versions,
+    weights_digest,
+)
 from qsearch.encoding.identity import UNNAMED_MODEL, EncoderIdentity
 from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.encoding.replicas import Replicas, chosen_devices
@@ -40,12 +51,6 @@ _AT_ONCE_CPU = 128
 _AT_ONCE_GPU = 2048
 """MiniLM on CPU, long texts, bytes encoded in a second of one thread with 32, 64, 128, 256 texts at once:
 6,500, 8,500, 9,700, 11,000 (scripts/bench/chunks.py)."""
-
-_NO_LIMIT = 1_000_000
-"""Tokenizers without a maximum say a number far above this."""
-
-_VOLATILE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
-"""Keys of a model's configuration that do not change an embedding (precision is kept apart)."""
 
 
 class SentenceEncoder:
@@ -93,24 +98,24 @@ class SentenceEncoder:
             if not isinstance(located, LocatedModel):
                 located = locate_model(str(model), revision)
             devices = chosen_devices(device)
-            self._model = _load(located, devices[0], precision)
+            self._model = _loaded(located, devices[0], precision)
             self._name, self._revision = located.name, located.revision
         else:
             self._model = model
             devices = [str(model.device)]
             self._name, self._revision = UNNAMED_MODEL, None
         self._strip = strip
-        self._own_max_length = _plain_length(self._model.max_seq_length)
+        self._own_max_length = plain_length(self._model.max_seq_length)
         self._own_query_prompt = self._own_prompt("query")
         self._own_document_prompt = self._own_prompt("document", "passage", "corpus")
         self._truncate_dim = truncate_dim or self._model.truncate_dim
         if max_length is not None and max_length != self._own_max_length:
-            self._model.max_seq_length = max_length or _NO_LIMIT + 1
-        self._max_length = _plain_length(self._model.max_seq_length)
+            self._model.max_seq_length = max_length or NO_LIMIT + 1
+        self._max_length = plain_length(self._model.max_seq_length)
         own = self._own_query_prompt, self._own_document_prompt
         self._query_prompt = own[0] if query_prompt is None else query_prompt
         self._document_prompt = own[1] if document_prompt is None else document_prompt
-        self._tokenizer = self._find_tokenizer()
+        self._tokenizer = default_tokenizer(self._model)
         self._replicas = Replicas(self._model, devices)
         self._identity: EncoderIdentity | None = None
         self._lock = ProcessLock()  # tokenizers refuse to be used by two threads at once
@@ -304,16 +309,7 @@ class SentenceEncoder:
         counts: list[int] = []
         for some in slices([prompt + text for text in texts]):
             with self._lock:
-                ids = self._tokenizer(
-                    list(some),
-                    add_special_tokens=True,
-                    truncation=False,
-                    padding=False,
-                    return_attention_mask=False,
-                    return_token_type_ids=False,
-                    verbose=False,
-                )["input_ids"]
-            counts += [len(one) for one in ids]
+                counts += token_counts_of(self._tokenizer, some)
         return counts
 
     def _heads(self, texts: list[str], prompt: str) -> list[str]:
@@ -321,37 +317,24 @@ class SentenceEncoder:
             return texts
         return heads(texts, self._max_length, lambda some: self._token_counts(some, prompt))
 
-    def _find_tokenizer(self) -> Any:
-        """The tokenizer, where texts are tokenized in the standard way; else ``None``."""
-        first = self._model[0]
-        tokenizer = getattr(first, "tokenizer", None)
-        has_padding = getattr(tokenizer, "pad_token_id", None) is not None
-        return tokenizer if callable(tokenizer) and has_padding else None
-
     # Describing
 
     def _describe(self) -> EncoderIdentity:
-        import sentence_transformers
-        import torch
-        import transformers
-
         model = self._model
-        modules = [(type(module).__name__, _module_config(module)) for module in model]
+        modules = [(type(module).__name__, module_config(module)) for module in model]
         normalizes = bool(modules) and modules[-1][0] == "Normalize"
         pooling = next(
             (config["pooling_mode"] for _, config in modules if "pooling_mode" in config), None
         )
         core = modules[:-1] if normalizes else modules
-        transformer = getattr(model[0], "auto_model", None)
-        config: dict[str, Any] = getattr(getattr(transformer, "config", None), "to_dict", dict)()
-        settings = {key: value for key, value in config.items() if key not in _VOLATILE}
+        settings = model_settings(getattr(model[0], "auto_model", None))
         return EncoderIdentity(
             model=self._name,
             dimensions=self._dimensions(self._truncate_dim),
             revision=self._revision,
-            weights=_weights_digest(model),
-            tokenizer=self._tokenizer_digest(),
-            configuration=_digest_json([core, settings]),
+            weights=weights_digest(model),
+            tokenizer=tokenizer_digest(getattr(model[0], "tokenizer", None)),
+            configuration=digest_json([core, settings]),
             modules=tuple(name for name, _ in modules),
             pooling=None if pooling is None else _plain_pooling(pooling),
             normalizes=normalizes,
@@ -359,14 +342,10 @@ class SentenceEncoder:
             document_prompt=self._document_prompt,
             max_length=self._max_length,
             truncate_dim=self._truncate_dim,
-            precision=str(next(iter(model.parameters())).dtype).removeprefix("torch."),
+            precision=precision_of(model),
             backend="torch",
             strip=self._strip,
-            versions={
-                "sentence-transformers": sentence_transformers.__version__,
-                "transformers": transformers.__version__,
-                "torch": torch.__version__,
-            },
+            versions=torch_versions(),
         )
 
     def _dimensions(self, truncate_dim: int | None) -> int:
@@ -375,91 +354,13 @@ class SentenceEncoder:
             raise EncoderError(f"the model {self._name} does not say how long its embeddings are")
         return int(dimensions)
 
-    def _tokenizer_digest(self) -> str | None:
-        tokenizer: Any = getattr(self._model[0], "tokenizer", None)
-        backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        if hasattr(backend, "to_str"):
-            definition = json.loads(backend.to_str())
-            # These two change with every call that pads or cuts; the maximum length is kept apart.
-            definition.pop("truncation", None)
-            definition.pop("padding", None)
-            return _digest_json(definition)
-        if hasattr(tokenizer, "get_vocab"):
-            return _digest_json([type(tokenizer).__name__, tokenizer.get_vocab()])
-        return None
 
-
-def _load(located: LocatedModel, device: str, precision: str) -> SentenceTransformer:
-    import torch
+def _loaded(located: LocatedModel, device: str, precision: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
-    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if precision not in dtypes:
-        raise EncoderError(f"unknown precision {precision!r}; known are {', '.join(dtypes)}")
-    try:
-        with _quiet_transformers():
-            # Never trust_remote_code: an index names its model, and nothing that an index says
-            # may run code.
-            return SentenceTransformer(
-                str(located.path),
-                device=device,
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"dtype": dtypes[precision]},
-            )
-    except Exception as error:  # broken files raise nearly anything
-        raise EncoderError(
-            f"the model in {located.path} cannot be loaded ({type(error).__name__}: {error})"
-        ) from error
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep the library's loading bars and reports off the user's terminal."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _plain_length(limit: int | None) -> int:
-    """0 where there is no limit; ``None`` would mean that nobody knows."""
-    return 0 if limit is None or limit > _NO_LIMIT else int(limit)
-
-
-def _module_config(module: Any) -> dict[str, Any]:
-    getter = getattr(module, "get_config_dict", None)
-    return dict(getter()) if callable(getter) else {}
+    model: SentenceTransformer = load_torch(SentenceTransformer, located, device, precision)
+    return model
 
 
 def _plain_pooling(pooling: Any) -> str:
     return pooling if isinstance(pooling, str) else "+".join(str(one) for one in pooling)
-
-
-def _weights_digest(model: SentenceTransformer) -> str:
-    """SHA-256 over the sorted digests of all parameters.
-
-    Names are left out: they change between library versions while the weights do not.
-    """
-    import torch
-
-    digests = []
-    for parameter in model.parameters():
-        data = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest = hashlib.sha256(f"{parameter.dtype} {tuple(parameter.shape)}".encode())
-        digest.update(memoryview(data))
-        digests.append(digest.digest())
-    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
-
-
-def _digest_json(value: Any) -> str:
-    encoded = json.dumps(value, sort_keys=True, default=str, ensure_ascii=True)
-    return hashlib.sha256(encoded.encode("ascii")).hexdigest()

@@ -114,6 +114,7 @@ class DocumentEdits:
         for position, metadata, line in connection.execute(
             "SELECT position, metadata, line FROM earlier WHERE until > ?", (base,)
         ).fetchall():
+            self._catalog.check_document(position)
             self._set_metadata(position, metadata, line)
         connection.execute("DELETE FROM earlier WHERE until > ?", (base,))
         forget_steps(self._catalog)

@@ -20,6 +20,7 @@ from qsearch.codes import unit_rows
 from qsearch.encoding import (
     DEFAULT_MODEL,
     Encoder,
+    EncoderIdentity,
     check_contract,
     load_encoder,
     load_encoder_of,
@@ -28,7 +29,8 @@ from qsearch.encoding import (
 from qsearch.encoding.canaries import canary_texts
 from qsearch.encoding.onnx import cache, export, find_export, find_export_of
 from qsearch.encoding.onnx.encoder import OnnxEncoder
-from qsearch.encoding.onnx.export import ExportRefused, export_model
+from qsearch.encoding.onnx.export import export_model
+from qsearch.encoding.onnx.graph import ExportRefused
 from qsearch.encoding.sentence import SentenceEncoder
 from qsearch.errors import EncoderError
 from tests.conftest import ROOT
@@ -82,7 +84,7 @@ def test_the_newer_exporter_serves_where_tracing_does_not(
 
     monkeypatch.setattr(export, "_write_graph", only_newer)
     model = make_tiny(tmp_path, "bert")
-    assert export_model(SentenceEncoder(model, device="cpu"), model).worst_cosine > 0.999999
+    assert export_model(SentenceEncoder(model, device="cpu"), model).worst > 0.999999
     assert tried == [True, False]
 
 
@@ -114,6 +116,19 @@ def test_a_model_is_exported_once_and_found_again(tmp_path: Path, own_cache: Pat
     assert not list((own_cache / "onnx").glob(".*"))
 
 
+def test_models_of_one_graph_keep_their_own_prompts(tmp_path: Path, own_cache: Path) -> None:
+    first = make_tiny(tmp_path, "bert")
+    second = shutil.copytree(first, tmp_path / "second")
+    settings = json.loads((second / "config_sentence_transformers.json").read_text())
+    settings["prompts"] = {"query": "king: ", "document": "queen: "}
+    (second / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    for _ in range(2):  # exported, and found again
+        for model, prompts in ((first, ("", "")), (second, ("king: ", "queen: "))):
+            told = load_encoder(str(model)).identity()
+            assert (told.query_prompt, told.document_prompt) == prompts
+    assert len(list((own_cache / "onnx").glob("*/manifest.json"))) == 1
+
+
 class LoadCounter:
     """Counts how often torch loads a model."""
 
@@ -136,12 +151,12 @@ class LoadCounter:
 def test_a_changed_model_is_not_taken_for_the_exported_one(name: str, tmp_path: Path) -> None:
     model = make_tiny(tmp_path, "bert")
     load_encoder(str(model))
-    assert find_export_of(cache.files_digest(model)) is not None
+    assert find_export_of(cache.files_digest(model), EncoderIdentity) is not None
     path = next(model.rglob(name))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert find_export_of(cache.files_digest(model)) is None
+    assert find_export_of(cache.files_digest(model), EncoderIdentity) is None
 
 
 @pytest.mark.parametrize("name", [cache.GRAPH, cache.WEIGHTS, cache.TOKENIZER, "manifest.json"])

@@ -6,12 +6,14 @@
                model.onnx        the graph, already optimised
                weights.bin       its weights, mapped into memory
                tokenizer.json
-    onnx/models/<digest>         the identity of the model in a folder with these files
+    onnx/models/<digest>         the identity of the encoder in a folder with these files
+    onnx/rerankers/<digest>      the identity of the cross-encoder in a folder with these files
     onnx/refused/<digest>        why a model in a folder with these files cannot be exported
 
-A key stands for all that the graph depends on: weights, tokenizer, configuration, precision, and
-the libraries and the kind of processor that run it. Prompts and lengths are not part of the graph, so
-models that differ only in them share an export. Losing the cache costs an export, and never an index.
+A key stands for all that the graph depends on: its purpose, weights, tokenizer, configuration,
+precision, and the libraries and the kind of processor that run it. Prompts and lengths are not part of the
+graph, so models that differ only in them share an export. Losing the cache costs an export, and never an
+index.
 """
 
 from __future__ import annotations
@@ -25,19 +27,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from qsearch.encoding.identity import EncoderIdentity
 from qsearch.version import __version__
 
 __all__ = [
     "GRAPH",
     "TOKENIZER",
     "WEIGHTS",
+    "ExportedIdentity",
     "ExportedModel",
     "cache_folder",
     "export_key",
@@ -54,27 +56,70 @@ GRAPH = "model.onnx"
 WEIGHTS = "weights.bin"
 TOKENIZER = "tokenizer.json"
 _MANIFEST = "manifest.json"
-_FORMAT = 2
+_FORMAT = 3
 
 _READ = 1 << 20
 
 _REFUSAL_SECONDS = 24 * 3600
 
 
+_ENTRIES = {"encoding": "models", "reranking": "rerankers"}
+"""Folders of entries for models by their purpose: one folder may hold a model that serves both."""
+
+
+class ExportedIdentity(Protocol):
+    """What an identity says of the model that is exported; ``None`` where that is not known."""
+
+    purpose: ClassVar[str]
+
+    @property
+    def weights(self) -> str | None:
+        """SHA-256."""
+        ...
+
+    @property
+    def tokenizer(self) -> str | None:
+        """SHA-256."""
+        ...
+
+    @property
+    def configuration(self) -> str | None:
+        """SHA-256."""
+        ...
+
+    @property
+    def precision(self) -> str | None:
+        """Dtype of the weights."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        ...
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Undo ``to_json``; a ``ValueError`` where these are not such values."""
+        ...
+
+
+Identity = TypeVar("Identity", bound=ExportedIdentity)
+
+
 @dataclass(frozen=True, slots=True)
-class ExportedModel:
+class ExportedModel(Generic[Identity]):
     """An export whose files are complete.
 
     Attributes:
         folder: holds ``GRAPH``, ``WEIGHTS`` and ``TOKENIZER``.
         identity: the model with its own prompts and lengths.
-        worst_cosine: the smallest cosine of a canary with what torch made of it.
+        worst: of the canaries, beside what torch made of them: the smallest cosine of embeddings, or
+            the largest difference of scores.
         rows_may_vary: whether a text gets the same bits in batches of any two rows or more.
     """
 
     folder: Path
-    identity: EncoderIdentity
-    worst_cosine: float
+    identity: Identity
+    worst: float
     rows_may_vary: bool
 
 
@@ -93,9 +138,10 @@ def library_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("onnxruntime", "tokenizers")}
 
 
-def export_key(identity: EncoderIdentity) -> str | None:
+def export_key(identity: ExportedIdentity) -> str | None:
     """The name of the export of a model; ``None`` where too little is known about the model."""
     parts = {
+        "purpose": identity.purpose,
         "weights": identity.weights,
         "tokenizer": identity.tokenizer,
         "configuration": identity.configuration,
@@ -111,7 +157,7 @@ def export_key(identity: EncoderIdentity) -> str | None:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def find_export(identity: EncoderIdentity) -> ExportedModel | None:
+def find_export(identity: Identity) -> ExportedModel[Identity] | None:
     """The export of a model, if the cache holds an undamaged one."""
     key = export_key(identity)
     if key is None:
@@ -119,41 +165,46 @@ def find_export(identity: EncoderIdentity) -> ExportedModel | None:
     folder = cache_folder() / "onnx" / key
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        found = EncoderIdentity.from_json(manifest["identity"])
+        found = type(identity).from_json(manifest["identity"])
         if export_key(found) != key:
             return None
         for name, digest in manifest["files"].items():
             if file_digest(folder / name) != digest:
                 return None
-        return ExportedModel(folder, found, manifest["worst_cosine"], manifest["rows may vary"])
+        return ExportedModel(folder, found, manifest["worst"], manifest["rows may vary"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def find_export_of(files: str) -> ExportedModel | None:
+def find_export_of(files: str, kind: type[Identity]) -> ExportedModel[Identity] | None:
     """The export of a model's folder, if one was made of just these files.
+
+    Its identity is that of this folder: another, of the same graph, may have other prompts and lengths.
 
     Args:
         files: see ``files_digest``.
+        kind: of its identity.
     """
     try:
-        told = json.loads(_model_entry(files).read_text(encoding="utf-8"))
-        identity = EncoderIdentity.from_json(told)
+        told = json.loads(_model_entry(files, kind.purpose).read_text(encoding="utf-8"))
+        identity = kind.from_json(told)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return find_export(identity)
+    export = find_export(identity)
+    return None if export is None else replace(export, identity=identity)
 
 
-def known_refusal(files: str) -> str | None:
+def known_refusal(files: str, purpose: str) -> str | None:
     """Why the model of a folder could not be exported when that was tried, by the same libraries.
 
     After a day nobody knows any more: it may have been for another reason.
 
     Args:
         files: see ``files_digest``.
+        purpose: what it was to be exported for.
     """
     try:
-        entry = _refusal_entry(files)
+        entry = _refusal_entry(files, purpose)
         if time.time() - entry.stat().st_mtime > _REFUSAL_SECONDS:
             return None
         return str(json.loads(entry.read_text(encoding="utf-8"))["reason"])
@@ -161,15 +212,16 @@ def known_refusal(files: str) -> str | None:
         return None
 
 
-def keep_refusal(files: str, reason: str) -> None:
+def keep_refusal(files: str, purpose: str, reason: str) -> None:
     """Remember why the model of a folder cannot be exported, so that not every start tries again.
 
     Args:
         files: see ``files_digest``.
+        purpose: what it was to be exported for.
         reason: a phrase for people.
     """
     with suppress(OSError, importlib.metadata.PackageNotFoundError):
-        _replace_json(_refusal_entry(files), {"reason": reason})
+        _replace_json(_refusal_entry(files, purpose), {"reason": reason})
 
 
 def files_digest(model: Path) -> str:
@@ -188,7 +240,7 @@ def files_digest(model: Path) -> str:
 
 
 @contextmanager
-def new_export(identity: EncoderIdentity, model: Path | None) -> Iterator[_NewExport]:
+def new_export(identity: Identity, model: Path | None) -> Iterator[_NewExport[Identity]]:
     """A folder to write an export to; what is not published when the block ends is removed.
 
     Args:
@@ -208,12 +260,12 @@ def new_export(identity: EncoderIdentity, model: Path | None) -> Iterator[_NewEx
 
 
 @dataclass(frozen=True, slots=True)
-class _NewExport:
+class _NewExport(Generic[Identity]):
     folder: Path
-    identity: EncoderIdentity
+    identity: Identity
     model: Path | None
 
-    def publish(self, worst_cosine: float, *, rows_may_vary: bool) -> ExportedModel:
+    def publish(self, worst: float, *, rows_may_vary: bool) -> ExportedModel[Identity]:
         """Put the folder where ``find_export`` looks; another process may have been faster."""
         key = export_key(self.identity)
         if key is None:
@@ -222,7 +274,7 @@ class _NewExport:
         manifest = {
             "identity": self.identity.to_json(),
             "files": files,
-            "worst_cosine": worst_cosine,
+            "worst": worst,
             "rows may vary": rows_may_vary,
             "libraries": library_versions(),
         }
@@ -234,7 +286,8 @@ class _NewExport:
             with suppress(OSError):
                 os.rename(self.folder, target)
         if self.model is not None:
-            _replace_json(_model_entry(files_digest(self.model)), self.identity.to_json())
+            entry = _model_entry(files_digest(self.model), self.identity.purpose)
+            _replace_json(entry, self.identity.to_json())
         published = find_export(self.identity)
         if published is None:
             raise OSError(f"{target} cannot be read back")
@@ -258,17 +311,17 @@ def _onnxruntime_would_crash() -> bool:
     return sys.platform == "linux" and "usearch.compiled" in loaded and "onnxruntime" not in loaded
 
 
-def _model_entry(digest: str) -> Path:
-    return cache_folder() / "onnx" / "models" / digest
+def _model_entry(digest: str, purpose: str) -> Path:
+    return cache_folder() / "onnx" / _ENTRIES[purpose] / digest
 
 
-def _refusal_entry(files: str) -> Path:
+def _refusal_entry(files: str, purpose: str) -> Path:
     names = (
         "onnx", "onnx-ir", "onnxruntime", "onnxscript", "sentence-transformers", "tokenizers", "torch",
         "transformers",
     )  # fmt: skip
     versions = {name: importlib.metadata.version(name) for name in names}
-    told = [files, versions, __version__, _FORMAT, _machine()]
+    told = [files, purpose, versions, __version__, _FORMAT, _machine()]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
     return cache_folder() / "onnx" / "refused" / digest
 

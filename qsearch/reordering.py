@@ -1,0 +1,103 @@
+"""Hits in the order of a cross-encoder: how many are retrieved for it, and the best by its scores."""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qsearch.errors import QueryError
+from qsearch.indexing import Progress
+from qsearch.options import TextSearchOptions, listed
+from qsearch.reranking import Reranker, score_texts
+from qsearch.results import Reranking, SearchResult
+from qsearch.wording import words
+
+__all__ = ["reordered", "taken"]
+
+
+def taken(k: Any, asked: dict[str, Any]) -> tuple[object | None, Any]:
+    """Take out of the options of a search what is not for its retrieval.
+
+    Args:
+        k: hits wanted; what is no number is left to be refused by the search.
+        asked: all of ``TextSearchOptions``; ``rerank`` and ``rerank_depth`` are taken out.
+
+    Returns:
+        The reranker that was asked for, and how many hits are to be retrieved.
+
+    Raises:
+        QueryError: the depth makes no sense, or is given without a reranker.
+    """
+    rerank, given = asked.pop("rerank"), asked.pop("rerank_depth")
+    depth = _whole(given)
+    if depth is None:
+        raise QueryError(f"rerank_depth must be a whole number, found {given!r}")
+    if depth < 1:
+        raise QueryError(f"rerank_depth must be at least 1, found {depth}")
+    if rerank is None:
+        if depth != listed(TextSearchOptions)["rerank_depth"][1].default:
+            raise QueryError(
+                "rerank_depth is how many hits a cross-encoder scores; name one with "
+                f"{words().rerank}, or leave it out"
+            )
+        return None, k
+    wanted, candidates = _whole(k), _whole(asked["candidates"])
+    if wanted is None or wanted < 1:
+        return rerank, k
+    if candidates is not None and wanted <= candidates < depth:
+        raise QueryError(
+            f"candidates must be at least rerank_depth = {depth}, found {candidates}; take more, or "
+            "rerank fewer"
+        )
+    return rerank, max(wanted, depth)
+
+
+def reordered(
+    results: Sequence[SearchResult],
+    queries: Sequence[str],
+    k: int,
+    reranker: Reranker,
+    progress: Progress | None,
+) -> list[SearchResult]:
+    """The k best of the hits of each query by a reranker; all pairs of all queries are scored together.
+
+    Args:
+        results: of at least one query.
+        queries: their texts.
+        k: hits wanted for each.
+        reranker: what scores.
+        progress: is told how many pairs are done.
+
+    Raises:
+        EncoderError: the reranker fails, or gives no finite number for a pair.
+    """
+    contents = [[hit.content for hit in result] for result in results]
+    if progress is not None:
+        progress.begin("rerank", sum(map(len, contents)), "pairs")
+    started = time.perf_counter()
+    try:
+        advance = None if progress is None else progress.advance
+        scored = score_texts(reranker, queries, contents, advance)
+    finally:
+        if progress is not None:
+            progress.end()
+    milliseconds = 1000.0 * (time.perf_counter() - started) / len(results)
+    identity = reranker.identity()
+    return [
+        result.reranked(
+            one.scores.tolist(), k, Reranking(identity, len(result), one.truncated), milliseconds
+        )
+        for result, one in zip(results, scored, strict=True)
+    ]
+
+
+def _whole(value: object) -> int | None:
+    """A number without a fraction; ``None`` of what is none."""
+    try:
+        return None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None

@@ -1,0 +1,155 @@
+"""Choosing and loading a reranker: which model, and what runs it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qsearch.encoding.loading import BACKENDS, THROUGH_TORCH, runs_on_cpu
+from qsearch.errors import EncoderError
+from qsearch.locks import ProcessLock
+from qsearch.reranking.identity import RerankerIdentity
+from qsearch.reranking.kinds import EXAMPLE, require_cross_encoder
+from qsearch.reranking.models import locate_reranker
+from qsearch.reranking.protocols import Reranker
+from qsearch.wording import words
+
+if TYPE_CHECKING:
+    from qsearch.reranking.cross import CrossEncoderReranker
+
+__all__ = ["Rerankers", "load_reranker"]
+
+_log = logging.getLogger("qsearch")
+
+
+def load_reranker(
+    model: str,
+    *,
+    device: str = "auto",
+    revision: str | None = None,
+    max_length: int | None = None,
+    precision: str = "float32",
+    backend: str = "auto",
+) -> Reranker:
+    """Load a cross-encoder of sentence-transformers.
+
+    On CPU the model is exported to ONNX, once, into the cache of the encoders (``QSEARCH_CACHE``), and
+    from then on runs through ONNX Runtime, without torch. An export is used only if it reproduces what
+    torch gives.
+
+    Args:
+        model: a local path, or a name on the hub; see ``locate_reranker``.
+        device: ``auto``, ``cpu``, ``cuda``, or names that torch knows with commas between.
+        revision: commit, branch or tag on the hub.
+        max_length: tokens of query and text together; ``None`` takes the model's own, 0 cuts nothing.
+        precision: dtype of the weights: ``float32``, ``float16`` or ``bfloat16``.
+        backend: one of ``BACKENDS``.
+
+    Raises:
+        EncoderError: the model cannot be found or loaded, or not by ``backend``, or is no cross-encoder of
+            one score.
+    """
+    if backend not in BACKENDS:
+        raise EncoderError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
+    with_onnx = backend != "torch" and precision == "float32" and runs_on_cpu(device)
+    if backend == "onnx" and not with_onnx:
+        raise EncoderError("the onnx backend runs on the CPU and in float32 only")
+    located = locate_reranker(model, revision)
+    require_cross_encoder(located)
+    if with_onnx:
+        from qsearch.encoding.onnx import files_digest, find_export_of, known_refusal
+
+        files = files_digest(located.path)
+        export = find_export_of(files, RerankerIdentity)
+        if export is not None:
+            from qsearch.reranking.onnx import OnnxReranker
+
+            own = export.identity
+            length = own.max_length if max_length is None else max_length
+            identity = replace(
+                own, model=located.name, revision=located.revision, max_length=length
+            )
+            return OnnxReranker(export, identity)
+        refusal = known_refusal(files, RerankerIdentity.purpose) if backend == "auto" else None
+        if refusal is not None:
+            _log.warning(THROUGH_TORCH, f"{refusal}; {words().backend} onnx tries again")
+            with_onnx, device = False, "cpu"
+    if with_onnx:
+        _log.info("exporting %s to ONNX: the first time takes some seconds", located.name)
+    from qsearch.reranking.cross import CrossEncoderReranker
+
+    loaded = CrossEncoderReranker(
+        located,
+        device="cpu" if with_onnx else device,
+        max_length=max_length,
+        precision=precision,
+    )
+    return _exported(loaded, located.path, backend) if with_onnx else loaded
+
+
+def _exported(loaded: CrossEncoderReranker, folder: Path, backend: str) -> Reranker:
+    """The same reranker through ONNX Runtime, or as it is where it cannot be exported."""
+    from qsearch.encoding.onnx import files_digest, keep_refusal
+    from qsearch.encoding.onnx.graph import ExportRefused
+    from qsearch.reranking.onnx import OnnxReranker, export_reranker
+
+    try:
+        return OnnxReranker(export_reranker(loaded, folder), loaded.identity())
+    except ExportRefused as reason:
+        if backend == "onnx":
+            raise EncoderError(f"the onnx backend cannot run this model: {reason}") from reason
+        if reason.final:
+            keep_refusal(files_digest(folder), RerankerIdentity.purpose, str(reason))
+        _log.warning(THROUGH_TORCH, reason)
+        return loaded
+
+
+class Rerankers:
+    """Finds what a caller means by a reranker, and keeps the last one loaded.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, device: str, backend: str) -> None:
+        """Load models that are named for ``device``, by ``backend``; see ``load_reranker``."""
+        self._device, self._backend = device, backend
+        self._lock = ProcessLock()
+        self._given: object = None
+        self._loaded: Reranker | None = None
+
+    def find(self, given: object) -> Reranker:
+        """The reranker that is meant.
+
+        Args:
+            given: a model's name or path, a ``CrossEncoder``, or a ``Reranker``.
+
+        Raises:
+            EncoderError: it is none of these, or cannot be loaded.
+        """
+        if isinstance(given, Reranker):
+            return given
+        if isinstance(given, Path):
+            given = str(given)
+        with self._lock:
+            same = given == self._given if isinstance(given, str) else given is self._given
+            if self._loaded is None or not same:
+                self._loaded = self._load(given)
+                self._given = given
+            return self._loaded
+
+    def _load(self, given: object) -> Reranker:
+        if isinstance(given, str):
+            return load_reranker(given, device=self._device, backend=self._backend)
+        # Whoever made such an object has imported its module.
+        module = sys.modules.get("sentence_transformers")
+        if module is not None and isinstance(given, module.CrossEncoder):
+            from qsearch.reranking.cross import CrossEncoderReranker
+
+            return CrossEncoderReranker(given)
+        raise EncoderError(
+            f"a reranker is the name or path of a cross-encoder (such as {EXAMPLE}), a CrossEncoder, or an "
+            f"object with the methods of qsearch.Reranker, found {type(given).__name__}"
+        )
