@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.store.database import Database
 from qsearch.store.readers import Readers
-from qsearch.store.schema import DIGESTED
+from qsearch.store.schema import DIGESTED, tokenizer_of
 from qsearch.wording import words
 
 __all__ = [
@@ -220,6 +220,12 @@ class Catalog(Database):
         if self.version < 3:
             return "1"
         return f"came <= {self.commit} AND (went IS NULL OR went > {self.commit})"
+
+    @property
+    def tokenizer(self) -> str | None:
+        """That of the text index, as FTS5 spells it; ``None``: there is no text index."""
+        with self._reading() as connection:
+            return tokenizer_of(connection)
 
     # Documents
 
@@ -728,10 +734,13 @@ class Catalog(Database):
             raise self._damaged_document(position)
 
     def structure_problems(self) -> list[str]:
-        """What SQLite's own integrity check complains about; empty when sound."""
+        """What SQLite's own integrity check complains about; empty when sound.
+
+        From SQLite 3.44 on it looks into FTS5's tables too, of which ``text_index_problems`` tells more.
+        """
         try:
             with self._reading() as connection:
                 rows = connection.execute("PRAGMA integrity_check(5)").fetchall()
         except IndexFormatError as error:
             return [str(error.__cause__ or error)]
-        return [str(row[0]) for row in rows if row[0] != "ok"]
+        return [str(row[0]) for row in rows if row[0] != "ok" and "FTS5 table" not in str(row[0])]

@@ -28,6 +28,7 @@ from qsearch.store.format import (
     SEGMENTS,
     error_check,
 )
+from qsearch.store.schema import TEXT_INDEX, TOKENIZERS
 from qsearch.store.segment import Segment
 from qsearch.store.tail import TAIL, tail_segment
 from qsearch.wording import words
@@ -285,8 +286,17 @@ def _is_passages(value: object) -> bool:
     )
 
 
+def _is_text_index(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("language"), str)
+        and value.get("tokenizer") in TOKENIZERS
+    )
+
+
 _SOUND: dict[str, Callable[[Any], bool]] = {
     "passages": _is_passages,
+    TEXT_INDEX: lambda value: value is None or _is_text_index(value),
     "rejected": _is_count,
     "truncated": _is_count,
     "created": lambda value: isinstance(value, str),

@@ -41,6 +41,7 @@ from qsearch.store.reading import opened
 from qsearch.store.segment import SEAL_ROWS, Segment
 from qsearch.store.soundness import code_problems, rotation_problem
 from qsearch.store.tail import TAIL
+from qsearch.store.text_index import text_index_problems
 
 __all__ = ["VerifyReport", "verify_index"]
 
@@ -125,6 +126,8 @@ class _Check:
         self.run(f"{CATALOG}: settings and lists", lambda: _digest_problems(catalog))
         documents = self._documents if catalog.version < 3 else self._living_documents
         self.run(f"{CATALOG}: documents", lambda: documents(catalog))
+        if catalog.tokenizer is not None:
+            self.run(f"{CATALOG}: text index", lambda: text_index_problems(catalog))
         if catalog.version >= FIELDS_VERSION:
             self.run(f"{CATALOG}: fields", lambda: self._fields(catalog, deep=deep))
         settings: dict[str, int] = {}
