@@ -905,16 +905,16 @@ class Index:
         snapshot = self._open
         asked = settled(TextSearchOptions, options, "search")
         rerank, depth = taken(k, asked)
-        request = snapshot.text_request(depth, asked)
-        texts = _checked_texts(queries)
-        reranker = None if rerank is None or not texts else self._rerankers.find(rerank)
 
-        def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
+        def encoded(some: Sequence[str]) -> NDArray[np.float32]:
             encoder = self._checked_encoder(snapshot)
-            return check_queries(encoder.encode_queries(texts), snapshot.dimensions)
+            return check_queries(encoder.encode_queries(some), snapshot.dimensions)
 
-        results = snapshot.text_answers(request, texts, encoded)
-        return results if reranker is None else reordered(results, texts, k, reranker, progress)
+        texts = _checked_texts(queries)
+        results = snapshot.text_answers(depth, asked, texts, encoded)
+        if rerank is None or not texts:
+            return results
+        return reordered(results, texts, k, self._rerankers.find(rerank), progress)
 
     @documented(SearchOptions)
     def search_by_vectors(

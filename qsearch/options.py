@@ -18,13 +18,12 @@ __all__ = [
     "FUSIONS",
     "METHODS",
     "MODES",
-    "TEXT_ONLY",
+    "WORDS",
     "ChangeOptions",
     "FilterOptions",
     "Option",
     "RetrievalOptions",
     "SearchOptions",
-    "TextOptions",
     "TextSearchOptions",
     "WayOptions",
     "documented",
@@ -36,10 +35,10 @@ METHODS = ("exact", "cascade", "binary", "graph")
 """Ways of retrieval by name, see ``RetrievalOptions.method``."""
 
 MODES = ("meaning", "keywords", "hybrid")
-"""What a text is searched by, see ``TextOptions.mode``."""
+"""What a text is searched by, see ``TextSearchOptions.mode``."""
 
 FUSIONS = ("convex", "rrf")
-"""How the two rankings of a hybrid search become one, see ``TextOptions.fusion``."""
+"""How the two rankings of a hybrid search become one, see ``TextSearchOptions.fusion``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +164,8 @@ class SearchOptions(RetrievalOptions, total=False):
     ]
 
 
-class TextOptions(SearchOptions, total=False):
-    """What a text is searched by."""
+class TextSearchOptions(SearchOptions, total=False):
+    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
 
     mode: Annotated[
         Literal["meaning", "keywords", "hybrid"],
@@ -207,17 +206,6 @@ class TextOptions(SearchOptions, total=False):
         float,
         Option(0.75, "Of BM25: how much the length of a document counts against it, 0 to 1."),
     ]
-
-
-TEXT_ONLY = tuple(
-    name for name in TextOptions.__annotations__ if name not in SearchOptions.__annotations__
-)
-"""Names of those options that are of a text, and not of a vector."""
-
-
-class TextSearchOptions(TextOptions, total=False):
-    """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
-
     rerank: Annotated[
         Any,
         Option(
@@ -235,6 +223,10 @@ class TextSearchOptions(TextOptions, total=False):
             "come up.",
         ),
     ]
+
+
+WORDS = ("mode", "weight", "fusion", "depth", "k1", "b")
+"""Options of ``TextSearchOptions`` that say whether, and how, words count."""
 
 
 @cache

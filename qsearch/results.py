@@ -212,9 +212,9 @@ class SearchResult(Sequence[Hit]):
 
     Attributes:
         hits: at most k.
-        certified: whether it is proven that these are the hits of an exact search; of a hybrid one, that
-            its part by meaning was exact, which by words always is; where they were reranked, that those
-            were which the cross-encoder scored.
+        certified: whether it is proven that these are the hits of an exact search; where they were
+            reranked, that those were which the cross-encoder scored; of a hybrid one, that its part by
+            meaning was exact, which by words always is.
         method: how they were found, or by what: ``keywords``, ``hybrid``.
         explanation: where one was asked for.
         reranking: by what they were reranked, where that was asked for.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.keywords import TextRequest, TextSearch, hybrid_answers, keyword_answers, passage_of
-from qsearch.options import TEXT_ONLY, FilterOptions, listed
+from qsearch.options import WORDS, FilterOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
 from qsearch.selection import Selections, filter_of
@@ -38,26 +37,11 @@ from qsearch.store import (
 from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
-__all__ = ["Snapshot", "TextPlan"]
+__all__ = ["Snapshot"]
 
 _log = logging.getLogger("qsearch")
 _OPEN_ATTEMPTS = 5
 _DOCUMENTS_AT_A_TIME = 500
-
-
-@dataclass(frozen=True, slots=True)
-class TextPlan:
-    """What is asked of a search by text, checked and decided. Made by ``Snapshot.text_request``.
-
-    Attributes:
-        words: what is asked of the words, and the mode.
-        meaning: of the part by meaning, which has the filter too.
-        explain: whether to say how each result came about.
-    """
-
-    words: TextRequest
-    meaning: Request
-    explain: bool
 
 
 class Snapshot:
@@ -330,48 +314,37 @@ class Snapshot:
         """Searches by words."""
         return TextSearch(self.catalog, self.segments, self.searcher.documents)
 
-    def text_request(self, k: int, options: dict[str, Any]) -> TextPlan:
-        """Check what is asked of a search by text, and decide how it is done.
-
-        Args:
-            k: documents wanted.
-            options: ``options.TextOptions``, all of them.
-
-        Raises:
-            QueryError: as ``request``, or there is no text index where one is needed.
-        """
-        asked = dict(options)
-        explain = asked.pop("explain")
-        words = TextRequest.checked(k, asked)
-        for name in TEXT_ONLY:
-            del asked[name]
-        if words.mode != "meaning":
-            self.text_search.required_tokenizer()
-        meaning = self.request(words.depth if words.mode == "hybrid" else k, asked)
-        return TextPlan(words, meaning, explain)
-
     def text_answers(
         self,
-        plan: TextPlan,
+        k: int,
+        options: dict[str, Any],
         texts: Sequence[str],
         encode: Callable[[Sequence[str]], NDArray[np.float32]],
     ) -> list[SearchResult]:
         """What a caller gets who searches by text, for each query.
 
         Args:
-            plan: see ``text_request``.
+            k: documents wanted.
+            options: ``options.TextSearchOptions``, all of them.
             texts: checked.
             encode: makes (q, d) float32 of them, checked; not called where nobody needs that.
         """
-        words, meaning, explain = plan.words, plan.meaning, plan.explain
+        asked = dict(options)
+        explain = asked.pop("explain")
+        request = TextRequest.checked(k, asked)
+        for name in WORDS:
+            del asked[name]
+        if request.mode != "meaning":
+            self.text_search.required_tokenizer()
+        meaning = self.request(request.depth if request.mode == "hybrid" else k, asked)
+        if request.mode == "keywords":
+            return keyword_answers(
+                self.text_search, request, texts, explain=explain, allowed=meaning.allowed
+            )
         if not texts:
             return []
-        if words.mode == "keywords":
-            return keyword_answers(
-                self.text_search, words, texts, explain=explain, allowed=meaning.allowed
-            )
         vectors = encode(texts)
-        if words.mode == "meaning":
+        if request.mode == "meaning":
             return self.answers(meaning, vectors, explain=explain)
         ranking = self.searcher.search(vectors, meaning)
 
@@ -380,7 +353,7 @@ class Snapshot:
 
         return hybrid_answers(
             self.text_search,
-            words,
+            request,
             texts,
             vectors,
             ranking,

@@ -26,7 +26,7 @@ from qsearch.cli.target import (
     model_option,
 )
 from qsearch.errors import QueryError
-from qsearch.options import TEXT_ONLY, SearchOptions, TextSearchOptions, listed
+from qsearch.options import WORDS, SearchOptions, TextSearchOptions, listed
 
 if TYPE_CHECKING:
     from qsearch.index import Index
@@ -40,7 +40,7 @@ _BATCH = 64
 _GROUPS = {
     "Queries": ("queries", "vectors"),
     "Search": ("index", "k", *(name for name in listed(SearchOptions) if name not in FILTER)),
-    "Words": TEXT_ONLY,
+    "Words": WORDS,
     "Filter": FILTER,
     "Rerank": RERANK,
     "Output": ("format", "full"),
@@ -196,12 +196,12 @@ def _check_text(which: str, text: str) -> None:
 def _without_text(options: TextSearchOptions) -> SearchOptions:
     """The options of a search by vectors, which has no words."""
     known = listed(TextSearchOptions)
-    for name in TEXT_ONLY:
+    for name in WORDS:
         if options[name] != known[name][1].default:  # type: ignore[literal-required]
             raise click.UsageError(
                 f"--{name} is of searches by text; --vectors has none: leave one out"
             )
-    kept = {name: value for name, value in options.items() if name not in TEXT_ONLY}
+    kept = {name: value for name, value in options.items() if name not in WORDS}
     return cast("SearchOptions", kept)
 
 

@@ -97,14 +97,6 @@ def _write_text(name: str, query: str, result: SearchResult, *, heading: bool, f
         print_data("")
 
 
-def _both(hit: Hit) -> str:
-    """Scores and ranks of a hit by meaning and by words, where its score is made of these."""
-    if hit.cosine is None or hit.bm25 is None:
-        return ""
-    ranks = ["-" if rank is None else f"#{rank}" for rank in (hit.meaning_rank, hit.keyword_rank)]
-    return f"cosine {hit.cosine:.4f} {ranks[0]:<4}  bm25 {hit.bm25:>7.4f} {ranks[1]:<4}  "
-
-
 def _scores(hit: Hit) -> str:
     if hit.rerank_score is None:
         return f"{hit.score:.4f}"
@@ -137,6 +129,14 @@ def tell_reranking(console: Console, show: Shown, rerankings: Sequence[Reranking
             f"{identity.max_length or 'most'} tokens that {identity.label} reads: the longer side of each "
             "was cut"
         )
+
+
+def _both(hit: Hit) -> str:
+    """Scores and ranks of a hit by meaning and by words, where its score is made of these."""
+    if hit.cosine is None or hit.bm25 is None:
+        return ""
+    ranks = ["-" if rank is None else f"#{rank}" for rank in (hit.meaning_rank, hit.keyword_rank)]
+    return f"cosine {hit.cosine:.4f} {ranks[0]:<4}  bm25 {hit.bm25:>7.4f} {ranks[1]:<4}  "
 
 
 _IDENTITY_SHOWN = ("model", "revision", "weights", "precision", "max_length", "activation")
@@ -243,10 +243,9 @@ def _explain(console: Console, explanation: Explanation, result: SearchResult) -
         certified = "recall not known"
     if explanation.keywords is not None:
         _explain_words(console, explanation.keywords)
-    if result.method == "keywords":
-        return
-    meaning = "by meaning" if result.method == "hybrid" else result.method
-    console.note(f"{meaning}: {certified} ({explanation.reason})")
+    if result.method != "keywords":
+        meaning = "by meaning" if result.method == "hybrid" else result.method
+        console.note(f"{meaning}: {certified} ({explanation.reason})")
     for stage in explanation.stages:
         time = "" if stage.milliseconds is None else f"{stage.milliseconds:.3f} ms"
         looked = f"{stage.rows:>12,} {stage.unit}" if stage.rows else ""
@@ -254,11 +253,12 @@ def _explain(console: Console, explanation: Explanation, result: SearchResult) -
             looked += f"  {human_bytes(stage.bytes):>9}"
         console.note(f"  {stage.name:<16}{looked:<28}{time:>12}".rstrip())
     for hit, ranks in zip(result, explanation.ranks, strict=True):
-        by_code = ", ".join(f"{rank:,} by {name} codes" for name, rank in ranks.items())
+        stood = [f"{rank:,} by {name} codes" for name, rank in ranks.items()]
         if hit.retrieval_rank is not None:
             before = "cosine" if hit.bm25 is None else "the score before"
-            by_code = ", ".join(filter(None, [f"{hit.retrieval_rank:,} by {before}", by_code]))
-        console.note(f"  hit {hit.rank}: {by_code}")
+            stood.insert(0, f"{hit.retrieval_rank:,} by {before}")
+        if stood:
+            console.note(f"  hit {hit.rank}: {', '.join(stood)}")
 
 
 def _explain_words(console: Console, keywords: KeywordReport) -> None:

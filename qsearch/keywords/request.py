@@ -9,7 +9,7 @@ from typing import Any
 
 from qsearch.errors import QueryError
 from qsearch.keywords.bm25 import Bm25
-from qsearch.options import FUSIONS, MODES, TEXT_ONLY, TextOptions, listed
+from qsearch.options import FUSIONS, MODES, WORDS, TextSearchOptions, listed
 from qsearch.retrieval.searcher import whole_number
 
 __all__ = ["TextRequest"]
@@ -60,7 +60,7 @@ class TextRequest:
 
         Args:
             k: documents wanted.
-            options: those of ``options.TextOptions``, all of them.
+            options: those of ``options.TextSearchOptions``, all of them.
 
         Raises:
             QueryError: a value is out of its range, or does not go with the mode.
@@ -68,10 +68,10 @@ class TextRequest:
         mode, fusion = options["mode"], options["fusion"]
         if mode not in MODES:
             raise QueryError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
-        known = listed(TextOptions)
+        known = listed(TextSearchOptions)
         for name, of_modes in _IDLE_BUT.items():
             idle = mode not in of_modes and options.get(name) != known[name][1].default
-            if idle and name in TEXT_ONLY:
+            if idle and name in WORDS:
                 raise QueryError(f"{name} does nothing in the mode {mode}; leave it out")
             if idle:
                 raise QueryError(f"{name} is of searches by meaning; leave it out, or the mode")

@@ -105,8 +105,9 @@ class Collection:
     def answers(self, k: int, **options: Any) -> list[SearchResult]:
         """Of all queries, which are encoded once."""
         asked = {name: option.default for name, (_, option) in listed(TextOptions).items()}
-        plan = self.snapshot.text_request(k, asked | options)
-        return self.snapshot.text_answers(plan, self.texts, lambda texts: self.vectors)
+        return self.snapshot.text_answers(
+            k, asked | options, self.texts, lambda texts: self.vectors
+        )
 
     def values(self, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """(q,) nDCG@10 and (q,) recall@100 of each judged query."""
@@ -314,8 +315,7 @@ def answer(index: Index, mode: str, text: str, vector: np.ndarray) -> None:
     snapshot = index._open
     asked = {name: option.default for name, (_, option) in listed(TextOptions).items()}
     asked["mode"] = mode
-    plan = snapshot.text_request(10, asked)
-    snapshot.text_answers(plan, [text], lambda texts: vector[None, :])
+    snapshot.text_answers(10, asked, [text], lambda texts: vector[None, :])
 
 
 def first_query(folder: Path, path: Path) -> dict[str, float]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fuzz_driver import WEIGHTS, missing, run_target
+from tests.faults.fuzz_defects import DEFECTS, Defect
+from tests.faults.fuzz_driver import ROOT, WEIGHTS, missing, run_target
 from tests.faults.fuzz_found import FOUND
 from tests.faults.shim import preloaded, told
 
@@ -24,6 +25,14 @@ def test_no_input_that_is_tried_breaks_anything(tmp_path: Path, name: str) -> No
     assert not found.ended, found.ended
     assert found.executions >= 6  # those of the seeds, on a machine that is busy
     assert found.edges >= 50
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda one: one.name)
+def test_a_defect_that_is_planted_changes_what_is_there(defect: Defect) -> None:
+    """Whether it is found takes longer: scripts/fuzz --planted."""
+    source = (ROOT / "qsearch" / defect.file).read_text(encoding="utf-8")
+    assert defect.planted(source) != source
+    assert defect.target in WEIGHTS
 
 
 def test_what_broke_something_once_does_not_again(

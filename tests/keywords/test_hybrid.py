@@ -14,7 +14,7 @@ from qsearch import BuildOptions, EncoderMismatch, Index, QueryError
 from qsearch.keywords import TextRequest
 from qsearch.keywords.bm25 import Bm25
 from qsearch.keywords.fusion import RECIPROCAL_K, convex, reciprocal_ranks
-from qsearch.options import TextOptions, listed
+from qsearch.options import TextSearchOptions, listed
 from tests.encoders import WORDS, HashedWords
 from tests.keywords.definition import bm25
 
@@ -127,7 +127,7 @@ def test_an_explanation_tells_of_both(index: Index) -> None:
     words = told.keywords
     assert words is not None
     assert (words.fusion, words.depth, words.cut) == ("convex", 100, False)
-    assert words.weight == listed(TextOptions)["weight"][1].default
+    assert words.weight == listed(TextSearchOptions)["weight"][1].default
     assert [one.term for one in words.terms] == ["cat", "dog"]
     assert len(told.ranks) == 3
     assert told.stages
@@ -160,7 +160,7 @@ def test_the_encoder_is_checked_for_the_part_by_meaning(index: Index) -> None:
 
 
 def test_depth_is_three_times_k_and_at_least_a_hundred() -> None:
-    asked = {name: option.default for name, (_, option) in listed(TextOptions).items()}
+    asked = {name: option.default for name, (_, option) in listed(TextSearchOptions).items()}
     depths = [TextRequest.checked(k, {**asked, "mode": "hybrid"}).depth for k in (1, 33, 34, 500)]
     assert depths == [100, 100, 102, 1500]
     assert TextRequest.checked(1, asked).bm25 == Bm25(1.2, 0.75)
