@@ -39,7 +39,7 @@ from qsearch.evaluation import ndcg_at_k
 from qsearch.keywords import TextRequest
 from qsearch.keywords.bm25 import Bm25
 from qsearch.keywords.fusion import convex
-from qsearch.options import TextOptions, listed
+from qsearch.options import TextSearchOptions, listed
 from qsearch.results import SearchResult
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
@@ -75,6 +75,12 @@ def main() -> None:
             measure_speed(options.folder, options.copies, work)
 
 
+def defaults() -> dict[str, Any]:
+    """The options of a search by text, but for those of reranking."""
+    known = listed(TextSearchOptions).items()
+    return {name: option.default for name, (_, option) in known if not name.startswith("rerank")}
+
+
 # Quality
 
 
@@ -104,9 +110,8 @@ class Collection:
 
     def answers(self, k: int, **options: Any) -> list[SearchResult]:
         """Of all queries, which are encoded once."""
-        asked = {name: option.default for name, (_, option) in listed(TextOptions).items()}
         return self.snapshot.text_answers(
-            k, asked | options, self.texts, lambda texts: self.vectors
+            k, defaults() | options, self.texts, lambda texts: self.vectors
         )
 
     def values(self, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -313,8 +318,7 @@ def measure_speed(folder: Path, copies: int, work: Path) -> None:
 def answer(index: Index, mode: str, text: str, vector: np.ndarray) -> None:
     """A search of ten hits, whose vector is known where one is needed."""
     snapshot = index._open
-    asked = {name: option.default for name, (_, option) in listed(TextOptions).items()}
-    asked["mode"] = mode
+    asked = {**defaults(), "mode": mode}
     snapshot.text_answers(10, asked, [text], lambda texts: vector[None, :])
 
 
