@@ -15,6 +15,7 @@ import click
 from qsearch.cli.files import written
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
+from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json
 from qsearch.cli.progress import progress_on
 from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
@@ -104,6 +105,8 @@ def export(
         if where is not None:
             how: Any = {"params": params, "missing_fields_ok": missing_fields_ok}
             count, documents = opened.count(where, **how), opened.find(where, **how)
+            if not count:
+                tell_no_document(console, opened, where, params)
         longest = _write(opened, documents, count, lines, rows, named, progress)
         told = [("index", str(opened.path)), ("documents", f"{count:,}")]
     for label, file in (("written to", output), ("vectors", vectors)):

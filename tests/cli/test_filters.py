@@ -116,6 +116,27 @@ def test_what_is_no_condition_says_what_to_do(
         assert not done.stdout
 
 
+def test_a_condition_that_holds_for_no_document_is_told_with_the_likely_reason(
+    run: Run, path: Path, tmp_path: Path
+) -> None:
+    commands = (["get"], ["query", "text"], ["delete"], ["export"])
+    for command in commands:
+        done = run(*command, "-i", path, "--where", "tags = 't1' AND year > 2000")
+        assert (done.code, done.stdout) == (0, "")
+        assert (
+            "the condition holds for no document; tags holds lists: 'value' IN tags asks"
+            in done.stderr
+        )
+        quiet = run(*command, "-q", "-i", path, "--where", "tags = 't1'")
+        assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
+        done = run(*command, "-i", path, "--where", "year < 0")
+        assert "the condition holds for no document\n" in done.stderr
+    assert "no document" not in run("get", "-i", path, "--where", "year > 0").stderr
+    np.save(tmp_path / "q.npy", np.ones((1, 32), np.float32))
+    done = run("query", "--vectors", tmp_path / "q.npy", "-i", path, "--where", "year < 0")
+    assert "no document" in done.stderr
+
+
 def test_a_parameter_needs_a_condition(run: Run, path: Path) -> None:
     done = run("query", "text", "-i", path, "--param", "x=1")
     assert (done.code, "no condition that they are of" in done.stderr) == (1, True)
