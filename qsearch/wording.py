@@ -36,6 +36,7 @@ class Words:
     model: str
     other_place: str
     overlap: str
+    params: str
     passages: str
     rebuild: str
     rejects: str
@@ -71,6 +72,7 @@ PYTHON = Words(
     model="encoder=",
     other_place="another path",
     overlap="BuildOptions(overlap=...)",
+    params="params=",
     passages="BuildOptions(passages=...)",
     rebuild="Index.build(..., options=BuildOptions(force=True))",
     rejects="BuildOptions(rejects=...)",

@@ -101,7 +101,21 @@ def test_query_get_and_export_take_the_same_condition(
         (["--where", "year = 1; DROP TABLE documents"], "no other statement"),
         (["--where", '{"year": {"$foo": 1}}'], "there is no operator '$foo'"),
         (["--where", '{"year"'], "is read as JSON"),
-        (["--where", "year = :x"], "no value is given"),
+        (["--where", "year = :x"], "no value is given (none given); add it with --param"),
+        (
+            ["--where", "year IN :x", "--param", "x=1,2"],
+            "must be a list, such as [2020, 2021], found '1,2'",
+        ),
+        (
+            ["--where", 'lang = "german"'],
+            "german (double quotes name a field; a text stands in single",
+        ),
+        (
+            ["--where", "tags.name = 'x'"],
+            "tags holds lists, and conditions do not look into objects",
+        ),
+        (["--where", '{"year": {"born": 1}}'], "a field of an object is named 'year.born'"),
+        (["--where", '{"year": {"gte": 1}}'], "did you mean $gte?"),
         (["--where", "year = :x", "--param", "x"], "not of the form name=value"),
         (["--where", "year = :x", "--param", "x=1", "--param", "x=2"], "given twice"),
     ],
