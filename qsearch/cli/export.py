@@ -45,7 +45,7 @@ Examples:
   qsearch export | gzip > corpus.jsonl.gz
   qsearch export -i indexes/articles -o articles.jsonl --vectors articles.npy
   qsearch export --where "lang = 'de'" -o german.jsonl
-  qsearch build articles.jsonl --vectors articles.npy -o indexes/copy
+  qsearch build articles.jsonl --vectors articles.npy --model MODEL -o indexes/copy
 """,
 )
 @index_argument
@@ -81,6 +81,9 @@ def export(
 
     A line has id, title, text and the fields of the metadata, so that build makes the same documents of it.
     All lines are of one commit, whatever is changed meanwhile.
+
+    With --vectors, give build the encoder that info names with --model: without it the new index can be
+    searched by vector only.
     """
     from qsearch.index import Index
 
