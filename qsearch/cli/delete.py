@@ -60,7 +60,7 @@ def delete(
         report = opened.delete(wanted, missing_ok=missing_ok, wait=wait, **chosen)
         rows = rows_of(report, ("deleted",), opened)
         if not by_ids and not report.deleted:
-            tell_no_document(console, opened, chosen["where"], chosen["params"])
+            tell_no_document(console, opened, **chosen)
     missing = 0 if wanted is None else len(set(wanted)) - report.deleted
     if missing:
         rows.insert(2, ("not there", f"{missing:,}"))

@@ -109,7 +109,7 @@ def export(
             how: Any = {"params": params, "missing_fields_ok": missing_fields_ok}
             count, documents = opened.count(where, **how), opened.find(where, **how)
             if not count:
-                tell_no_document(console, opened, where, params)
+                tell_no_document(console, opened, where, params, missing_fields_ok)
         longest = _write(opened, documents, count, lines, rows, named, progress)
         told = [("index", str(opened.path)), ("documents", f"{count:,}")]
     for label, file in (("written to", output), ("vectors", vectors)):

@@ -93,7 +93,7 @@ def get(
                 print_data("")
             _print(document)
         if number < 0 and not by_ids:
-            tell_no_document(console, opened, where, params)
+            tell_no_document(console, opened, where, params, missing_fields_ok)
 
 
 def _by_ids(index: Index, wanted: list[str]) -> Iterator[Document]:

@@ -13,9 +13,18 @@ __all__ = ["tell_no_document"]
 
 
 def tell_no_document(
-    console: Console, index: Index, where: Any, params: Mapping[str, Any] | None
+    console: Console,
+    index: Index,
+    where: Any,
+    params: Mapping[str, Any] | None,
+    missing_fields_ok: bool,
 ) -> None:
-    """Say that the condition holds for no document, and what may be the reason."""
+    """Say that the condition holds for no document, if that is so, and what may be the reason.
+
+    An answer may be empty for other reasons: no document has the words of the query.
+    """
+    if where is None or index.count(where, params=params, missing_fields_ok=missing_fields_ok):
+        return
     from qsearch.filters import as_condition
     from qsearch.filters.advice import advice
 

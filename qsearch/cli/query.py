@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
@@ -27,7 +27,7 @@ from qsearch.cli.target import (
     model_option,
 )
 from qsearch.errors import QueryError
-from qsearch.options import SearchOptions, TextSearchOptions, listed
+from qsearch.options import WORDS, SearchOptions, TextSearchOptions, listed
 
 if TYPE_CHECKING:
     from qsearch.index import Index
@@ -41,6 +41,7 @@ _BATCH = 64
 _GROUPS = {
     "Queries": ("queries", "vectors"),
     "Search": ("index", "k", *(name for name in listed(SearchOptions) if name not in FILTER)),
+    "Words": WORDS,
     "Filter": FILTER,
     "Rerank": RERANK,
     "Output": ("format", "full"),
@@ -62,6 +63,7 @@ Examples:
   qsearch query "how do birds navigate" --rerank cross-encoder/ms-marco-MiniLM-L6-v2
   qsearch query "how do birds navigate" --where "year >= 2020 AND lang IN ('en', 'de')"
   qsearch query "how do birds navigate" --where "lang = :lang" --param lang=en
+  qsearch query '"error 0x80070057" printer' --mode hybrid
 """,
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
@@ -115,7 +117,8 @@ def query(
 ) -> None:
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
-    The score is the cosine between query and document, from -1 to 1. With several queries the
+    The score is the cosine between query and document, from -1 to 1; BM25 with --mode keywords, and what
+    both became with --mode hybrid, which shows both. With several queries the
     query id in the output is their number, from 1, or the id from --queries. Blank lines on
     standard input are counted and left out.
 
@@ -149,7 +152,7 @@ def query(
     if vectors is not None:
         taken(k, options)  # type: ignore[arg-type]  # there is nothing to rerank
         with Index.open(path) as opened:
-            _search_vectors(console, show, opened, vectors, k, options)
+            _search_vectors(console, show, opened, vectors, k, _without_text(options))
         return
     with Index.open(path, encoder=model, device=device, backend=backend) as opened:
         if queries is not None:
@@ -176,8 +179,9 @@ def query(
             rerankings += [result.reranking for result in results]
             empty = empty or any(not result for result in results)
         tell_reranking(console, show, rerankings)
-        if empty and options["where"] is not None:
-            tell_no_document(console, opened, options["where"], options["params"])
+        if empty:
+            asked_for = options["where"], options["params"], options["missing_fields_ok"]
+            tell_no_document(console, opened, *asked_for)
     if not asked:
         console.note(f"{queries or 'standard input'} holds no queries")
 
@@ -193,6 +197,18 @@ def _check_text(which: str, text: str) -> None:
             f"{which} is not valid Unicode text: the character at {error.start} is half of a surrogate "
             "pair"
         ) from None
+
+
+def _without_text(options: TextSearchOptions) -> SearchOptions:
+    """The options of a search by vectors, which has no words."""
+    known = listed(TextSearchOptions)
+    for name in WORDS:
+        if options[name] != known[name][1].default:  # type: ignore[literal-required]
+            raise click.UsageError(
+                f"--{name} is of searches by text; --vectors has none: leave one out"
+            )
+    kept = {name: value for name, value in options.items() if name not in WORDS}
+    return cast("SearchOptions", kept)
 
 
 Query = tuple[str, str]
@@ -223,8 +239,9 @@ def _search_vectors(
         batch = [(str(number), "") for number in range(start + 1, start + len(rows) + 1)]
         write_results(console, show, batch, found, heading=vectors.rows > 1)
         empty = empty or any(not result for result in found)
-    if empty and options["where"] is not None:
-        tell_no_document(console, index, options["where"], options["params"])
+    if empty:
+        asked_for = options["where"], options["params"], options["missing_fields_ok"]
+        tell_no_document(console, index, *asked_for)
 
 
 def _batches(queries: Iterator[Query]) -> Iterator[list[Query]]:
