@@ -145,6 +145,15 @@ def _operated(field: Field, name: str, operator: Any, operand: Any, depth: int) 
         raise QueryError(
             f"{operator} stands before the fields: {{{operator!r}: [{{{name!r}: …}}, …]}}"
         )
+    if (
+        isinstance(operator, str)
+        and not operator.startswith("$")
+        and "$" + operator not in OPERATORS
+    ):
+        raise QueryError(
+            f"{name} has {operator!r}, which is no operator; a field of an object is named "
+            f"'{name}.{operator}', and operators are {', '.join(OPERATORS)}"
+        )
     raise _unknown(operator)
 
 

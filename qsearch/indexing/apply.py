@@ -192,7 +192,7 @@ def compact_index(how: Changing) -> CompactReport:
         past = editor.catalog.past()
         commit = editor.base
         segments = len(entries)
-        if groups or past:
+        if groups or past or editor.left_behind:
             with change.phase("merge", sum(living[i] for group in groups for i in group), "rows"):
                 for group in groups:
                     editor.merge([entries[number] for number in group], told.advance)

@@ -219,7 +219,7 @@ def resolved_fields(
         elif missing_ok:
             found[field] = None
         else:
-            raise _unknown(spelled(field.parts), sorted(names))
+            raise _unknown(field, known, sorted(names))
     return found
 
 
@@ -235,13 +235,24 @@ def resolved_field(field: Field, known: KnownFields, *, missing_ok: bool) -> tup
     return parts
 
 
-def _unknown(name: str, known: Sequence[str]) -> QueryError:
+def _outer(field: Field) -> Iterator[str]:
+    """The fields that a field is inside of."""
+    return (spelled(field.parts[:count]) for count in range(1, len(field.parts)))
+
+
+def _unknown(field: Field, fields: KnownFields, known: Sequence[str]) -> QueryError:
+    name = spelled(field.parts)
     by_case = [one for one in known if one.lower() == name.lower()]
     near = by_case or difflib.get_close_matches(name, known, 3, 0.5)
     told = ", ".join(near or known[:12])
     more = "" if near or len(known) <= 12 else f" and {len(known) - 12} more"
     which = "the nearest are" if len(near) > 1 else "the nearest is" if near else "there are"
     text = " (a document's text is searched, not filtered)" if name == "text" else ""
+    outer = next((one for one in _outer(field) if fields.counts.get(one, {}).get("list")), None)
+    if outer is not None:
+        text = f" ({outer} holds lists, and conditions do not look into objects of a list)"
+    elif field.exact and len(field.parts) == 1 and not near:
+        text = " (double quotes name a field; a text stands in single quotes)"
     return QueryError(
         f"no document has a field {name}{text}; {which} {told}{more}. {words().missing_fields_ok} lets a "
         "condition speak of fields that are not there"
