@@ -101,6 +101,7 @@ def test_query_get_and_export_take_the_same_condition(
         (["--where", "year = 1; DROP TABLE documents"], "no other statement"),
         (["--where", '{"year": {"$foo": 1}}'], "there is no operator '$foo'"),
         (["--where", '{"year"'], "is read as JSON"),
+        (["--where", '{"year": {"$gt": 1}, "year": {"$lt": 2}}'], "'year' is there twice"),
         (["--where", "year = :x"], "no value is given"),
         (["--where", "year = :x", "--param", "x"], "not of the form name=value"),
         (["--where", "year = :x", "--param", "x=1", "--param", "x=2"], "given twice"),
