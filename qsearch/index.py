@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -37,6 +37,7 @@ from qsearch.indexing import (
     CompactReport,
     Progress,
     Source,
+    TextIndexReport,
     build_index,
     change_index,
     compact_index,
@@ -44,6 +45,7 @@ from qsearch.indexing import (
     delete_from,
     delete_matching,
     index_fields,
+    index_text,
 )
 from qsearch.locks import ProcessLock
 from qsearch.options import (
@@ -467,6 +469,16 @@ class Index:
         )
 
     @property
+    def text_index(self) -> dict[str, str] | None:
+        """Language and tokenizer of the text index; ``None`` where there is none."""
+        tokenizer = self._open.text_search.tokenizer
+        if tokenizer is None:
+            return None
+        told = self._open.settings.get("text_index")
+        language = told["language"] if isinstance(told, dict) else "not known (damaged)"
+        return {"language": language, "tokenizer": tokenizer}
+
+    @property
     def format(self) -> int:
         """Version of the format in which it was written."""
         return self._open.catalog.version
@@ -721,6 +733,44 @@ class Index:
         self.refresh()
         return report
 
+    def index_text(
+        self,
+        *,
+        language: str | None = None,
+        drop: bool = False,
+        wait: float = 0.0,
+        progress: Progress | None = None,
+    ) -> TextIndexReport:
+        """Make the text index that searches by keywords need, anew where there is one, in one commit.
+
+        The catalog is written anew, without what was deleted or replaced. Whoever has an earlier commit
+        open goes on reading it.
+
+        Args:
+            language: of the texts (ISO 639): what their words are; by default that of the text index there
+                is, or of the passages, or English.
+            drop: take the text index away instead.
+            wait: seconds to wait for another writer.
+            progress: is told what is done.
+
+        Raises:
+            OptionError: the language is no code of one, or there is one beside ``drop``.
+            IndexBusy: another writer is at it.
+            IndexFormatError: what is to be copied is damaged; nothing is changed.
+            IndexWriteError: the file system refuses; the index is as it was.
+
+        Examples:
+            >>> index = Index.build([{"id": "a", "text": "Blue whales sing."}], tmp / "words")
+            >>> index.index_text().tokenizer
+            'porter unicode61 remove_diacritics 2'
+            >>> [hit.id for hit in index.search("a whale's song", mode="keywords")]
+            ['a']
+        """
+        self._open  # noqa: B018
+        report = index_text(self._changing(wait, progress), language, drop=drop)
+        self.refresh()
+        return report
+
     def changes(self, *, wait: float = 0.0, progress: Progress | None = None) -> Changes:
         """Several changes that become one commit; nothing of them where the block ends with an error.
 
@@ -854,17 +904,17 @@ class Index:
         """
         snapshot = self._open
         asked = settled(TextSearchOptions, options, "search")
-        explain = asked.pop("explain")
         rerank, depth = taken(k, asked)
-        request = snapshot.request(depth, asked)
+
+        def encoded(some: Sequence[str]) -> NDArray[np.float32]:
+            encoder = self._checked_encoder(snapshot)
+            return check_queries(encoder.encode_queries(some), snapshot.dimensions)
+
         texts = _checked_texts(queries)
-        if not texts:
-            return []
-        reranker = None if rerank is None else self._rerankers.find(rerank)
-        encoder = self._checked_encoder(snapshot)
-        vectors = check_queries(encoder.encode_queries(texts), snapshot.dimensions)
-        results = snapshot.answers(request, vectors, explain=explain)
-        return results if reranker is None else reordered(results, texts, k, reranker, progress)
+        results = snapshot.text_answers(depth, asked, texts, encoded)
+        if rerank is None or not texts:
+            return results
+        return reordered(results, texts, k, self._rerankers.find(rerank), progress)
 
     @documented(SearchOptions)
     def search_by_vectors(

@@ -15,7 +15,10 @@ from functools import cache
 from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_type_hints
 
 __all__ = [
+    "FUSIONS",
     "METHODS",
+    "MODES",
+    "WORDS",
     "ChangeOptions",
     "FilterOptions",
     "Option",
@@ -30,6 +33,12 @@ __all__ = [
 
 METHODS = ("exact", "cascade", "binary", "graph")
 """Ways of retrieval by name, see ``RetrievalOptions.method``."""
+
+MODES = ("meaning", "keywords", "hybrid")
+"""What a text is searched by, see ``TextSearchOptions.mode``."""
+
+FUSIONS = ("convex", "rrf")
+"""How the two rankings of a hybrid search become one, see ``TextSearchOptions.fusion``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,45 @@ class SearchOptions(RetrievalOptions, total=False):
 class TextSearchOptions(SearchOptions, total=False):
     """Options of a search by text; those of ``Index.search`` and ``Index.search_batch``."""
 
+    mode: Annotated[
+        Literal["meaning", "keywords", "hybrid"],
+        Option(
+            "meaning",
+            "meaning: the nearest documents by their vectors. keywords: the best by the words that they "
+            "share with the query (BM25); no encoder is loaded. hybrid: the best by either, scored by "
+            "both. The last two need a text index.",
+        ),
+    ]
+    weight: Annotated[
+        float,
+        Option(
+            0.5,
+            "Of the meaning in a hybrid score, 0 to 1; what is left is that of the words.",
+        ),
+    ]
+    fusion: Annotated[
+        Literal["convex", "rrf"],
+        Option(
+            "convex",
+            "How a hybrid search makes one score of two: convex (the weighted mean of both, each put "
+            "between 0 and 1) or rrf (reciprocal ranks).",
+        ),
+    ]
+    depth: Annotated[
+        int | None,
+        Option(
+            None,
+            "How many of the best by meaning, and by words, a hybrid search looks at; at least k. Three "
+            "times k, and at least 100, if not given.",
+        ),
+    ]
+    k1: Annotated[
+        float, Option(1.2, "Of BM25: how much further occurrences of a word count, from 0.")
+    ]
+    b: Annotated[
+        float,
+        Option(0.75, "Of BM25: how much the length of a document counts against it, 0 to 1."),
+    ]
     rerank: Annotated[
         Any,
         Option(
@@ -175,6 +223,10 @@ class TextSearchOptions(SearchOptions, total=False):
             "come up.",
         ),
     ]
+
+
+WORDS = ("mode", "weight", "fusion", "depth", "k1", "b")
+"""Options of ``TextSearchOptions`` that say whether, and how, words count."""
 
 
 @cache

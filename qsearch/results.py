@@ -15,10 +15,12 @@ from qsearch.reranking import RerankerIdentity
 __all__ = [
     "Explanation",
     "Hit",
+    "KeywordReport",
     "Passage",
     "Reranking",
     "SearchResult",
     "StageReport",
+    "TermReport",
     "VectorResult",
 ]
 
@@ -52,6 +54,52 @@ class StageReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TermReport:
+    """A term of a query.
+
+    Attributes:
+        term: as the text index has it; a phrase in quotes.
+        count: how often it stands in the query.
+        documents: how many documents hold it.
+        idf: what it weighs (``docs/keywords.md``).
+    """
+
+    term: str
+    count: int
+    documents: int
+    idf: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordReport:
+    """What a search by words did.
+
+    Attributes:
+        tokenizer: of the text index.
+        terms: of the query.
+        cut: whether the query is longer than what counts.
+        matching: documents that hold any of the terms.
+        k1: of BM25.
+        b: of BM25.
+        milliseconds: that the words took.
+        fusion: how a hybrid search made one score of two; ``None``: it was by keywords alone.
+        weight: of the meaning, where the fusion is convex.
+        depth: so many documents of each way were looked at.
+    """
+
+    tokenizer: str
+    terms: tuple[TermReport, ...]
+    cut: bool
+    matching: int
+    k1: float
+    b: float
+    milliseconds: float
+    fusion: str | None = None
+    weight: float | None = None
+    depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """How a result came about.
 
@@ -60,12 +108,14 @@ class Explanation:
         recall: expected from what was measured; 1 for an exact search, 0 where nobody knows.
         stages: in order.
         ranks: for each hit its rank, from 1, among all rows (documents, or their passages) by each code.
+        keywords: what was done by words, where that was asked for.
     """
 
     reason: str
     recall: float
     stages: tuple[StageReport, ...]
     ranks: tuple[Mapping[str, int], ...]
+    keywords: KeywordReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +154,18 @@ class Hit:
 
     Attributes:
         rank: from 1.
-        score: cosine between query and document, -1 to 1, higher is better; of the passage, where
-            documents are split.
+        score: what it has its rank by, higher is better: the cosine between query and document, -1 to 1, of
+            the passage, where documents are split; BM25, from 0, in a search by keywords; in a hybrid one
+            what both became.
         id: the document's id.
         text: its text.
         title: its title, if it has one.
         metadata: its other fields.
         passage: its best passage, where documents are split into passages.
+        cosine: in a hybrid search, where ``score`` is not the cosine.
+        bm25: in a search by keywords, or a hybrid one; 0 where it holds no word of the query.
+        meaning_rank: in a hybrid search: its rank by cosine, from 1; ``None``: beyond what was looked at.
+        keyword_rank: its rank by BM25, likewise.
         rerank_score: of a cross-encoder, whose order the hits are in, where one was asked for; higher is
             better.
         retrieval_rank: its rank by ``score``, from 1, before that.
@@ -123,6 +178,10 @@ class Hit:
     title: str | None
     metadata: Mapping[str, Any]
     passage: Passage | None = None
+    cosine: float | None = None
+    bm25: float | None = None
+    meaning_rank: int | None = None
+    keyword_rank: int | None = None
     rerank_score: float | None = None
     retrieval_rank: int | None = None
 
@@ -154,8 +213,9 @@ class SearchResult(Sequence[Hit]):
     Attributes:
         hits: at most k.
         certified: whether it is proven that these are the hits of an exact search; where they were
-            reranked, that those were which the cross-encoder scored.
-        method: how they were found.
+            reranked, that those were which the cross-encoder scored; of a hybrid one, that its part by
+            meaning was exact, which by words always is.
+        method: how they were found, or by what: ``keywords``, ``hybrid``.
         explanation: where one was asked for.
         reranking: by what they were reranked, where that was asked for.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from qsearch.documents import Document
 from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
-from qsearch.options import FilterOptions, listed
-from qsearch.results import Explanation, Hit, Passage, SearchResult, StageReport, VectorResult
+from qsearch.keywords import TextRequest, TextSearch, hybrid_answers, keyword_answers, passage_of
+from qsearch.options import WORDS, FilterOptions, listed
+from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
 from qsearch.selection import Selections, filter_of
 from qsearch.store import (
@@ -308,6 +309,58 @@ class Snapshot:
             for number, hits in enumerate(self.hits(ranking))
         ]
 
+    @cached_property
+    def text_search(self) -> TextSearch:
+        """Searches by words."""
+        return TextSearch(self.catalog, self.segments, self.searcher.documents)
+
+    def text_answers(
+        self,
+        k: int,
+        options: dict[str, Any],
+        texts: Sequence[str],
+        encode: Callable[[Sequence[str]], NDArray[np.float32]],
+    ) -> list[SearchResult]:
+        """What a caller gets who searches by text, for each query.
+
+        Args:
+            k: documents wanted.
+            options: ``options.TextSearchOptions``, all of them.
+            texts: checked.
+            encode: makes (q, d) float32 of them, checked; not called where nobody needs that.
+        """
+        asked = dict(options)
+        explain = asked.pop("explain")
+        request = TextRequest.checked(k, asked)
+        for name in WORDS:
+            del asked[name]
+        if request.mode != "meaning":
+            self.text_search.required_tokenizer()
+        meaning = self.request(request.depth if request.mode == "hybrid" else k, asked)
+        if request.mode == "keywords":
+            return keyword_answers(
+                self.text_search, request, texts, explain=explain, allowed=meaning.allowed
+            )
+        if not texts:
+            return []
+        vectors = encode(texts)
+        if request.mode == "meaning":
+            return self.answers(meaning, vectors, explain=explain)
+        ranking = self.searcher.search(vectors, meaning)
+
+        def explained(number: int, rows: NDArray[np.int64]) -> Explanation:
+            return self.explanation(meaning, ranking, number, vectors[number : number + 1], rows)
+
+        return hybrid_answers(
+            self.text_search,
+            request,
+            texts,
+            vectors,
+            ranking,
+            explained if explain else None,
+            allowed=meaning.allowed,
+        )
+
     def hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
         """The documents of a ranking, for each of its queries."""
         documents = self.searcher.documents.documents(ranking.positions)
@@ -318,7 +371,7 @@ class Snapshot:
             hits: list[Hit] = []
             for place in np.flatnonzero(positions >= 0):
                 one = stored[int(positions[place])]
-                passage = None if spans is None else _passage(one, spans[number, place])
+                passage = None if spans is None else passage_of(one, spans[number, place])
                 hits.append(
                     Hit(
                         len(hits) + 1,
@@ -343,7 +396,12 @@ class Snapshot:
         )
 
     def explanation(
-        self, request: Request, ranking: Ranking, number: int, query: NDArray[np.float32]
+        self,
+        request: Request,
+        ranking: Ranking,
+        number: int,
+        query: NDArray[np.float32],
+        rows: NDArray[np.int64] | None = None,
     ) -> Explanation:
         """How the result of one of the queries came about.
 
@@ -352,8 +410,9 @@ class Snapshot:
             ranking: of all queries.
             number: of the query.
             query: (1, d) float32, its vector.
+            rows: of the hits; ``None``: those of the ranking.
         """
-        positions = ranking.positions[number]
+        positions = ranking.positions[number] if rows is None else rows
         ranks = stage_ranks(self.segments, query, positions[positions >= 0])
         queries = len(ranking.positions)
         reason, recall = request.plan.reason, request.plan.recall
@@ -389,13 +448,3 @@ def _living(segment: Segment) -> int:
 
 def _document(stored: StoredDocument) -> Document:
     return Document(stored.id, stored.text, stored.title, stored.metadata)
-
-
-def _passage(document: StoredDocument, span: NDArray[np.int64]) -> Passage:
-    begin, end = (int(side) for side in span)
-    if not 0 <= begin <= end <= len(document.text):
-        raise IndexFormatError(
-            f"a passage of document {document.id!r} lies outside of its text; {words().verify} tells "
-            "which file is damaged"
-        )
-    return Passage(begin, end, document.text[begin:end])

@@ -27,6 +27,7 @@ class Words:
     graph: str
     id_field: str
     index_field: str
+    index_text: str
     input_format: str
     language: str
     max_length: str
@@ -62,6 +63,7 @@ PYTHON = Words(
     graph="BuildOptions(graph=True)",
     id_field="Fields(id=...)",
     index_field="Index.index_fields",
+    index_text="Index.index_text",
     input_format="input_format=",
     language="BuildOptions(language=...)",
     max_length="SentenceEncoder(max_length=...)",

@@ -36,6 +36,7 @@ ROOMS = (
     "results",
     "reordering",
     "selection",
+    "keywords",
     "snapshot",
     "index",
     "cli",

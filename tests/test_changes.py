@@ -230,6 +230,14 @@ def test_what_was_deleted_is_gone_in_every_way_of_retrieval(index: Index) -> Non
     assert sound(index)
 
 
+def test_a_search_among_no_documents_is_explained_too(index: Index) -> None:
+    index.delete([one.id for one in index])
+    result = index.search("cat", explain=True)
+    assert len(result) == 0
+    assert result.explanation is not None
+    assert result.explanation.ranks == ()
+
+
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
@@ -511,6 +519,29 @@ def test_a_sync_that_was_cut_short_at_its_end_goes_on_there(
     report = index.sync(records(40, 65))  # there is more behind them now
     assert (report.resumed, report.deleted) == (0, 20)
     assert ids(index) == [one["id"] for one in records(40, 65)]
+    assert sound(index)
+
+
+def test_fields_of_an_interrupted_change_are_those_of_the_commit(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalog has its documents and its metadata already; nobody sees them, and nothing is damaged."""
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
+    index.index_fields("n")
+
+    def stop(editor: Any) -> None:
+        raise KeyboardInterrupt
+
+    corpus = [{**one, "n": 1000} for one in [*records(0, 10), *records(100, 30)]]
+    with monkeypatch.context() as patched:
+        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
+        with pytest.raises(KeyboardInterrupt):
+            index.upsert(corpus)
+    assert sound(index)
+    reader = Index.open(index.path)
+    assert (reader.count("n < 1000"), reader.count("n = 1000")) == (30, 0)
+    index.upsert(corpus)
+    assert (index.count("n < 1000"), index.count("n = 1000")) == (20, 40)
     assert sound(index)
 
 

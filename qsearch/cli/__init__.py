@@ -36,6 +36,7 @@ _COMMANDS = {
     "get": "Print documents by their ids.",
     "export": "Write all documents, as build reads them.",
     "index-field": "Make conditions on a field fast.",
+    "index-text": "Make or drop the index of words.",
     "compact": "Give back the room of what was deleted.",
     "upgrade": "Bring an index to the present format.",
     "info": "Show what an index holds.",
@@ -77,6 +78,8 @@ _ABSENT = {
     "optimize": "'qsearch compact' gives back the room of what was deleted, and joins segments",
     "migrate": "'qsearch upgrade' brings an index to the present format",
     "eval": "'qsearch query --queries FILE --format trec' writes a run for evaluation tools",
+    "fts": "'qsearch index-text' makes the index of words",
+    "reindex": "'qsearch index-text' makes the index of words anew, 'qsearch build --force' everything",
     "serve": "'qsearch query - --format jsonl' answers each line of a pipe when it comes",
 }
 """What people look for that is not here, and what there is instead."""

@@ -41,7 +41,7 @@ _GROUPS = {
         "max_length",
         "truncate_dim",
     ),
-    "Passages": ("passages", "overlap", "language"),
+    "Passages and words": ("passages", "overlap", "text_index", "language"),
     "Index": ("output", "force", "restart", "tune_queries", "graph", "index_field", "segment_rows"),
 }
 
@@ -103,7 +103,13 @@ Examples:
 )
 @click.option(
     "--language",
-    help="Language of the texts (ISO 639), for abbreviations that do not end a sentence.  [default: en]",
+    help="Language of the texts (ISO 639): for abbreviations that do not end a sentence, and for what the "
+    "words of the text index are.  [default: en]",
+)
+@click.option(
+    "--text-index",
+    is_flag=True,
+    help="Also index the words of titles and texts, for query --mode keywords and hybrid.",
 )
 @input_options(
     "Embeddings you already have: a file (.npy, .npz, .fvecs, .bvecs) with a row for each record of "
@@ -155,6 +161,7 @@ def build(
     passages: int | None,
     overlap: int | None,
     language: str | None,
+    text_index: bool,
     graph: bool,
     index_field: tuple[str, ...],
     tune_queries: Path | None,
@@ -226,6 +233,7 @@ def build(
             passages=passages,
             overlap=overlap or 0,
             language=language or DEFAULT_LANGUAGE,
+            text_index=text_index,
             index_fields=index_field,
         ),
         progress=progress_on(console),
@@ -256,7 +264,12 @@ def _refuse_idle_options(context: click.Context, corpus: str | None) -> None:
                 ("precision", "query_prompt", "document_prompt", "max_length", "truncate_dim"),
             ),
             ("texts to encode, not --vectors", vectors is None, ("passages",)),
-            ("--passages", asked["passages"] is not None, ("overlap", "language")),
+            ("--passages", asked["passages"] is not None, ("overlap",)),
+            (
+                "--passages or --text-index",
+                asked["passages"] is not None or asked["text_index"],
+                ("language",),
+            ),
         ],
     )
 
@@ -282,6 +295,8 @@ def _report(console: Console, report: BuildReport) -> None:
             truncated += f" (--passages {report.max_length} splits them)"
     rows.append(("truncated", truncated))
     rows.append(("dimensions", f"{report.dimensions:,}"))
+    if report.text_index is not None:
+        rows.append(("text index", "of {language!r}: {tokenizer}".format(**report.text_index)))
     if report.compared is not None:
         compared = f"{report.compared} held against the model"
         if not report.compared:

@@ -63,6 +63,7 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "dead_rows": opened.dead_rows,
             "past": opened.past,
             "passages": settings.get("passages"),
+            "text_index": opened.text_index,
             "dimensions": opened.dimensions,
             "graph": opened.has_graph,
             "fields": [
@@ -175,6 +176,9 @@ def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]
     rows += _change_rows(facts)
     rows += _field_rows(facts["fields"])
     rows.append(("graph", "yes" if facts["graph"] else "no"))
+    words = facts["text_index"]
+    told = "no" if words is None else f"of {words['language']!r}: {words['tokenizer']}"
+    rows.append(("text index", told))
     rows.append(("format", str(facts["format"])))
     rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))
     if encoder is not None:

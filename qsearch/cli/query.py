@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
@@ -26,7 +26,7 @@ from qsearch.cli.target import (
     model_option,
 )
 from qsearch.errors import QueryError
-from qsearch.options import SearchOptions, TextSearchOptions, listed
+from qsearch.options import WORDS, SearchOptions, TextSearchOptions, listed
 
 if TYPE_CHECKING:
     from qsearch.index import Index
@@ -40,6 +40,7 @@ _BATCH = 64
 _GROUPS = {
     "Queries": ("queries", "vectors"),
     "Search": ("index", "k", *(name for name in listed(SearchOptions) if name not in FILTER)),
+    "Words": WORDS,
     "Filter": FILTER,
     "Rerank": RERANK,
     "Output": ("format", "full"),
@@ -61,6 +62,7 @@ Examples:
   qsearch query "how do birds navigate" --rerank cross-encoder/ms-marco-MiniLM-L6-v2
   qsearch query "how do birds navigate" --where "year >= 2020 AND lang IN ('en', 'de')"
   qsearch query "how do birds navigate" --where "lang = :lang" --param lang=en
+  qsearch query '"error 0x80070057" printer' --mode hybrid
 """,
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
@@ -114,7 +116,8 @@ def query(
 ) -> None:
     """Search an index for TEXT, one or several; - reads a query a line from standard input.
 
-    The score is the cosine between query and document, from -1 to 1. With several queries the
+    The score is the cosine between query and document, from -1 to 1; BM25 with --mode keywords, and what
+    both became with --mode hybrid, which shows both. With several queries the
     query id in the output is their number, from 1, or the id from --queries. Blank lines on
     standard input are counted and left out.
 
@@ -148,7 +151,7 @@ def query(
     if vectors is not None:
         taken(k, options)  # type: ignore[arg-type]  # there is nothing to rerank
         with Index.open(path) as opened:
-            _search_vectors(console, show, opened, vectors, k, options)
+            _search_vectors(console, show, opened, vectors, k, _without_text(options))
         return
     with Index.open(path, encoder=model, device=device, backend=backend) as opened:
         if queries is not None:
@@ -188,6 +191,18 @@ def _check_text(which: str, text: str) -> None:
             f"{which} is not valid Unicode text: the character at {error.start} is half of a surrogate "
             "pair"
         ) from None
+
+
+def _without_text(options: TextSearchOptions) -> SearchOptions:
+    """The options of a search by vectors, which has no words."""
+    known = listed(TextSearchOptions)
+    for name in WORDS:
+        if options[name] != known[name][1].default:  # type: ignore[literal-required]
+            raise click.UsageError(
+                f"--{name} is of searches by text; --vectors has none: leave one out"
+            )
+    kept = {name: value for name, value in options.items() if name not in WORDS}
+    return cast("SearchOptions", kept)
 
 
 Query = tuple[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from qsearch.cli.excerpts import excerpt
 from qsearch.cli.output import Console, human_bytes, print_data, print_json, printable
 
 if TYPE_CHECKING:
-    from qsearch.results import Explanation, Hit, Reranking, SearchResult
+    from qsearch.results import Explanation, Hit, KeywordReport, Reranking, SearchResult
 
 __all__ = ["SHOWN", "Format", "Shown", "tell_reranking", "write_results"]
 
@@ -84,7 +85,7 @@ def _write_text(name: str, query: str, result: SearchResult, *, heading: bool, f
     ids = [printable(hit.id) for hit in result]
     width = max(map(len, ids), default=0)
     for hit, name in zip(result, ids, strict=True):
-        start = f"{hit.rank:>3}  {_scores(hit)}  "
+        start = f"{hit.rank:>3}  {_scores(hit)}  {_both(hit)}"
         shown = hit.text if hit.passage is None else hit.passage.text
         shown = " ".join(shown.split()) if full else excerpt(shown, query, SHOWN)
         rest = printable(" ".join((f"{hit.title}: {shown}" if hit.title else shown).split()))
@@ -130,6 +131,14 @@ def tell_reranking(console: Console, show: Shown, rerankings: Sequence[Reranking
         )
 
 
+def _both(hit: Hit) -> str:
+    """Scores and ranks of a hit by meaning and by words, where its score is made of these."""
+    if hit.cosine is None or hit.bm25 is None:
+        return ""
+    ranks = ["-" if rank is None else f"#{rank}" for rank in (hit.meaning_rank, hit.keyword_rank)]
+    return f"cosine {hit.cosine:.4f} {ranks[0]:<4}  bm25 {hit.bm25:>7.4f} {ranks[1]:<4}  "
+
+
 _IDENTITY_SHOWN = ("model", "revision", "weights", "precision", "max_length", "activation")
 """What tells the outputs of two rerankers apart."""
 
@@ -156,6 +165,7 @@ def _records(
                 **({"query": query} if query else {}),
                 "rank": hit.rank,
                 "score": float(f"{hit.score:.9g}"),
+                **_scores_record(hit),
                 "id": hit.id,
             }
             if hit.rerank_score is not None:
@@ -189,6 +199,20 @@ def _records(
     return lines
 
 
+def _scores_record(hit: Hit) -> dict[str, Any]:
+    """By meaning and by words, where that was asked for."""
+    if hit.bm25 is None:
+        return {}
+    if hit.cosine is None:
+        return {"bm25": float(f"{hit.bm25:.9g}")}
+    return {
+        "cosine": float(f"{hit.cosine:.9g}"),
+        "meaning_rank": hit.meaning_rank,
+        "bm25": float(f"{hit.bm25:.9g}"),
+        "keyword_rank": hit.keyword_rank,
+    }
+
+
 def _explanation_record(explanation: Explanation, method: str) -> dict[str, Any]:
     return {
         "method": method,
@@ -205,14 +229,24 @@ def _explanation_record(explanation: Explanation, method: str) -> dict[str, Any]
             else {"name": stage.name, stage.unit: stage.rows, "milliseconds": stage.milliseconds}
             for stage in explanation.stages
         ],
+        **_keywords_record(explanation.keywords),
     }
+
+
+def _keywords_record(keywords: KeywordReport | None) -> dict[str, Any]:
+    return {} if keywords is None else {"keywords": dataclasses.asdict(keywords)}
 
 
 def _explain(console: Console, explanation: Explanation, result: SearchResult) -> None:
     certified = "proven exact" if result.certified else f"recall {explanation.recall:.4f} expected"
     if not result.certified and not explanation.recall:
         certified = "recall not known"
-    console.note(f"{result.method}: {certified} ({explanation.reason})")
+    if explanation.keywords is not None:
+        _explain_words(console, explanation.keywords)
+    if result.method == "keywords":
+        return
+    meaning = "by meaning" if result.method == "hybrid" else result.method
+    console.note(f"{meaning}: {certified} ({explanation.reason})")
     for stage in explanation.stages:
         time = "" if stage.milliseconds is None else f"{stage.milliseconds:.3f} ms"
         looked = f"{stage.rows:>12,} {stage.unit}" if stage.rows else ""
@@ -224,3 +258,18 @@ def _explain(console: Console, explanation: Explanation, result: SearchResult) -
         if hit.retrieval_rank is not None:
             by_code = f"{hit.retrieval_rank:,} by cosine, {by_code}"
         console.note(f"  hit {hit.rank}: {by_code}")
+
+
+def _explain_words(console: Console, keywords: KeywordReport) -> None:
+    if keywords.fusion is not None:
+        how = "reciprocal ranks" if keywords.weight is None else f"weight {keywords.weight:g}"
+        console.note(f"hybrid: {how}, of the {keywords.depth:,} best by meaning and by words")
+    console.note(
+        f"by words: BM25 with k1 = {keywords.k1:g}, b = {keywords.b:g}; {keywords.matching:,} documents "
+        f"hold some of {len(keywords.terms):,} terms ({keywords.tokenizer}), {keywords.milliseconds:.3f} ms"
+    )
+    for one in keywords.terms:
+        often = f", {one.count:,} times in the query" if one.count > 1 else ""
+        console.note(f"  {one.term}: in {one.documents:,} documents, idf {one.idf:.4f}{often}")
+    if keywords.cut:
+        console.note("  the query is longer than what counts (docs/keywords.md)")

@@ -8,11 +8,21 @@ from typing import Any
 import click
 
 from qsearch.cli.filter_options import FILTER, filter_options
-from qsearch.options import METHODS, SearchOptions, TextSearchOptions, listed
+from qsearch.options import (
+    FUSIONS,
+    METHODS,
+    MODES,
+    WORDS,
+    SearchOptions,
+    TextSearchOptions,
+    listed,
+)
 
 __all__ = ["RERANK", "search_options"]
 
-RERANK = tuple(name for name in listed(TextSearchOptions) if name not in listed(SearchOptions))
+RERANK = tuple(
+    name for name in listed(TextSearchOptions) if name not in {*listed(SearchOptions), *WORDS}
+)
 """Options that put hits in the order of a cross-encoder."""
 
 
@@ -59,6 +69,12 @@ _TYPES: dict[str, click.ParamType[Any]] = {
     "candidates": click.INT,
     "rerank": Model(),
     "rerank_depth": click.INT,
+    "mode": click.Choice(MODES),
+    "weight": click.FLOAT,
+    "fusion": click.Choice(FUSIONS),
+    "depth": click.INT,
+    "k1": click.FLOAT,
+    "b": click.FLOAT,
 }
 """How a value is typed; what is missing here is a flag."""
 

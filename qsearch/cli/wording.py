@@ -16,6 +16,7 @@ COMMAND_LINE = Words(
     graph="--graph",
     id_field="--id-field",
     index_field="'qsearch index-field'",
+    index_text="'qsearch index-text'",
     input_format="--input-format",
     language="--language",
     max_length="--max-length",

@@ -44,10 +44,10 @@ def check_delimiter(delimiter: str) -> str:
 def said_delimiter(line: str) -> str | None:
     r"""What a first line says that parts columns, as Excel writes and understands it; it is no header.
 
-    >>> said_delimiter("sep=;\r\n"), said_delimiter("sep;text")
-    (';', None)
+    >>> said_delimiter("sep=;\r\n"), said_delimiter("sep;text"), said_delimiter('sep="')
+    (';', None, None)
     """
-    said = re.fullmatch(r"sep=(.)\s*", line)
+    said = re.fullmatch(r'sep=([^"\r\n])\s*', line)  # what no table can be parted by is a header
     return None if said is None else said.group(1)
 
 

@@ -39,6 +39,7 @@ def check_encoding(encoding: str) -> str:
     try:
         found = codecs.lookup(encoding)
         "".encode(encoding)  # refuses what is known and no encoding of text, such as base64
+        codecs.getincrementaldecoder(encoding)(_UNDECODABLE).decode(b"")  # and names of hosts: idna
     except (LookupError, ValueError):
         raise CorpusError(
             f"unknown encoding {encoding!r}; known are utf-8, cp1252, latin-1, utf-16, shift_jis, gb18030 "

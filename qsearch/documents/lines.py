@@ -20,6 +20,7 @@ from qsearch.documents.encodings import BOM, BOMS, Utf8Stream
 from qsearch.documents.foreign import MAGICS as FOREIGN
 from qsearch.documents.foreign import refuse_content, refuse_zeros
 from qsearch.errors import CorpusError
+from qsearch.wording import words
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -160,7 +161,14 @@ class ByteSource:
             self._encoding = encoding
             decoded = io.BufferedReader(Utf8Stream(self._stream, encoding), 1 << 16)
             self._stream = cast(ByteStream, decoded)
-            head = self._stream.peek(1)
+            try:
+                head = self._stream.peek(1)
+            except UnicodeError as error:  # utf-16 and utf-32 want to know the order of bytes
+                raise CorpusError(
+                    f"does not begin with the byte-order mark that {encoding} has; give {encoding}-le or "
+                    f"{encoding}-be with {words().encoding}",
+                    path=self.name,
+                ) from error
         if head.startswith(BOM):
             head = head[len(self._stream.read(len(BOM))) :]
         refuse_zeros(self.name, head.partition(b"\n")[0], adjustable=self._adjustable)

@@ -38,7 +38,8 @@ def as_components(array: NDArray[Any]) -> NDArray[np.floating]:
     """
     if array.dtype.kind == "f" and array.dtype.itemsize <= 8:
         return array
-    return array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    with np.errstate(all="ignore"):  # what is too large for float64 is infinite, and told as that
+        return array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
 
 
 def _as_array(source: Any) -> NDArray[Any]:

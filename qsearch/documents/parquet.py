@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,11 +100,11 @@ def _parquet_row(
 def _cells(column: Any) -> list[Any]:
     if getattr(column.type, "unit", None) == "ns":
         # What pyarrow makes of these depends on whether pandas is installed.
-        return [_nanoseconds(value) for value in column]
+        return [_cell(value, _nanoseconds) for value in column]
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):  # one value spoils the column
-        return [_cell(value) for value in column]
+        return [_cell(value, lambda one: one.as_py()) for value in column]
 
 
 def _nanoseconds(value: Any) -> Any:
@@ -128,15 +128,20 @@ def _nanoseconds(value: Any) -> Any:
     return f"{text[:digits]}{rest:03d}{text[digits:]}"
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, read: Callable[[Any], Any]) -> Any:
     """One Parquet value; moments that Python cannot hold as text, where Arrow can write them."""
-    from pyarrow import types
+    from pyarrow import ArrowException, types
 
     try:
-        return value.as_py()
+        return read(value)
     except (ValueError, OverflowError) as error:
+        reason: Exception = error
         if types.is_timestamp(value.type) or types.is_time(value.type):
-            text = str(value.cast("string").as_py())
-            if text[:1].isdigit():
-                return text.replace(" ", "T")
-        return _Unreadable(str(error))
+            try:
+                text = str(value.cast("string").as_py())
+            except ArrowException as other:  # a time zone that there is not
+                reason = other
+            else:
+                if text[:1].isdigit():
+                    return text.replace(" ", "T")
+        return _Unreadable(str(reason))

@@ -182,7 +182,10 @@ def _name(fields: dict[str, Any]) -> str | None:
 
 def _table(lines: Iterator[_Line], delimiter: str) -> Iterator[_Given]:
     """Rows of a table. Tab-separated texts may hold quotes, which mean nothing there."""
-    place = first = next(lines)
+    first = next(lines, None)
+    if first is None:  # a table that says what parts its columns, and has none
+        return
+    place = first
 
     def texts() -> Iterator[str]:
         nonlocal place

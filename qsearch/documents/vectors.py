@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 import tempfile
 import weakref
 import zipfile
@@ -142,12 +143,22 @@ def _read_header(file: IO[bytes], name: str, before: int = 0) -> _Header:
         raise CorpusError(f"is not a .npy file ({reason:.300})", path=name) from error
 
 
+def _check_shape(header: _Header, name: str) -> None:
+    """Refuse what no size of a file contradicts.
+
+    Raises:
+        CorpusError: a number is negative, or larger than NumPy takes although there is nothing.
+    """
+    most = sys.maxsize // max(16, header.dtype.itemsize)
+    if any(one < 0 or (one > most and 0 in header.shape) for one in header.shape):
+        raise CorpusError(f"has a damaged header: its shape is {header.shape}", path=name)
+
+
 def _npy(
     header: _Header, opened: Callable[[], BinaryIO], size: int, name: str, before: int = 0
 ) -> VectorFile:
     """An array that begins ``before`` bytes behind the begin of what ``opened`` gives."""
-    if header.shape and header.shape[0] < 0:
-        raise CorpusError(f"has a damaged header: {header.shape[0]} rows", path=name)
+    _check_shape(header, name)
     expected = header.offset + math.prod(header.shape) * header.dtype.itemsize
     if size < expected and not header.dtype.hasobject:
         raise CorpusError(
@@ -159,7 +170,7 @@ def _npy(
     def read(start: int, stop: int) -> NDArray[Any]:
         rows, width = header.shape
         with _reading(opened, name) as file:
-            if not header.fortran:
+            if not header.fortran or start == stop:  # no rows may have any number of columns
                 data = _bytes_at(
                     file,
                     first + start * width * dtype.itemsize,
@@ -207,6 +218,8 @@ def _open_archive(path: Path, name: str, member: str | None) -> VectorFile:
             if info.flag_bits & 1:
                 raise CorpusError("is encrypted", path=name)
             if info.compress_type == zipfile.ZIP_STORED:
+                if info.file_size != info.compress_size:  # else what is behind it would be read too
+                    raise zipfile.BadZipFile("a member that is not compressed has two sizes")
                 _check_sum(archive, info)
                 with open(path, "rb") as file:
                     begin = _begin_of(file, info, name)
@@ -278,6 +291,7 @@ class _Scratch:
 def _unpacked(stream: IO[bytes], size: int, name: str) -> VectorFile:
     """A compressed array, unpacked into a temporary file, as far as its header says there is any."""
     header = _read_header(stream, name)
+    _check_shape(header, name)
     expected = header.offset + math.prod(header.shape) * header.dtype.itemsize
     if header.dtype.hasobject or expected > size:
         return _npy(header, lambda: open(os.devnull, "rb"), size, name)
@@ -315,12 +329,15 @@ def _open_vecs(path: Path, name: str, dtype: np.dtype[Any]) -> VectorFile:
     width = int.from_bytes(start, "little", signed=True)
     if not size:
         return VectorFile((0, 1), dtype, lambda start, stop: np.empty((0, 1), dtype=dtype))
-    row = np.dtype([("width", "<i4"), ("components", dtype, (max(width, 1),))])
-    if len(start) < 4 or width < 1 or size % row.itemsize:
+    row_bytes = 4 + dtype.itemsize * width
+    # A row longer than the file is none, and NumPy has no type for the longest.
+    if len(start) < 4 or width < 1 or row_bytes > size or size % row_bytes:
         raise CorpusError(
             f"is not a {path.suffix} file: {size:,} bytes are no rows of {width:,} components each",
             path=name,
         )
+
+    row = np.dtype([("width", "<i4"), ("components", dtype, (width,))])
 
     def read(start: int, stop: int) -> NDArray[Any]:
         with _reading(lambda: open(path, "rb"), name) as file:

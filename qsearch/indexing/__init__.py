@@ -9,6 +9,7 @@ from qsearch.indexing.apply import (
     delete_from,
     delete_matching,
     index_fields,
+    index_text,
     upgrade_index,
 )
 from qsearch.indexing.build import build_index
@@ -19,6 +20,7 @@ from qsearch.indexing.report import (
     ChangeReport,
     CompactReport,
     Progress,
+    TextIndexReport,
     index_sizes,
 )
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
@@ -35,6 +37,7 @@ __all__ = [
     "CompactReport",
     "Progress",
     "Source",
+    "TextIndexReport",
     "build_index",
     "change_index",
     "compact_index",
@@ -43,5 +46,6 @@ __all__ = [
     "delete_matching",
     "index_fields",
     "index_sizes",
+    "index_text",
     "upgrade_index",
 ]

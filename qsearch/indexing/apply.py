@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from qsearch.encoding import Encoder
-from qsearch.errors import ChangeInterrupted, CorpusError, QueryError
+from qsearch.encoding.passages import DEFAULT_LANGUAGE
+from qsearch.errors import ChangeInterrupted, CorpusError, OptionError, QueryError
 from qsearch.filters import Condition, Where, as_condition
 from qsearch.filters.conditions import Field, spelled
 from qsearch.indexing.changing import (
@@ -23,12 +24,21 @@ from qsearch.indexing.changing import (
     delete_documents,
     delete_where,
 )
-from qsearch.indexing.report import ChangeReport, CompactReport, Progress, Silent, index_sizes
+from qsearch.indexing.options import check_language
+from qsearch.indexing.report import (
+    ChangeReport,
+    CompactReport,
+    Progress,
+    Silent,
+    TextIndexReport,
+    index_sizes,
+)
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
 from qsearch.indexing.upkeep import keep_up
 from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
 from qsearch.store.fields import known_fields, resolved_field
 from qsearch.store.format import FORMAT_VERSION
+from qsearch.store.text_index import TextIndexSpec
 
 __all__ = [
     "Changes",
@@ -39,6 +49,7 @@ __all__ = [
     "delete_from",
     "delete_matching",
     "index_fields",
+    "index_text",
     "upgrade_index",
 ]
 
@@ -204,6 +215,57 @@ def compact_index(how: Changing) -> CompactReport:
         (before, sum(index_sizes(how.index).values())),
         seconds,
     )
+
+
+def index_text(
+    how: Changing, language: str | None = None, *, drop: bool = False
+) -> TextIndexReport:
+    """Make the text index, anew where there is one, or take it away, in one commit.
+
+    The catalog is written anew, as compacting does: who has an earlier commit open goes on reading it.
+
+    Args:
+        how: the index.
+        language: ISO 639 code; ``None``: that of the text index there is, or of the passages, or English.
+        drop: take it away.
+
+    Raises:
+        OptionError: the language is no code of one, or is given where the text index is taken away.
+        IndexFormatError: what is to be copied is damaged; nothing is changed.
+        IndexWriteError: the file system refuses; the index is as it was before.
+    """
+    if language is not None and (not isinstance(language, str) or drop):
+        raise OptionError(
+            "a language is one of the text index that is made; leave it out"
+            if drop
+            else f"language must be a code as 'en', found {language!r}"
+        )
+    if language is not None:
+        check_language(language)
+    before = sum(index_sizes(how.index).values())
+    with how.begun(None) as (editor, change):
+        spec = None if drop else TextIndexSpec(language or _language_of(editor.settings()))
+        commit = editor.base
+        if spec is not None or editor.catalog.tokenizer is not None:
+            with change.phase("text index"):
+                commit = editor.commit_rewritten(spec)
+        seconds = change.counts.seconds
+    return TextIndexReport(
+        how.index,
+        commit,
+        None if spec is None else spec.language,
+        None if spec is None else spec.tokenizer,
+        (before, sum(index_sizes(how.index).values())),
+        seconds,
+    )
+
+
+def _language_of(settings: Mapping[str, Any]) -> str:
+    for name in ("text_index", "passages"):
+        told = settings.get(name)
+        if isinstance(told, dict) and isinstance(told.get("language"), str):
+            return str(told["language"])
+    return DEFAULT_LANGUAGE
 
 
 def upgrade_index(index: Path, wait: float = 0.0) -> tuple[int, int]:

@@ -46,6 +46,7 @@ from qsearch.store import IndexWriter, Segment
 from qsearch.store.format import GRAPH, MOST_DIMENSIONS, staging_path
 from qsearch.store.guard import check_target
 from qsearch.store.staging import SettingsChanged, real_target, resuming
+from qsearch.store.text_index import TextIndexSpec
 from qsearch.version import __version__
 from qsearch.wording import words
 
@@ -188,6 +189,7 @@ class _Build:
                         **totals,
                     },
                     [as_field(one) for one in self.options.index_fields],
+                    text=self._words(),
                 )
         found = FieldsFound(numbered_by="vector") if self.corpus is None else self.corpus.found
         return BuildReport(
@@ -206,6 +208,7 @@ class _Build:
             sizes=index_sizes(self.target),
             seconds=self.seconds,
             notes=tuple(filter(None, [without_native()])),
+            text_index=None if (words := self._words()) is None else words.to_json(),
         )
 
     @property
@@ -299,6 +302,10 @@ class _Build:
             "language": options.language,
             "sentencex": importlib.metadata.version("sentencex"),
         }
+
+    def _words(self) -> TextIndexSpec | None:
+        """The text index, if there is to be one."""
+        return TextIndexSpec(self.options.language) if self.options.text_index else None
 
     def _keep_contract(self, writer: IndexWriter) -> None:
         if self.encoder is None:

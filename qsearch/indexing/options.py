@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ from qsearch.errors import OptionError, QueryError
 from qsearch.filters import as_field
 from qsearch.wording import words
 
-__all__ = ["BuildOptions", "build_options"]
+__all__ = ["BuildOptions", "build_options", "check_language"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ class BuildOptions:
         passages: split documents of more tokens than this into passages, each with a vector of its own;
             ``None`` cuts them at the encoder's maximum length.
         overlap: tokens that a passage may share with the one before it, at most half of them.
-        language: ISO 639 code, for abbreviations that do not end a sentence.
+        language: ISO 639 code, for abbreviations that do not end a sentence, and for the words of the text
+            index.
+        text_index: keep an index of the words in title and text, for searches by keywords.
         index_fields: fields of the metadata, as conditions have them, on which filters are to be fast.
 
     Raises:
@@ -55,11 +58,12 @@ class BuildOptions:
     passages: int | None = None
     overlap: int = 0
     language: str = DEFAULT_LANGUAGE
+    text_index: bool = False
     index_fields: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name in ("graph", "force", "restart", "skip_invalid"):
+        for name in ("graph", "force", "restart", "skip_invalid", "text_index"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise OptionError(f"{name} must be True or False, found {getattr(self, name)!r}")
         if self.rejects is not None:
@@ -82,6 +86,8 @@ class BuildOptions:
                 ) from None
         if not isinstance(self.language, str):
             raise OptionError(f"language must be a code as 'en', found {self.language!r}")
+        if self.text_index:
+            check_language(self.language)
         self._check_fields()
         self._check_number("segment_rows", 1)
         self._check_number("overlap", 0)
@@ -122,6 +128,18 @@ class BuildOptions:
         if number < least:
             raise OptionError(f"{name} must be at least {least}, found {number}")
         object.__setattr__(self, name, number)
+
+
+def check_language(language: str) -> None:
+    """See that a language of the text index is a code, perhaps with a region behind it.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if not re.fullmatch("[a-z]{2,3}([-_].*)?", language.lower()):
+        raise OptionError(
+            f"{language!r} is no ISO 639 code of a language; give {words().language} as en, de, zh, ..."
+        )
 
 
 def build_options(given: BuildOptions | Mapping[str, Any] | None) -> BuildOptions:

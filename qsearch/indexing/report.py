@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ __all__ = [
     "CompactReport",
     "Progress",
     "Silent",
+    "TextIndexReport",
     "index_sizes",
 ]
 
@@ -71,6 +73,7 @@ class BuildReport:
         sizes: bytes on disk by file name, summed over segments.
         seconds: by phase, of this run.
         notes: what is worth knowing besides, a sentence each.
+        text_index: its language and tokenizer, where there is one.
     """
 
     path: Path
@@ -88,6 +91,7 @@ class BuildReport:
     sizes: dict[str, int]
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
+    text_index: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,27 @@ class CompactReport:
     rows: int
     past: int
     segments: tuple[int, int]
+    bytes: tuple[int, int]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TextIndexReport:
+    """What making the text index, or taking it away, did.
+
+    Attributes:
+        path: the index.
+        commit: number of the commit that it made; of the one before where nothing was to be done.
+        language: of the text index; ``None``: there is none now.
+        tokenizer: what parts its texts into words, as FTS5 spells it; ``None`` likewise.
+        bytes: on disk, before and now.
+        seconds: by phase.
+    """
+
+    path: Path
+    commit: int
+    language: str | None
+    tokenizer: str | None
     bytes: tuple[int, int]
     seconds: dict[str, float]
 

@@ -51,7 +51,7 @@ class Allowed:
             here = segment.of_positions(chosen)
             rows = here
             if segment.passages is not None:
-                rows = here[segment.passages[:, 0]]
+                rows = here[segment.numbers_of(np.arange(segment.rows))]
             mask = RowMask.of(rows)
             if segment.living is not None:
                 mask = mask & segment.living

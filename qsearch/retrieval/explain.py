@@ -35,8 +35,8 @@ def stage_ranks(
     unit = unit_queries(query)
     words = query_words(binary_codes(unit))
     codes = int8_query_codes(unit).codes[0].astype(np.int32)
-    distances = []
-    scores = []
+    distances = [np.empty(0)]  # an index may have no rows at all
+    scores = [np.empty(0)]
     for segment in segments:
         for first in range(0, segment.rows, _BLOCK):
             rows = min(_BLOCK, segment.rows - first)

@@ -25,7 +25,7 @@ from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment, check_sample
 
-__all__ = ["Request", "Searcher"]
+__all__ = ["Request", "Searcher", "whole_number"]
 
 _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
 _CASCADE_KEPT = 4
@@ -100,13 +100,13 @@ class Searcher:
         """
         asked = settled(WayOptions, options, "request")
         recall, method, candidates = asked["recall"], asked["method"], asked["candidates"]
-        k = _whole("k", k)
+        k = whole_number("k", k)
         if k < 1:
             raise QueryError(f"k must be at least 1, found {k}")
         if method is not None and method not in METHODS:
             raise QueryError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
         if candidates is not None:
-            candidates = _whole("candidates", candidates)
+            candidates = whole_number("candidates", candidates)
         if candidates is not None and method is None:
             named = ", ".join(_DEFAULT_CANDIDATES)
             raise QueryError(f"candidates need a method ({named}); name one, or leave them out")
@@ -273,7 +273,7 @@ class Searcher:
             return self._opened_graphs
 
 
-def _whole(name: str, value: object) -> int:
+def whole_number(name: str, value: object) -> int:
     """A number of Python or NumPy that has no fraction; True is none."""
     try:
         if isinstance(value, bool | np.bool_):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.store.database import Database
 from qsearch.store.readers import Readers
-from qsearch.store.schema import DIGESTED
+from qsearch.store.schema import DIGESTED, tokenizer_of
 from qsearch.wording import words
 
 __all__ = [
@@ -145,8 +145,32 @@ class ChunkEntry:
 
 def row_checksum(values: Sequence[Any]) -> int:
     """XXH3 (64 bits, as SQLite's signed integers) of the columns of a row."""
-    digest = xxhash.xxh3_64_intdigest(json.dumps(values, ensure_ascii=True).encode("ascii"))
+    digest = xxhash.xxh3_64_intdigest(_as_json(values))
     return digest - (1 << 64) if digest >> 63 else digest
+
+
+def _as_json(row: Sequence[Any]) -> bytes:
+    """What a checksum is made of. A BLOB where a text should be has one that nobody stored."""
+    return json.dumps(row, ensure_ascii=True, default=repr).encode("ascii")
+
+
+def _decoded(
+    position: int, id: object, title: object, text: object, metadata: object
+) -> StoredDocument | None:
+    """A document of the columns that one has; ``None``: they are not such."""
+    if not isinstance(id, str) or not isinstance(title, str | None) or not isinstance(text, str):
+        return None
+    if metadata is None:
+        return StoredDocument(position, id, title, text, {})
+    if not isinstance(metadata, str):
+        return None
+    try:
+        decoded = json.loads(metadata)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(decoded, dict):
+        return None
+    return StoredDocument(position, id, title, text, decoded)
 
 
 def document_row(
@@ -197,6 +221,12 @@ class Catalog(Database):
             return "1"
         return f"came <= {self.commit} AND (went IS NULL OR went > {self.commit})"
 
+    @property
+    def tokenizer(self) -> str | None:
+        """That of the text index, as FTS5 spells it; ``None``: there is no text index."""
+        with self._reading() as connection:
+            return tokenizer_of(connection)
+
     # Documents
 
     def count(self) -> int:
@@ -228,17 +258,10 @@ class Catalog(Database):
         return found
 
     def _document(self, row: tuple[Any, ...]) -> StoredDocument:
-        position, name, title, text, metadata = row
-        sound = isinstance(name, str) and isinstance(text, str)
-        if not sound or not isinstance(title, str | None):
-            raise self._damaged_document(position)
-        try:
-            decoded = {} if metadata is None else json.loads(metadata)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise self._damaged_document(position) from error
-        if not isinstance(decoded, dict):
-            raise self._damaged_document(position)
-        return StoredDocument(position, name, title, text, decoded)
+        document = _decoded(*row)
+        if document is None:
+            raise self._damaged_document(row[0])
+        return document
 
     def _earlier(self, positions: Sequence[int]) -> dict[int, str | None]:
         """Metadata that documents had at the commit, where a later one replaced it."""
@@ -424,8 +447,17 @@ class Catalog(Database):
                 "WHERE position >= ? AND position < ? ORDER BY position",
                 (first, first + rows),
             ):
-                digest.update(json.dumps(row, ensure_ascii=True).encode("ascii"))
+                digest.update(_as_json(row))
         return digest.hexdigest()
+
+    def unreadable_rows(self) -> Iterator[str]:
+        """Which documents are none, in formats before 3."""
+        with self._reading() as connection:
+            for row in connection.execute(
+                "SELECT position, id, title, text, metadata FROM documents"
+            ):
+                if _decoded(*row) is None:
+                    yield f"the document at position {row[0]} is not one"
 
     def damaged_rows(self) -> Iterator[str]:
         """What is wrong with single rows of ``documents``, ``earlier`` and ``tail``, from format 3 on."""
@@ -435,13 +467,15 @@ class Catalog(Database):
             ):
                 if row_checksum(row[:-1]) != row[-1]:
                     yield f"the document at position {row[0]} is not what was written"
+                elif _decoded(*row[:5]) is None:
+                    yield f"the document at position {row[0]} is not one"
             for number, vector, checksum in connection.execute("SELECT * FROM samples"):
                 if sample_row(number, vector)[-1] != checksum:
                     yield f"sample query {number} is damaged"
             for row in connection.execute(
                 "SELECT position, until, metadata, line, xxh3 FROM earlier"
             ):
-                if row_checksum(row[:-1]) != row[-1]:
+                if row_checksum(row[:-1]) != row[-1] or _decoded(0, "", None, "", row[2]) is None:
                     yield f"earlier metadata of the document at position {row[0]} is damaged"
 
     # The build's own record
@@ -505,18 +539,10 @@ class Catalog(Database):
                     "SELECT id, first_row, rows, first_document, documents, documents_xxh3 "
                     "FROM segments ORDER BY first_row"
                 ).fetchall()
+        for row in rows:
+            self._check_types("segments", row[:1], row[1:5])
         return [
-            SegmentEntry(
-                name,
-                first_row,
-                count,
-                first,
-                first + documents - 1
-                if isinstance(first, int) and isinstance(documents, int)
-                else -1,
-                documents,
-                digest,
-            )
+            SegmentEntry(name, first_row, count, first, first + documents - 1, documents, digest)
             for name, first_row, count, first, documents, digest in rows
         ]
 
@@ -528,6 +554,7 @@ class Catalog(Database):
             "WHERE came <= ? ORDER BY first_document",
             (self.commit,),
         ):
+            self._check_types("segments", (name,), (first, last, documents, rows, came))
             entries.append(SegmentEntry(name, first_row, rows, first, last, documents, None, came))
             first_row += rows
         return entries
@@ -546,6 +573,8 @@ class Catalog(Database):
             return {}
         with self._reading() as connection:
             rows = connection.execute("SELECT segment, rows, documents, bits FROM masks").fetchall()
+        for segment, living, documents, _ in rows:
+            self._check_types("masks", (segment,), (living, documents))
         return {row[0]: MaskEntry(*row[1:]) for row in rows}
 
     def tail(self) -> list[TailRow]:
@@ -560,18 +589,34 @@ class Catalog(Database):
             rows = connection.execute(
                 "SELECT row, position, first, last, vector, xxh3 FROM tail ORDER BY row"
             ).fetchall()
-        tail = [
-            TailRow(row, position, None if first is None else (first, last), vector)
-            for row, position, first, last, vector, _ in rows
-        ]
-        for one, row in zip(tail, rows, strict=True):
+        tail = []
+        for row in rows:
+            number, position, first, last, vector, _ = row
+            span = None if first is None and last is None else (first, last)
+            self._check_types("tail", (), (number, position, *(span or ())))
+            one = TailRow(number, position, span, vector)
             # NULL in the place of a value is damage too, of which there is no checksum.
             if not isinstance(one.vector, bytes) or one.values() != row:
                 raise IndexFormatError(
-                    f"{self.path} is damaged: row {one.row} of its tail is not what was written; "
+                    f"{self.path} is damaged: row {number} of its tail is not what was written; "
                     f"{words().verify} tells more, {words().rebuild} builds the index again"
                 )
+            tail.append(one)
         return tail
+
+    def _check_types(self, table: str, texts: Sequence[object], numbers: Sequence[object]) -> None:
+        """Its columns have types; who writes into the file itself can get past them.
+
+        Raises:
+            IndexFormatError: a value is of another.
+        """
+        for values, kind, expected in ((texts, str, "a text"), (numbers, int, "a whole number")):
+            wrong = next((one for one in values if type(one) is not kind), None)
+            if wrong is not None or None in values:
+                raise IndexFormatError(
+                    f"{self.path} is damaged: its table {table} holds {str(wrong)[:40]!r} where {expected} "
+                    f"should be; {words().verify} tells more, {words().rebuild} builds the index again"
+                )
 
     def store_segment(
         self, connection: sqlite3.Connection, entry: SegmentEntry, files: Iterable[FileEntry]
@@ -658,7 +703,7 @@ class Catalog(Database):
         with self._reading() as connection:
             for query in DIGESTED[self.version]:
                 for row in connection.execute(query):
-                    digest.update(json.dumps(row, ensure_ascii=True).encode("ascii"))
+                    digest.update(_as_json(row))
         return digest.hexdigest()
 
     def check_digest(self) -> None:
@@ -689,10 +734,13 @@ class Catalog(Database):
             raise self._damaged_document(position)
 
     def structure_problems(self) -> list[str]:
-        """What SQLite's own integrity check complains about; empty when sound."""
+        """What SQLite's own integrity check complains about; empty when sound.
+
+        From SQLite 3.44 on it looks into FTS5's tables too, of which ``text_index_problems`` tells more.
+        """
         try:
             with self._reading() as connection:
                 rows = connection.execute("PRAGMA integrity_check(5)").fetchall()
         except IndexFormatError as error:
             return [str(error.__cause__ or error)]
-        return [str(row[0]) for row in rows if row[0] != "ok"]
+        return [str(row[0]) for row in rows if row[0] != "ok" and "FTS5 table" not in str(row[0])]

@@ -22,6 +22,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.filters.conditions import spelled
 from qsearch.store.catalog import row_checksum
 from qsearch.store.conditions import InMetadata, add_functions
+from qsearch.store.format import MOST_POSITIONS
 from qsearch.wording import words
 
 __all__ = [
@@ -101,20 +102,14 @@ def load_column(
     Raises:
         IndexFormatError: they are damaged.
     """
-    told = connection.execute("SELECT codes FROM indexed WHERE field = ?", (name,)).fetchone()
-    if told is None:
+    codes = _codes(connection, name, place)
+    if codes is None:
         return None
-    if told[0] != _values_of(connection, name):
-        raise damaged_field(name, place)
     rows = connection.execute(
         "SELECT block, kinds, vals, xxh3 FROM field_blocks WHERE field = ? ORDER BY block", (name,)
     ).fetchall()
     for block, of_kinds, of_values, checksum in rows:
-        if (
-            _checksum(name, block, of_kinds, of_values) != checksum
-            or len(of_values) != 8 * len(of_kinds)
-            or len(of_kinds) > BLOCK
-        ):
+        if not _is_block(name, block, of_kinds, of_values, checksum):
             raise damaged_field(name, place)
     if next(_blocks_missing(connection, [row[0] for row in rows], positions), None) is not None:
         raise damaged_field(name, place)
@@ -140,9 +135,39 @@ def load_column(
     if kinds.max(initial=0) > LARGE:
         raise damaged_field(name, place)
     coded = kinds >= TEXT
-    if coded.any() and not (values[coded].max() < told[0] and values[coded].min() >= 0):
+    if coded.any() and not (values[coded].max() < codes and values[coded].min() >= 0):
         raise damaged_field(name, place)
-    return Column(name, kinds, values, int(told[0]), place)
+    return Column(name, kinds, values, codes, place)
+
+
+def _codes(connection: sqlite3.Connection, name: str, place: object) -> int | None:
+    """How many distinct values a field has; ``None`` where it is not indexed.
+
+    Raises:
+        IndexFormatError: there are more or fewer.
+    """
+    told = connection.execute("SELECT codes FROM indexed WHERE field = ?", (name,)).fetchone()
+    if told is None:
+        return None
+    highest, count = connection.execute(
+        "SELECT max(code), count(*) FROM field_values WHERE field = ?", (name,)
+    ).fetchone()
+    given = 0 if highest is None else highest + 1 if type(highest) is int else -1
+    if type(told[0]) is not int or told[0] != given or given != count:
+        raise damaged_field(name, place)
+    return given
+
+
+def _is_block(name: str, block: object, kinds: object, values: object, checksum: object) -> bool:
+    """Whether a row of ``field_blocks`` is what was written."""
+    return (
+        type(block) is int
+        and 0 <= block <= MOST_POSITIONS // BLOCK
+        and isinstance(kinds, bytes)
+        and isinstance(values, bytes)
+        and 8 * len(kinds) == len(values) <= 8 * BLOCK
+        and _checksum(name, block, kinds, values) == checksum
+    )
 
 
 def _values_of(connection: sqlite3.Connection, name: str) -> int:
@@ -171,18 +196,19 @@ def damaged_field(name: str, place: object) -> IndexFormatError:
     )
 
 
-def field_problems(connection: sqlite3.Connection, *, deep: bool) -> Iterator[str]:
+def field_problems(connection: sqlite3.Connection, commit: int, *, deep: bool) -> Iterator[str]:
     """What is wrong with indexed fields.
 
     Args:
         connection: to read from.
+        commit: the newest, which they speak of.
         deep: also derive them again from the documents.
     """
     for row in connection.execute("SELECT field, code, kind, value, xxh3 FROM field_values"):
         if row_checksum(row[:-1]) != row[-1]:
             yield f"a value of {row[0]} is not what was written"
     for row in connection.execute("SELECT field, block, kinds, vals, xxh3 FROM field_blocks"):
-        if _checksum(*row[:-1]) != row[-1]:
+        if not _is_block(*row):
             yield f"block {row[1]} of {row[0]} is not what was written"
     paths = indexed_paths(connection)
     for name, codes in connection.execute("SELECT field, codes FROM indexed").fetchall():
@@ -193,7 +219,7 @@ def field_problems(connection: sqlite3.Connection, *, deep: bool) -> Iterator[st
             yield f"block {block} of {name} is missing"
     if deep:
         for path in paths:
-            yield from _differences(connection, path)
+            yield from _differences(connection, path, commit)
 
 
 def _end(connection: sqlite3.Connection) -> int:
@@ -202,8 +228,10 @@ def _end(connection: sqlite3.Connection) -> int:
     return 0 if row is None else int(json.loads(row[0]))
 
 
-def _differences(connection: sqlite3.Connection, parts: tuple[str, ...]) -> Iterator[str]:
-    """Values that are not those of the documents."""
+def _differences(
+    connection: sqlite3.Connection, parts: tuple[str, ...], commit: int
+) -> Iterator[str]:
+    """Values that are not those of the documents; what a change under way has stored is not looked at."""
     name = spelled(parts)
     lookup = InMetadata({})
     kind, value = lookup.raw(parts)
@@ -219,8 +247,10 @@ def _differences(connection: sqlite3.Connection, parts: tuple[str, ...]) -> Iter
     if column is None:
         return
     for position, told, found in connection.execute(
-        f"SELECT position, {kind}, {value} FROM documents",  # noqa: S608 (ours, with parameters)
-        lookup.parameters,
+        f"SELECT position, {kind}, {value} FROM documents "  # noqa: S608 (ours, with parameters)
+        "WHERE came <= :commit AND position NOT IN "
+        "(SELECT position FROM earlier WHERE until > :commit)",
+        {**lookup.parameters, "commit": commit},
     ):
         of_kind, number = _stored(told, found)
         if of_kind >= TEXT:
@@ -231,9 +261,22 @@ def _differences(connection: sqlite3.Connection, parts: tuple[str, ...]) -> Iter
 
 
 def indexed_paths(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
-    """The fields that are indexed: their names, from the outermost object on."""
-    rows = connection.execute("SELECT path FROM indexed ORDER BY field").fetchall()
-    return [tuple(json.loads(row[0])) for row in rows]
+    """The fields that are indexed: their names, from the outermost object on.
+
+    Raises:
+        IndexFormatError: a name is not that of its field.
+    """
+    found = []
+    for name, path in connection.execute("SELECT field, path FROM indexed ORDER BY field"):
+        try:
+            parts = json.loads(path)
+        except (TypeError, ValueError, RecursionError):
+            parts = None
+        plain = isinstance(parts, list) and all(isinstance(one, str) for one in parts)
+        if not plain or not parts or spelled(parts) != name:
+            raise damaged_field(str(name)[:40], "the catalog")
+        found.append(tuple(parts))
+    return found
 
 
 def store_column(connection: sqlite3.Connection, parts: tuple[str, ...]) -> None:
@@ -287,7 +330,7 @@ def _write(
         f"SELECT position, {kind}, {value} FROM documents "  # noqa: S608 (ours, with parameters)
         "WHERE position >= :first AND position < :last"
     )
-    (count,) = connection.execute("SELECT codes FROM indexed WHERE field = ?", (name,)).fetchone()
+    count = _codes(connection, name, "the catalog") or 0
     for block in blocks:
         first = block * BLOCK
         rows = connection.execute(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ from qsearch.store.segment import made_file
 from qsearch.store.selecting import select
 from qsearch.store.staging import writing
 from qsearch.store.tail import tail_rows
+from qsearch.store.text_index import TextIndexSpec
 from qsearch.store.view import IndexView, rows_of_a_segment
 from qsearch.store.writer_lock import WriterLock
 
@@ -395,13 +396,21 @@ class IndexEditor(IndexView):
 
     # The end
 
-    def commit_rewritten(self) -> int:
-        """Make the change by a new catalog, which holds nothing of the past; see ``commit``."""
+    def commit_rewritten(
+        self, text: TextIndexSpec | Literal["as before"] | None = "as before"
+    ) -> int:
+        """Make the change by a new catalog, which holds nothing of the past; see ``commit``.
+
+        Args:
+            text: the text index that it has from now on; ``None``: none. Who has the old catalog open
+                goes on reading that one's.
+        """
         self._check()
+        self._documents.texts.replaced = text != "as before"
         with self.catalog.within():
             self._begin()
             self._store(self._tail, {})
-            write_catalog(self.index, self.catalog)
+            write_catalog(self.index, self.catalog, text)
         self._roll_back()
         self.catalog.close()
         put_in_place(self.index)

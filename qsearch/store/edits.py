@@ -28,6 +28,7 @@ from qsearch.store.fields import add_counts, count_fields
 from qsearch.store.format import ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
 from qsearch.store.masks import living_rows, mask_without
 from qsearch.store.merging import Source
+from qsearch.store.text_index import TextEdits
 from qsearch.store.writer import stored_metadata
 
 __all__ = ["DocumentEdits", "SegmentEdits", "Step", "forget_steps", "store_tail"]
@@ -67,6 +68,7 @@ class DocumentEdits:
         next: position of the next document that comes.
         gone: positions of documents that go.
         steps: what was done so far, as the steps of a build are written down.
+        texts: the text index, where there is one.
     """
 
     def __init__(self, catalog: Catalog, base: int, first_new: int) -> None:
@@ -82,6 +84,7 @@ class DocumentEdits:
         self.gone: set[int] = set()
         self._changed: set[int] = set()
         self.steps: list[ChunkEntry] = []
+        self.texts = TextEdits(catalog)
 
     def restore(self) -> None:
         """Take up what an earlier run of the same change has stored."""
@@ -105,11 +108,13 @@ class DocumentEdits:
     def throw_away(self) -> None:
         """Forget what an interrupted change has stored, in a transaction that is begun."""
         connection, base = self._catalog.writer, self._base
+        self.texts.remove(self._first_new)
         connection.execute("DELETE FROM documents WHERE position >= ?", (self._first_new,))
         connection.execute("UPDATE documents SET went = NULL WHERE went > ?", (base,))
         for position, metadata, line in connection.execute(
             "SELECT position, metadata, line FROM earlier WHERE until > ?", (base,)
         ).fetchall():
+            self._catalog.check_document(position)
             self._set_metadata(position, metadata, line)
         connection.execute("DELETE FROM earlier WHERE until > ?", (base,))
         forget_steps(self._catalog)
@@ -145,12 +150,14 @@ class DocumentEdits:
                 for offset, document in enumerate(documents)
             ],
         )
+        self.texts.add(documents, self.next)
         self.next += len(documents)
 
     def _delete(self, positions: Sequence[int]) -> None:
         writer = self._catalog.writer
         for position in positions:
             if position >= self._first_new:  # came with this change: nobody has seen it
+                self.texts.remove(position, position)
                 writer.execute("DELETE FROM documents WHERE position = ?", (position,))
             else:
                 writer.execute(

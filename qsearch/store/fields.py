@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qsearch.errors import QueryError
+from qsearch.errors import IndexFormatError, QueryError
 from qsearch.filters.conditions import Condition, Exists, Field, fields_of, spelled
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import FIELDS_VERSION
@@ -124,11 +124,20 @@ def recount(connection: sqlite3.Connection) -> None:
 
 
 def read_counts(connection: sqlite3.Connection) -> tuple[dict[str, dict[str, int]], bool]:
-    """Documents by field and kind, and whether these are all fields."""
+    """Documents by field and kind, and whether these are all fields.
+
+    Raises:
+        IndexFormatError: a value is of another type.
+    """
     found: dict[str, dict[str, int]] = {}
     for name, kind, documents in connection.execute(
         "SELECT name, kind, documents FROM fields ORDER BY name, kind"
     ):
+        if not isinstance(name, str) or not isinstance(kind, str) or type(documents) is not int:
+            raise IndexFormatError(
+                f"the catalog is damaged: what it counts of the field {str(name)[:40]!r} is no number; "
+                f"{words().verify} tells more, {words().rebuild} builds the index again"
+            )
         found.setdefault(name, {})[kind] = documents
     return found, found.pop(LEFT_OUT, None) is None
 

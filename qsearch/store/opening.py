@@ -28,6 +28,7 @@ from qsearch.store.format import (
     SEGMENTS,
     error_check,
 )
+from qsearch.store.schema import TEXT_INDEX, TOKENIZERS
 from qsearch.store.segment import Segment
 from qsearch.store.tail import TAIL, tail_segment
 from qsearch.wording import words
@@ -37,6 +38,7 @@ __all__ = [
     "checked_dimensions",
     "checked_entries",
     "checked_settings",
+    "checked_settings_of_a_change",
     "open_segments",
     "set_commit",
 ]
@@ -208,6 +210,27 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
     return settings
 
 
+def checked_settings_of_a_change(catalog: Catalog) -> dict[str, Any]:
+    """The settings that a change rests on and keeps, but for what was measured about recall.
+
+    What a search does without, a change refuses: it would store it anew.
+
+    Raises:
+        IndexFormatError: one cannot be right.
+    """
+    settings = catalog.settings(but=("tuning",))
+    for name, sound in (*_SOUND.items(), ("underway", _is_underway)):
+        if name in settings and not sound(settings[name]):
+            raise IndexFormatError(
+                f"{catalog.path} is damaged: its setting {name!r} cannot be right; nothing was changed: "
+                f"restore it from a copy, or build the index again with {words().rebuild}"
+            )
+    for name in ("documents", "rows", "positions"):
+        if settings.get(name) is not None:  # what is missing an earlier format did not have
+            _whole(settings, name, 0, MOST_POSITIONS, catalog)
+    return settings
+
+
 def measured_segments(
     settings: Mapping[str, Any], ids: Sequence[str], living: Sequence[int]
 ) -> int:
@@ -224,7 +247,7 @@ def measured_segments(
     if not isinstance(told, dict):  # as it was built
         return len(ids) if settings.get("commit") == FIRST_COMMIT else 0
     names, rows = told.get("segments"), told.get("rows")
-    if not isinstance(names, list) or not isinstance(rows, int):
+    if not isinstance(names, list) or not isinstance(rows, int) or not _is_count(rows):
         return 0
     count = len(names)
     if list(ids[:count]) != names or sum(living[:count]) < (1.0 - MOST_GONE) * rows:
@@ -233,7 +256,25 @@ def measured_segments(
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value <= MOST_POSITIONS
+
+
+def _is_measured(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and isinstance(value.get("segments"), list)
+        and _is_count(value.get("rows"))
+        and _is_count(value.get("commit"))
+    )
+
+
+def _is_underway(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("purpose"), dict | None)
+        and _is_count(value.get("tail rows", 0))
+        and _is_count(value.get("tail documents", 0))
+    )
 
 
 def _is_passages(value: object) -> bool:
@@ -245,13 +286,22 @@ def _is_passages(value: object) -> bool:
     )
 
 
+def _is_text_index(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("language"), str)
+        and value.get("tokenizer") in TOKENIZERS
+    )
+
+
 _SOUND: dict[str, Callable[[Any], bool]] = {
     "passages": _is_passages,
+    TEXT_INDEX: lambda value: value is None or _is_text_index(value),
     "rejected": _is_count,
     "truncated": _is_count,
     "created": lambda value: isinstance(value, str),
     "changed": lambda value: isinstance(value, str),
-    "measured": lambda value: value is None or isinstance(value, dict),
+    "measured": _is_measured,
     "graph": lambda value: isinstance(value, bool),
     "qsearch": lambda value: isinstance(value, str),
     "corpus": lambda value: isinstance(value, str),

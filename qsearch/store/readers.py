@@ -28,7 +28,7 @@ from qsearch.store.holding import connect, disconnect, file_identity
 from qsearch.store.reading import reading
 from qsearch.wording import words
 
-__all__ = ["Readers"]
+__all__ = ["SQLITE", "Readers"]
 
 _PATIENCE = 10.0
 """Seconds that a read waits for a commit, which takes milliseconds."""
@@ -37,7 +37,8 @@ _MOST_IDLE = 8
 """So many connections are kept for the next reads."""
 
 
-_SQLITE = ForkGate()
+SQLITE = ForkGate()
+"""Whoever is inside of SQLite, with a connection that no lock guards, is inside of this."""
 
 
 class _Reader:
@@ -60,7 +61,7 @@ class Readers:
         """
         self._path = path.absolute()
         self._closed = False
-        with _SQLITE:
+        with SQLITE:
             while True:
                 self._file = _checked_identity(self._path)
                 connect(self._file)
@@ -92,7 +93,7 @@ class Readers:
         Raises:
             IndexClosed: ``close`` was called.
         """
-        with _SQLITE:
+        with SQLITE:
             reader, own = self._take()
             try:
                 with reader.lock:
@@ -112,7 +113,7 @@ class Readers:
     def close(self) -> None:
         """Close all connections: those that are being read from as soon as that is done."""
         self._closed = True
-        with _SQLITE:
+        with SQLITE:
             while self._idle:
                 try:
                     reader = self._idle.pop()

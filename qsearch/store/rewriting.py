@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qsearch.errors import IndexFormatError
 from qsearch.store.catalog import FIRST_COMMIT, Catalog, document_row, row_checksum
@@ -21,7 +21,9 @@ from qsearch.store.format import (
 )
 from qsearch.store.opening import checked_dimensions, checked_entries
 from qsearch.store.publish import sync_directory, sync_file
+from qsearch.store.schema import TEXT_INDEX
 from qsearch.store.staging import writing
+from qsearch.store.text_index import TextIndexSpec, make_text_index
 from qsearch.wording import words
 
 __all__ = ["put_in_place", "upgrade", "write_catalog"]
@@ -64,8 +66,15 @@ def upgrade(index: Path) -> None:
     put_in_place(index)
 
 
-def write_catalog(index: Path, catalog: Catalog) -> None:
+def write_catalog(
+    index: Path, catalog: Catalog, text: TextIndexSpec | Literal["as before"] | None = "as before"
+) -> None:
     """Write what ``catalog`` holds at its commit, and nothing of before, as ``catalog.sqlite.new``.
+
+    Args:
+        index: the directory.
+        catalog: that is copied.
+        text: the text index that the new one is to have; ``None``: none.
 
     Raises:
         IndexFormatError: a document is damaged.
@@ -75,7 +84,7 @@ def write_catalog(index: Path, catalog: Catalog) -> None:
         new = Catalog.create_beside(index)
         try:
             with new.transaction() as connection:
-                _copy(catalog, new, connection)
+                _copy(catalog, new, connection, text)
         finally:
             new.close()
         descriptor = os.open(index / NEW_CATALOG, os.O_RDWR)
@@ -97,7 +106,12 @@ def put_in_place(index: Path) -> None:
         sync_directory(index)
 
 
-def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> None:
+def _copy(
+    catalog: Catalog,
+    new: Catalog,
+    connection: sqlite3.Connection,
+    text: TextIndexSpec | Literal["as before"] | None,
+) -> None:
     settings, damaged = catalog.read_settings()
     if damaged:
         raise IndexFormatError(f"{catalog.path} holds a damaged setting ({', '.join(damaged)})")
@@ -115,6 +129,10 @@ def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> Non
             },
             "rows": settings.get("rows") or documents,
         }
+    tokenizer = catalog.tokenizer
+    if text != "as before":
+        tokenizer = None if text is None else text.tokenizer
+        settings[TEXT_INDEX] = None if text is None else text.to_json()
     new.store_settings(connection, settings)
     for rows in _documents(catalog):
         connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -142,6 +160,8 @@ def _copy(catalog: Catalog, new: Catalog, connection: sqlite3.Connection) -> Non
             paths = indexed_paths(reader)
         for path in paths:
             store_column(connection, path)
+    if tokenizer is not None:
+        make_text_index(connection, tokenizer)
     new.store_settings(connection, {"catalog_xxh3": new.digest()})
 
 

@@ -9,7 +9,23 @@ from __future__ import annotations
 import re
 import sqlite3
 
-__all__ = ["DIGESTED", "SCHEMA", "foreign_object"]
+__all__ = [
+    "DIGESTED",
+    "SCHEMA",
+    "TEXT_INDEX",
+    "TOKENIZERS",
+    "TRIGRAM",
+    "foreign_object",
+    "text_index_statement",
+    "tokenizer_of",
+]
+
+TEXT_INDEX = "text_index"
+"""The table of FTS5, where there is one; FTS5's own tables have names that begin with it."""
+
+TRIGRAM = "trigram"
+TOKENIZERS = ("porter unicode61 remove_diacritics 2", "unicode61 remove_diacritics 2", TRIGRAM)
+"""As FTS5 spells them; there are no others."""
 
 SCHEMA = """
 CREATE TABLE settings (
@@ -207,16 +223,45 @@ DIGESTED[4] = (
 """What the catalog's checksum is made of, by format version. What a change under way has stored is not."""
 
 
+def text_index_statement(tokenizer: str, schema: str = "") -> str:
+    """The statement that makes the text index.
+
+    Args:
+        tokenizer: one of ``TOKENIZERS``.
+        schema: of the table, with a dot; nothing for the catalog's own.
+    """
+    return (
+        f"CREATE VIRTUAL TABLE {schema}{TEXT_INDEX} USING fts5(title, text, content='documents', "
+        f"content_rowid='position', tokenize='{tokenizer}')"
+    )
+
+
+def tokenizer_of(connection: sqlite3.Connection) -> str | None:
+    """The tokenizer of the text index; ``None``: there is none that qsearch makes."""
+    row = connection.execute(
+        "SELECT sql FROM main.sqlite_schema WHERE name = ?", (TEXT_INDEX,)
+    ).fetchone()
+    return None if row is None else _OF_FTS5[TEXT_INDEX].get(_plain(str(row[0])))
+
+
 def foreign_object(connection: sqlite3.Connection, version: int) -> str | None:
     """What a schema holds that it should not, or lacks; ``None`` where it is as it should be."""
     missing = dict(_TABLES[version])
+    lacking = dict(_OF_FTS5) if version >= 4 else {}
+    some = False
     for kind, name, table, sql in connection.execute(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema"
     ):
         if kind == "index" and sql is None and table in _TABLES[version]:
             continue  # of a UNIQUE column
-        if kind != "table" or not isinstance(sql, str) or missing.pop(name, None) != _plain(sql):
+        plain = _plain(sql) if kind == "table" and isinstance(sql, str) else ""
+        if plain in lacking.get(name, ()):
+            some = True
+            del lacking[name]
+        elif not plain or missing.pop(name, None) != plain:
             return f"the {str(kind)[:20]} {str(name)[:40]!r}"
+    if some and lacking:
+        return f"no table {min(lacking)!r}"
     return f"no table {min(missing)!r}" if missing else None
 
 
@@ -243,3 +288,17 @@ _TABLES[2] = {
 }
 _TABLES[1] = {**_TABLES[2], **_tables(_FIRST_SEGMENTS, _FIRST_CHUNKS)}
 """The statements that make the tables, by format version and name."""
+
+_OF_FTS5 = {
+    TEXT_INDEX: {_plain(text_index_statement(one)): one for one in TOKENIZERS},
+    **{
+        f"{TEXT_INDEX}_{name}": {f"CREATE TABLE '{TEXT_INDEX}_{name}'({columns}": name}
+        for name, columns in {
+            "data": "id INTEGER PRIMARY KEY, block BLOB)",
+            "idx": "segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
+            "docsize": "id INTEGER PRIMARY KEY, sz BLOB)",
+            "config": "k PRIMARY KEY, v) WITHOUT ROWID",
+        }.items()
+    },
+}
+"""The statements that may have made the text index and FTS5's own tables, by name: all of them, or none."""

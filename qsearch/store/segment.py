@@ -298,23 +298,32 @@ class Segment:
         inside = self.positions < len(chosen)
         return inside & chosen[np.where(inside, self.positions, 0)]
 
+    def numbers_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers in the segment of the documents that ``rows`` belong to, in the same shape.
+
+        Raises:
+            IndexFormatError: there is no such document.
+        """
+        if self.passages is None:
+            return rows
+        numbers: NDArray[np.int64] = self.passages[rows, 0]
+        count = self.last_document - self.first_document + 1
+        if self.positions is not None:
+            count = len(self.positions)
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < count:
+            raise IndexFormatError(
+                f"{PASSAGES.name} of segment {self.id} is damaged: a passage is of no document; "
+                f"{words().verify} tells more, {words().rebuild} builds the index again"
+            )
+        return numbers
+
     def documents_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of the documents that ``rows`` of this segment belong to, in the same shape.
 
         Raises:
             IndexFormatError: there is no such document.
         """
-        numbers = rows
-        if self.passages is not None:
-            numbers = self.passages[rows, 0]
-            count = self.last_document - self.first_document + 1
-            if self.positions is not None:
-                count = len(self.positions)
-            if numbers.size and not 0 <= numbers.min() <= numbers.max() < count:
-                raise IndexFormatError(
-                    f"{PASSAGES.name} of segment {self.id} is damaged: a passage is of no document; "
-                    f"{words().verify} tells more, {words().rebuild} builds the index again"
-                )
+        numbers = self.numbers_of(rows)
         return self.first_document + numbers if self.positions is None else self.positions[numbers]
 
     def rows_of(self, document: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.errors import QueryError
+from qsearch.errors import IndexFormatError, QueryError
 from qsearch.filters.conditions import And, Condition, Field, fields_of, spelled
 from qsearch.store.catalog import Catalog
 from qsearch.store.columns import Column, load_column
@@ -63,8 +63,14 @@ def select(
         IndexFormatError: the catalog is damaged.
     """
     resolved = resolved_fields(condition, known, missing_ok=missing_ok)
-    with catalog.view(), catalog.reading() as connection:
-        return _Selection(catalog, known, resolved, positions, connection).of(condition)
+    try:
+        with catalog.view(), catalog.reading() as connection:
+            return _Selection(catalog, known, resolved, positions, connection).of(condition)
+    except MemoryError as error:
+        raise IndexFormatError(
+            f"{catalog.path} says that it has given {positions:,} positions, for which there is not "
+            f"enough memory; if that cannot be, {words().rebuild} builds the index again"
+        ) from error
 
 
 class _Selection:
@@ -125,7 +131,8 @@ class _Selection:
             changed = [row[0] for row in connection.execute(query, (self._catalog.commit,))]
         with guarded(connection):
             found = evaluated(condition, columns, self._positions, connection)
-        return found, [one for one in changed if one < self._positions]
+        # A row of no document says nothing.
+        return found, [one for one in changed if type(one) is int and 0 <= one < self._positions]
 
     def _selected(self, condition: Condition, among: Sequence[int] | None) -> NDArray[np.int64]:
         commit = self._catalog.commit if self._catalog.version >= CHANGES_VERSION else None

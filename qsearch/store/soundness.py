@@ -17,6 +17,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
 from qsearch.store.format import PASSAGES, POSITIONS, ROTATION, npy_header, raw_bytes
 from qsearch.store.segment import RotatedArrays, Segment
+from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
 __all__ = ["check_sample", "code_problems", "rotation_problem"]
@@ -45,9 +46,10 @@ def check_sample(segment: Segment) -> None:
         *code_problems(segment, rows),
         *_passage_problems(segment, rows),
     ):
+        what = "the tail of the index" if segment.id == TAIL else f"{name} of segment {segment.id}"
         raise IndexFormatError(
-            f"{name} of segment {segment.id} is damaged: {problem}; {words().verify} tells more, "
-            f"{words().rebuild} builds the index again"
+            f"{what} is damaged: {problem}; {words().verify} tells more, {words().rebuild} builds the "
+            "index again"
         )
 
 

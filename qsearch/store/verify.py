@@ -40,6 +40,8 @@ from qsearch.store.opening import (
 from qsearch.store.reading import opened
 from qsearch.store.segment import SEAL_ROWS, Segment
 from qsearch.store.soundness import code_problems, rotation_problem
+from qsearch.store.tail import TAIL
+from qsearch.store.text_index import text_index_problems
 
 __all__ = ["VerifyReport", "verify_index"]
 
@@ -124,6 +126,8 @@ class _Check:
         self.run(f"{CATALOG}: settings and lists", lambda: _digest_problems(catalog))
         documents = self._documents if catalog.version < 3 else self._living_documents
         self.run(f"{CATALOG}: documents", lambda: documents(catalog))
+        if catalog.tokenizer is not None:
+            self.run(f"{CATALOG}: text index", lambda: text_index_problems(catalog))
         if catalog.version >= FIELDS_VERSION:
             self.run(f"{CATALOG}: fields", lambda: self._fields(catalog, deep=deep))
         settings: dict[str, int] = {}
@@ -146,19 +150,22 @@ class _Check:
             f"{CATALOG}: segments and settings together",
             lambda: segments.extend(_opened_all(self.path, catalog)),
         )
-        for segment, (entry, _) in zip(segments, listed, strict=False):
+        for segment in segments:
+            if segment.id == TAIL:
+                what = f"{CATALOG}: tail"
+            else:
+                what = f"{SEGMENTS}/{segment.id}"
             self.run(
-                f"{SEGMENTS}/{entry.id}: rows of documents that are gone",
+                f"{what}: rows of documents that are gone",
                 partial(_mask_problems, catalog, segment),
             )
             if deep:
-                what = f"{SEGMENTS}/{entry.id}"
                 self.run(f"{what}: codes derived again", partial(_code_problems, segment))
-                self.run(f"{what}: passages", partial(_passage_problems, catalog, segment, entry))
+                self.run(f"{what}: passages", partial(_passage_problems, catalog, segment))
 
     def _fields(self, catalog: Catalog, *, deep: bool) -> Iterator[str]:
         with catalog.view(), catalog.reading() as connection:
-            yield from field_problems(connection, deep=deep)
+            yield from field_problems(connection, catalog.commit, deep=deep)
             told, complete = read_counts(connection)
             if deep and complete:
                 # Metadata that a change under way has replaced count as they were.
@@ -188,6 +195,7 @@ class _Check:
                     f"{entry.documents_xxh3}"
                 )
             position += count
+        yield from catalog.unreadable_rows()
         count = catalog.count()
         if count != position:
             yield f"there are {count:,}, the segments hold {position:,}"
@@ -303,10 +311,13 @@ def _mask_problems(catalog: Catalog, segment: Segment) -> Iterator[str]:
         yield f"the mask is not that of the documents, first at position {different[0]}"
 
 
-def _passage_problems(catalog: Catalog, segment: Segment, entry: SegmentEntry) -> Iterator[str]:
+def _passage_problems(catalog: Catalog, segment: Segment) -> Iterator[str]:
     """Rows that do not go through the documents in order, or passages outside of their texts."""
     if segment.passages is None:
         return
+    documents_here = segment.last_document - segment.first_document + 1
+    if segment.positions is not None:
+        documents_here = len(segment.positions)
     last = -1
     for start in range(0, segment.rows, SEAL_ROWS):
         some = np.array(segment.passages[start : start + SEAL_ROWS])
@@ -330,5 +341,5 @@ def _passage_problems(catalog: Catalog, segment: Segment, entry: SegmentEntry) -
                     "characters"
                 )
                 return
-    if last != entry.documents - 1:
-        yield f"{PASSAGES.name}: ends at document {last}, should at {entry.documents - 1}"
+    if last != documents_here - 1:
+        yield f"{PASSAGES.name}: ends at document {last}, should at {documents_here - 1}"

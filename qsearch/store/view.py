@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import POSITIONS, SEGMENTS, VECTORS
-from qsearch.store.opening import checked_dimensions, set_commit
+from qsearch.store.opening import checked_dimensions, checked_settings_of_a_change, set_commit
 from qsearch.store.segment import map_array
 
 __all__ = ["IndexView", "rows_of_a_segment"]
@@ -32,7 +32,7 @@ class IndexView:
         """Use ``open``."""
         self.index = index
         self.catalog = catalog
-        self._settings = catalog.settings(but=("tuning",))
+        self._settings = checked_settings_of_a_change(catalog)
         self._tail = catalog.tail()
         self.dimensions = checked_dimensions(self._settings, catalog)
         self.split = self._settings.get("passages") is not None

@@ -38,6 +38,7 @@ from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
 from qsearch.store.pending import PendingSegment
 from qsearch.store.publish import replace_directory, sync_directory
+from qsearch.store.schema import TEXT_INDEX
 from qsearch.store.segment import Segment, made_file
 from qsearch.store.staging import (
     Staging,
@@ -48,6 +49,7 @@ from qsearch.store.staging import (
     resuming,
     writing,
 )
+from qsearch.store.text_index import TextIndexSpec, drop_text_index, make_text_index
 from qsearch.store.writer_lock import WriterLock
 
 __all__ = ["Chunk", "IndexWriter", "stored_metadata"]
@@ -407,12 +409,18 @@ class IndexWriter:
 
     # The end
 
-    def publish(self, settings: dict[str, Any], index_fields: Sequence[Field] = ()) -> None:
+    def publish(
+        self,
+        settings: dict[str, Any],
+        index_fields: Sequence[Field] = (),
+        text: TextIndexSpec | None = None,
+    ) -> None:
         """Put the finished index in its place. The writer is closed afterwards.
 
         Args:
             settings: JSON values to store.
             index_fields: fields to index.
+            text: the text index to make; ``None``: none.
 
         Raises:
             IndexWriteError: the file system refuses; the target is as it was before.
@@ -423,6 +431,7 @@ class IndexWriter:
             {
                 **settings,
                 "replaces": replaced,
+                TEXT_INDEX: None if text is None else text.to_json(),
                 "commit": FIRST_COMMIT,
                 "positions": self.documents,
                 "measured": {
@@ -438,6 +447,10 @@ class IndexWriter:
         with self._catalog.transaction() as connection:
             for one in index_fields:
                 store_column(connection, resolved_field(one, known, missing_ok=True))
+            if text is None:  # an interrupted build may have made one
+                drop_text_index(connection)
+            else:
+                make_text_index(connection, text.tokenizer)
         self.put_settings({"catalog_xxh3": self._catalog.digest()})
         # Nobody may be in the middle of changing what is replaced.
         there = (self._target / CATALOG).exists()

@@ -39,7 +39,7 @@ def test_every_option_stands_in_one_group_and_none_is_misnamed(name: str) -> Non
 def test_help_shows_groups_in_order(tmp_path: Path) -> None:
     shown = run("build", "--help", cwd=tmp_path).stdout
     titles = re.findall(r"^(\w[\w ]*):$", shown, flags=re.MULTILINE)
-    assert titles == ["Input", "Encoder", "Passages", "Index", "Other options"]
+    assert titles == ["Input", "Encoder", "Passages and words", "Index", "Other options"]
     for option in ("--text-field", "--precision", "--overlap", "--force", "--quiet", "--help"):
         assert option in shown
 

@@ -220,6 +220,8 @@ def test_damaged_texmex_files_are_refused(tmp_path: Path) -> None:
     assert "is not a .fvecs file" in refusal(path)
     path.write_bytes(struct.pack("<i", -5) + bytes(16))
     assert "no rows of -5 components" in refusal(path)
+    path.write_bytes(struct.pack("<i", 2**31 - 1) + bytes(16))  # more than NumPy has a type for
+    assert "no rows of 2,147,483,647 components" in refusal(path)
     path.write_bytes(b"")
     assert Embeddings(path).rows == 0
     other = np.ones((4, 4), dtype="<f4")
@@ -421,7 +423,7 @@ def test_a_shape_whose_product_overflows_is_refused(tmp_path: Path, shape: str) 
 
 def test_a_negative_number_of_rows_is_refused(tmp_path: Path) -> None:
     path = crafted(tmp_path / "e.npy", header("(-1, 4)"), data=bytes(64))
-    assert refusal(path) == "has a damaged header: -1 rows"
+    assert refusal(path) == "has a damaged header: its shape is (-1, 4)"
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
@@ -504,3 +506,45 @@ def test_a_file_that_shrinks_or_goes_while_it_is_read_is_an_error(tmp_path: Path
     path.unlink()
     with pytest.raises(CorpusError, match="cannot be read"):
         embeddings.read(0, 1)
+
+
+@pytest.mark.parametrize("shape", ["(2, -3)", "(-2, -3)", "(0, 9223372036854775807)"])
+def test_a_shape_that_no_array_has_is_refused(tmp_path: Path, shape: str) -> None:
+    for order in ("False", "True"):
+        path = crafted(tmp_path / "e.npy", header(shape, order=order), data=bytes(24))
+        assert f"its shape is {shape}" in refusal(path)
+
+
+def test_no_rows_are_read_at_once_however_many_columns_they_have(tmp_path: Path) -> None:
+    path = crafted(tmp_path / "e.npy", header("(0, 99999999999)", order="True"))
+    assert Embeddings(path).read(0, 10).shape == (0, 99_999_999_999)
+
+
+def test_an_archive_is_unpacked_only_as_far_as_its_header_says(tmp_path: Path) -> None:
+    """A negative size once meant all of it, in memory."""
+    array = crafted(tmp_path / "e.npy", header("(4, -1)"), data=bytes(1 << 26))
+    with zipfile.ZipFile(tmp_path / "e.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(array, "e.npy")
+    tracemalloc.start()
+    try:
+        assert "its shape is (4, -1)" in refusal(tmp_path / "e.npz")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_member_is_not_longer_than_what_is_stored_of_it(tmp_path: Path) -> None:
+    """What is behind it in the archive was taken for its last rows."""
+    values = np.ones((4, 4), dtype="<f4")
+    array = saved(tmp_path / "e.npy", values)
+    data = array.read_bytes()
+    cut = data[:-16]
+    with zipfile.ZipFile(tmp_path / "e.npz", "w") as archive:
+        archive.writestr("e.npy", cut)
+        archive.writestr("other.txt", bytes(64))
+    raw = (tmp_path / "e.npz").read_bytes()
+    sizes = struct.pack("<II", len(cut), len(cut))
+    assert raw.count(sizes) == 2  # before the member, and in the list at the end
+    wrong = raw.replace(sizes, struct.pack("<II", len(cut), len(data)))
+    (tmp_path / "e.npz").write_bytes(wrong)
+    assert "is not an .npz archive, or a damaged one" in refusal(tmp_path / "e.npz")

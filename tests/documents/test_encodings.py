@@ -84,11 +84,23 @@ def test_what_cannot_be_decoded_costs_its_record_only(
 
 
 @pytest.mark.parametrize(
-    "encoding", ["nonsense", "base64", "rot13", "hex", "undefined", "a\0b", ""]
+    "encoding",
+    ["nonsense", "base64", "rot13", "hex", "undefined", "idna", "punycode", "a\0b", ""],
 )
 def test_an_encoding_that_is_none_is_refused_at_once(encoding: str) -> None:
     with pytest.raises(CorpusError, match="unknown encoding"):
         open_corpus("c.txt", encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_order_of_bytes_that_nothing_says_is_asked_for(files: Files, encoding: str) -> None:
+    data = "one\ntwo\n".encode(f"{encoding}-le")
+    with pytest.raises(CorpusError) as caught:
+        files.read(data, "c.txt", encoding=encoding)
+    advised = re.search(r"give (\S+) or (\S+) with encoding=", str(caught.value))
+    assert advised
+    assert advised[2] == f"{encoding}-be"
+    assert kinds(files.read(data, "c.txt", encoding=advised[1])) == [(1, "one"), (2, "two")]
 
 
 def test_an_encoding_that_nothing_could_use_is_refused() -> None:

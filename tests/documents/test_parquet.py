@@ -191,3 +191,18 @@ def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(CorpusError, match="pip install pyarrow"):
         open_corpus("c.parquet")
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_a_time_zone_that_there_is_not_costs_the_rows_that_have_one(
+    parquet: Any, unit: str
+) -> None:
+    import pyarrow as pa
+
+    moments = pa.array([1, None], pa.timestamp(unit, "nowhere"))
+    rejected, document = parquet({"text": ["a", "b"], "m": moments})
+    assert isinstance(rejected, RejectedRecord)
+    assert "'m' cannot be read" in rejected.reason
+    assert "nowhere" in rejected.reason
+    assert isinstance(document, Document)
+    assert document.metadata == {"m": None}

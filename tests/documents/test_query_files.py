@@ -54,6 +54,7 @@ def test_ids_and_texts_are_found(tmp_path: Path, name: str, content: str, encodi
         ("q.json", "[]", []),
         ("q.tsv", "", []),
         ("q.tsv", "id\ttext\n", []),
+        ("q.csv", "sep=;\n", []),
         ("q.txt", "\n \n", []),
         ("q.csv", '1,"two\nlines"\n2,x\n', [("1", "two\nlines"), ("2", "x")]),
     ],

@@ -43,12 +43,14 @@ from tests.faults.model import (
     differences,
     encoder,
 )
+from tests.keywords.definition import bm25, ranked
 
 FIRST, HISTORIES = form.share(form.times(100, 200, 20_000))
 QUERIES = np.array(
     [np.eye(DIMENSIONS)[0], np.ones(DIMENSIONS), np.arange(DIMENSIONS) - 3.0], dtype=np.float32
 )
 K = 6
+WORDS_ASKED = 'cat "cat dog" title river cat'
 
 
 IDS = st.sampled_from([f"d{number}" for number in range(40)])
@@ -118,7 +120,7 @@ class Histories(RuleBasedStateMachine):
         records = self.records(given)
         self.model = Model(self.kind)
         self.model.put("add", records)
-        options: dict[str, Any] = {"segment_rows": 25, "graph": True}
+        options: dict[str, Any] = {"segment_rows": 25, "graph": True, "text_index": True}
         if self.kind == "passages":
             options |= {"passages": PASSAGES, "overlap": OVERLAP}
         how = {} if self.kind == "vectors" else {"encoder": encoder()}
@@ -276,6 +278,11 @@ class Histories(RuleBasedStateMachine):
     def check(self, index: Index, model: Model) -> None:
         wrong = differences(index, model, QUERIES, K)
         assert not wrong, "; ".join(wrong)
+        told = index.text_index
+        assert told is not None
+        (found,) = index.search_batch([WORDS_ASKED], K, mode="keywords")
+        expected = ranked(bm25(list(index), WORDS_ASKED, told["tokenizer"]), K)
+        assert [(hit.id, hit.score) for hit in found] == expected
         for method in ("binary", "cascade", "graph"):
             for candidates in (K, 1000):
                 found = index.search_vectors(QUERIES, K, method=method, candidates=candidates)

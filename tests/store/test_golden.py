@@ -12,6 +12,8 @@ from tests.encoders import HashedWords
 from tests.store.golden.make import DOCUMENTS
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("format-*"))
+WORDS = sorted((Path(__file__).parent / "golden").glob("words-*"))
+SCORES = [0.505078117704, 0.410375970635]
 PASSAGES = sorted((Path(__file__).parent / "golden").glob("passages-*"))
 
 
@@ -46,6 +48,16 @@ def test_a_golden_index_of_passages_answers_as_on_its_first_day(path: Path, meth
         assert index.search("cat and dog in the house", method=method)[0].id == "short"
 
 
-@pytest.mark.parametrize("path", [*GOLDEN, *PASSAGES], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)
+def test_a_golden_index_of_words_answers_as_on_its_first_day(path: Path) -> None:
+    with Index.open(path, encoder=HashedWords()) as index:
+        found = index.search("Cats", mode="keywords")
+        assert [hit.id for hit in found] == ["cat", "late"]
+        assert [round(hit.score, 12) for hit in found] == SCORES
+        hit = index.search('"of the city" OR', 1, mode="hybrid")[0]
+        assert (hit.id, hit.keyword_rank) == ("ship", 1)
+
+
+@pytest.mark.parametrize("path", [*GOLDEN, *PASSAGES, *WORDS], ids=lambda path: path.name)
 def test_a_golden_index_is_sound(path: Path) -> None:
     assert verify_index(path, deep=True).ok

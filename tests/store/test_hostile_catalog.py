@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from qsearch import BuildOptions, Index, IndexFormatError, QsearchError, verify_index
+from qsearch.store import Catalog
 from tests.encoders import WORDS, HashedWords
 
 
@@ -123,6 +124,75 @@ def test_an_encoder_that_was_deleted_is_not_an_index_without_one(index: Path) ->
         pytest.raises(QsearchError, match="encoder is damaged .*by vector only"),
     ):
         opened.search("cat")
+
+
+def loosely(index: Path, table: str, statement: str) -> None:
+    """Store what the types of a table do not allow, as who writes into the file itself can."""
+    connection = sqlite3.connect(index / "catalog.sqlite")
+    (sql,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    write = "UPDATE sqlite_schema SET sql = ? WHERE name = ?"
+    loose = sql.replace("STRICT, ", "").replace("NOT NULL", "").replace("INTEGER", "")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(write, (loose, table))
+    connection.commit()
+    connection.close()
+    connection = sqlite3.connect(index / "catalog.sqlite")
+    connection.execute(statement)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(write, (sql, table))
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("segments", "rows", "'x'"),
+        ("segments", "last_document", "NULL"),
+        ("segments", "documents", "0.5"),
+        ("segments", "came", "'1'"),
+        ("masks", "documents", "X'00'"),
+        ("masks", "rows", "NULL"),
+    ],
+)
+def test_a_value_of_another_type_is_named(index: Path, table: str, column: str, value: str) -> None:
+    with Index.open(index, encoder=HashedWords()) as opened:
+        opened.delete("d3")
+    loosely(index, table, f"UPDATE {table} SET {column} = {value}")
+    with pytest.raises(
+        IndexFormatError, match=f"its table {table} holds .* where a whole number should be"
+    ):
+        Index.open(index)
+    assert verify_index(index).problems
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("passages", "0"),
+        ("measured", '{"segments": [], "rows": 1' + "0" * 400 + "}"),
+        ("underway", "1"),
+        ("underway", '{"purpose": null, "tail rows": "x"}'),
+        ("encoder", "[]"),
+        ("rotation_errors", "7"),
+    ],
+)
+def test_a_change_refuses_a_setting_that_a_search_leaves_out(
+    index: Path, name: str, value: str
+) -> None:
+    """It would store it anew, with a checksum that is right: as this one is already."""
+    connection = sqlite3.connect(index / "catalog.sqlite")
+    connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+    connection.commit()
+    connection.close()
+    catalog = Catalog.change(index)
+    catalog.put_settings({"catalog_xxh3": catalog.digest()})
+    catalog.close()
+    with (
+        Index.open(index, encoder=HashedWords()) as opened,
+        pytest.raises(IndexFormatError, match=f"its setting '{name}' cannot be right"),
+    ):
+        opened.delete("d3")
 
 
 def gone(path: Path) -> None:

@@ -45,6 +45,7 @@ def main() -> None:
             LONG_DOCUMENTS,
             BuildOptions(graph=True, **PASSAGES),
         ),
+        (target.with_name(f"words-{FORMAT_VERSION}"), DOCUMENTS, BuildOptions(text_index=True)),
     ):
         if path.exists():
             sys.exit(f"{path} exists; a released format's golden index is never made again")

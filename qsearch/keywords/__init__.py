@@ -1,0 +1,21 @@
+"""Search by the words of a text, and by both: BM25, exactly defined, and its fusion with cosines.
+
+What words are is the tokenizer's of the text index to say (``store.text_index``). Statistics are over the
+documents of the reader's commit, so that an answer does not depend on what the index has been through.
+``docs/keywords.md`` has the definitions.
+"""
+
+from qsearch.keywords.answers import hybrid_answers, keyword_answers, passage_of
+from qsearch.keywords.request import TextRequest
+from qsearch.keywords.searching import Found, KeywordTerm, TextAnswer, TextSearch
+
+__all__ = [
+    "Found",
+    "KeywordTerm",
+    "TextAnswer",
+    "TextRequest",
+    "TextSearch",
+    "hybrid_answers",
+    "keyword_answers",
+    "passage_of",
+]
