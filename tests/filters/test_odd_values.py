@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,14 @@ def test_values_without_end_are_refused() -> None:
         as_condition({"a": {"$in": {"x": 1}}})
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index with an indexed field of two blocks."""
+    documents = [{"a": "x" if number % 2 else "y"} for number in range(1100)]
+    with built(tmp_path_factory.mktemp("sound"), *documents, index_fields=("a",)) as index:
+        return index.path
+
+
 @pytest.mark.parametrize(
     "tampering",
     [
@@ -204,13 +213,13 @@ def test_values_without_end_are_refused() -> None:
         "UPDATE indexed SET codes = 1000000000000",
     ],
 )
-def test_an_indexed_field_that_lacks_a_part_is_an_error(tmp_path: Path, tampering: str) -> None:
-    documents = [{"a": "x" if number % 2 else "y"} for number in range(1500)]
-    index = built(tmp_path, *documents, index_fields=("a",))
-    index.close()
-    with contextlib.closing(sqlite3.connect(index.path / "catalog.sqlite")) as connection:
+def test_an_indexed_field_that_lacks_a_part_is_an_error(
+    sound: Path, tmp_path: Path, tampering: str
+) -> None:
+    path = Path(shutil.copytree(sound, tmp_path / "tampered"))
+    with contextlib.closing(sqlite3.connect(path / "catalog.sqlite")) as connection:
         connection.execute(tampering)
         connection.commit()
-    assert verify_index(index.path).problems
-    with Index.open(index.path) as opened, pytest.raises(IndexFormatError, match="damaged"):
+    assert verify_index(path).problems
+    with Index.open(path) as opened, pytest.raises(IndexFormatError, match="damaged"):
         opened.count("a IN ('x', 'y')")
