@@ -301,6 +301,32 @@ def test_an_exception_undoes_all(index: Index, small: None) -> None:
 # Readers
 
 
+def test_a_change_of_a_block_that_failed_in_the_middle_cannot_be_committed(index: Index) -> None:
+    """Half of it would be: where the exception is caught inside of the block, nothing is committed."""
+    before = ids(index)
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from records(1000, 3000)
+        raise ZeroDivisionError
+
+    def caught() -> None:
+        with index.changes() as changes:
+            with pytest.raises(ZeroDivisionError):
+                changes.add(broken())
+            changes.delete(before[0])
+
+    with pytest.raises(QueryError, match="nothing of the block was committed"):
+        caught()
+    assert ids(index) == before
+    assert sound(index)
+    # What did nothing before it failed leaves the block as it was.
+    with index.changes() as changes:
+        with pytest.raises(QueryError, match="nothing was deleted"):
+            changes.delete([before[0], "not there"])
+        changes.delete(before[1])
+    assert ids(index) == [before[0], *before[2:]]
+
+
 def test_a_reader_stays_on_its_commit(index: Index, encoder: HashedWords) -> None:
     reader = Index.open(index.path, encoder=encoder)
     index.upsert([{"id": "d1", "text": "cat dog number 1", "n": "new"}, {"id": "d2", "text": "x"}])

@@ -252,9 +252,9 @@ class _Parser:
         if denied > MOST_DEPTH:
             raise QueryError(f"the condition is nested more than {MOST_DEPTH} deep")
         found = self._predicate()
-        for _ in range(denied):
-            found = Not(found)
-        return found
+        if denied % 2 == 0:
+            return found
+        return found.condition if isinstance(found, Not) else Not(found)  # twice is as if never
 
     def _predicate(self) -> Condition:
         if self._sign("("):
@@ -425,7 +425,7 @@ class _Parser:
         token = self._next
         if token.kind == "text":
             self._at += 1
-            return token.text[1:-1].replace("''", "'")
+            return checked_scalar(token.text[1:-1].replace("''", "'"), "a text")
         if token.kind == "parameter":
             return checked_scalar(self._parameter(), token.text)
         if self._word("true"):

@@ -116,6 +116,7 @@ def test_query_get_and_export_take_the_same_condition(
         ),
         (["--where", '{"year": {"born": 1}}'], "a field of an object is named 'year.born'"),
         (["--where", '{"year": {"gte": 1}}'], "did you mean $gte?"),
+        (["--where", '{"year": {"$gt": 1}, "year": {"$lt": 2}}'], "'year' is there twice"),
         (["--where", "year = :x", "--param", "x"], "not of the form name=value"),
         (["--where", "year = :x", "--param", "x=1", "--param", "x=2"], "given twice"),
     ],

@@ -319,7 +319,7 @@ def test_the_battery_is_large_enough() -> None:
         ({"year": {}}, "has no operator"),
         ({"$or": []}, "which is not empty"),
         ({"$or": {"year": 1}}, "takes a list"),
-        ({"$and": ["year"]}, "found 'year' in it"),
+        ({"$and": ["year"]}, "found str in it"),
         ({"year": {"$in": "en"}}, "takes a list of values"),
         ({"year": {"$in": [None]}}, "is None"),
         ({"year": {"$exists": 1}}, "takes true or false"),
