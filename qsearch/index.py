@@ -348,6 +348,14 @@ class Index:
         """Documents and metadata of earlier commits that are kept until ``compact``."""
         return self._open.catalog.past()
 
+    @property
+    def unfinished(self) -> tuple[str, int] | None:
+        """A change that is under way, or was interrupted: its kind, and how many records of it are kept.
+
+        The same change goes on with them; another one, also ``compact``, throws them away.
+        """
+        return self._open.catalog.unfinished()
+
     @overload
     def get(self, ids: str) -> Document: ...  # type: ignore[overload-overlap]
 

@@ -37,6 +37,7 @@ class Words:
     model: str
     other_place: str
     overlap: str
+    params: str
     passages: str
     rebuild: str
     rejects: str
@@ -73,6 +74,7 @@ PYTHON = Words(
     model="encoder=",
     other_place="another path",
     overlap="BuildOptions(overlap=...)",
+    params="params=",
     passages="BuildOptions(passages=...)",
     rebuild="Index.build(..., options=BuildOptions(force=True))",
     rejects="BuildOptions(rejects=...)",

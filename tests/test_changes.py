@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -32,6 +33,7 @@ from qsearch import (
     verify_index,
 )
 from qsearch.store import FORMAT_VERSION
+from tests.cli.test_cli import run
 from tests.encoders import HashedWords
 
 GOLDEN = Path(__file__).parent / "store" / "golden"
@@ -299,6 +301,32 @@ def test_an_exception_undoes_all(index: Index, small: None) -> None:
 # Readers
 
 
+def test_a_change_of_a_block_that_failed_in_the_middle_cannot_be_committed(index: Index) -> None:
+    """Half of it would be: where the exception is caught inside of the block, nothing is committed."""
+    before = ids(index)
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from records(1000, 3000)
+        raise ZeroDivisionError
+
+    def caught() -> None:
+        with index.changes() as changes:
+            with pytest.raises(ZeroDivisionError):
+                changes.add(broken())
+            changes.delete(before[0])
+
+    with pytest.raises(QueryError, match="nothing of the block was committed"):
+        caught()
+    assert ids(index) == before
+    assert sound(index)
+    # What did nothing before it failed leaves the block as it was.
+    with index.changes() as changes:
+        with pytest.raises(QueryError, match="nothing was deleted"):
+            changes.delete([before[0], "not there"])
+        changes.delete(before[1])
+    assert ids(index) == [before[0], *before[2:]]
+
+
 def test_a_reader_stays_on_its_commit(index: Index, encoder: HashedWords) -> None:
     reader = Index.open(index.path, encoder=encoder)
     index.upsert([{"id": "d1", "text": "cat dog number 1", "n": "new"}, {"id": "d2", "text": "x"}])
@@ -467,6 +495,41 @@ def test_a_large_change_goes_on_where_it_stopped(
         index.delete("d3")
     assert "an earlier change" in caplog.text
     assert len(index) == 129
+    assert sound(index)
+
+
+def test_what_is_kept_of_an_interrupted_change_is_not_called_past(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past is what compact should remove; what was done of a change is what it should not."""
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from [{**one, "n": -1} for one in records(0, 3)]  # metadata only
+        yield from records(5, 3, "other")
+        yield from records(100, 60)
+        raise KeyboardInterrupt
+
+    assert index.unfinished is None
+    with pytest.raises(KeyboardInterrupt):
+        index.upsert(broken())
+    reader = Index.open(index.path)
+    assert reader.past == 0
+    assert reader.unfinished is not None
+    what, kept = reader.unfinished
+    assert what == "upsert"
+    assert 20 < kept <= 66
+    output = run("info", str(index.path), cwd=index.path.parent).stdout
+    told = f"upsert, under way or interrupted: {kept} records are kept; the same command goes on"
+    assert re.search(
+        rf"unfinished +{told}, another change \(also compact\) throws them away", output
+    )
+    assert "earlier commits" not in output
+    report = index.compact()  # who asks for room gets it
+    assert report.past == 0
+    assert (index.unfinished, index.past, len(index)) == (None, 0, 30)
+    index.delete("d0")
+    assert index.past == 1
     assert sound(index)
 
 

@@ -51,6 +51,9 @@ def add(
     CORPUS is what build reads. An id that is in the index already is an error, and then nothing is added,
     unless --upsert replaces that document. The encoder must be the one that the index was built with.
 
+    A record is a whole document: with --upsert, fields that it does not have are gone. To correct some
+    fields, edit what 'qsearch get --format jsonl' prints and add that.
+
     A large change that was interrupted goes on where it stopped when the same command is run again.
     """
     from qsearch.index import Index

@@ -11,6 +11,7 @@ from qsearch.cli.changing import rows_of
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
 from qsearch.cli.ids import id_arguments, read_ids, wants_ids
+from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console
 from qsearch.cli.target import find_index, index_option, wait_option
 from qsearch.options import FilterOptions
@@ -58,6 +59,8 @@ def delete(
     with Index.open(find_index(index)) as opened:
         report = opened.delete(wanted, missing_ok=missing_ok, wait=wait, **chosen)
         rows = rows_of(report, ("deleted",), opened)
+        if not by_ids and not report.deleted:
+            tell_no_document(console, opened, **chosen)
     missing = 0 if wanted is None else len(set(wanted)) - report.deleted
     if missing:
         rows.insert(2, ("not there", f"{missing:,}"))

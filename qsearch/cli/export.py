@@ -15,6 +15,7 @@ import click
 from qsearch.cli.files import written
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
+from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json
 from qsearch.cli.progress import progress_on
 from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
@@ -44,7 +45,7 @@ Examples:
   qsearch export | gzip > corpus.jsonl.gz
   qsearch export -i indexes/articles -o articles.jsonl --vectors articles.npy
   qsearch export --where "lang = 'de'" -o german.jsonl
-  qsearch build articles.jsonl --vectors articles.npy -o indexes/copy
+  qsearch build articles.jsonl --vectors articles.npy --model MODEL -o indexes/copy
 """,
 )
 @index_argument
@@ -80,6 +81,9 @@ def export(
 
     A line has id, title, text and the fields of the metadata, so that build makes the same documents of it.
     All lines are of one commit, whatever is changed meanwhile.
+
+    With --vectors, give build the encoder that info names with --model: without it the new index can be
+    searched by vector only.
     """
     from qsearch.index import Index
 
@@ -104,6 +108,8 @@ def export(
         if where is not None:
             how: Any = {"params": params, "missing_fields_ok": missing_fields_ok}
             count, documents = opened.count(where, **how), opened.find(where, **how)
+            if not count:
+                tell_no_document(console, opened, where, params, missing_fields_ok)
         longest = _write(opened, documents, count, lines, rows, named, progress)
         told = [("index", str(opened.path)), ("documents", f"{count:,}")]
     for label, file in (("written to", output), ("vectors", vectors)):

@@ -28,13 +28,23 @@ class Where(click.ParamType[Any]):
         if not isinstance(value, str) or not value.lstrip().startswith("{"):
             return value
         try:
-            return json.loads(value)
+            return json.loads(value, object_pairs_hook=_once_each)
         except (ValueError, RecursionError) as error:
             self.fail(
                 f"what begins with a brace is read as JSON, and is none: {error}",
                 parameter,
                 context,
             )
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Of a name that is given twice one condition would be dropped in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice; $and takes a list of conditions")
+    return found
 
 
 class Parameters(click.ParamType[Any]):

@@ -12,7 +12,8 @@ import click
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
 from qsearch.cli.ids import id_arguments, read_ids, wants_ids
-from qsearch.cli.output import columns, print_data, print_json
+from qsearch.cli.nothing import tell_no_document
+from qsearch.cli.output import Console, columns, print_data, print_json
 from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
 from qsearch.cli.results import Format
 from qsearch.cli.target import find_index, index_option
@@ -52,7 +53,9 @@ Examples:
 )
 @record_options
 @filter_options
+@click.pass_obj
 def get(
+    console: Console,
     ids: tuple[str, ...],
     id_file: str | None,
     index: Path | None,
@@ -81,6 +84,7 @@ def get(
             documents = _by_ids(opened, wanted)
         else:
             documents = opened.find(where, params=params, missing_fields_ok=missing_fields_ok)
+        number = -1
         for number, document in enumerate(documents):
             if format == "jsonl":
                 print_json(record_of(document, named))
@@ -88,6 +92,8 @@ def get(
             if number:
                 print_data("")
             _print(document)
+        if number < 0 and not by_ids:
+            tell_no_document(console, opened, where, params, missing_fields_ok)
 
 
 def _by_ids(index: Index, wanted: list[str]) -> Iterator[Document]:

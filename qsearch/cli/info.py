@@ -62,6 +62,7 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "segments": opened.segments,
             "dead_rows": opened.dead_rows,
             "past": opened.past,
+            "unfinished": _unfinished(opened.unfinished),
             "passages": settings.get("passages"),
             "text_index": opened.text_index,
             "dimensions": opened.dimensions,
@@ -89,6 +90,11 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
         print_data(line)
 
 
+def _unfinished(change: tuple[str, int] | None) -> dict[str, str | int] | None:
+    """As the JSON form has it."""
+    return None if change is None else {"change": change[0], "records": change[1]}
+
+
 def _change_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What became of the index since it was built."""
     changed = facts["changed"]
@@ -99,6 +105,10 @@ def _change_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("dead rows", f"{facts['dead_rows']:,}{room}"))
     if facts["past"]:
         rows.append(("past", f"{facts['past']:,} documents and metadata of earlier commits{room}"))
+    if facts["unfinished"] is not None:
+        change, records = facts["unfinished"]["change"], facts["unfinished"]["records"]
+        told = f"{change}, under way or interrupted: {records:,} records are kept; the same command goes on"
+        rows.append(("unfinished", f"{told}, another change (also compact) throws them away"))
     return rows
 
 

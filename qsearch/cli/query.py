@@ -14,6 +14,7 @@ import click
 
 from qsearch.cli.filter_options import FILTER
 from qsearch.cli.help import Command
+from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console
 from qsearch.cli.progress import progress_on
 from qsearch.cli.results import SHOWN, Format, Shown, tell_reranking, write_results
@@ -163,6 +164,7 @@ def query(
         asked = 0
         progress = progress_on(console)
         rerankings: list[Reranking | None] = []
+        empty = False
         for batch in batches:
             asked += len(batch)
             for name, text in batch:
@@ -175,7 +177,11 @@ def query(
             )
             write_results(console, show, batch, results, heading=several)
             rerankings += [result.reranking for result in results]
+            empty = empty or any(not result for result in results)
         tell_reranking(console, show, rerankings)
+        if empty:
+            asked_for = options["where"], options["params"], options["missing_fields_ok"]
+            tell_no_document(console, opened, *asked_for)
     if not asked:
         console.note(f"{queries or 'standard input'} holds no queries")
 
@@ -216,6 +222,7 @@ def _search_vectors(
     from qsearch.documents import Embeddings
     from qsearch.retrieval import unusable_query
 
+    empty = False
     vectors = Embeddings(path)
     if vectors.dimensions != index.dimensions:
         raise QueryError(
@@ -231,6 +238,10 @@ def _search_vectors(
         found = index.search_by_vectors(rows, k, **options)
         batch = [(str(number), "") for number in range(start + 1, start + len(rows) + 1)]
         write_results(console, show, batch, found, heading=vectors.rows > 1)
+        empty = empty or any(not result for result in found)
+    if empty:
+        asked_for = options["where"], options["params"], options["missing_fields_ok"]
+        tell_no_document(console, index, *asked_for)
 
 
 def _batches(queries: Iterator[Query]) -> Iterator[list[Query]]:

@@ -26,6 +26,7 @@ COMMAND_LINE = Words(
     model="--model",
     other_place="another place with -o",
     overlap="--overlap",
+    params="--param",
     passages="--passages",
     rebuild="'qsearch build --force'",
     rejects="--rejects",

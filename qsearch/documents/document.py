@@ -165,7 +165,19 @@ def _metadata(kept: dict[str, Any]) -> dict[str, Any]:
     if _nesting_above(kept, MAX_NESTING):
         raise InvalidRecord(_TOO_DEEP)
     _storable(encoded, "metadata")
+    if _has_other_keys(kept):  # to JSON 1 and "1" are one name, of which the last value counts
+        decoded: dict[str, Any] = json.loads(encoded)
+        return decoded
     return kept
+
+
+def _has_other_keys(value: Any) -> bool:
+    """Whether an object inside of a value has a key that is no text."""
+    if isinstance(value, dict):
+        return any(not isinstance(key, str) for key in value) or any(
+            map(_has_other_keys, value.values())
+        )
+    return isinstance(value, list | tuple) and any(map(_has_other_keys, value))
 
 
 def _nesting_above(value: dict[str, Any], limit: int) -> bool:

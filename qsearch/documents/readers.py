@@ -190,6 +190,10 @@ def _corpus_in(folder: Path) -> str:
     if meant:
         more = f" and {len(meant) - 8:,} more" if len(meant) > 8 else ""
         advice = f"give what is meant of it: {', '.join(meant[:8])}{more}"
+    arrays = [one.name for one in inside if _suffix(one.name) in VECTOR_SUFFIXES]
+    if arrays:
+        more = f" and {len(arrays) - 8:,} more" if len(arrays) > 8 else ""
+        advice += f"; embeddings are given with {words().vectors}: {', '.join(arrays[:8])}{more}"
     raise CorpusError(
         f"cannot be opened: it is a folder without a corpus.jsonl, as BEIR has it; {advice}",
         path=str(folder),

@@ -39,6 +39,9 @@ _COMPARISONS: dict[str, Comparison] = {
     "$lte": "<=",
 }
 
+MOST_CONDITIONS = 10_000
+"""A mapping may be made of so many."""
+
 OPERATORS = (
     "$eq",
     "$ne",
@@ -67,22 +70,36 @@ def from_mapping(given: Mapping[Any, Any]) -> Condition:
     Raises:
         QueryError: an operator is not known, or cannot take what it is given.
     """
-    return _all_of(given, 1)
+    left = [MOST_CONDITIONS]
+    return _all_of(given, 1, left)
 
 
-def _all_of(given: Mapping[Any, Any], depth: int) -> Condition:
+def _all_of(given: Mapping[Any, Any], depth: int, left: list[int]) -> Condition:
+    """All of a mapping must hold.
+
+    Args:
+        given: the mapping.
+        depth: of mappings around it, and this one.
+        left: how many conditions there may still be. A mapping that is in another one many times is read
+            each time: what is small to write down may be without end.
+    """
+    left[0] -= len(given)
+    if left[0] < 0:
+        raise QueryError(
+            f"the condition is made of more than {MOST_CONDITIONS:,}; long lists of values go into $in"
+        )
     if depth > MOST_DEPTH:
         raise QueryError(f"the condition is nested more than {MOST_DEPTH} deep")
     some: list[Condition] = []
     for name, value in given.items():
         if not isinstance(name, str):
-            raise QueryError(f"names of fields are texts, found {name!r}")
+            raise QueryError(f"names of fields are texts, found {type(name).__name__}")
         if name in ("$and", "$or"):
-            some.append(_list_of(name, value, depth))
+            some.append(_list_of(name, value, depth, left))
         elif name == "$not":
             if not isinstance(value, Mapping):
                 raise QueryError(f"$not takes a condition, found {type(value).__name__}")
-            some.append(Not(Holds(_all_of(value, depth + 1))))
+            some.append(Not(Holds(_all_of(value, depth + 1, left))))
         elif name.startswith("$"):
             raise _unknown(name)
         else:
@@ -92,14 +109,14 @@ def _all_of(given: Mapping[Any, Any], depth: int) -> Condition:
     return some[0] if len(some) == 1 else And(tuple(some))
 
 
-def _list_of(name: str, value: Any, depth: int) -> Condition:
+def _list_of(name: str, value: Any, depth: int, left: list[int]) -> Condition:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise QueryError(f"{name} takes a list of conditions, which is not empty")
     inner = []
     for one in value:
         if not isinstance(one, Mapping):
-            raise QueryError(f"{name} takes a list of conditions, found {one!r} in it")
-        inner.append(_all_of(one, depth + 1))
+            raise QueryError(f"{name} takes a list of conditions, found {type(one).__name__} in it")
+        inner.append(_all_of(one, depth + 1, left))
     return And(tuple(inner)) if name == "$and" else Or(tuple(inner))
 
 
@@ -144,6 +161,15 @@ def _operated(field: Field, name: str, operator: Any, operand: Any, depth: int) 
     if operator in ("$and", "$or"):
         raise QueryError(
             f"{operator} stands before the fields: {{{operator!r}: [{{{name!r}: …}}, …]}}"
+        )
+    if (
+        isinstance(operator, str)
+        and not operator.startswith("$")
+        and "$" + operator not in OPERATORS
+    ):
+        raise QueryError(
+            f"{name} has {operator!r}, which is no operator; a field of an object is named "
+            f"'{name}.{operator}', and operators are {', '.join(OPERATORS)}"
         )
     raise _unknown(operator)
 

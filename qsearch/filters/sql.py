@@ -49,6 +49,7 @@ from qsearch.filters.conditions import (
     Truth,
 )
 from qsearch.filters.values import MOST_VALUES, checked_scalar, checked_values
+from qsearch.wording import words
 
 __all__ = ["parsed", "parsed_field"]
 
@@ -251,9 +252,9 @@ class _Parser:
         if denied > MOST_DEPTH:
             raise QueryError(f"the condition is nested more than {MOST_DEPTH} deep")
         found = self._predicate()
-        for _ in range(denied):
-            found = Not(found)
-        return found
+        if denied % 2 == 0:
+            return found
+        return found.condition if isinstance(found, Not) else Not(found)  # twice is as if never
 
     def _predicate(self) -> Condition:
         if self._sign("("):
@@ -329,10 +330,13 @@ class _Parser:
 
     def _in(self, left: Operand) -> Condition:
         if self._next.kind == "parameter":
-            place = self._next.place
             values = self._parameter()
             if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-                self._refuse("a parameter that is no list behind IN", place)
+                name = self._tokens[self._at - 1].text
+                raise QueryError(
+                    f"the parameter {name} behind IN must be a list, such as [2020, 2021], found "
+                    f"{values!r:.80}"
+                )
             return Among(left, checked_values(values))
         if self._sign("("):
             if self._sign(")"):
@@ -421,7 +425,7 @@ class _Parser:
         token = self._next
         if token.kind == "text":
             self._at += 1
-            return token.text[1:-1].replace("''", "'")
+            return checked_scalar(token.text[1:-1].replace("''", "'"), "a text")
         if token.kind == "parameter":
             return checked_scalar(self._parameter(), token.text)
         if self._word("true"):
@@ -443,9 +447,9 @@ class _Parser:
         name = token.text[1:]
         if name not in self._parameters:
             known = ", ".join(f":{one}" for one in sorted(self._parameters)) or "none"
-            self._refuse(
-                f"the parameter {token.text}, of which no value is given ({known} given)",
-                token.place,
+            raise QueryError(
+                f"of the parameter {token.text} no value is given ({known} given); add it with "
+                f"{words().params}"
             )
         self._unused.discard(name)
         return self._parameters[name]

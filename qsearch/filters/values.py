@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from qsearch.documents.values import plain
 from qsearch.errors import QueryError
 from qsearch.filters.conditions import Scalar
 
@@ -18,29 +20,32 @@ MOST_VALUES = 100_000
 
 
 def checked_scalar(value: Any, name: str) -> Scalar:
-    """A value as a condition has it: dates and times are ISO texts, numbers of NumPy plain ones.
+    """A value as a condition has it, and as metadata have it: dates and times are texts, NaT is missing.
+
+    Values of classes that derive from the plain ones become plain: how these show themselves, and what
+    they say they equal, counts nowhere.
 
     Raises:
         QueryError: it is of no kind that metadata have.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
+        raise QueryError(f"the value of {name} is {value}: too large, or none, for a number")
+    if not isinstance(value, np.ndarray):
+        value = plain(value)
     if isinstance(value, str):
+        text = str.__str__(value)
         try:
-            value.encode("utf-8")
+            text.encode("utf-8")
         except UnicodeEncodeError:
             raise QueryError(f"the value of {name} is not valid Unicode text") from None
-        return value
+        return text
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if -(1 << 63) <= value < 1 << 63 else _as_float(value, name)
+        whole = int.__index__(value)
+        return whole if -(1 << 63) <= whole < 1 << 63 else _as_float(whole, name)
     if isinstance(value, float):
-        if math.isnan(value) or math.isinf(value):
-            raise QueryError(f"the value of {name} is {value}: too large, or none, for a number")
-        return value
+        return float.__float__(value)
     if value is None:
         raise QueryError(
             f"the value of {name} is None: whether a field is missing is asked by IS NULL in a text, "
@@ -64,9 +69,9 @@ def checked_values(values: Any, name: str = "IN") -> tuple[Scalar, ...]:
     Raises:
         QueryError: it is no list, too long, or a value is none.
     """
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise QueryError(f"{name} takes a list of values, found {type(values).__name__}")
-    some = list(values)
+    some = list(islice(values, MOST_VALUES + 1))
     if len(some) > MOST_VALUES:
-        raise QueryError(f"{name} has {len(some):,} values, at most {MOST_VALUES:,} are allowed")
+        raise QueryError(f"{name} has too many values, at most {MOST_VALUES:,} are allowed")
     return tuple(checked_scalar(one, name) for one in some)

@@ -192,7 +192,7 @@ def compact_index(how: Changing) -> CompactReport:
         past = editor.catalog.past()
         commit = editor.base
         segments = len(entries)
-        if groups or past:
+        if groups or past or editor.left_behind:
             with change.phase("merge", sum(living[i] for group in groups for i in group), "rows"):
                 for group in groups:
                     editor.merge([entries[number] for number in group], told.advance)
@@ -335,6 +335,7 @@ class Changes:
         self._done = done
         self._editor: IndexEditor | None = None
         self._change: Change | None = None
+        self._broken: BaseException | None = None
 
     def __enter__(self) -> Changes:
         """Begin: from here to the end no other writer is let in."""
@@ -347,8 +348,13 @@ class Changes:
         if self._editor is None or self._change is None:
             return
         editor, self._editor = self._editor, None
-        if kind is not None:
+        if kind is not None or self._broken is not None:
             editor.discard()
+            if kind is None:
+                raise QueryError(
+                    f"a change in this block failed ({self._broken}) when a part of it was done, so "
+                    "nothing of the block was committed; let the exception pass, or begin another block"
+                ) from self._broken
             return
         try:
             commit = editor.commit()
@@ -382,22 +388,30 @@ class Changes:
         missing_fields_ok: bool = False,
     ) -> None:
         """As ``Index.delete``: what the block has done so far counts."""
-        editor, change = self._begun()
         if (ids is None) == (where is None):
             raise QueryError("delete takes ids, or a condition with where=")
-        if ids is None:
-            condition = as_condition(where, params)  # type: ignore[arg-type]  # there is one
-            delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
-            return
-        some = [ids] if isinstance(ids, str) else list(ids)
-        delete_documents(editor, some, change.counts, missing_ok=missing_ok)
+        with self._whole() as (editor, change):
+            if ids is None:
+                condition = as_condition(where, params)  # type: ignore[arg-type]  # there is one
+                delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
+                return
+            some = [ids] if isinstance(ids, str) else list(ids)
+            delete_documents(editor, some, change.counts, missing_ok=missing_ok)
 
     def _take(self, kind: str, corpus: Any, options: dict[str, Any]) -> None:
-        _, change = self._begun()
-        source = self._source(corpus, **options)
-        change.take(source, kind, change.survey(source, kind))
+        with self._whole() as (_, change):
+            source = self._source(corpus, **options)
+            change.take(source, kind, change.survey(source, kind))
 
-    def _begun(self) -> tuple[IndexEditor, Change]:
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[tuple[IndexEditor, Change]]:
+        """One of the changes of the block: where it fails in the middle, what it has done must not stay."""
         if self._editor is None or self._change is None:
             raise ValueError("use it in a with statement: with index.changes() as changes: ...")
-        return self._editor, self._change
+        steps = len(self._editor.steps)
+        try:
+            yield self._editor, self._change
+        except BaseException as error:
+            if len(self._editor.steps) > steps:
+                self._broken = error
+            raise

@@ -432,9 +432,22 @@ class Catalog(Database):
         if self.version < 3:
             return 0
         with self.view(), self._reading() as connection:
-            every = connection.execute("SELECT count(*) FROM documents").fetchone()[0]
-            earlier = connection.execute("SELECT count(*) FROM earlier").fetchone()[0]
-            return int(every - self.count() + earlier)
+            gone = "SELECT count(*) FROM documents WHERE went <= ?"
+            earlier = "SELECT count(*) FROM earlier WHERE until <= ?"
+            counts = (connection.execute(one, (self.commit,)).fetchone() for one in (gone, earlier))
+            return sum(int(count) for (count,) in counts)
+
+    def unfinished(self) -> tuple[str, int] | None:
+        """What kind of change is under way or was interrupted, and how many records of it are kept."""
+        with self.view(), self._reading() as connection:
+            underway = self.read_settings()[0].get("underway")
+            if not isinstance(underway, dict):
+                return None
+            kept = "SELECT coalesce(sum(records), 0) FROM chunks"
+            records = int(connection.execute(kept).fetchone()[0])
+        purpose = underway.get("purpose")
+        what = purpose.get("what") if isinstance(purpose, dict) else None
+        return (what if isinstance(what, str) else "change"), records
 
     # Checksums of documents
 

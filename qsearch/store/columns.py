@@ -35,6 +35,7 @@ __all__ = [
     "OBJECT",
     "TEXT",
     "Column",
+    "damaged_field",
     "drop_column",
     "field_problems",
     "indexed_paths",
@@ -72,12 +73,14 @@ class Column:
         kinds: (n,) uint8, of each position.
         values: (n,) float64: the number, or that of the distinct value.
         distinct: how many distinct values there are beside numbers.
+        place: of the catalog, for messages.
     """
 
     name: str
     kinds: NDArray[np.uint8]
     values: NDArray[np.float64]
     distinct: int
+    place: object
 
 
 def _checksum(field: str, block: int, kinds: bytes, values: bytes) -> int:
@@ -107,7 +110,9 @@ def load_column(
     ).fetchall()
     for block, of_kinds, of_values, checksum in rows:
         if not _is_block(name, block, of_kinds, of_values, checksum):
-            raise _damaged(name, place)
+            raise damaged_field(name, place)
+    if next(_blocks_missing(connection, [row[0] for row in rows], positions), None) is not None:
+        raise damaged_field(name, place)
     kinds = np.zeros(positions, dtype=np.uint8)
     values = np.zeros(positions, dtype=np.float64)
     # Blocks that follow each other without a gap are taken together.
@@ -128,11 +133,11 @@ def load_column(
         values[place_of : place_of + count] = told_of[:count]
         first = end
     if kinds.max(initial=0) > LARGE:
-        raise _damaged(name, place)
+        raise damaged_field(name, place)
     coded = kinds >= TEXT
     if coded.any() and not (values[coded].max() < codes and values[coded].min() >= 0):
-        raise _damaged(name, place)
-    return Column(name, kinds, values, codes)
+        raise damaged_field(name, place)
+    return Column(name, kinds, values, codes, place)
 
 
 def _codes(connection: sqlite3.Connection, name: str, place: object) -> int | None:
@@ -144,12 +149,12 @@ def _codes(connection: sqlite3.Connection, name: str, place: object) -> int | No
     told = connection.execute("SELECT codes FROM indexed WHERE field = ?", (name,)).fetchone()
     if told is None:
         return None
-    (highest,) = connection.execute(
-        "SELECT max(code) FROM field_values WHERE field = ?", (name,)
+    highest, count = connection.execute(
+        "SELECT max(code), count(*) FROM field_values WHERE field = ?", (name,)
     ).fetchone()
     given = 0 if highest is None else highest + 1 if type(highest) is int else -1
-    if type(told[0]) is not int or told[0] != given:
-        raise _damaged(name, place)
+    if type(told[0]) is not int or told[0] != given or given != count:
+        raise damaged_field(name, place)
     return given
 
 
@@ -165,7 +170,26 @@ def _is_block(name: str, block: object, kinds: object, values: object, checksum:
     )
 
 
-def _damaged(name: str, place: object) -> IndexFormatError:
+def _values_of(connection: sqlite3.Connection, name: str) -> int:
+    """How many distinct values of a field are stored."""
+    query = "SELECT count(*) FROM field_values WHERE field = ?"
+    return int(connection.execute(query, (name,)).fetchone()[0])
+
+
+def _blocks_missing(
+    connection: sqlite3.Connection, there: Sequence[int], positions: int
+) -> Iterator[int]:
+    """Blocks that are not ``there``, although there are documents of them below ``positions``."""
+    for block in sorted(set(range(-(-positions // BLOCK))) - set(there)):
+        if connection.execute(
+            "SELECT 1 FROM documents WHERE position >= ? AND position < ? LIMIT 1",
+            (block * BLOCK, min(positions, (block + 1) * BLOCK)),
+        ).fetchone():
+            yield block
+
+
+def damaged_field(name: str, place: object) -> IndexFormatError:
+    """An error that says that an indexed field is damaged."""
     return IndexFormatError(
         f"{place} is damaged: the indexed field {name} is not what was written; {words().verify} tells "
         f"more, {words().index_field} makes it anew"
@@ -186,9 +210,22 @@ def field_problems(connection: sqlite3.Connection, commit: int, *, deep: bool) -
     for row in connection.execute("SELECT field, block, kinds, vals, xxh3 FROM field_blocks"):
         if not _is_block(*row):
             yield f"block {row[1]} of {row[0]} is not what was written"
+    paths = indexed_paths(connection)
+    for name, codes in connection.execute("SELECT field, codes FROM indexed").fetchall():
+        if (found := _values_of(connection, name)) != codes:
+            yield f"of {name} there are {found} values, and {codes} were written"
+        blocks = connection.execute("SELECT block FROM field_blocks WHERE field = ?", (name,))
+        for block in _blocks_missing(connection, [row[0] for row in blocks], _end(connection)):
+            yield f"block {block} of {name} is missing"
     if deep:
-        for path in indexed_paths(connection):
+        for path in paths:
             yield from _differences(connection, path, commit)
+
+
+def _end(connection: sqlite3.Connection) -> int:
+    """Behind the highest position that a commit has given."""
+    row = connection.execute("SELECT value FROM settings WHERE key = 'positions'").fetchone()
+    return 0 if row is None else int(json.loads(row[0]))
 
 
 def _differences(
@@ -237,7 +274,7 @@ def indexed_paths(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
             parts = None
         plain = isinstance(parts, list) and all(isinstance(one, str) for one in parts)
         if not plain or not parts or spelled(parts) != name:
-            raise _damaged(str(name)[:40], "the catalog")
+            raise damaged_field(str(name)[:40], "the catalog")
         found.append(tuple(parts))
     return found
 

@@ -7,6 +7,7 @@ metadata of documents, or among the distinct values of one field (``columns``).
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,9 @@ __all__ = ["FUNCTION_NAMES", "InMetadata", "InValues", "Lookup", "add_functions"
 _FEW = 20
 """So many values of ``IN`` are parameters of their own; more are one, as JSON."""
 
+_LONG = 50
+"""A text that is looked for inside of others is long from here on."""
+
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 
 
@@ -51,7 +55,8 @@ class Looked:
         scalar: the number or text; booleans are 1 and 0; NULL for lists, objects, and where it is missing.
         there: 1 where there is a value that is not null, else 0.
         is_list: 1 where it is a list.
-        elements: a table with the columns ``atom`` of its elements, where it is a list.
+        elements: a table of its elements, where it is a list.
+        atom: of that table, the number or text that an element is.
         length: of the list.
         texts: whether it is a text wherever it is there.
     """
@@ -60,6 +65,7 @@ class Looked:
     there: str
     is_list: str = "0"
     elements: str = ""
+    atom: str = "atom"
     length: str = "NULL"
     texts: bool = False
 
@@ -70,15 +76,24 @@ class Lookup(ABC):
     def __init__(self) -> None:
         """Begin without parameters."""
         self.parameters: dict[str, Any] = {}
+        self._names: dict[tuple[type, Any], str] = {}
 
     def bind(self, value: Any) -> str:
         """A parameter of this value."""
-        for name, one in self.parameters.items():
-            if type(one) is type(value) and one == value:
-                return f":{name}"
-        name = f"p{len(self.parameters)}"
-        self.parameters[name] = value
+        key = type(value), value
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"p{len(self._names)}"
+            self.parameters[name] = value
         return f":{name}"
+
+    def text_at(self, source: str, place: Sequence[str], *key: str) -> str:
+        """A text inside of JSON, where SQLite would cut it off: it takes NUL for the end."""
+        return f"qs_text({', '.join((source, self.bind(json.dumps(place)), *key))})"
+
+    def holds_nul(self, source: str) -> str:
+        """Whether a text in the JSON of ``source`` may hold a NUL, which stands there as an escape."""
+        return f"(instr({source}, {self.bind(_ESCAPED_NUL)}) > 0)"
 
     @abstractmethod
     def field(self, field: Field) -> Looked:
@@ -88,26 +103,29 @@ class Lookup(ABC):
 class InMetadata(Lookup):
     """Fields of a table that has the columns ``id``, ``title`` and ``metadata``."""
 
-    def __init__(self, resolved: Mapping[Field, tuple[str, ...] | None]) -> None:
-        """Take the name of each field, from the outermost object on; ``None`` for one that is nowhere."""
+    def __init__(self, resolved: Mapping[Field, Sequence[tuple[str, ...]]]) -> None:
+        """Take the names that each field may have, see ``resolved_fields``."""
         super().__init__()
         self._resolved = resolved
 
     def field(self, field: Field) -> Looked:
         """Expressions for a field."""
-        parts = self._resolved[field]
-        if parts is None:
+        names = self._resolved[field]
+        if not names:
             return Looked("NULL", "0")
-        if parts in (("id",), ("title",)):
-            (name,) = parts
+        if names[0] in (("id",), ("title",)):
+            (name,) = names[0]
             return Looked(name, "1" if name == "id" else f"({name} IS NOT NULL)", texts=True)
-        source, place = self._at(parts)
+        source, place, inner = self._at(names)
         kind = f"json_type({source}, {place})"
+        nul = self.holds_nul("metadata")
         return Looked(
-            f"(CASE WHEN {kind} IN ('array', 'object') THEN NULL ELSE json_extract({source}, {place}) END)",
+            f"(CASE WHEN {kind} IN ('array', 'object') THEN NULL WHEN {kind} = 'text' AND {nul} "
+            f"THEN {self.text_at(source, inner)} ELSE json_extract({source}, {place}) END)",
             f"(coalesce({kind}, 'null') <> 'null')",
             f"(coalesce({kind}, '') = 'array')",
             f"json_each({source}, {place})",
+            f"(CASE WHEN type = 'text' AND {nul} THEN {self.text_at(source, inner, 'key')} ELSE atom END)",
             f"json_array_length({source}, {place})",
         )
 
@@ -116,15 +134,19 @@ class InMetadata(Lookup):
         if parts in (("id",), ("title",)):
             (name,) = parts
             return f"CASE WHEN {name} IS NULL THEN NULL ELSE 'text' END", name
-        source, place = self._at(parts)
-        return f"json_type({source}, {place})", f"json_extract({source}, {place})"
+        source, place, inner = self._at([parts])
+        kind = f"json_type({source}, {place})"
+        return kind, (
+            f"CASE WHEN {kind} = 'text' AND {self.holds_nul('metadata')} "
+            f"THEN {self.text_at(source, inner)} ELSE json_extract({source}, {place}) END"
+        )
 
-    def _at(self, parts: tuple[str, ...]) -> tuple[str, str]:
-        """The JSON and the path in it of a value."""
-        path = _path(parts)
-        if path is not None:
-            return "metadata", self.bind(path)
-        return f"qs_inner(metadata, {self.bind(json.dumps(parts))})", self.bind('$."v"')
+    def _at(self, names: Sequence[tuple[str, ...]]) -> tuple[str, str, tuple[str, ...]]:
+        """The JSON and the path in it of a value, as SQLite says it and by its parts."""
+        path = _path(names[0])
+        if path is not None and len(names) == 1:
+            return "metadata", self.bind(path), names[0]
+        return f"qs_inner(metadata, {self.bind(json.dumps(names))})", self.bind('$."v"'), ("v",)
 
 
 class InValues(Lookup):
@@ -138,11 +160,16 @@ class InValues(Lookup):
             "1",
             f"(kind = {_LIST})",
             f"json_each({value})",
+            f"(CASE WHEN type = 'text' AND {self.holds_nul(value)} THEN {self.text_at(value, (), 'key')} "
+            "ELSE atom END)",
             f"json_array_length({value})",
         )
 
 
 _LIST, _OBJECT = 4, 5
+_NUL, _ESCAPED_NUL = "\0", "\\u0000"
+_NOT_OF_SQLITE = frozenset("\0\ufffd\ufffe\uffff")
+"""Characters that ``LIKE`` of SQLite takes for the end, or for each other."""
 
 
 def _path(parts: Sequence[str]) -> str | None:
@@ -155,14 +182,69 @@ def _path(parts: Sequence[str]) -> str | None:
 # Functions that conditions need, and SQLite has not, or has otherwise
 
 
-def _inner(metadata: str | None, parts: str) -> str | None:
-    """The value at a path that SQLite cannot say, as a JSON object with the one key ``v``."""
-    value: Any = None if metadata is None else json.loads(metadata)
-    for part in json.loads(parts):
-        if not isinstance(value, dict) or part not in value:
-            return None
-        value = value[part]
-    return json.dumps({"v": value}, ensure_ascii=False)
+def _inner(metadata: str | None, names: str) -> str | None:
+    """A value that SQLite's paths cannot say, as a JSON object with the one key ``v``.
+
+    Args:
+        metadata: of a document.
+        names: of the field, as JSON; the first one of which the document has a value counts.
+    """
+    whole: Any = None if metadata is None else json.loads(metadata)
+    for parts in json.loads(names):
+        value = whole
+        for part in parts:
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            return json.dumps({"v": value}, ensure_ascii=False)
+    return None
+
+
+def _text(source: str | None, parts: str, key: int | None = None) -> str | None:
+    """The text at a place of some JSON, NUL and all; ``None``: there is none."""
+    value: Any = None if source is None else json.loads(source)
+    for part in [*json.loads(parts), *([] if key is None else [key])]:
+        if isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _like(text: str, pattern: str, escape: str | None = None) -> bool:
+    """``LIKE`` where SQLite's would be wrong: to it NUL is the end, and some code points are one.
+
+    Args:
+        text: to look at.
+        pattern: ``%`` for anything, ``_`` for a character; ASCII letters in any case.
+        escape: the character before one that stands for itself.
+    """
+    pieces, each = [""], iter(pattern)
+    for one in each:
+        if one == escape:
+            following = next(each, None)
+            if following is None:
+                return False
+            pieces[-1] += re.escape(_lowered(following))
+        elif one == "%":
+            pieces.append("")
+        else:
+            pieces[-1] += "." if one == "_" else re.escape(_lowered(one))
+    text, flags = _lowered(text), re.DOTALL
+    begin, *middle = (re.compile(one, flags) for one in pieces)
+    if not middle:
+        return begin.fullmatch(text) is not None
+    found = begin.match(text)
+    # Each piece where it is found first, so that nothing is tried twice; the last one has to be the end.
+    for looked_for in middle[:-1]:
+        found = found and looked_for.search(text, found.end())
+    if found is None:
+        return False
+    at_the_end = re.compile(rf"(?:{pieces[-1]})\Z", flags)
+    return at_the_end.search(text, found.end()) is not None
+
+
+def _lowered(text: str) -> str:
+    return "".join(one.lower() if one.isascii() else one for one in text)
 
 
 def _truth(text: str) -> int | float | None:
@@ -203,7 +285,7 @@ def _round(value: Any, digits: Any = 0) -> Any:
     number = number_of(value) if isinstance(value, str) else value
     if number is None or not isinstance(digits, int | float):
         return None
-    return number if isinstance(number, int) else round(number, max(0, min(int(digits), 30)))
+    return number if isinstance(number, int) else round(number, int(max(0, min(digits, 30))))
 
 
 def _substr(text: str, first: Any, length: Any = None) -> str | None:
@@ -227,7 +309,18 @@ _CALLS: Mapping[str, Callable[..., Any]] = {
 _NAMES = ("abs", "coalesce", "length", "lower", "round", "substr", "trim", "upper")
 
 FUNCTION_NAMES = frozenset(
-    {"qs_inner", "qs_number", "qs_truth", "coalesce", "instr", "like", "typeof"}
+    {
+        "qs_holds",
+        "qs_inner",
+        "qs_like",
+        "qs_number",
+        "qs_text",
+        "qs_truth",
+        "coalesce",
+        "instr",
+        "like",
+        "typeof",
+    }
     | {"json_array_length", "json_each", "json_extract", "json_type", "min"}
     | {f"qs_{name}" for name in _NAMES}
 )
@@ -237,6 +330,9 @@ FUNCTION_NAMES = frozenset(
 def add_functions(connection: sqlite3.Connection) -> None:
     """Have a connection know the functions of conditions."""
     connection.create_function("qs_inner", 2, _inner, deterministic=True)
+    connection.create_function("qs_text", -1, _text, deterministic=True)
+    connection.create_function("qs_holds", 2, lambda text, part: part in text, deterministic=True)
+    connection.create_function("qs_like", -1, _like, deterministic=True)
     connection.create_function("qs_number", 1, number_of, deterministic=True)
     connection.create_function("qs_truth", 1, _truth, deterministic=True)
     for name in _NAMES:
@@ -373,13 +469,29 @@ class _Writer:
         some = list(dict.fromkeys(values))
         if len(some) <= _FEW:
             return f"({', '.join(self._lookup.bind(one) for one in some)})"
-        every = self._lookup.bind(json.dumps(some, ensure_ascii=False))
-        return f"(SELECT value FROM json_each({every}))"  # noqa: S608 (a parameter)
+        encoded = json.dumps(some, ensure_ascii=False)
+        element = "value"
+        if (
+            _ESCAPED_NUL in encoded
+        ):  # SQLite would cut these off, as texts inside of texts it does not
+            encoded = json.dumps([json.dumps(one) if isinstance(one, str) else one for one in some])
+            element = "CASE type WHEN 'text' THEN qs_text(value, '[]') ELSE value END"
+        every = self._lookup.bind(encoded)
+        return f"(SELECT {element} FROM json_each({every}))"  # noqa: S608 (a parameter)
 
     def _like(self, looked: Looked, pattern: str, escape: str | None) -> str:
-        sql = f"{looked.scalar} LIKE {self._lookup.bind(pattern)}"
+        bound = self._lookup.bind(pattern)
+        sql = f"{looked.scalar} LIKE {bound}"
+        arguments = f"{looked.scalar}, {bound}"
         if escape is not None:
             sql += f" ESCAPE {self._lookup.bind(escape)}"
+            arguments += f", {self._lookup.bind(escape)}"
+        ours = f"qs_like({arguments})"
+        if _NOT_OF_SQLITE.isdisjoint(pattern + (escape or "")):
+            nul = f"instr({looked.scalar}, {self._lookup.bind(_NUL)}) > 0"
+            sql = f"CASE WHEN {nul} THEN {ours} ELSE {sql} END"
+        else:
+            sql = ours
         return (
             f"(CASE WHEN {looked.there} THEN (CASE typeof({looked.scalar}) WHEN 'text' THEN {sql} "
             "ELSE 0 END) END)"
@@ -388,15 +500,17 @@ class _Writer:
     def _in_list(self, looked: Looked, value: Scalar) -> str:
         if not looked.elements:
             return "0"
-        equal = self._against_value("=", Looked("atom", "(atom IS NOT NULL)"), value)
+        equal = self._against_value("=", Looked(looked.atom, "(atom IS NOT NULL)"), value)
         return f"EXISTS (SELECT 1 FROM {looked.elements} WHERE {equal})"  # noqa: S608 (parameters)
 
     def _contains(self, looked: Looked, value: Scalar) -> str:
         of_text = "0"
         if isinstance(value, str):
             bound = self._lookup.bind(value)
+            # SQLite compares at every place, which takes minutes where a long text repeats itself.
+            holds = "qs_holds" if len(value) > _LONG else "instr"
             of_text = (
-                f"(CASE typeof({looked.scalar}) WHEN 'text' THEN instr({looked.scalar}, {bound}) > 0 "
+                f"(CASE typeof({looked.scalar}) WHEN 'text' THEN {holds}({looked.scalar}, {bound}) > 0 "
                 "ELSE 0 END)"
             )
         return (

@@ -205,6 +205,11 @@ class IndexEditor(IndexView):
         return self.first_new if self.earlier_steps else self._documents.next
 
     @property
+    def left_behind(self) -> bool:
+        """Whether another change that was interrupted has left something, which this one throws away."""
+        return self._stale is not None
+
+    @property
     def steps(self) -> list[ChunkEntry]:
         """What was done so far."""
         return self._documents.steps

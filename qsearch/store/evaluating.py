@@ -31,7 +31,7 @@ from qsearch.filters.conditions import (
     fields_of,
     number_of,
 )
-from qsearch.store.columns import BOOLEAN, MISSING, NUMBER, TEXT, Column
+from qsearch.store.columns import BOOLEAN, MISSING, NUMBER, TEXT, Column, damaged_field
 from qsearch.store.conditions import InValues, written
 
 __all__ = ["evaluated", "is_evaluable"]
@@ -174,6 +174,8 @@ class _Evaluation:
         true = np.zeros(column.distinct, dtype=np.bool_)
         unknown = np.zeros(column.distinct, dtype=np.bool_)
         for code, told in rows:
+            if not 0 <= code < column.distinct:
+                raise damaged_field(column.name, column.place)
             (unknown if told is None else true)[code] = True
         return true, unknown
 

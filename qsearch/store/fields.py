@@ -187,10 +187,12 @@ def known_fields(catalog: Catalog) -> KnownFields:
 
 def resolved_fields(
     condition: Condition, known: KnownFields, *, missing_ok: bool = False
-) -> dict[Field, tuple[str, ...] | None]:
+) -> dict[Field, Sequence[tuple[str, ...]]]:
     """What each field of a condition is.
 
-    A name with dots is one of an object inside of an object, else a name that has dots.
+    A name with dots is one of an object inside of an object, and where a document has none, a name that has
+    dots. What is known of fields is of the newest commit, and of documents that are gone too: so where both
+    are known, each document is asked for both.
 
     Args:
         condition: of the user.
@@ -198,13 +200,14 @@ def resolved_fields(
         missing_ok: whether a field may be one that no document has.
 
     Returns:
-        Its name, from the outermost object on; ``None`` for one that is nowhere.
+        The names that it may have, from the outermost object on; of a document the first one counts that it
+        has a value of. None for a field that is nowhere.
 
     Raises:
         QueryError: no document has it.
     """
     names = {*known.counts, *known.indexed, *BUILT_IN}
-    found: dict[Field, tuple[str, ...] | None] = {}
+    found: dict[Field, Sequence[tuple[str, ...]]] = {}
     for field in fields_of(condition):
         if field in found:
             continue
@@ -212,14 +215,12 @@ def resolved_fields(
         if len(field.parts) > 1 and not field.exact:
             choices = (field.parts, (".".join(field.parts),))
         there = [one for one in choices if spelled(one) in names]
-        if there:
-            found[field] = there[0]
-        elif not known.complete:
-            found[field] = field.parts
-        elif missing_ok:
-            found[field] = None
+        if not known.complete:
+            found[field] = choices
+        elif there or missing_ok:
+            found[field] = there
         else:
-            raise _unknown(spelled(field.parts), sorted(names))
+            raise _unknown(field, known, sorted(names))
     return found
 
 
@@ -229,19 +230,31 @@ def resolved_field(field: Field, known: KnownFields, *, missing_ok: bool) -> tup
     Raises:
         QueryError: no document has it, or it needs no index.
     """
-    parts = resolved_fields(Exists(field), known, missing_ok=missing_ok)[field] or field.parts
+    names = resolved_fields(Exists(field), known, missing_ok=missing_ok)[field]
+    parts = names[0] if names else field.parts
     if parts == ("id",):
         raise QueryError("conditions on the id are fast as it is")
     return parts
 
 
-def _unknown(name: str, known: Sequence[str]) -> QueryError:
+def _outer(field: Field) -> Iterator[str]:
+    """The fields that a field is inside of."""
+    return (spelled(field.parts[:count]) for count in range(1, len(field.parts)))
+
+
+def _unknown(field: Field, fields: KnownFields, known: Sequence[str]) -> QueryError:
+    name = spelled(field.parts)
     by_case = [one for one in known if one.lower() == name.lower()]
     near = by_case or difflib.get_close_matches(name, known, 3, 0.5)
     told = ", ".join(near or known[:12])
     more = "" if near or len(known) <= 12 else f" and {len(known) - 12} more"
     which = "the nearest are" if len(near) > 1 else "the nearest is" if near else "there are"
     text = " (a document's text is searched, not filtered)" if name == "text" else ""
+    outer = next((one for one in _outer(field) if fields.counts.get(one, {}).get("list")), None)
+    if outer is not None:
+        text = f" ({outer} holds lists, and conditions do not look into objects of a list)"
+    elif field.exact and len(field.parts) == 1 and not near:
+        text = " (double quotes name a field; a text stands in single quotes)"
     return QueryError(
         f"no document has a field {name}{text}; {which} {told}{more}. {words().missing_fields_ok} lets a "
         "condition speak of fields that are not there"

@@ -31,6 +31,9 @@ _INSTRUCTIONS = 20_000
 
 _AT_A_TIME = 1 << 16
 
+_TOO_MUCH = ("parser stack overflow", "Expression tree is too large", "too many SQL variables")
+"""What SQLite says of a statement that is sound, and more than it takes."""
+
 _FEW = 0.05
 """Where indexed fields leave fewer than this share of the positions, only these are looked at further."""
 
@@ -75,12 +78,17 @@ class _Selection:
         self,
         catalog: Catalog,
         known: KnownFields,
-        resolved: Mapping[Field, tuple[str, ...] | None],
+        resolved: Mapping[Field, Sequence[tuple[str, ...]]],
         positions: int,
         connection: sqlite3.Connection,
     ) -> None:
-        self._catalog, self._known, self._resolved = catalog, known, resolved
+        self._catalog, self._resolved = catalog, resolved
         self._positions, self._connection = positions, connection
+        # What is known may be from before: who has the index may have dropped one since.
+        self._indexed = known.indexed
+        if known.indexed:
+            rows = connection.execute("SELECT field FROM indexed").fetchall()
+            self._indexed &= {row[0] for row in rows}
 
     def of(self, condition: Condition) -> NDArray[np.bool_]:
         if is_evaluable(condition, self._is_indexed):
@@ -102,18 +110,17 @@ class _Selection:
         return found
 
     def _is_indexed(self, field: Field) -> bool:
-        parts = self._resolved[field]
-        return parts is None or spelled(parts) in self._known.indexed
+        names = self._resolved[field]
+        return not names or (len(names) == 1 and spelled(names[0]) in self._indexed)
 
     def _evaluated(self, condition: Condition) -> tuple[NDArray[np.bool_], list[int]]:
         """Where it holds by the indexed fields, and the positions where these have changed since."""
         connection = self._connection
         columns: dict[Field, Column | None] = {}
         for field in fields_of(condition):
-            parts = self._resolved[field]
             if field not in columns:
                 columns[field] = None
-                if parts is not None:
+                for parts in self._resolved[field]:
                     name = spelled(parts)
                     columns[field] = load_column(
                         connection, name, self._positions, self._catalog.path
@@ -169,7 +176,12 @@ def guarded(connection: sqlite3.Connection) -> Iterator[None]:
     connection.set_progress_handler(lambda: time.monotonic() > ends, _INSTRUCTIONS)
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, sqlite3.DataError) as error:
+        if any(one in str(error) for one in _TOO_MUCH):
+            raise QueryError(
+                f"the condition is too large or nested too deep for SQLite ({error}); long lists go into "
+                "one IN"
+            ) from error
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             raise QueryError(
                 f"the condition took longer than {MOST_SECONDS:.0f} s; conditions on fields that are "

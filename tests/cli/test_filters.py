@@ -101,7 +101,22 @@ def test_query_get_and_export_take_the_same_condition(
         (["--where", "year = 1; DROP TABLE documents"], "no other statement"),
         (["--where", '{"year": {"$foo": 1}}'], "there is no operator '$foo'"),
         (["--where", '{"year"'], "is read as JSON"),
-        (["--where", "year = :x"], "no value is given"),
+        (["--where", "year = :x"], "no value is given (none given); add it with --param"),
+        (
+            ["--where", "year IN :x", "--param", "x=1,2"],
+            "must be a list, such as [2020, 2021], found '1,2'",
+        ),
+        (
+            ["--where", 'lang = "german"'],
+            "german (double quotes name a field; a text stands in single",
+        ),
+        (
+            ["--where", "tags.name = 'x'"],
+            "tags holds lists, and conditions do not look into objects",
+        ),
+        (["--where", '{"year": {"born": 1}}'], "a field of an object is named 'year.born'"),
+        (["--where", '{"year": {"gte": 1}}'], "did you mean $gte?"),
+        (["--where", '{"year": {"$gt": 1}, "year": {"$lt": 2}}'], "'year' is there twice"),
         (["--where", "year = :x", "--param", "x"], "not of the form name=value"),
         (["--where", "year = :x", "--param", "x=1", "--param", "x=2"], "given twice"),
     ],
@@ -114,6 +129,27 @@ def test_what_is_no_condition_says_what_to_do(
         assert done.code in (1, 2)
         assert told in " ".join(done.stderr.split())
         assert not done.stdout
+
+
+def test_a_condition_that_holds_for_no_document_is_told_with_the_likely_reason(
+    run: Run, path: Path, tmp_path: Path
+) -> None:
+    commands = (["get"], ["query", "text"], ["delete"], ["export"])
+    for command in commands:
+        done = run(*command, "-i", path, "--where", "tags = 't1' AND year > 2000")
+        assert (done.code, done.stdout) == (0, "")
+        assert (
+            "the condition holds for no document; tags holds lists: 'value' IN tags asks"
+            in done.stderr
+        )
+        quiet = run(*command, "-q", "-i", path, "--where", "tags = 't1'")
+        assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
+        done = run(*command, "-i", path, "--where", "year < 0")
+        assert "the condition holds for no document\n" in done.stderr
+    assert "no document" not in run("get", "-i", path, "--where", "year > 0").stderr
+    np.save(tmp_path / "q.npy", np.ones((1, 32), np.float32))
+    done = run("query", "--vectors", tmp_path / "q.npy", "-i", path, "--where", "year < 0")
+    assert "no document" in done.stderr
 
 
 def test_a_parameter_needs_a_condition(run: Run, path: Path) -> None:

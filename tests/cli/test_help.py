@@ -15,6 +15,7 @@ from qsearch.cli import cli
 from qsearch.cli.output import Console
 from qsearch.cli.progress import LoggedProgress
 from tests.cli.test_cli import run
+from tests.encoders import make_tiny_bert
 
 COMMANDS = tuple(cli.list_commands(click.Context(cli)))
 
@@ -146,3 +147,24 @@ def test_quiet_work_and_phases_without_a_count_tell_nothing(
         progress.advance(5)
         progress.end()
     assert capsys.readouterr().err == ""
+
+
+def test_what_export_says_of_its_vectors_makes_an_index_that_is_searched_by_text(
+    tmp_path: Path,
+) -> None:
+    """The example without a model made one that refuses every text."""
+    shown = run("export", "--help", cwd=tmp_path).stdout
+    (example,) = (line for line in shown.splitlines() if "qsearch build" in line)
+    assert "--model MODEL" in example
+    model = make_tiny_bert(tmp_path / "model")
+    (tmp_path / "c.jsonl").write_text(
+        '{"id": "a", "text": "a cat"}\n{"id": "b", "text": "a dog"}\n'
+    )
+    assert run("build", "c.jsonl", "--model", model, "-o", "i", cwd=tmp_path).returncode == 0
+    wrote = run(
+        "export", "-i", "i", "-o", "articles.jsonl", "--vectors", "articles.npy", cwd=tmp_path
+    )
+    assert wrote.returncode == 0
+    arguments = example.replace("MODEL", str(model)).split()[1:]
+    assert run(*arguments, cwd=tmp_path).returncode == 0
+    assert run("query", "a cat", "-i", "indexes/copy", cwd=tmp_path).returncode == 0

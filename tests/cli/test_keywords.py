@@ -44,6 +44,15 @@ def test_words_are_searched_without_a_model(made: Path) -> None:
     ] == ["c", "b"]
 
 
+def test_a_condition_is_not_blamed_for_words_that_no_document_has(made: Path) -> None:
+    where = ("-i", "i", "--mode", "keywords", "--where")
+    none = run("query", "nowhere", *where, "id = 'a'", cwd=made)
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "the condition holds for no document" not in none.stderr
+    none = run("query", "cats", *where, "id = 'x'", cwd=made)
+    assert "the condition holds for no document" in none.stderr
+
+
 def test_a_hit_as_json_has_its_score_by_words(made: Path) -> None:
     arguments = ("query", '"printer of cats" -NOT*', "-i", "i", "--mode", "keywords", "--explain")
     shown = run(*arguments, "--format", "jsonl", cwd=made)

@@ -53,6 +53,17 @@ def test_another_folder_is_told_what_could_be_meant(beir: Path) -> None:
     assert kinds(open_corpus(inside)) == [(1, "x")]
 
 
+def test_embeddings_in_a_folder_are_told_how_to_be_given(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("a\n")
+    (tmp_path / "embeddings.npy").write_bytes(b"")
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(tmp_path)
+    told = (
+        "give what is meant of it: ids.txt; embeddings are given with embeddings=: embeddings.npy"
+    )
+    assert str(caught.value).endswith(told)
+
+
 def test_a_folder_without_any_corpus_says_so(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="there is nothing in it that could be a corpus"):
         open_corpus(tmp_path)

@@ -84,7 +84,7 @@ def value_of(operand: Any, document: Document) -> Any:
             if parts in (("id",), ("title",)):
                 return document[parts[0]]
             found = inside(document["metadata"], parts)
-            if found is MISSING and len(parts) > 1 and not exact:
+            if found in (MISSING, None) and len(parts) > 1 and not exact:
                 found = inside(document["metadata"], (".".join(parts),))
             return None if found is MISSING else found
         case Call(name, arguments):

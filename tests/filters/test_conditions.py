@@ -11,6 +11,7 @@ import pytest
 
 from qsearch import Index, QueryError
 from qsearch.filters import OPERATORS, as_condition, as_field
+from qsearch.filters.advice import advice
 from qsearch.filters.conditions import (
     All,
     Among,
@@ -295,6 +296,7 @@ def test_what_is_no_condition_is_refused_and_says_what_is(index: Index, text: st
         "a condition is made of",
         "nested more than",
         "no document has a field",
+        "no value is given",
         "too large",
     )
     assert any(one in told for one in helps), told
@@ -317,7 +319,7 @@ def test_the_battery_is_large_enough() -> None:
         ({"year": {}}, "has no operator"),
         ({"$or": []}, "which is not empty"),
         ({"$or": {"year": 1}}, "takes a list"),
-        ({"$and": ["year"]}, "found 'year' in it"),
+        ({"$and": ["year"]}, "found str in it"),
         ({"year": {"$in": "en"}}, "takes a list of values"),
         ({"year": {"$in": [None]}}, "is None"),
         ({"year": {"$exists": 1}}, "takes true or false"),
@@ -364,7 +366,7 @@ def test_parameters_that_do_not_fit_are_refused(params: Any, told: str) -> None:
 
 
 def test_a_parameter_behind_in_is_a_list() -> None:
-    with pytest.raises(QueryError, match="no list behind IN"):
+    with pytest.raises(QueryError, match=r"IN must be a list, such as \[2020, 2021\]"):
         as_condition("year IN :it", {"it": "en"})
     with pytest.raises(QueryError, match="at most 100,000"):
         as_condition("year IN :it", {"it": range(100_001)})
@@ -396,3 +398,34 @@ def test_a_text_that_is_written_as_a_number_is_one(text: str, number: float) -> 
 )
 def test_other_texts_are_no_numbers(text: str) -> None:
     assert number_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("price < 100", "price holds texts: a number is compared only with those"),
+        ("NOT (day BETWEEN 2024 AND 2025)", "day holds texts"),
+        ("tags LIKE '%sea%'", "tags holds lists"),
+        ("tags IN ('sea', 'air')", "tags holds lists"),
+        ("'sea' IN tags", None),
+        ("author = 'Ada'", "author holds objects; compare what is in them: author.name"),
+        ("author.name = 'Ada'", None),
+        ("vip = 'true'", "vip holds booleans: TRUE and FALSE stand without quotes"),
+        ("vip = 1 OR vip = TRUE", None),
+        ("year = 'new'", "year holds numbers, and was compared with a text"),
+        ("year = '2020' OR nowhere = 1 OR mixed = 1 OR lower(price) = 1", None),
+    ],
+)
+def test_advice_names_comparisons_that_hold_for_nothing(where: str, told: str | None) -> None:
+    kinds = {
+        "price": {"text": 3},
+        "day": {"text": 3, "number": 0},
+        "tags": {"list": 3},
+        "author": {"object": 3},
+        "author.name": {"text": 3},
+        "vip": {"boolean": 3},
+        "year": {"number": 3},
+        "mixed": {"number": 3, "text": 2},
+    }
+    found = advice(as_condition(where), kinds)
+    assert [one[: len(told or "")] for one in found] == ([] if told is None else [told])

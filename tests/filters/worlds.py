@@ -54,6 +54,11 @@ TEXTS = st.sampled_from(
         "12x",
         "0x1",
         "inf",
+        "a\0b",
+        "\0",
+        "12\0",
+        "\ufffe",
+        "\ufffd",
     ]
 )
 NUMBERS = st.sampled_from(
@@ -90,6 +95,7 @@ ODD = ("with space", "dot.ted", 'quo"te', "back\\slash", "ünï", "select", "tab
 METADATA = st.dictionaries(st.sampled_from([*PLAIN, *ODD, "o"]), VALUES, max_size=5).flatmap(
     lambda plain: st.one_of(
         st.just(plain),
+        VALUES.map(lambda value: {**plain, "dot": {"ted": value}}),  # beside the name with a dot
         st.dictionaries(st.sampled_from(["x", "y", 'in"ner']), VALUES, max_size=2).map(
             lambda inner: {**plain, "o": inner}
         ),
@@ -111,7 +117,23 @@ FIELDS = st.one_of(
 )
 SIGNS = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 PATTERNS = st.sampled_from(
-    ["%", "", "_", "a%", "%2%", "EN", "É", "é%", "z_rich", "\\%", "a\\_b", "%'%"]
+    [
+        "%",
+        "",
+        "_",
+        "a%",
+        "%2%",
+        "EN",
+        "É",
+        "é%",
+        "z_rich",
+        "\\%",
+        "a\\_b",
+        "%'%",
+        "a_b",
+        "%\0%",
+        "\ufffd",
+    ]
 )
 CALLS = st.builds(
     lambda name, field: Call(name, (field,)),
