@@ -84,29 +84,15 @@ def test_chunks_of_long_documents_end_earlier(
     assert chunks[-1] == (30, index.rows)
 
 
-SECOND_TABLES = (
-    """CREATE TABLE documents ( position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT,
-    text TEXT NOT NULL, metadata TEXT, line INTEGER ) STRICT""",
-    """CREATE TABLE segments ( id TEXT PRIMARY KEY, first_row INTEGER NOT NULL UNIQUE,
-    rows INTEGER NOT NULL, first_document INTEGER NOT NULL UNIQUE, documents INTEGER NOT NULL,
-    documents_xxh3 TEXT NOT NULL ) STRICT, WITHOUT ROWID""",
-)
-"""Of format 2, where they differ."""
-
-
 def test_an_interrupted_build_of_the_format_before_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         Index.build(interrupted_after(town(4000), 3000), tmp_path / "i", encoder=HashedWords())
     with sqlite3.connect(tmp_path / "i.building" / "catalog.sqlite") as catalog:
-        for table in SECOND_TABLES:
-            catalog.execute(f"DROP TABLE {table.split()[2]}")
-            catalog.execute(table)
-        for name in ("earlier", "masks", "tail", "samples"):
+        for name in ("field_blocks", "field_values", "indexed", "fields"):
             catalog.execute(f"DROP TABLE {name}")
-        catalog.execute("INSERT INTO documents (position, id, text) VALUES (0, 'a', 'b')")
-        catalog.execute("PRAGMA user_version = 2")
+        catalog.execute("PRAGMA user_version = 3")
     catalog.close()
-    with pytest.raises(IndexFormatError, match="it is of index format 2.*restart=True"):
+    with pytest.raises(IndexFormatError, match="it is of index format 3.*restart=True"):
         Index.build(town(30), tmp_path / "i", encoder=HashedWords())
     options = BuildOptions(restart=True)
     assert len(Index.build(town(30), tmp_path / "i", encoder=HashedWords(), options=options)) == 30

@@ -232,8 +232,8 @@ def of_version(version: int) -> Callable[[Path], None]:
         (text_catalog, "file is not a database"),
         (empty_catalog, "is not the catalog of a qsearch index"),
         (cut_catalog, "cannot be read"),
-        (of_version(4), "has index format 4, this qsearch reads formats 1 to 3; a newer qsearch"),
-        (of_version(0), "has index format 0, this qsearch reads formats 1 to 3; build it again"),
+        (of_version(5), "has index format 5, this qsearch reads formats 1 to 4; a newer qsearch"),
+        (of_version(0), "has index format 0, this qsearch reads formats 1 to 4; build it again"),
     ],
 )
 def test_what_is_no_readable_index_is_refused_by_name(
