@@ -249,7 +249,7 @@ class Index:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, an index is where it is and how it was opened."""
-        self._open  # a closed one stays closed  # noqa: B018
+        self._check_open()  # a closed one stays closed
         given = self._given_encoder
         return _opened_again, (
             type(self),
@@ -280,9 +280,17 @@ class Index:
             raise IndexClosed(f"{self.path} was closed; open it again with Index.open")
         return snapshot
 
+    def _check_open(self) -> None:
+        """For what asks nothing of the snapshot itself.
+
+        Raises:
+            IndexClosed: it was closed.
+        """
+        _ = self._open
+
     def __enter__(self) -> Index:
         """Return self."""
-        self._open  # noqa: B018
+        self._check_open()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -455,7 +463,7 @@ class Index:
             QueryError: as ``find``.
         """
         selections = self._open.selections
-        return selections.filter(where, params, missing_ok=missing_fields_ok).documents
+        return selections.allowed(where, params, missing_ok=missing_fields_ok).documents or 0
 
     @property
     def dimensions(self) -> int:
@@ -668,15 +676,15 @@ class Index:
             >>> index.delete("a").documents, "a" in index
             (1, False)
         """
-        self._open  # noqa: B018
-        if (ids is None) == (where is None):
-            raise QueryError("delete takes ids, or a condition with where=")
+        self._check_open()
         changing = self._changing(wait, None)
-        if ids is None:
-            condition = as_condition(where, params)  # type: ignore[arg-type]  # there is one
+        if ids is not None and where is None:
+            report = delete_from(changing, _checked_ids(ids), missing_ok=missing_ok)
+        elif ids is None and where is not None:
+            condition = as_condition(where, params)
             report = delete_matching(changing, condition, missing_fields_ok=missing_fields_ok)
         else:
-            report = delete_from(changing, _checked_ids(ids), missing_ok=missing_ok)
+            raise QueryError("delete takes ids, or a condition with where=")
         self.refresh()
         return report
 
@@ -712,7 +720,7 @@ class Index:
             >>> [field.name for field in index.fields if field.indexed]
             ['year']
         """
-        self._open  # noqa: B018
+        self._check_open()
         fields = [as_field(one) for one in ([names] if isinstance(names, str) else names)]
         if not fields:
             raise QueryError("name the fields that are to be indexed")
@@ -736,7 +744,7 @@ class Index:
             IndexFormatError: what is to be copied is damaged; nothing is changed.
             IndexWriteError: the file system refuses; the index is as it was.
         """
-        self._open  # noqa: B018
+        self._check_open()
         report = compact_index(self._changing(wait, progress))
         self.refresh()
         return report
@@ -774,7 +782,7 @@ class Index:
             >>> [hit.id for hit in index.search("a whale's song", mode="keywords")]
             ['a']
         """
-        self._open  # noqa: B018
+        self._check_open()
         report = index_text(self._changing(wait, progress), language, drop=drop)
         self.refresh()
         return report
@@ -797,7 +805,7 @@ class Index:
             >>> [document.id for document in index], changes.report.commit
             (['b', 'c'], 2)
         """
-        self._open  # noqa: B018
+        self._check_open()
         return Changes(self._changing(wait, progress), self._source, self._refreshed)
 
     def refresh(self) -> bool:
@@ -837,7 +845,7 @@ class Index:
         *,
         dry_run: bool = False,
     ) -> ChangeReport:
-        self._open  # noqa: B018
+        self._check_open()
         asked = settled(ChangeOptions, options, caller)
         how = self._changing(asked.pop("wait"), asked.pop("progress"))
         source = self._source(corpus, **asked)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from qsearch.errors import QueryError
 from qsearch.indexing import Progress
 from qsearch.options import TextSearchOptions, listed
 from qsearch.reranking import Reranker, score_texts
 from qsearch.results import Reranking, SearchResult
+from qsearch.retrieval.searcher import whole_number
 from qsearch.wording import words
 
 __all__ = ["reordered", "taken"]
@@ -23,19 +21,17 @@ def taken(k: Any, asked: dict[str, Any]) -> tuple[object | None, Any]:
     """Take out of the options of a search what is not for its retrieval.
 
     Args:
-        k: hits wanted; what is no number is left to be refused by the search.
+        k: hits wanted.
         asked: all of ``TextSearchOptions``; ``rerank`` and ``rerank_depth`` are taken out.
 
     Returns:
         The reranker that was asked for, and how many hits are to be retrieved.
 
     Raises:
-        QueryError: the depth makes no sense, or is given without a reranker.
+        QueryError: a number is none, the depth makes no sense, or is given without a reranker.
     """
     rerank, given = asked.pop("rerank"), asked.pop("rerank_depth")
-    depth = _whole(given)
-    if depth is None:
-        raise QueryError(f"rerank_depth must be a whole number, found {given!r}")
+    depth = whole_number("rerank_depth", given)
     if depth < 1:
         raise QueryError(f"rerank_depth must be at least 1, found {depth}")
     if rerank is None:
@@ -45,10 +41,10 @@ def taken(k: Any, asked: dict[str, Any]) -> tuple[object | None, Any]:
                 f"{words().rerank}, or leave it out"
             )
         return None, k
-    wanted, candidates = _whole(k), _whole(asked["candidates"])
-    if wanted is None or wanted < 1:
-        return rerank, k
-    if candidates is not None and wanted <= candidates < depth:
+    wanted, candidates = whole_number("k", k), asked["candidates"]
+    if wanted < 1:  # which the search refuses
+        return rerank, wanted
+    if candidates is not None and wanted <= whole_number("candidates", candidates) < depth:
         raise QueryError(
             f"candidates must be at least rerank_depth = {depth}, found {candidates}; take more, or "
             "rerank fewer"
@@ -93,11 +89,3 @@ def reordered(
         )
         for result, one in zip(results, scored, strict=True)
     ]
-
-
-def _whole(value: object) -> int | None:
-    """A number without a fraction; ``None`` of what is none."""
-    try:
-        return None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return None

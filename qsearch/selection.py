@@ -5,10 +5,8 @@ A condition costs its mask once for each commit: those that were asked for latel
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,25 +21,10 @@ from qsearch.store import Catalog, Segment
 from qsearch.store.fields import KnownFields, known_fields
 from qsearch.store.selecting import select
 
-__all__ = ["Filter", "Selections", "filter_of"]
+__all__ = ["Selections"]
 
 _MOST_BYTES = 256 << 20
 """Of the masks that are kept; the last one is kept however large it is."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Filter:
-    """What a condition allows.
-
-    Attributes:
-        allowed: rows of the documents that it holds for.
-        documents: how many these are.
-        milliseconds: that it took to find out; 0 where that was known.
-    """
-
-    allowed: Allowed
-    documents: int
-    milliseconds: float
 
 
 class Selections:
@@ -56,7 +39,7 @@ class Selections:
             positions: documents have positions below this one.
         """
         self._catalog, self._segments, self._positions = catalog, list(segments), positions
-        self._kept: OrderedDict[str, Filter] = OrderedDict()
+        self._kept: OrderedDict[str, Allowed] = OrderedDict()
         self._lock = ProcessLock()
 
     @cached_property
@@ -64,8 +47,24 @@ class Selections:
         """The fields that documents have."""
         return known_fields(self._catalog)
 
-    def filter(self, where: Where, params: Mapping[str, Any] | None, *, missing_ok: bool) -> Filter:
-        """The rows that a condition allows.
+    def asked(
+        self, where: Where | None, params: Mapping[str, Any] | None, missing_fields_ok: bool
+    ) -> Allowed | None:
+        """The rows that a filter allows, see ``options.FilterOptions``; ``None``: there is none.
+
+        Raises:
+            QueryError: as ``allowed``, or there are parameters of no condition.
+        """
+        if where is not None:
+            return self.allowed(where, params, missing_ok=missing_fields_ok)
+        if params:
+            raise QueryError("there are parameters, and no condition that they are of")
+        return None
+
+    def allowed(
+        self, where: Where, params: Mapping[str, Any] | None, *, missing_ok: bool
+    ) -> Allowed:
+        """The rows of the documents that a condition holds for, and how many documents these are.
 
         Raises:
             QueryError: it is no condition, a field is not there, or it took too long.
@@ -77,13 +76,11 @@ class Selections:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
-                return Filter(found.allowed, found.documents, 0.0)
-        started = time.perf_counter()
+                return found
         chosen = select(
             self._catalog, self.fields, condition, self._positions, missing_ok=missing_ok
         )
-        allowed = Allowed.of_documents(self._segments, chosen)
-        made = Filter(allowed, allowed.documents or 0, 1000.0 * (time.perf_counter() - started))
+        made = Allowed.of_documents(self._segments, chosen)
         with self._lock:
             self._kept[key] = made
             while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > _MOST_BYTES:
@@ -96,9 +93,9 @@ class Selections:
         """Positions of the documents that a condition holds for, rising.
 
         Raises:
-            QsearchError: as ``filter``.
+            QsearchError: as ``allowed``.
         """
-        allowed = self.filter(where, params, missing_ok=missing_ok).allowed
+        allowed = self.allowed(where, params, missing_ok=missing_ok)
         found = [np.empty(0, dtype=np.int64)]
         for segment, mask in zip(self._segments, allowed.masks, strict=True):
             if mask is not None and mask.allowed:
@@ -106,20 +103,5 @@ class Selections:
         return np.concatenate(found)
 
 
-def _size(one: Filter) -> int:
-    return sum(mask.bits.nbytes for mask in one.allowed.masks if mask is not None)
-
-
-def filter_of(selections: Selections, asked: dict[str, Any]) -> Filter | None:
-    """Take the options of a filter out of those of a search; ``None``: there is none.
-
-    Raises:
-        QueryError: there are parameters of no condition.
-    """
-    where, params = asked.pop("where"), asked.pop("params")
-    missing_ok = asked.pop("missing_fields_ok")
-    if where is None:
-        if params:
-            raise QueryError("there are parameters, and no condition that they are of")
-        return None
-    return selections.filter(where, params, missing_ok=missing_ok)
+def _size(one: Allowed) -> int:
+    return sum(mask.bits.nbytes for mask in one.masks if mask is not None)

@@ -21,10 +21,10 @@ from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.keywords import TextRequest, TextSearch, hybrid_answers, keyword_answers, passage_of
-from qsearch.options import WORDS, FilterOptions, listed
+from qsearch.options import WORDS, FilterOptions, WayOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
-from qsearch.selection import Selections, filter_of
+from qsearch.selection import Selections
 from qsearch.store import (
     Catalog,
     Segment,
@@ -278,13 +278,11 @@ class Snapshot:
         Raises:
             QueryError: a value is out of its range, two contradict each other, or the filter is none.
         """
-        of_filter = {name: options.pop(name) for name in listed(FilterOptions)}
-        self.searcher.request(
-            k, **options
-        )  # what makes no sense is told before a filter takes time
-        chosen = filter_of(self.selections, of_filter)
-        allowed = None if chosen is None else chosen.allowed
-        return self.searcher.request(k, allowed, **options)
+        way = {name: options[name] for name in listed(WayOptions)}
+        of_filter = {name: options[name] for name in listed(FilterOptions)}
+        if of_filter["where"] is not None:  # what makes no sense is told before that takes time
+            self.searcher.request(k, **way)
+        return self.searcher.request(k, self.selections.asked(**of_filter), **way)
 
     def answers(
         self, request: Request, queries: NDArray[np.float32], *, explain: bool

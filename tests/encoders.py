@@ -134,6 +134,32 @@ def make_tiny_bert(
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "modernbert")
 
 
+def tiny_sizes(architecture: str, vocabulary: int) -> dict[str, int | float]:
+    """The configuration of a two-layer model of 32 dimensions, in the words of its architecture."""
+    sizes: dict[str, int | float] = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 140,
+        "initializer_range": 0.5,
+        "pad_token_id": 0,
+    }
+    if architecture == "distilbert":
+        names = {
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+        }
+        sizes = {names.get(name, name): value for name, value in sizes.items()}
+    if architecture == "modernbert":
+        sizes |= {"local_attention": 16, "global_attn_every_n_layers": 2, "cls_token_id": 2}
+        sizes |= {"sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    return sizes
+
+
 def make_tiny(
     folder: Path, architecture: str, *, pooling: str = "mean", dense: bool = False, seed: int = 0
 ) -> Path:
@@ -150,30 +176,9 @@ def make_tiny(
 
     core = folder / "core"
     core.mkdir(parents=True)
-    sizes = {
-        "vocab_size": write_fast_tokenizer(
-            core, angled="bert" not in architecture.replace("ro", "")
-        ),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_position_embeddings": 140,
-        "initializer_range": 0.5,
-        "pad_token_id": 0,
-    }
+    angled = "bert" not in architecture.replace("ro", "")
+    sizes = tiny_sizes(architecture, write_fast_tokenizer(core, angled=angled))
     torch.manual_seed(seed)
-    if architecture == "distilbert":
-        names = {
-            "hidden_size": "dim",
-            "num_hidden_layers": "n_layers",
-            "num_attention_heads": "n_heads",
-            "intermediate_size": "hidden_dim",
-        }
-        sizes = {names.get(name, name): value for name, value in sizes.items()}
-    if architecture == "modernbert":
-        sizes |= {"local_attention": 16, "global_attn_every_n_layers": 2, "cls_token_id": 2}
-        sizes |= {"sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
     config = transformers.AutoConfig.for_model(architecture, **sizes)
     transformers.AutoModel.from_config(config).save_pretrained(core)
     modules = [Transformer(str(core), max_seq_length=64), Pooling(32, pooling)]
@@ -182,9 +187,6 @@ def make_tiny(
     modules.append(Normalize())
     SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"))
     return folder / "model"
-
-
-CROSS_ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "modernbert")
 
 
 def make_tiny_cross_encoder(
@@ -201,7 +203,7 @@ def make_tiny_cross_encoder(
 
     Args:
         folder: to make.
-        architecture: one of ``CROSS_ARCHITECTURES``.
+        architecture: one of ``ARCHITECTURES``.
         seed: of the weights.
         labels: scores for a pair.
         activation: of ``torch.nn``; by default the library's own, and the folder is one of transformers.
@@ -215,28 +217,8 @@ def make_tiny_cross_encoder(
     core = folder if activation is None else folder / "core"
     core.mkdir(parents=True)
     angled = architecture in ("roberta", "xlm-roberta", "mpnet")
-    sizes: dict[str, object] = {
-        "vocab_size": write_fast_tokenizer(core, angled=angled),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_position_embeddings": 140,
-        "initializer_range": 0.5,
-        "pad_token_id": 0,
-        "num_labels": labels,
-    }
-    if architecture == "distilbert":
-        names = {
-            "hidden_size": "dim",
-            "num_hidden_layers": "n_layers",
-            "num_attention_heads": "n_heads",
-            "intermediate_size": "hidden_dim",
-        }
-        sizes = {names.get(name, name): value for name, value in sizes.items()}
-    if architecture == "modernbert":
-        sizes |= {"local_attention": 16, "global_attn_every_n_layers": 2, "cls_token_id": 2}
-        sizes |= {"sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    sizes = tiny_sizes(architecture, write_fast_tokenizer(core, angled=angled))
+    sizes["num_labels"] = labels
     settings = json.loads((core / "tokenizer_config.json").read_text())
     settings |= {"model_max_length": max_length, "truncation_side": truncation_side}
     if not angled and architecture == "bert":

@@ -533,11 +533,8 @@ def test_what_is_kept_of_an_interrupted_change_is_not_called_past(
     assert sound(index)
 
 
-def test_a_sync_that_was_cut_short_at_its_end_goes_on_there(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is missing in the corpus is gone by then."""
-    corpus = records(20, 60)
+def sync_cut_short(index: Index, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt a sync when all of it was kept, and nothing committed."""
 
     def stop(editor: Any) -> None:
         raise KeyboardInterrupt
@@ -546,13 +543,18 @@ def test_a_sync_that_was_cut_short_at_its_end_goes_on_there(
         patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
         with pytest.raises(KeyboardInterrupt):
             index.sync(corpus)
+
+
+def test_a_sync_that_was_cut_short_at_its_end_goes_on_there(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing in the corpus is gone by then."""
+    corpus = records(20, 60)
+    sync_cut_short(index, corpus, monkeypatch)
     assert len(Index.open(index.path)) == 30
     assert index.sync(corpus).resumed == 60
     assert ids(index) == [one["id"] for one in corpus]
-    with monkeypatch.context() as patched:
-        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
-        with pytest.raises(KeyboardInterrupt):
-            index.sync(records(40, 60))
+    sync_cut_short(index, records(40, 60), monkeypatch)
     report = index.sync(records(40, 65))  # there is more behind them now
     assert (report.resumed, report.deleted) == (0, 20)
     assert ids(index) == [one["id"] for one in records(40, 65)]
@@ -773,14 +775,7 @@ def test_metadata_of_a_change_that_was_cut_short_are_not_counted_yet(
 ) -> None:
     """Fields are counted as of the commit, before and behind what goes on."""
     corpus = [*({**one, "new": 1} for one in records(0, 30)), *records(30, 60)]
-
-    def stop(editor: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
-        with pytest.raises(KeyboardInterrupt):
-            index.sync(corpus)
+    sync_cut_short(index, corpus, monkeypatch)
     assert sound(index)
     assert index.sync(corpus).resumed
     assert sound(index)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import click
 
@@ -150,7 +150,7 @@ def query(
     show = Shown(format, full)
     several = queries is not None or texts == ("-",) or len(texts) > 1
     if vectors is not None:
-        taken(k, options)  # type: ignore[arg-type]  # there is nothing to rerank
+        taken(k, {**options})  # there is nothing to rerank, which it says
         with Index.open(path) as opened:
             _search_vectors(console, show, opened, vectors, k, _without_text(options))
         return
@@ -201,14 +201,14 @@ def _check_text(which: str, text: str) -> None:
 
 def _without_text(options: TextSearchOptions) -> SearchOptions:
     """The options of a search by vectors, which has no words."""
+    asked: dict[str, Any] = {**options}
     known = listed(TextSearchOptions)
     for name in WORDS:
-        if options[name] != known[name][1].default:  # type: ignore[literal-required]
+        if asked[name] != known[name][1].default:
             raise click.UsageError(
                 f"--{name} is of searches by text; --vectors has none: leave one out"
             )
-    kept = {name: value for name, value in options.items() if name not in WORDS}
-    return cast("SearchOptions", kept)
+    return cast("SearchOptions", {name: asked[name] for name in listed(SearchOptions)})
 
 
 Query = tuple[str, str]

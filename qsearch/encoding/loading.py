@@ -6,9 +6,10 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qsearch.encoding.identity import EncoderIdentity
 from qsearch.encoding.models import locate_model
@@ -17,22 +18,26 @@ from qsearch.errors import EncoderError
 from qsearch.wording import words
 
 if TYPE_CHECKING:
-    from qsearch.encoding.sentence import SentenceEncoder
+    pass
 
 __all__ = [
     "BACKENDS",
-    "THROUGH_TORCH",
     "adapted",
+    "exported_or_itself",
     "load_encoder",
     "load_encoder_of",
-    "runs_on_cpu",
+    "wants_onnx",
+    "was_refused",
 ]
 
 BACKENDS = ("auto", "onnx", "torch")
 """What can run a model. ``auto`` is onnx on CPU in float32 where the model can be exported."""
 
 _log = logging.getLogger("qsearch")
-THROUGH_TORCH = "torch runs the model, more slowly than ONNX Runtime would: %s"
+
+_Loaded = TypeVar("_Loaded")
+_Exported = TypeVar("_Exported")
+_THROUGH_TORCH = "torch runs the model, more slowly than ONNX Runtime would: %s"
 """What is logged where a model cannot be exported, with the reason."""
 
 
@@ -70,14 +75,10 @@ def load_encoder(
     Raises:
         EncoderError: the model cannot be found or loaded, or not by ``backend``.
     """
-    if backend not in BACKENDS:
-        raise EncoderError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
-    with_onnx = backend != "torch" and precision == "float32" and runs_on_cpu(device)
-    if backend == "onnx" and not with_onnx:
-        raise EncoderError("the onnx backend runs on the CPU and in float32 only")
+    with_onnx = wants_onnx(backend, precision, device)
     located = locate_model(model, revision)
     if with_onnx:
-        from qsearch.encoding.onnx import files_digest, find_export_of, known_refusal
+        from qsearch.encoding.onnx import files_digest, find_export_of
 
         files = files_digest(located.path)
         export = find_export_of(files, EncoderIdentity)
@@ -97,9 +98,7 @@ def load_encoder(
                 strip=strip,
             )
             return OnnxEncoder(export, identity)
-        refusal = known_refusal(files, EncoderIdentity.purpose) if backend == "auto" else None
-        if refusal is not None:
-            _log.warning(THROUGH_TORCH, f"{refusal}; {words().backend} onnx tries again")
+        if was_refused(files, EncoderIdentity.purpose, backend):
             with_onnx, device = False, "cpu"
     if with_onnx:
         _log.info("exporting %s to ONNX: the first time takes some seconds", located.name)
@@ -115,7 +114,16 @@ def load_encoder(
         precision=precision,
         strip=strip,
     )
-    return _exported(loaded, located.path, backend) if with_onnx else loaded
+    if not with_onnx:
+        return loaded
+
+    def export_it() -> Encoder:
+        from qsearch.encoding.onnx.encoder import OnnxEncoder
+        from qsearch.encoding.onnx.export import export_model
+
+        return OnnxEncoder(export_model(loaded, located.path), loaded.identity())
+
+    return exported_or_itself(loaded, export_it, located.path, EncoderIdentity.purpose, backend)
 
 
 def load_encoder_of(
@@ -179,25 +187,66 @@ def adapted(encoder: object) -> Encoder:
     )
 
 
-def _exported(loaded: SentenceEncoder, folder: Path, backend: str) -> Encoder:
-    """The same encoder through ONNX Runtime, or as it is where it cannot be exported."""
+def wants_onnx(backend: str, precision: str, device: str) -> bool:
+    """Whether a model is to run through ONNX Runtime, if it can be exported.
+
+    Raises:
+        EncoderError: the backend is not known, or cannot do what is asked.
+    """
+    if backend not in BACKENDS:
+        raise EncoderError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
+    with_onnx = backend != "torch" and precision == "float32" and _runs_on_cpu(device)
+    if backend == "onnx" and not with_onnx:
+        raise EncoderError("the onnx backend runs on the CPU and in float32 only")
+    return with_onnx
+
+
+def was_refused(files: str, purpose: str, backend: str) -> bool:
+    """Whether it is known that a model cannot be exported, and that is no matter; says so.
+
+    Args:
+        files: digest of its files.
+        purpose: of its kind of identity.
+        backend: of ``BACKENDS``; ``onnx`` tries again.
+    """
+    from qsearch.encoding.onnx import known_refusal
+
+    refusal = known_refusal(files, purpose) if backend == "auto" else None
+    if refusal is not None:
+        _log.warning(_THROUGH_TORCH, f"{refusal}; {words().backend} onnx tries again")
+    return refusal is not None
+
+
+def exported_or_itself(
+    loaded: _Loaded, export_it: Callable[[], _Exported], folder: Path, purpose: str, backend: str
+) -> _Loaded | _Exported:
+    """A model through ONNX Runtime, or as it is where it cannot be exported.
+
+    Args:
+        loaded: as torch runs it.
+        export_it: exports it, and takes the export.
+        folder: of its files.
+        purpose: of its kind of identity.
+        backend: of ``BACKENDS``.
+
+    Raises:
+        EncoderError: it cannot be exported, and must be.
+    """
     from qsearch.encoding.onnx import files_digest, keep_refusal
-    from qsearch.encoding.onnx.encoder import OnnxEncoder
-    from qsearch.encoding.onnx.export import export_model
     from qsearch.encoding.onnx.graph import ExportRefused
 
     try:
-        return OnnxEncoder(export_model(loaded, folder), loaded.identity())
+        return export_it()
     except ExportRefused as reason:
         if backend == "onnx":
             raise EncoderError(f"the onnx backend cannot run this model: {reason}") from reason
         if reason.final:
-            keep_refusal(files_digest(folder), EncoderIdentity.purpose, str(reason))
-        _log.warning(THROUGH_TORCH, reason)
+            keep_refusal(files_digest(folder), purpose, str(reason))
+        _log.warning(_THROUGH_TORCH, reason)
         return loaded
 
 
-def runs_on_cpu(device: str) -> bool:
+def _runs_on_cpu(device: str) -> bool:
     """Whether a model on this device runs on the CPU; asks torch only where there is an NVIDIA driver."""
     if device != "auto":
         return device == "cpu"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Literal as OneOf
 
 __all__ = [
@@ -217,8 +217,8 @@ def fields_of(node: Condition | Operand) -> Iterator[Field]:
     for one in fields(node):
         value = getattr(node, one.name)
         for inner in value if isinstance(value, tuple) else (value,):
-            if is_dataclass(inner):
-                yield from fields_of(inner)  # type: ignore[arg-type]  # what is in a node is one
+            if isinstance(inner, Condition | Operand):
+                yield from fields_of(inner)
 
 
 def spelled(parts: tuple[str, ...]) -> str:

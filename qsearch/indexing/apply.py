@@ -388,15 +388,15 @@ class Changes:
         missing_fields_ok: bool = False,
     ) -> None:
         """As ``Index.delete``: what the block has done so far counts."""
-        if (ids is None) == (where is None):
-            raise QueryError("delete takes ids, or a condition with where=")
         with self._whole() as (editor, change):
-            if ids is None:
-                condition = as_condition(where, params)  # type: ignore[arg-type]  # there is one
+            if ids is not None and where is None:
+                some = [ids] if isinstance(ids, str) else list(ids)
+                delete_documents(editor, some, change.counts, missing_ok=missing_ok)
+            elif ids is None and where is not None:
+                condition = as_condition(where, params)
                 delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
-                return
-            some = [ids] if isinstance(ids, str) else list(ids)
-            delete_documents(editor, some, change.counts, missing_ok=missing_ok)
+            else:
+                raise QueryError("delete takes ids, or a condition with where=")
 
     def _take(self, kind: str, corpus: Any, options: dict[str, Any]) -> None:
         with self._whole() as (_, change):

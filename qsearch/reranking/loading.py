@@ -6,19 +6,14 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qsearch.encoding.loading import BACKENDS, THROUGH_TORCH, runs_on_cpu
+from qsearch.encoding.loading import exported_or_itself, wants_onnx, was_refused
 from qsearch.errors import EncoderError
 from qsearch.locks import ProcessLock
 from qsearch.reranking.identity import RerankerIdentity
 from qsearch.reranking.kinds import EXAMPLE, require_cross_encoder
 from qsearch.reranking.models import locate_reranker
 from qsearch.reranking.protocols import Reranker
-from qsearch.wording import words
-
-if TYPE_CHECKING:
-    from qsearch.reranking.cross import CrossEncoderReranker
 
 __all__ = ["Rerankers", "load_reranker"]
 
@@ -46,21 +41,17 @@ def load_reranker(
         revision: commit, branch or tag on the hub.
         max_length: tokens of query and text together; ``None`` takes the model's own, 0 cuts nothing.
         precision: dtype of the weights: ``float32``, ``float16`` or ``bfloat16``.
-        backend: one of ``BACKENDS``.
+        backend: one of ``encoding.loading.BACKENDS``.
 
     Raises:
         EncoderError: the model cannot be found or loaded, or not by ``backend``, or is no cross-encoder of
             one score.
     """
-    if backend not in BACKENDS:
-        raise EncoderError(f"unknown backend {backend!r}; known are {', '.join(BACKENDS)}")
-    with_onnx = backend != "torch" and precision == "float32" and runs_on_cpu(device)
-    if backend == "onnx" and not with_onnx:
-        raise EncoderError("the onnx backend runs on the CPU and in float32 only")
+    with_onnx = wants_onnx(backend, precision, device)
     located = locate_reranker(model, revision)
     require_cross_encoder(located)
     if with_onnx:
-        from qsearch.encoding.onnx import files_digest, find_export_of, known_refusal
+        from qsearch.encoding.onnx import files_digest, find_export_of
 
         files = files_digest(located.path)
         export = find_export_of(files, RerankerIdentity)
@@ -73,9 +64,7 @@ def load_reranker(
                 own, model=located.name, revision=located.revision, max_length=length
             )
             return OnnxReranker(export, identity)
-        refusal = known_refusal(files, RerankerIdentity.purpose) if backend == "auto" else None
-        if refusal is not None:
-            _log.warning(THROUGH_TORCH, f"{refusal}; {words().backend} onnx tries again")
+        if was_refused(files, RerankerIdentity.purpose, backend):
             with_onnx, device = False, "cpu"
     if with_onnx:
         _log.info("exporting %s to ONNX: the first time takes some seconds", located.name)
@@ -87,24 +76,15 @@ def load_reranker(
         max_length=max_length,
         precision=precision,
     )
-    return _exported(loaded, located.path, backend) if with_onnx else loaded
-
-
-def _exported(loaded: CrossEncoderReranker, folder: Path, backend: str) -> Reranker:
-    """The same reranker through ONNX Runtime, or as it is where it cannot be exported."""
-    from qsearch.encoding.onnx import files_digest, keep_refusal
-    from qsearch.encoding.onnx.graph import ExportRefused
-    from qsearch.reranking.onnx import OnnxReranker, export_reranker
-
-    try:
-        return OnnxReranker(export_reranker(loaded, folder), loaded.identity())
-    except ExportRefused as reason:
-        if backend == "onnx":
-            raise EncoderError(f"the onnx backend cannot run this model: {reason}") from reason
-        if reason.final:
-            keep_refusal(files_digest(folder), RerankerIdentity.purpose, str(reason))
-        _log.warning(THROUGH_TORCH, reason)
+    if not with_onnx:
         return loaded
+
+    def export_it() -> Reranker:
+        from qsearch.reranking.onnx import OnnxReranker, export_reranker
+
+        return OnnxReranker(export_reranker(loaded, located.path), loaded.identity())
+
+    return exported_or_itself(loaded, export_it, located.path, RerankerIdentity.purpose, backend)
 
 
 class Rerankers:

@@ -21,19 +21,22 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.filters.conditions import spelled
 from qsearch.store.catalog import row_checksum
-from qsearch.store.conditions import InMetadata, add_functions
-from qsearch.store.format import MOST_POSITIONS
+from qsearch.store.condition_functions import add_functions
+from qsearch.store.conditions import InMetadata
+from qsearch.store.format import (
+    BOOLEAN,
+    LARGE,
+    LIST,
+    MISSING,
+    MOST_POSITIONS,
+    NUMBER,
+    OBJECT,
+    TEXT,
+)
 from qsearch.wording import words
 
 __all__ = [
     "BLOCK",
-    "BOOLEAN",
-    "LARGE",
-    "LIST",
-    "MISSING",
-    "NUMBER",
-    "OBJECT",
-    "TEXT",
     "Column",
     "damaged_field",
     "drop_column",
@@ -46,9 +49,6 @@ __all__ = [
 
 BLOCK = 1024
 """Positions of a block: what a change of one document writes."""
-
-MISSING, NUMBER, BOOLEAN, TEXT, LIST, OBJECT, LARGE = range(7)
-"""Kinds of values. LARGE are whole numbers that a float64 does not hold, and among the distinct values."""
 
 _KINDS = {
     None: MISSING,
@@ -105,6 +105,8 @@ def load_column(
     codes = _codes(connection, name, place)
     if codes is None:
         return None
+    if _values_of(connection, name) != codes:
+        raise damaged_field(name, place)
     rows = connection.execute(
         "SELECT block, kinds, vals, xxh3 FROM field_blocks WHERE field = ? ORDER BY block", (name,)
     ).fetchall()
@@ -141,19 +143,19 @@ def load_column(
 
 
 def _codes(connection: sqlite3.Connection, name: str, place: object) -> int | None:
-    """How many distinct values a field has; ``None`` where it is not indexed.
+    """How many distinct values a field has; ``None`` where it is not indexed. Takes no longer for many.
 
     Raises:
-        IndexFormatError: there are more or fewer.
+        IndexFormatError: the codes go farther, or not so far.
     """
     told = connection.execute("SELECT codes FROM indexed WHERE field = ?", (name,)).fetchone()
     if told is None:
         return None
-    highest, count = connection.execute(
-        "SELECT max(code), count(*) FROM field_values WHERE field = ?", (name,)
+    (highest,) = connection.execute(
+        "SELECT max(code) FROM field_values WHERE field = ?", (name,)
     ).fetchone()
     given = 0 if highest is None else highest + 1 if type(highest) is int else -1
-    if type(told[0]) is not int or told[0] != given or given != count:
+    if type(told[0]) is not int or told[0] != given:
         raise damaged_field(name, place)
     return given
 

@@ -31,8 +31,9 @@ from qsearch.filters.conditions import (
     fields_of,
     number_of,
 )
-from qsearch.store.columns import BOOLEAN, MISSING, NUMBER, TEXT, Column, damaged_field
+from qsearch.store.columns import Column, damaged_field
 from qsearch.store.conditions import InValues, written
+from qsearch.store.format import BOOLEAN, MISSING, NUMBER, TEXT
 
 __all__ = ["evaluated", "is_evaluable"]
 

@@ -26,6 +26,7 @@ __all__ = [
     "FieldReport",
     "KnownFields",
     "add_counts",
+    "by_name",
     "count_fields",
     "kinds_of",
     "known_fields",
@@ -98,6 +99,14 @@ def count_fields(rows: Iterable[str | None]) -> FieldCounts:
     return counts
 
 
+def by_name(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """The same counts: by kind, of each name."""
+    found: dict[str, dict[str, int]] = {}
+    for (name, kind), documents in counts.items():
+        found.setdefault(name, {})[kind] = documents
+    return found
+
+
 def add_counts(connection: sqlite3.Connection, counts: Mapping[tuple[str, str], int]) -> None:
     """Add to the counts of fields, inside of a transaction.
 
@@ -129,7 +138,7 @@ def read_counts(connection: sqlite3.Connection) -> tuple[dict[str, dict[str, int
     Raises:
         IndexFormatError: a value is of another type.
     """
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[tuple[str, str], int] = {}
     for name, kind, documents in connection.execute(
         "SELECT name, kind, documents FROM fields ORDER BY name, kind"
     ):
@@ -138,7 +147,8 @@ def read_counts(connection: sqlite3.Connection) -> tuple[dict[str, dict[str, int
                 f"the catalog is damaged: what it counts of the field {str(name)[:40]!r} is no number; "
                 f"{words().verify} tells more, {words().rebuild} builds the index again"
             )
-        found.setdefault(name, {})[kind] = documents
+        counts[name, kind] = documents
+    found = by_name(counts)
     return found, found.pop(LEFT_OUT, None) is None
 
 
@@ -179,9 +189,7 @@ def known_fields(catalog: Catalog) -> KnownFields:
                 counts["title"] = {"text": connection.execute(titles).fetchone()[0]}
             return KnownFields(counts, complete, indexed)
         every = connection.execute("SELECT metadata FROM documents WHERE metadata IS NOT NULL")
-        found: dict[str, dict[str, int]] = {}
-        for (name, kind), documents in count_fields(row[0] for row in every).items():
-            found.setdefault(name, {})[kind] = documents
+        found = by_name(count_fields(row[0] for row in every))
         return KnownFields(found, True, frozenset())
 
 

@@ -21,16 +21,22 @@ from qsearch.kernels.reference import GROUP, ROTATED_BLOCK_ROWS
 __all__ = [
     "APPLICATION_ID",
     "ARRAYS",
+    "BOOLEAN",
     "CATALOG",
     "CHANGES_VERSION",
     "FIELDS_VERSION",
     "FORMAT_VERSION",
     "GRAPH",
     "HEADER_BYTES",
+    "LARGE",
+    "LIST",
+    "MISSING",
     "MOST_DIMENSIONS",
     "MOST_POSITIONS",
     "MOST_ROWS",
     "NEW_CATALOG",
+    "NUMBER",
+    "OBJECT",
     "PASSAGES",
     "PENDING",
     "POSITIONS",
@@ -41,6 +47,7 @@ __all__ = [
     "SEGMENTS",
     "SEGMENT_FILES",
     "TAIL_ROWS",
+    "TEXT",
     "VECTORS",
     "WRITER_LOCK",
     "ArrayFile",
@@ -94,6 +101,10 @@ MOST_ROWS = (1 << 32) - 1
 
 MOST_POSITIONS = 1 << 60
 """Positions of documents and numbers of commits are never given twice, and kept in 64 bits."""
+
+MISSING, NUMBER, BOOLEAN, TEXT, LIST, OBJECT, LARGE = range(7)
+"""Kinds of the values of indexed fields. LARGE are whole numbers that a float64 does not hold; from TEXT on
+they are codes of distinct values."""
 
 ROTATION_ERRORS = "rotation_errors"
 """Setting: for each segment what ``codes.rotation_error`` says of its rotation, and its ``error_check``."""

@@ -14,7 +14,8 @@ from qsearch.errors import IndexFormatError, QueryError
 from qsearch.filters.conditions import And, Condition, Field, fields_of, spelled
 from qsearch.store.catalog import Catalog
 from qsearch.store.columns import Column, load_column
-from qsearch.store.conditions import FUNCTION_NAMES, InMetadata, Lookup, add_functions, written
+from qsearch.store.condition_functions import FUNCTION_NAMES, add_functions
+from qsearch.store.conditions import InMetadata, Lookup, written
 from qsearch.store.evaluating import evaluated, is_evaluable
 from qsearch.store.fields import KnownFields, resolved_fields
 from qsearch.store.format import CHANGES_VERSION

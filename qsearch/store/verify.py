@@ -14,7 +14,7 @@ import xxhash
 from qsearch.errors import QsearchError
 from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
 from qsearch.store.columns import field_problems
-from qsearch.store.fields import count_fields, read_counts
+from qsearch.store.fields import by_name, count_fields, read_counts
 from qsearch.store.format import (
     ARRAYS,
     CATALOG,
@@ -175,9 +175,7 @@ class _Check:
                     "LEFT JOIN earlier ON earlier.position = documents.position "
                     f"AND until = {catalog.commit + 1} WHERE {catalog.visible}"
                 )
-                found: dict[str, dict[str, int]] = {}
-                for (name, kind), documents in count_fields(row[0] for row in rows).items():
-                    found.setdefault(name, {})[kind] = documents
+                found = by_name(count_fields(row[0] for row in rows))
                 for name in sorted({*told, *found}):
                     counted = {kind: n for kind, n in told.get(name, {}).items() if n}
                     if counted != found.get(name, {}):

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+from search import loaded, processor  # isort: skip  (sets one thread, before NumPy looks)
 import numpy as np
-from search import mixed, processor, unit  # (which also sets one thread)
 
 K = 10
 QUERIES = 20
@@ -53,10 +53,7 @@ def main() -> None:
     parser.add_argument("--switch", action="store_true", help="only gathering against scanning")
     parser.add_argument("--only-qsearch", action="store_true", help="leave the others out")
     arguments = parser.parse_args()
-    rows = unit(np.load(arguments.vectors).astype(np.float32))
-    queries = unit(np.load(arguments.queries).astype(np.float32))
-    if arguments.rows:
-        rows = mixed(rows, arguments.rows)
+    rows, queries = loaded(arguments)
     anchor = queries[0]
     queries = queries[np.argsort(-(queries @ anchor))[:QUERIES]].copy()
     fields = {

@@ -48,12 +48,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--graph", action="store_true", help="also build faiss HNSW32,SQ8")
     arguments = parser.parse_args()
-    rows = unit(np.load(arguments.vectors).astype(np.float32))
-    queries = unit(np.load(arguments.queries).astype(np.float32))
-    if arguments.rows:
-        rows = mixed(rows, arguments.rows)
+    rows, queries = loaded(arguments)
     with tempfile.TemporaryDirectory() as folder:
         run(rows, queries[1::2].copy(), queries[::2].copy(), Path(folder) / "index", arguments)
+
+
+def loaded(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, as many as are asked for, and queries, of length 1."""
+    rows = unit(np.load(arguments.vectors).astype(np.float32))
+    queries = unit(np.load(arguments.queries).astype(np.float32))
+    return (mixed(rows, arguments.rows) if arguments.rows else rows), queries
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

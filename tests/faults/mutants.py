@@ -200,8 +200,8 @@ MUTANTS = (
     Mutant(
         "litter is removed before a new catalog is in its place",
         STORE + "editor.py",
-        "            write_catalog(self.index, self.catalog)\n        self._roll_back()",
-        "            write_catalog(self.index, self.catalog)\n"
+        "            write_catalog(self.index, self.catalog, text)\n        self._roll_back()",
+        "            write_catalog(self.index, self.catalog, text)\n"
         "            import shutil as s\n"
         "            listed = {one.id for one in self.catalog.segments()}\n"
         "            for one in (self.index / SEGMENTS).iterdir():\n"

@@ -21,7 +21,7 @@ from qsearch.reranking.cross import CrossEncoderReranker
 from qsearch.reranking.onnx import OnnxReranker, export_reranker
 from qsearch.reranking.tokens import longest_first
 from tests.encoders import (
-    CROSS_ARCHITECTURES,
+    ARCHITECTURES,
     WORDS,
     make_tiny,
     make_tiny_cross_encoder,
@@ -56,7 +56,7 @@ def library_scores(model: Path, pairs: list[Pair], **options: Any) -> np.ndarray
 
 
 @pytest.mark.parametrize("activation", [None, "Identity", "Sigmoid"])
-@pytest.mark.parametrize("architecture", CROSS_ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_scores_are_those_of_predict(
     architecture: str, activation: str | None, tmp_path: Path
 ) -> None:
