@@ -99,7 +99,7 @@ def test_an_index_closed_by_another_thread_never_gives_an_empty_answer(index: In
     threads = [threading.Thread(target=search) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(100):
+    for _ in range(30):
         shared[0].search_vectors(np.eye(index.dimensions)[:1], 3)
         shared[0].close()
         shared[0] = Index.open(index.path, encoder=HashedWords())

@@ -8,6 +8,7 @@ one JSON object.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import random
@@ -16,7 +17,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from tests.faults import recorded
@@ -193,8 +193,8 @@ def chosen(total: int, count: int, seed: int) -> set[int]:
     if count >= total:
         return set(range(total))
     generator = random.Random(seed)
-    step = total / count
-    return {int(step * (number + generator.random())) for number in range(count)}
+    edges = [total * number // count for number in range(count + 1)]
+    return {generator.randrange(*pair) for pair in itertools.pairwise(edges)}
 
 
 def main(
@@ -207,7 +207,9 @@ def main(
     wanted = (case for number, case in enumerate(recording.cases(seed, mixed)) if number in numbers)
     failures: list[str] = []
     checked = 0
-    while not failures and (some := list(islice(wanted, 200))):  # not all of them in memory at once
+    while not failures and (
+        some := list(itertools.islice(wanted, 200))
+    ):  # not all of them in memory at once
         outcomes = run_cases(
             some, lambda case: recording.check(case, folder / "state"), seconds=120.0
         )

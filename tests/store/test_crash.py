@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.faults import form
 
 
-@pytest.mark.parametrize(("kills", "kind"), [(60, "documents"), (30, "passages")])
+@pytest.mark.parametrize(
+    ("kills", "kind"), [(form.times(30, 60, 60), "documents"), (form.times(15, 30, 30), "passages")]
+)
 def test_a_build_killed_anywhere_loses_nothing_and_resumes_to_the_same_result(
     kills: int, kind: str, tmp_path: Path
 ) -> None:

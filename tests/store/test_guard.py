@@ -181,9 +181,9 @@ def test_a_damaged_interrupted_build_goes_on_or_is_begun_anew_as_advised(
 
 def test_pages_that_are_damaged_are_told_as_damage_whenever_they_are_met(tmp_path: Path) -> None:
     target = tmp_path / "i"
-    records = documents(400)
+    records = documents(150)
     with pytest.raises(Interrupted):
-        Index.build(interrupted_after(records, 390), target, encoder=HashedWords())
+        Index.build(interrupted_after(records, 140), target, encoder=HashedWords())
     whole = (tmp_path / "i.building" / "catalog.sqlite").read_bytes()
     told = []
     for start in range(4096, len(whole), 4096):
