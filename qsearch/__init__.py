@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         QsearchError,
         QueryError,
     )
+    from qsearch.evaluation import Evaluation, evaluate, tune
     from qsearch.index import Index
     from qsearch.indexing import BuildOptions, BuildReport
     from qsearch.reranking import Reranker, RerankerIdentity
@@ -61,6 +62,7 @@ __all__ = [
     "EncoderError",
     "EncoderIdentity",
     "EncoderMismatch",
+    "Evaluation",
     "Explanation",
     "Fields",
     "Hit",
@@ -86,6 +88,8 @@ __all__ = [
     "VectorResult",
     "VerifyReport",
     "__version__",
+    "evaluate",
+    "tune",
     "verify_index",
 ]
 
@@ -96,6 +100,7 @@ _HOME = {
     "Document": "qsearch.documents",
     "Encoder": "qsearch.encoding",
     "EncoderIdentity": "qsearch.encoding",
+    "Evaluation": "qsearch.evaluation",
     "Explanation": "qsearch.results",
     "Fields": "qsearch.documents",
     "Hit": "qsearch.results",
@@ -112,6 +117,8 @@ _HOME = {
     "TokenEncoder": "qsearch.encoding",
     "VectorResult": "qsearch.results",
     "VerifyReport": "qsearch.store",
+    "evaluate": "qsearch.evaluation",
+    "tune": "qsearch.evaluation",
     "verify_index": "qsearch.store",
 }
 

@@ -177,10 +177,11 @@ class TextSearchOptions(SearchOptions, total=False):
         ),
     ]
     weight: Annotated[
-        float,
+        float | None,
         Option(
-            0.8,
-            "Of the meaning in a hybrid score, 0 to 1; what is left is that of the words.",
+            None,
+            "Of the meaning in a hybrid score, 0 to 1; what is left is that of the words. What the index "
+            "was tuned to, or 0.8, if not given.",
         ),
     ]
     fusion: Annotated[

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.keywords import TextRequest, TextSearch, hybrid_answers, keyword_answers, passage_of
-from qsearch.options import WORDS, FilterOptions, WayOptions, listed
+from qsearch.options import FilterOptions, TextSearchOptions, WayOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
 from qsearch.selection import Selections
@@ -37,11 +38,24 @@ from qsearch.store import (
 from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
-__all__ = ["Snapshot"]
+__all__ = ["Snapshot", "TextQuery"]
 
 _log = logging.getLogger("qsearch")
 _OPEN_ATTEMPTS = 5
 _DOCUMENTS_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TextQuery:
+    """What is asked of a search by text, checked.
+
+    Attributes:
+        words: the mode, and how words count.
+        meaning: the search by vectors; of one by keywords only its filter.
+    """
+
+    words: TextRequest
+    meaning: Request
 
 
 class Snapshot:
@@ -307,6 +321,15 @@ class Snapshot:
             for number, hits in enumerate(self.hits(ranking))
         ]
 
+    @property
+    def hybrid_weight(self) -> float | None:
+        """What the index was tuned to; ``None``: it was not."""
+        told = self.settings.get("hybrid")
+        weight = told.get("weight") if isinstance(told, dict) else None
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            return None
+        return float(weight)
+
     @cached_property
     def text_search(self) -> TextSearch:
         """Searches by words."""
@@ -327,14 +350,9 @@ class Snapshot:
             texts: checked.
             encode: makes (q, d) float32 of them, checked; not called where nobody needs that.
         """
-        asked = dict(options)
-        explain = asked.pop("explain")
-        request = TextRequest.checked(k, asked)
-        for name in WORDS:
-            del asked[name]
-        if request.mode != "meaning":
-            self.text_search.required_tokenizer()
-        meaning = self.request(request.depth if request.mode == "hybrid" else k, asked)
+        explain = bool(options["explain"])
+        asked = self.text_query(k, options)
+        request, meaning = asked.words, asked.meaning
         if request.mode == "keywords":
             return keyword_answers(
                 self.text_search, request, texts, explain=explain, allowed=meaning.allowed
@@ -358,6 +376,24 @@ class Snapshot:
             explained if explain else None,
             allowed=meaning.allowed,
         )
+
+    def text_query(self, k: int, options: Mapping[str, Any]) -> TextQuery:
+        """Check what is asked of a search by text, and decide how it is done.
+
+        Args:
+            k: documents wanted.
+            options: ``options.TextSearchOptions`` but for those of reranking, all of them.
+
+        Raises:
+            QueryError: a value is out of its range, two contradict each other, the filter is none, or
+                there is no text index where one is needed.
+        """
+        asked = {name: options[name] for name in listed(TextSearchOptions) if name in options}
+        request = TextRequest.checked(k, asked, self.hybrid_weight)
+        if request.mode != "meaning":
+            self.text_search.required_tokenizer()
+        depth = request.depth if request.mode == "hybrid" else k
+        return TextQuery(request, self.request(depth, asked))
 
     def hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
         """The documents of a ranking, for each of its queries."""

@@ -31,7 +31,6 @@ ROOMS = (
     "encoding",
     "reranking",
     "retrieval",
-    "evaluation",
     "indexing",
     "results",
     "reordering",
@@ -39,6 +38,7 @@ ROOMS = (
     "keywords",
     "snapshot",
     "index",
+    "evaluation",
     "cli",
     "__main__",
 )

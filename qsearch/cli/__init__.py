@@ -30,6 +30,7 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "build": "Build an index from a corpus.",
     "query": "Search an index.",
+    "eval": "Measure how good answers are, and what they cost.",
     "add": "Add documents to an index, or replace some.",
     "sync": "Make an index hold exactly the documents of a corpus.",
     "delete": "Delete documents by their ids.",
@@ -77,7 +78,8 @@ _ABSENT = {
     "vacuum": "'qsearch compact' gives back the room of what was deleted",
     "optimize": "'qsearch compact' gives back the room of what was deleted, and joins segments",
     "migrate": "'qsearch upgrade' brings an index to the present format",
-    "eval": "'qsearch query --queries FILE --format trec' writes a run for evaluation tools",
+    "evaluate": "'qsearch eval' measures recall, quality and time",
+    "bench": "'qsearch eval' measures recall, quality and time",
     "fts": "'qsearch index-text' makes the index of words",
     "reindex": "'qsearch index-text' makes the index of words anew, 'qsearch build --force' everything",
     "serve": "'qsearch query - --format jsonl' answers each line of a pipe when it comes",

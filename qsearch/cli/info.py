@@ -65,6 +65,7 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
             "unfinished": _unfinished(opened.unfinished),
             "passages": settings.get("passages"),
             "text_index": opened.text_index,
+            "hybrid": settings.get("hybrid"),
             "dimensions": opened.dimensions,
             "graph": opened.has_graph,
             "fields": [
@@ -189,6 +190,10 @@ def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]
     words = facts["text_index"]
     told = "no" if words is None else f"of {words['language']!r}: {words['tokenizer']}"
     rows.append(("text index", told))
+    tuned = facts["hybrid"]
+    if words is not None and isinstance(tuned, dict):
+        told = f"{tuned.get('weight')}, chosen on {tuned.get('queries')} queries"
+        rows.append(("weight of the meaning", told))
     rows.append(("format", str(facts["format"])))
     rows.append(("kernels", f"{facts['kernels']}, {facts['threads']} threads"))
     if encoder is not None:

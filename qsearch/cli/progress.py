@@ -26,6 +26,8 @@ _LABELS = {
     "graph": "building the graph",
     "tune": "measuring recall",
     "rerank": "reranking",
+    "search": "searching",
+    "time": "timing",
     "verify": "verifying",
     "compare": "comparing",
     "merge": "merging segments",

@@ -13,6 +13,8 @@ import click
 
 from qsearch.cli.excerpts import excerpt
 from qsearch.cli.output import Console, human_bytes, print_data, print_json, printable
+from qsearch.documents.runs import run_line
+from qsearch.errors import QueryError
 
 if TYPE_CHECKING:
     from qsearch.results import Explanation, Hit, KeywordReport, Reranking, SearchResult
@@ -143,22 +145,29 @@ _IDENTITY_SHOWN = ("model", "revision", "weights", "precision", "max_length", "a
 """What tells the outputs of two rerankers apart."""
 
 
+def _run_line(name: str, hit: Hit, score: float, tag: str) -> str:
+    for value in (name, hit.id):
+        if printable(value) != value:  # which the next check need not refuse
+            raise click.ClickException(
+                f"the id {value!r} holds white space or control characters, which a TREC run cannot; use "
+                "--format jsonl"
+            )
+    try:
+        return run_line(name, hit.id, hit.rank, score, tag)
+    except QueryError as error:
+        raise click.ClickException(f"{error}; use --format jsonl") from None
+
+
 def _records(
     format: str, name: str, query: str, result: SearchResult
 ) -> list[str | dict[str, Any]]:
     lines: list[str | dict[str, Any]] = []
     for hit in result:
         if format == "trec":
-            for value in (name, hit.id):
-                if not value or value.split() != [value] or printable(value) != value:
-                    raise click.ClickException(
-                        f"the id {value!r} holds white space or control characters, which a TREC run "
-                        "cannot; use --format jsonl"
-                    )
             score, tag = hit.score, "qsearch"
             if hit.rerank_score is not None and result.reranking is not None:
                 score, tag = hit.rerank_score, f"qsearch+{result.reranking.identity.label}"
-            lines.append(f"{name} Q0 {hit.id} {hit.rank} {score:.9g} {tag}")
+            lines.append(_run_line(name, hit, score, tag))
         else:
             record: dict[str, Any] = {
                 "query_id": name,

@@ -7,9 +7,11 @@ from qsearch.documents.document import Document
 from qsearch.documents.embeddings import Embeddings
 from qsearch.documents.encodings import encoding_advice
 from qsearch.documents.fields import Fields, FieldsFound, Role
+from qsearch.documents.judgments import Judgments, read_judgments
 from qsearch.documents.queries import read_queries, read_query_lines, read_query_texts
 from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, format_by_name, open_corpus
 from qsearch.documents.rejected import RejectedRecord
+from qsearch.documents.runs import Run, read_run, run_line
 
 __all__ = [
     "FORMATS",
@@ -18,13 +20,18 @@ __all__ = [
     "Embeddings",
     "Fields",
     "FieldsFound",
+    "Judgments",
     "RejectedRecord",
     "Role",
+    "Run",
     "corpus_stem",
     "encoding_advice",
     "format_by_name",
     "open_corpus",
+    "read_judgments",
     "read_queries",
     "read_query_lines",
     "read_query_texts",
+    "read_run",
+    "run_line",
 ]

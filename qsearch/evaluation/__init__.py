@@ -1,8 +1,30 @@
-"""How good an answer is: recall against exact search, nDCG against judgements.
+"""How good an index is: recall against exact search, measures against judgments, and what answers cost.
 
-Rankings and judgements come in, numbers go out. Nothing is searched here.
+An open ``Index`` is asked as its users ask it.
 """
 
-from qsearch.evaluation.metrics import ndcg_at_k, recall_at_k
+from qsearch.evaluation.comparing import Comparison, compare
+from qsearch.evaluation.evaluating import evaluate
+from qsearch.evaluation.evaluation import Evaluation
+from qsearch.evaluation.intervals import mean_of
+from qsearch.evaluation.measured import WayResult
+from qsearch.evaluation.measures import Measure, judged, measures_at, recall_at_k
+from qsearch.evaluation.tuning import Tuned, tune
+from qsearch.evaluation.ways import Way, named_way
 
-__all__ = ["ndcg_at_k", "recall_at_k"]
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Measure",
+    "Tuned",
+    "Way",
+    "WayResult",
+    "compare",
+    "evaluate",
+    "judged",
+    "mean_of",
+    "measures_at",
+    "named_way",
+    "recall_at_k",
+    "tune",
+]

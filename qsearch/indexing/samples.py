@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from qsearch.errors import EncoderError, QueryError
 from qsearch.indexing.options import BuildOptions
 from qsearch.retrieval import FROM_DOCUMENTS, check_queries
 
-__all__ = ["SampleQueries", "choose_queries"]
+__all__ = ["SampleQueries", "choose_queries", "evenly_chosen"]
+
+_Queries = TypeVar("_Queries", bound=Any)
 
 _MOST = 2000
 """More sample queries than this make no narrower margin worth their time."""
@@ -30,6 +33,13 @@ class SampleQueries:
 
     name: str
     vectors: Callable[[], NDArray[np.float32]] | None
+
+
+def evenly_chosen(name: str, queries: _Queries) -> tuple[str, _Queries]:
+    """No more queries than make a difference, and what they are called then."""
+    if len(queries) > _MOST:
+        name += f", evenly chosen of {len(queries):,}"
+    return name, queries[:: -(-len(queries) // _MOST)]
 
 
 def choose_queries(
@@ -50,10 +60,7 @@ def choose_queries(
     usable = [one for one in texts if one.strip()] if texts else given
     if not len(usable):
         raise QueryError(f"there are no {options.tuned_on} to measure recall with")
-    name = options.tuned_on
-    if len(usable) > _MOST:
-        name += f", evenly chosen of {len(usable):,}"
-    chosen = usable[:: -(-len(usable) // _MOST)]
+    name, chosen = evenly_chosen(options.tuned_on, usable)
     if not texts:
         vectors = check_queries(chosen, dimensions)
         return SampleQueries(name, lambda: vectors)

@@ -13,6 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qsearch.errors import IndexBusy, IndexFormatError, IndexWriteError
 from qsearch.indexing.report import Progress
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
@@ -31,7 +34,7 @@ from qsearch.store.opening import checked_dimensions
 from qsearch.store.tail import TAIL
 from qsearch.store.view import rows_of_a_segment
 
-__all__ = ["keep_up"]
+__all__ = ["keep_up", "measured_anew"]
 
 _log = logging.getLogger("qsearch")
 
@@ -159,6 +162,25 @@ def _write_graph(segment: Segment, advance: Callable[[int], None], path: Path) -
 
 
 def _measure(index: Path, progress: Progress) -> None:
+    found = measured_anew(index, None, progress)
+    with IndexEditor.open(index) as editor:
+        if editor.base == found["measured"]["commit"]:  # else somebody was quicker, and sees to it
+            editor.commit(found)
+
+
+def measured_anew(
+    index: Path, sample: tuple[str, NDArray[np.float32]] | None, progress: Progress
+) -> dict[str, Any]:
+    """Measure recall on the newest commit, which is the ``commit`` of ``measured``.
+
+    Args:
+        index: the directory.
+        sample: what the queries are, and (q, d) float32; ``None``: those that it was measured with before.
+        progress: is told what is done.
+
+    Returns:
+        The settings ``tuning`` and ``measured``.
+    """
     catalog = Catalog.open(index)
     try:
         with catalog.view():
@@ -170,7 +192,9 @@ def _measure(index: Path, progress: Progress) -> None:
         catalog.close()
     earlier = settings.get("tuning")
     name = earlier.get("measured_on") if isinstance(earlier, dict) else None
-    if samples is None or not isinstance(name, str):
+    if sample is not None:
+        name, samples = sample
+    elif samples is None or not isinstance(name, str):
         samples, name = None, FROM_DOCUMENTS
     progress.begin("tune", None, "queries")
     try:
@@ -182,8 +206,4 @@ def _measure(index: Path, progress: Progress) -> None:
         "rows": sum(one.rows if one.living is None else one.living.allowed for one in segments),
         "commit": settings["commit"],
     }
-    with IndexEditor.open(index) as editor:
-        if editor.base != settings["commit"]:
-            return  # somebody else was quicker, and sees to it
-        told = None if tuning is None else tuning.to_json()
-        editor.commit({"tuning": told, "measured": measured})
+    return {"tuning": None if tuning is None else tuning.to_json(), "measured": measured}

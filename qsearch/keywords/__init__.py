@@ -6,10 +6,11 @@ documents of the reader's commit, so that an answer does not depend on what the 
 """
 
 from qsearch.keywords.answers import hybrid_answers, keyword_answers, passage_of
-from qsearch.keywords.request import TextRequest
+from qsearch.keywords.request import DEFAULT_WEIGHT, TextRequest
 from qsearch.keywords.searching import Found, KeywordTerm, TextAnswer, TextSearch
 
 __all__ = [
+    "DEFAULT_WEIGHT",
     "Found",
     "KeywordTerm",
     "TextAnswer",

@@ -12,7 +12,10 @@ from qsearch.keywords.bm25 import Bm25
 from qsearch.options import FUSIONS, MODES, WORDS, TextSearchOptions, listed
 from qsearch.retrieval.searcher import whole_number
 
-__all__ = ["TextRequest"]
+__all__ = ["DEFAULT_WEIGHT", "TextRequest"]
+
+DEFAULT_WEIGHT = 0.8
+"""Of the meaning, chosen on four collections (``docs/keywords.md``)."""
 
 _LEAST_DEPTH = 100
 _DEPTH = 3
@@ -55,12 +58,15 @@ class TextRequest:
     bm25: Bm25
 
     @classmethod
-    def checked(cls, k: int, options: Mapping[str, Any]) -> TextRequest:
+    def checked(
+        cls, k: int, options: Mapping[str, Any], weight: float | None = None
+    ) -> TextRequest:
         """Check values, and that they go together.
 
         Args:
             k: documents wanted.
             options: those of ``options.TextSearchOptions``, all of them.
+            weight: what the index was tuned to.
 
         Raises:
             QueryError: a value is out of its range, or does not go with the mode.
@@ -77,7 +83,8 @@ class TextRequest:
                 raise QueryError(f"{name} is of searches by meaning; leave it out, or the mode")
         if fusion not in FUSIONS:
             raise QueryError(f"unknown fusion {fusion!r}; known are {', '.join(FUSIONS)}")
-        if fusion == "rrf" and options["weight"] != known["weight"][1].default:
+        given = options["weight"]
+        if fusion == "rrf" and given is not None:
             raise QueryError("weight is of the fusion convex; leave it out, or the fusion")
         k = whole_number("k", k)
         if k < 1:
@@ -88,7 +95,9 @@ class TextRequest:
             if depth < k:
                 raise QueryError(f"depth must be at least k = {k}, found {depth}")
         bm25 = Bm25(_number("k1", options["k1"], _MOST_K1), _number("b", options["b"], 1.0))
-        return cls(mode, k, _number("weight", options["weight"], 1.0), fusion, depth, bm25)
+        if given is None:
+            given = DEFAULT_WEIGHT if weight is None else weight
+        return cls(mode, k, _number("weight", given, 1.0), fusion, depth, bm25)
 
 
 def _number(name: str, value: object, most: float) -> float:

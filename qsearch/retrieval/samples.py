@@ -44,13 +44,24 @@ class Kinds:
     own: int
 
 
-def all_kinds(pieces: Sequence[Segment], queries: NDArray[np.float32] | None) -> Kinds:
+def all_kinds(
+    pieces: Sequence[Segment],
+    queries: NDArray[np.float32] | None,
+    count: int = _QUERIES,
+    strangers: int = _STRANGERS,
+) -> Kinds:
     """The sample (given, or documents and middles between them) and strangers.
 
     Of rows whose documents were deleted nothing is made.
+
+    Args:
+        pieces: of the index.
+        queries: (q, d) float32; ``None``: ``count`` of them are made.
+        count: about half of them documents, half middles.
+        strangers: of each kind.
     """
     living = _Living(pieces)
-    positions = living.spread(_QUERIES // 2)
+    positions = living.spread(max(1, count // 2))
     rows = _rows_at(pieces, positions)
     generator = np.random.default_rng(0)
     found: list[tuple[NDArray[np.float32], list[NDArray[np.int64]]]] = []
@@ -63,7 +74,7 @@ def all_kinds(pieces: Sequence[Segment], queries: NDArray[np.float32] | None) ->
     else:
         found.append((queries, []))
     own = len(found)
-    positions = living.spread(_STRANGERS)
+    positions = living.spread(max(1, strangers))
     rows = _rows_at(pieces, positions)
     for length in _NOISE:
         noise = unit_rows(generator.standard_normal(rows.shape))[0]

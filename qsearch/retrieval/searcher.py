@@ -31,6 +31,8 @@ _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
 _CASCADE_KEPT = 4
 """Where a cascade is asked for by name, its int8 codes pass on so many times k rows."""
 
+_MOST_PLANS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -82,6 +84,7 @@ class Searcher:
         self._graphs_wanted = graphs
         self._measured = len(self._segments) if measured is None else measured
         self.documents = DocumentRows(segments, documents)
+        self._plans: dict[tuple[float, int], Plan] = {}
         self._lock = ProcessLock()
         self._opened_graphs: list[CandidateSource] | None = None
 
@@ -136,13 +139,22 @@ class Searcher:
                 reason = "recall was measured for documents, not for passages"
             if self._tuning is None or reason:
                 return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every, allowed)
-            plan = self._tuning.plan(wanted, k)
+            plan = self._plan(self._tuning, wanted, k)
             return Request(k, "exact" if plan.exact else "cascade", plan, every)
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
         count = candidates or max(k, _DEFAULT_CANDIDATES[method])
         kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
         return Request(k, method, Plan(False, count, kept, 0.0, "asked for"), every, allowed)
+
+    def _plan(self, tuning: Tuning, recall: float, k: int) -> Plan:
+        """The plan for a recall, kept: making it takes as long as a tenth of a small search."""
+        kept = self._plans.get((recall, k))
+        if kept is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans = {}
+            kept = self._plans[recall, k] = tuning.plan(recall, k)
+        return kept
 
     def search(
         self, queries: NDArray[np.float32], request: Request, threads: int | None = None

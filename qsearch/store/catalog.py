@@ -697,13 +697,19 @@ class Catalog(Database):
     def put_samples(self, queries: NDArray[np.float32] | None) -> None:
         """Store sample queries, replacing those there are."""
         with self.transaction() as connection:
-            connection.execute("DELETE FROM samples")
-            if queries is not None:
-                data = np.ascontiguousarray(queries, dtype="<f4")
-                connection.executemany(
-                    "INSERT INTO samples VALUES (?, ?, ?)",
-                    [sample_row(number, one.tobytes()) for number, one in enumerate(data)],
-                )
+            self.store_samples(connection, queries)
+
+    def store_samples(
+        self, connection: sqlite3.Connection, queries: NDArray[np.float32] | None
+    ) -> None:
+        """The same inside of a transaction."""
+        connection.execute("DELETE FROM samples")
+        if queries is not None:
+            data = np.ascontiguousarray(queries, dtype="<f4")
+            connection.executemany(
+                "INSERT INTO samples VALUES (?, ?, ?)",
+                [sample_row(number, one.tobytes()) for number, one in enumerate(data)],
+            )
 
     # The whole
 

@@ -99,6 +99,7 @@ class IndexEditor(IndexView):
         self._waiting_bytes = 0
         self._kept = False
         self._changed = False
+        self._samples: NDArray[np.float32] | None = None
         self._purpose: dict[str, Any] | None = None
         self._underway: dict[str, Any] = {}
         self._begun = False
@@ -399,6 +400,12 @@ class IndexEditor(IndexView):
                     store_column(self.catalog.writer, path)
         self._changed = True
 
+    def put_samples(self, queries: NDArray[np.float32]) -> None:
+        """Store sample queries with the commit, replacing those there are; (q, d)."""
+        self._check()
+        self._samples = queries
+        self._changed = True
+
     # The end
 
     def commit_rewritten(
@@ -483,6 +490,8 @@ class IndexEditor(IndexView):
         living = [row for row in tail if row.position not in self._documents.gone]
         store_tail(catalog, self._tail, living)
         rows, documents = self._segments.without(self._documents.gone)
+        if self._samples is not None:
+            catalog.store_samples(writer, self._samples)
         forget_steps(catalog)
         writer.execute("DELETE FROM settings WHERE key = ?", (_UNDERWAY,))
         catalog.store_settings(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qsearch import BuildOptions, EncoderMismatch, Index, QueryError
-from qsearch.keywords import TextRequest
+from qsearch.keywords import DEFAULT_WEIGHT, TextRequest
 from qsearch.keywords.bm25 import Bm25
 from qsearch.keywords.fusion import RECIPROCAL_K, convex, reciprocal_ranks
 from qsearch.options import TextSearchOptions, listed
@@ -127,7 +127,7 @@ def test_an_explanation_tells_of_both(index: Index) -> None:
     words = told.keywords
     assert words is not None
     assert (words.fusion, words.depth, words.cut) == ("convex", 100, False)
-    assert words.weight == listed(TextSearchOptions)["weight"][1].default
+    assert words.weight == DEFAULT_WEIGHT
     assert [one.term for one in words.terms] == ["cat", "dog"]
     assert len(told.ranks) == 3
     assert told.stages

@@ -1,0 +1,148 @@
+"""Judgments of relevance (qrels): three columns as in BEIR, four as in TREC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from qsearch.documents.compression import without_suffix
+from qsearch.documents.lines import ByteSource
+from qsearch.errors import CorpusError, QueryError
+
+__all__ = ["Judgments", "TextLine", "read_judgments", "table_columns", "text_lines"]
+
+Judgments = dict[str, dict[str, int]]
+"""Relevance by query id, then document id; 1 and more is relevant."""
+
+_SPLITS = ("test", "dev", "train")
+"""Of BEIR, the first that is there is taken."""
+
+
+class TextLine(NamedTuple):
+    """A line of a file that is not blank: where it stands, for messages, and its text."""
+
+    where: str
+    text: str
+
+
+def read_judgments(path: str) -> Judgments:
+    """Judgments of a file: ``query document relevance``, or TREC's ``query 0 document relevance``.
+
+    Columns are parted by tabs where a line has some, else by white space; a header is passed over.
+
+    Args:
+        path: of a file, also a compressed one, ``-``, or of a folder in BEIR's form: of its
+            ``qrels/*.tsv`` the test split, where there is one, or the only one.
+
+    Raises:
+        QueryError: a line is not what it should be, a pair is judged twice in two ways, or there are none.
+        CorpusError: the file cannot be read.
+    """
+    if path != "-" and Path(path).is_dir():
+        path = str(_judgments_in(Path(path)))
+    found: Judgments = {}
+    width = 0
+    for number, line in enumerate(text_lines(path)):
+        cells = table_columns(line.text)
+        if not width:
+            width = len(cells)
+            if width not in (3, 4):
+                raise QueryError(f"{line.where}: has {width} columns; {_EXPECTED}")
+        if len(cells) != width:
+            raise QueryError(
+                f"{line.where}: has {len(cells)} columns, the lines before have {width}; {_EXPECTED}"
+            )
+        query, document = cells[0], cells[-2]
+        relevance = _relevance(cells[-1])
+        if relevance is None:
+            if number == 0 and not cells[-1][:1].isdigit():
+                continue  # a header
+            raise QueryError(
+                f"{line.where}: the relevance must be a whole number, found {cells[-1]!r}; {_EXPECTED}"
+            )
+        of_query = found.setdefault(query, {})
+        if of_query.setdefault(document, relevance) != relevance:
+            raise QueryError(
+                f"{line.where}: document {document!r} is judged {relevance} for query {query!r}, and "
+                f"{of_query[document]} further up; leave one of them out"
+            )
+    if not found:
+        raise QueryError(f"{path}: holds no judgments; {_EXPECTED}")
+    return found
+
+
+_EXPECTED = (
+    "a line of judgments is 'query document relevance' (BEIR) or 'query 0 document relevance' (TREC), and "
+    "ids with white space in them need tabs between the columns"
+)
+
+
+def text_lines(path: str) -> Iterator[TextLine]:
+    """The lines of a UTF-8 file that are not blank.
+
+    Args:
+        path: of a file, also a compressed one, or ``-``.
+
+    Raises:
+        QueryError: a line is not UTF-8, or of no sensible length.
+        CorpusError: the file cannot be read.
+    """
+    with ByteSource(path, adjustable=False) as source:
+        for number, line, too_long in source.lines():
+            where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
+            if too_long:
+                raise QueryError(f"{where}: is longer than any line of such a file")
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise QueryError(f"{where}: is not UTF-8 (at byte {error.start + 1})") from error
+            if text.strip():
+                yield TextLine(where, text)
+
+
+def table_columns(line: str) -> list[str]:
+    """The cells of a line, parted by tabs where it has some, else by white space."""
+    if "\t" in line:
+        return [one.strip() for one in line.strip("\r\n").split("\t")]
+    return line.split()
+
+
+def _relevance(cell: str) -> int | None:
+    try:
+        value = float(cell)
+        return int(value) if value == int(value) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _judgments_in(folder: Path) -> Path:
+    """The judgments of a folder in BEIR's form.
+
+    Raises:
+        CorpusError: there are none, or several.
+    """
+    places = [folder / "qrels", folder]
+    for place in places:
+        if not place.is_dir():
+            continue
+        files = sorted(
+            one
+            for one in place.iterdir()
+            if without_suffix(one.name).endswith((".tsv", ".txt", ".qrels"))
+            and (place != folder or without_suffix(one.name).startswith("qrels"))
+        )
+        by_split = {without_suffix(one.name).partition(".")[0]: one for one in files}
+        for split in _SPLITS:
+            if split in by_split:
+                return by_split[split]
+        if len(files) == 1:
+            return files[0]
+        if files:
+            raise CorpusError(
+                f"holds several files of judgments ({', '.join(one.name for one in files)}); name one",
+                path=str(place),
+            )
+    raise CorpusError(
+        "is a folder without judgments; give the file (BEIR has qrels/test.tsv)", path=str(folder)
+    )

@@ -1,0 +1,259 @@
+"""An evaluation beside another one, or beside the run of another system, query by query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.errors import QueryError
+from qsearch.evaluation.evaluation import Evaluation
+from qsearch.evaluation.intervals import Difference, Quantity, difference, holm, mean_of
+from qsearch.evaluation.measures import judged, measures_at
+from qsearch.evaluation.tables import NOTHING, Table, shown_difference, shown_quantity
+
+__all__ = ["Compared", "Comparison", "Lost", "compare"]
+
+_BEST = 3
+"""Hits of a query that are shown beside each other."""
+
+Rankings = Mapping[str, Sequence[str]]
+"""Document ids by query id, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One measure of one way, here and there.
+
+    Attributes:
+        way: of this index.
+        measure: its name.
+        ours: its mean here.
+        theirs: its mean there.
+        difference: ours without theirs; its probability is corrected for all that were compared (Holm).
+    """
+
+    way: str
+    measure: str
+    ours: Quantity
+    theirs: Quantity
+    difference: Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A query that is answered worse here than there.
+
+    Attributes:
+        query: its id.
+        text: its text, if it has one.
+        ours: the measure here.
+        theirs: there.
+        our_best: ids of the first documents here.
+        their_best: there.
+    """
+
+    query: str
+    text: str | None
+    ours: float
+    theirs: float
+    our_best: tuple[str, ...]
+    their_best: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """What differs. Made by ``compare``.
+
+    Attributes:
+        name: of the other one.
+        rows: every way and measure.
+        overlap: by way: (q,) share of the first k that both have; NaN where one found nothing.
+        depth: that k.
+        losses: by way: the measure that queries lose by, and the queries, worst first.
+        notes: what could not be compared.
+    """
+
+    name: str
+    rows: tuple[Compared, ...]
+    overlap: Mapping[str, NDArray[np.float64]]
+    depth: int
+    losses: Mapping[str, tuple[str, tuple[Lost, ...]]]
+    notes: tuple[str, ...]
+
+    def tables(self) -> list[Table]:
+        """For people."""
+        found = []
+        if self.rows:
+            cells = tuple(
+                (
+                    one.way,
+                    one.measure,
+                    shown_quantity(replace(one.ours, interval=None)),
+                    shown_quantity(replace(one.theirs, interval=None)),
+                    shown_difference(one.difference.mean, one.difference.interval),
+                    NOTHING
+                    if np.isnan(one.difference.probability)
+                    else f"{one.difference.probability:.4f}",
+                )
+                for one in self.rows
+            )
+            header = ("way", "measure", "here", "there", "difference", "p")
+            title = f"Beside {self.name}: differences, p by randomisation, corrected for {len(cells)} tests"
+            found.append(Table(title, header, cells))
+        shared = tuple(
+            (way, shown_quantity(mean_of(values))) for way, values in self.overlap.items()
+        )
+        title = f"Documents in common with {self.name}"
+        found.append(Table(title, ("way", f"share of the first {self.depth}"), shared))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "other": self.name,
+            "differences": [
+                {
+                    "way": one.way,
+                    "measure": one.measure,
+                    "ours": one.ours.to_dict(),
+                    "theirs": one.theirs.to_dict(),
+                    "difference": one.difference.to_dict(),
+                }
+                for one in self.rows
+            ],
+            "overlap": {
+                way: {"depth": self.depth, **mean_of(values).to_dict()}
+                for way, values in self.overlap.items()
+            },
+            "losses": {
+                way: {
+                    "measure": measure,
+                    "queries": [
+                        {
+                            "query": one.query,
+                            "text": one.text,
+                            "ours": one.ours,
+                            "theirs": one.theirs,
+                            "our_best": list(one.our_best),
+                            "their_best": list(one.their_best),
+                        }
+                        for one in lost
+                    ],
+                }
+                for way, (measure, lost) in self.losses.items()
+            },
+            "notes": list(self.notes),
+        }
+
+
+def compare(
+    ours: Evaluation, theirs: Evaluation | Mapping[str, Iterable[str]], name: str, *, worst: int = 0
+) -> Comparison:
+    """Hold an evaluation against another one of the same queries, or against a run.
+
+    Args:
+        ours: of this index.
+        theirs: of another index, whose ways of the same names are compared, or a run: ids of documents by
+            query id, best first (a ``Run`` too), which every way is compared with.
+        name: of the other one.
+        worst: so many of the queries that lose most are told, of each way: by the first measure, or where
+            there are no judgments by the documents in common.
+
+    Raises:
+        QueryError: they have no query in common, or no way.
+    """
+    notes: list[str] = []
+    queries = ours.queries
+    pairs: list[tuple[str, Rankings]] = []
+    if isinstance(theirs, Evaluation):
+        names = {one.name for one in theirs.ways}
+        pairs = [(one.name, theirs[one.name].documents) for one in ours.ways if one.name in names]
+        if not pairs:
+            raise QueryError(f"{name} was not measured in any of the ways of this index")
+    else:
+        ranked = {query: list(documents) for query, documents in theirs.items()}
+        pairs = [(one.name, ranked) for one in ours.ways]
+    common = set(queries) & set(pairs[0][1]) if pairs else set()
+    if pairs and not common:
+        raise QueryError(
+            f"{name} has no query in common with these: the first here is {queries[0]!r}, there "
+            f"{next(iter(pairs[0][1]), None)!r}"
+        )
+    if len(common) < len(queries):
+        notes.append(
+            f"{name} answers {len(common):,} of {len(queries):,} queries; only these count"
+        )
+    here = np.array([query in common for query in queries])
+    depth = ours.depths[0]
+    measures = measures_at(depth, ours.depths[-1])
+    rows, overlap, losses = [], {}, {}
+    for way, rankings in pairs:
+        overlap[way] = np.where(here, _shared(ours, way, rankings, depth), np.nan)
+        by_measure: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        if ours.judgments:
+            there = judged(rankings, ours.judgments, measures, queries)
+            for measure in measures:
+                mine = np.where(here, ours[way].measures[measure.name], np.nan)
+                other = np.where(here, there[measure.name], np.nan)
+                by_measure[measure.name] = mine, other
+                rows.append(
+                    Compared(
+                        way, measure.name, mean_of(mine), mean_of(other), difference(mine, other)
+                    )
+                )
+        if worst:
+            first = f"in common@{depth}"
+            values = overlap[way], np.ones(len(queries))
+            if by_measure:
+                first, values = next(iter(by_measure.items()))
+            losses[way] = first, _worst(ours, way, rankings, values, worst)
+    corrected = holm([one.difference.probability for one in rows])
+    return Comparison(
+        name,
+        tuple(
+            replace(one, difference=replace(one.difference, probability=probability))
+            for one, probability in zip(rows, corrected, strict=True)
+        ),
+        overlap,
+        depth,
+        losses,
+        tuple(notes),
+    )
+
+
+def _shared(ours: Evaluation, way: str, theirs: Rankings, depth: int) -> NDArray[np.float64]:
+    """The share of the first ``depth`` that both have, of the longer of the two."""
+    found = np.full(len(ours.queries), np.nan)
+    for number, query in enumerate(ours.queries):
+        mine = set(ours[way].documents[query][:depth])
+        other = set(theirs.get(query, ())[:depth])
+        if mine or other:
+            found[number] = len(mine & other) / max(len(mine), len(other))
+    return found
+
+
+def _worst(
+    ours: Evaluation,
+    way: str,
+    theirs: Rankings,
+    values: tuple[NDArray[np.float64], NDArray[np.float64]],
+    count: int,
+) -> tuple[Lost, ...]:
+    mine, other = values
+    lost = np.where(np.isnan(mine - other), 0.0, other - mine)
+    order = [int(one) for one in np.argsort(-lost, kind="stable")[:count] if lost[one] > 0]
+    return tuple(
+        Lost(
+            ours.queries[one],
+            None if ours.texts is None else ours.texts[one],
+            float(mine[one]),
+            float(other[one]),
+            tuple(ours[way].documents[ours.queries[one]][:_BEST]),
+            tuple(theirs.get(ours.queries[one], ())[:_BEST]),
+        )
+        for one in order
+    )

@@ -1,0 +1,113 @@
+"""What was measured: an ``Evaluation``, as arrays, as a dictionary, as tables, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.evaluation.intervals import mean_of
+from qsearch.evaluation.measured import Measured, WayResult
+from qsearch.evaluation.plotting import plot_evaluation
+from qsearch.evaluation.tables import Table, tables_of
+
+__all__ = ["Evaluation"]
+
+
+class Evaluation(Measured):
+    """How good the answers of an index are, and what they cost. Made by ``evaluate``.
+
+    Its arrays are those of ``Measured``.
+    """
+
+    __slots__ = ()
+
+    def tables(self) -> list[Table]:
+        """For people."""
+        return tables_of(self)
+
+    def to_markdown(self) -> str:
+        """All tables and notes, as Markdown."""
+        parts = [table.markdown() for table in self.tables()]
+        parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
+        return "\n\n".join(parts) + "\n"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return "\n".join(table.html() for table in self.tables())
+
+    def __repr__(self) -> str:
+        """What was measured."""
+        ways = ", ".join(one.name for one in self.ways)
+        return f"<Evaluation: {len(self.queries):,} queries, {ways}>"
+
+    def to_dict(self, *, queries: bool = True) -> dict[str, Any]:
+        """As JSON values.
+
+        Args:
+            queries: whether values of each query are among them.
+        """
+        found: dict[str, Any] = {
+            "index": dict(self.index),
+            "machine": dict(self.machine),
+            "source": self.source,
+            "queries": len(self.queries),
+            "depths": list(self.depths),
+            "judged": int(sum(one in self.judgments for one in self.queries)),
+            "encoding_milliseconds": None if self.encoding is None else self.encoding.percentiles(),
+            "ways": [self._way_dict(one) for one in self.ways],
+            "notes": list(self.notes),
+            "complete": self.complete,
+        }
+        if queries:
+            found["query_ids"] = list(self.queries)
+            for told, one in zip(found["ways"], self.ways, strict=True):
+                told["of_each_query"] = {
+                    **{f"recall@{k}": _listed(values) for k, values in one.recall.items()},
+                    **{name: _listed(values) for name, values in one.measures.items()},
+                }
+        return found
+
+    def _way_dict(self, one: WayResult) -> dict[str, Any]:
+        own = self.own
+        first = one.answers[self.depths[0]]
+        return {
+            "way": one.name,
+            "options": dict(one.way.options),
+            "recall": {str(k): mean_of(values[own]).to_dict() for k, values in one.recall.items()},
+            "groups": {
+                group.name: {
+                    str(k): mean_of(values[group.members]).to_dict()
+                    for k, values in one.recall.items()
+                }
+                for group in self.groups
+            },
+            "certified": float(first.certified[own].mean()) if own.any() else None,
+            "milliseconds": one.times.percentiles(),
+            "milliseconds_in_batches": one.times.batch,
+            "milliseconds_of_rounds": list(one.times.batches),
+            "rows": float(first.rows[own].mean()) if own.any() else None,
+            "bytes": float(first.bytes[own].mean()) if own.any() else None,
+            "measures": {name: mean_of(values).to_dict() for name, values in one.measures.items()},
+            "unjudged": mean_of(one.unjudged).to_dict() if self.judgments else None,
+        }
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draw recall against time, latency, recall by rank and nDCG, as far as they were measured.
+
+        Args:
+            path: of a file to write (``.svg``, ``.png``, ``.pdf``); ``None``: only the figure is made.
+
+        Returns:
+            The ``matplotlib.figure.Figure``.
+
+        Raises:
+            OptionError: matplotlib is not installed, or the file cannot be written.
+        """
+        return plot_evaluation(self, None if path is None else Path(path))
+
+
+def _listed(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(one) else float(one) for one in values]

@@ -1,0 +1,216 @@
+"""What an evaluation is given: queries and judgments in any form, or none, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.documents import Judgments, read_judgments, read_queries
+from qsearch.errors import QueryError
+from qsearch.evaluation.measured import Group
+from qsearch.retrieval.samples import all_kinds
+
+if TYPE_CHECKING:
+    from qsearch.snapshot import Snapshot
+
+__all__ = ["Asked", "checked_depths", "given_judgments", "given_queries", "matched", "sampled"]
+
+_NAMED = 3
+"""So many ids are named where many are meant."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Queries, before they are encoded.
+
+    Attributes:
+        ids: of each.
+        texts: of each; ``None``: there are vectors only.
+        vectors: (q, d); ``None``: they are to be made of the texts.
+        source: what they are.
+        groups: kinds, where there are several.
+        left_out: (q, r) positions of documents that are left out of the results, filled up with −1.
+    """
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...] | None
+    vectors: NDArray[np.float32] | None
+    source: str
+    groups: tuple[Group, ...] = ()
+    left_out: NDArray[np.int64] | None = None
+
+
+def given_queries(queries: Any, vectors: Any) -> Asked:
+    """Queries of a file, a mapping of texts by id, or several texts; with vectors, or vectors alone.
+
+    Raises:
+        QueryError: they are none of these, empty, or another number than the vectors.
+        CorpusError: a file cannot be read.
+    """
+    array = None if vectors is None else np.asarray(vectors)
+    if queries is None:
+        if array is None or array.ndim != 2 or not len(array):
+            raise QueryError("query vectors must be (queries, dimensions), at least one of them")
+        ids = tuple(str(number) for number in range(1, len(array) + 1))
+        return Asked(ids, None, array, "query vectors")
+    source = "queries"
+    if isinstance(queries, str | os.PathLike):
+        source = f"queries of {Path(queries).name}"
+        pairs = list(read_queries(str(queries)))
+    elif isinstance(queries, Mapping):
+        pairs = [(str(name), text) for name, text in queries.items()]
+    else:
+        try:
+            pairs = [(str(number), text) for number, text in enumerate(queries, 1)]
+        except TypeError:
+            raise QueryError(
+                "queries must be a file, texts by id, or texts; found " + type(queries).__name__
+            ) from None
+    if not pairs:
+        raise QueryError(
+            f"there are no queries in {queries!r}" if source != "queries" else "no queries"
+        )
+    for name, text in pairs:
+        if not isinstance(text, str) or not text.strip():
+            raise QueryError(f"query {name} must be a text that is not empty, found {text!r}")
+        if any("\ud800" <= one <= "\udfff" for one in text):
+            raise QueryError(
+                f"query {name} is not valid Unicode text: it holds half of a surrogate pair"
+            )
+    if array is not None and len(array) != len(pairs):
+        raise QueryError(f"there are {len(pairs):,} queries, and vectors of {len(array):,}")
+    ids = tuple(name for name, _ in pairs)
+    return Asked(ids, tuple(text for _, text in pairs), array, source)
+
+
+def sampled(snapshot: Snapshot, count: int) -> Asked:
+    """Queries made of the documents of an index, as a build makes them to measure recall, but more.
+
+    Args:
+        snapshot: of the index.
+        count: of those that stand for queries to come: documents, and middles between two. About as many
+            strangers come to them.
+
+    Raises:
+        QueryError: it holds no documents.
+    """
+    if not snapshot.documents:
+        raise QueryError(f"{snapshot.path} holds no documents")
+    pieces = [piece for segment in snapshot.segments for piece in segment.pieces(1 << 13)]
+    kinds = all_kinds(pieces, None, count, count // 8)
+    documents = snapshot.searcher.documents.documents(kinds.left_out)
+    own = kinds.kind < kinds.own
+    near = (kinds.kind >= kinds.own) & (kinds.left_out >= 0).any(axis=1)
+    groups = (
+        Group("like the documents", own),
+        Group("with noise", near),
+        Group("from anywhere", ~own & ~near),
+    )
+    ids = tuple(str(number) for number in range(1, len(kinds.queries) + 1))
+    source = "documents and middles between two, left out of their own results"
+    return Asked(
+        ids, None, kinds.queries, source, tuple(g for g in groups if g.members.any()), documents
+    )
+
+
+def given_judgments(qrels: Any) -> Judgments:
+    """Judgments of a file or a mapping.
+
+    Raises:
+        QueryError: they are none.
+        CorpusError: a file cannot be read.
+    """
+    if isinstance(qrels, str | os.PathLike):
+        return read_judgments(str(qrels))
+    if not isinstance(qrels, Mapping):
+        raise QueryError(
+            f"judgments must be a file, or a mapping by query and document; found {type(qrels).__name__}"
+        )
+    found: Judgments = {}
+    for query, documents in qrels.items():
+        if not isinstance(documents, Mapping):
+            raise QueryError(
+                f"the judgments of query {query!r} must be relevance by document, found {documents!r}"
+            )
+        for document, relevance in documents.items():
+            if isinstance(relevance, bool) or int(relevance) != relevance:
+                raise QueryError(
+                    f"the relevance of {document!r} for {query!r} must be a whole number, found "
+                    f"{relevance!r}"
+                )
+            found.setdefault(str(query), {})[str(document)] = int(relevance)
+    return found
+
+
+def matched(
+    judgments: Judgments, ids: Iterable[str], snapshot: Snapshot, notes: list[str]
+) -> Judgments:
+    """The judgments of the queries that there are; what does not fit is told in ``notes``.
+
+    Judgments of documents that the index does not hold stay: an answer without them is as bad as it is.
+    """
+    queries = list(ids)
+    known = set(queries)
+    strange = [one for one in judgments if one not in known]
+    if strange:
+        notes.append(f"judgments of {_counted(strange, 'query', 'queries')} that were not asked")
+    found = {query: judgments[query] for query in queries if query in judgments}
+    without = [query for query in queries if query not in found]
+    if not found:
+        notes.append(
+            "no query has judgments: their ids have nothing in common (the first query is "
+            f"{queries[0]!r}, the first judgment is of {next(iter(judgments), None)!r})"
+        )
+        return {}
+    if without:
+        notes.append(f"{_counted(without, 'query', 'queries')} without judgments")
+    relevant = {
+        document for of_query in found.values() for document, value in of_query.items() if value > 0
+    }
+    judged = {document for of_query in found.values() for document in of_query}
+    there = snapshot.catalog.positions_of([one for one in judged if _is_text(one)])
+    missing = sorted(judged - set(there))
+    if missing:
+        lost = sum(one in relevant for one in missing)
+        notes.append(
+            f"judgments of {_counted(missing, 'document', 'documents')} that the index does not hold"
+            + (f" ({lost:,} of them relevant: nothing can find these)" if lost else "")
+        )
+    idle = [query for query, of_query in found.items() if not any(v > 0 for v in of_query.values())]
+    if idle:
+        notes.append(f"{_counted(idle, 'query', 'queries')} without a relevant document, left out")
+    return found
+
+
+def checked_depths(k: Any, most: int, notes: list[str]) -> tuple[int, ...]:
+    """The depths that are asked for, rising, no deeper than there are documents.
+
+    Raises:
+        QueryError: one is no whole number from 1.
+    """
+    from qsearch.retrieval.searcher import whole_number
+
+    given = [k] if isinstance(k, int | np.integer) or not isinstance(k, Iterable) else list(k)
+    depths = sorted({whole_number("k", one) for one in given})
+    if not depths or depths[0] < 1:
+        raise QueryError(f"k must be at least 1, found {k!r}")
+    if depths[-1] > most > 0:
+        notes.append(f"k goes to {most:,}: there are no more documents")
+        depths = sorted({min(one, most) for one in depths})
+    return tuple(depths)
+
+
+def _counted(ids: list[str], one: str, many: str) -> str:
+    """How many, and which the first are."""
+    named = ", ".join(repr(name) for name in ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
+    return f"{len(ids):,} {one if len(ids) == 1 else many} ({named})"
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= one <= "\udfff" for one in text)

@@ -1,0 +1,277 @@
+"""Pictures of an evaluation that can be printed in grey: labelled directly, one shape a way."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.errors import OptionError
+from qsearch.evaluation.intervals import mean_of
+from qsearch.evaluation.ways import EXACT
+
+if TYPE_CHECKING:
+    from qsearch.evaluation.measured import Measured, WayResult
+
+__all__ = ["FORMATS", "check_picture", "plot_evaluation"]
+
+FORMATS = (".svg", ".png", ".pdf")
+
+_MARKERS = "osD^vP*X<>hp"
+_DARK, _GREY = "#222222", "#999999"
+_SIZE = 9.0
+_LABEL_ROOM = 0.055
+"""Of the height of a panel, that a label takes."""
+
+
+def check_picture(path: Path | None) -> None:
+    """What can be known before anything is measured.
+
+    Raises:
+        OptionError: matplotlib is not installed, the name says no known format, or there is no such folder.
+    """
+    if path is not None and path.suffix.lower() not in FORMATS:
+        raise OptionError(f"a picture is called {', '.join(FORMATS)}, found {path.name!r}")
+    if path is not None and not path.parent.is_dir():
+        raise OptionError(f"{path} cannot be written (there is no folder {path.parent})")
+    try:
+        import matplotlib  # noqa: F401 (whether it is there)
+    except ImportError:
+        raise OptionError("pictures need matplotlib: pip install matplotlib") from None
+
+
+def plot_evaluation(evaluation: Measured, path: Path | None) -> Any:
+    """Draw what was measured.
+
+    Args:
+        evaluation: with one way at least.
+        path: of a file to write, or ``None``.
+
+    Returns:
+        The ``matplotlib.figure.Figure``.
+
+    Raises:
+        OptionError: matplotlib is not installed, the file's name says no known format, it cannot be
+            written, or nothing was measured.
+    """
+    check_picture(path)
+    from matplotlib.figure import Figure
+
+    panels = [draw for draw, is_there in _PANELS if is_there(evaluation)]
+    if not panels:
+        raise OptionError("there is nothing to draw: no way of searching was measured")
+    rows = -(-len(panels) // 2)
+    columns = min(2, len(panels))
+    figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
+    every = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for axes, draw in zip(every, panels, strict=False):
+        draw(axes, evaluation)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(labelsize=_SIZE - 1)
+    for axes in every[len(panels) :]:
+        axes.set_visible(False)
+    index = evaluation.index
+    figure.suptitle(
+        f"{index['documents']:,} documents of {index['dimensions']:,} dimensions, "
+        f"{int(evaluation.own.sum()):,} queries",
+        fontsize=_SIZE + 1,
+    )
+    if path is not None:
+        try:
+            figure.savefig(path, dpi=150)
+        except OSError as error:
+            raise OptionError(f"{path} cannot be written ({error.strerror})") from error
+    return figure
+
+
+def _against_time(axes: Any, evaluation: Measured) -> None:
+    """Recall against milliseconds of a query, with intervals."""
+    k = evaluation.depths[0]
+    points, names = [], []
+    for number, one in enumerate(_by_meaning(evaluation)):
+        times = one.times.percentiles()
+        recall = mean_of(one.recall[k][evaluation.own])
+        if times is None or np.isnan(recall.mean):
+            continue
+        if one.name == EXACT:
+            axes.axvline(times["p50"], color=_GREY, linestyle="--", linewidth=1)
+        elif recall.interval is not None:
+            axes.plot(
+                [times["p50"]] * 2, [recall.interval.low, recall.interval.high], color=_GREY, lw=1
+            )
+        axes.plot(times["p50"], recall.mean, _marker(number), color=_DARK, markersize=5)
+        points.append((times["p50"], recall.mean))
+        names.append(one.name)
+    axes.margins(x=0.12)
+    _milliseconds(axes)
+    low = min(axes.get_ylim()[0], 0.99)
+    top = 1.0 + 0.05 * (1.0 - low)  # above are the labels
+    axes.set_ylim(low, 1.0 + 0.4 * (1.0 - low))
+    axes.set_yticks([one for one in axes.get_yticks() if low <= one <= 1.0])
+    places = _apart([float(np.log(x)) for x, _ in points], np.log(axes.get_xlim()), 0.045)
+    for (x, y), place, name in zip(points, np.exp(places), names, strict=True):
+        axes.plot([x, place], [y, top], color=_GREY, lw=0.5, zorder=0)
+        axes.annotate(
+            name,
+            (place, top),
+            xytext=(-2, 1),
+            textcoords="offset points",
+            rotation=60,
+            rotation_mode="anchor",
+            fontsize=_SIZE - 1,
+        )
+    axes.set_xlabel("milliseconds a query, one by one (median)", fontsize=_SIZE)
+    axes.set_title(f"recall@{k} against exact search", fontsize=_SIZE, loc="left")
+
+
+def _latency(axes: Any, evaluation: Measured) -> None:
+    """Median, 95th and 99th percentile of each way, on one line."""
+    ways = [one for one in evaluation.ways if one.times.singles]
+    for number, one in enumerate(ways):
+        times = one.times.percentiles() or {}
+        y = len(ways) - 1 - number
+        axes.plot([times["p50"], times["p99"]], [y, y], color=_GREY, lw=1, zorder=1)
+        for name, marker in (("p50", "o"), ("p95", "|"), ("p99", "x")):
+            axes.plot(times[name], y, marker, color=_DARK, markersize=6, zorder=2)
+    axes.set_yticks(range(len(ways)), [one.name for one in reversed(ways)], fontsize=_SIZE - 1)
+    axes.set_ylim(-0.7, len(ways) - 0.3)
+    _milliseconds(axes)
+    axes.set_xlabel("milliseconds a query, one by one", fontsize=_SIZE)
+    axes.set_title(
+        "latency: ● median, | 95%, × 99% of queries are as fast", fontsize=_SIZE, loc="left"
+    )
+
+
+def _by_rank(axes: Any, evaluation: Measured) -> None:
+    """How many of the exact neighbours of each rank each way finds."""
+    k = evaluation.depths[-1]
+    exact = evaluation.exact
+    if exact is None:
+        return
+    ends: dict[float, list[str]] = {}
+    ranks = np.arange(1, k + 1)
+    for number, one in enumerate(_by_meaning(evaluation)):
+        if one.name == EXACT:
+            continue
+        found = _found_by_rank(one.answers[k].positions, exact, evaluation.own)
+        axes.plot(
+            ranks,
+            found,
+            color=_DARK if number % 2 else _GREY,
+            lw=1,
+            marker=_marker(number),
+            markevery=max(1, k // 8),
+            markersize=4,
+        )
+        ends.setdefault(round(float(found[-1]), 3), []).append(one.name)
+    low = min(axes.get_ylim()[0], 0.95)
+    axes.set_ylim(low, 1.0 + 0.03 * (1.0 - low))
+    labels = ["\n".join(textwrap.wrap(", ".join(some), 16)) for some in ends.values()]
+    for label, place in zip(labels, _apart(list(ends), axes.get_ylim(), _LABEL_ROOM), strict=True):
+        axes.annotate(
+            label,
+            (k, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=_SIZE - 1,
+            va="center",
+        )
+    axes.set_xlim(1, k)
+    axes.set_xlabel("rank by exact search", fontsize=_SIZE)
+    axes.set_title(f"share that is found at k = {k}", fontsize=_SIZE, loc="left")
+
+
+def _gain(axes: Any, evaluation: Measured) -> None:
+    """NDCG of each way, with intervals."""
+    ways = [one for one in evaluation.ways if one.measures]
+    name = next(iter(ways[0].measures))
+    for number, one in enumerate(ways):
+        value = mean_of(one.measures[name])
+        y = len(ways) - 1 - number
+        if value.interval is not None:
+            axes.plot([value.interval.low, value.interval.high], [y, y], color=_GREY, lw=1.5)
+        axes.plot(value.mean, y, "o", color=_DARK, markersize=5)
+        axes.annotate(
+            f"{value.mean:.3f}",
+            (value.mean, y),
+            xytext=(0, 5),
+            textcoords="offset points",
+            fontsize=_SIZE - 2,
+            ha="center",
+        )
+    axes.set_yticks(range(len(ways)), [one.name for one in reversed(ways)], fontsize=_SIZE - 1)
+    axes.set_ylim(-0.6, len(ways) - 0.2)
+    axes.set_title(f"{name} against judgments, with 95% intervals", fontsize=_SIZE, loc="left")
+
+
+_PANELS: tuple[tuple[Callable[[Any, Measured], None], Callable[[Measured], bool]], ...] = (
+    (
+        _against_time,
+        lambda one: any(way.times.singles for way in _by_meaning(one)) and _compared(one),
+    ),
+    (_latency, lambda one: any(way.times.singles for way in one.ways)),
+    (_by_rank, lambda one: _compared(one) and len(_by_meaning(one)) > 1),
+    (_gain, lambda one: any(way.measures for way in one.ways)),
+)
+
+
+def _by_meaning(evaluation: Measured) -> list[WayResult]:
+    return [one for one in evaluation.ways if not one.way.words]
+
+
+def _compared(evaluation: Measured) -> bool:
+    return evaluation.exact is not None and bool(_by_meaning(evaluation))
+
+
+def _found_by_rank(
+    found: NDArray[np.int64], exact: NDArray[np.int64], own: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    here = (exact[own][:, :, None] == found[own][:, None, :]).any(axis=2) & (exact[own] >= 0)
+    there = (exact[own] >= 0).sum(axis=0)
+    return np.asarray(here.sum(axis=0) / np.maximum(there, 1), dtype=np.float64)
+
+
+def _marker(number: int) -> str:
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def _milliseconds(axes: Any) -> None:
+    """A logarithmic axis with numbers that people read."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _apart(
+    values: Sequence[float], limits: Sequence[float] | NDArray[np.float64], share: float
+) -> list[float]:
+    """Places for labels beside these values, so that none covers another.
+
+    Args:
+        values: in any order.
+        limits: of the axis.
+        share: of the axis, that a label takes.
+    """
+    low, high = float(limits[0]), float(limits[1])
+    room = share * (high - low)
+    order = np.argsort(values)
+    placed = np.array(values, dtype=np.float64)
+    for before, here in itertools.pairwise(order):
+        placed[here] = max(placed[here], placed[before] + room)
+    over = placed.max(initial=high) - high
+    if over > 0:  # pushed beyond the end: all of the stack goes back
+        placed[order[-1]] -= over
+        for after, here in itertools.pairwise(order[::-1]):
+            placed[here] = min(placed[here], placed[after] - room)
+    return [float(one) for one in placed]

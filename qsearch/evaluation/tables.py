@@ -1,0 +1,178 @@
+"""Tables of an evaluation, for terminals, Markdown and notebooks."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from qsearch.evaluation.intervals import Interval, Quantity, mean_of
+from qsearch.evaluation.ways import EXACT
+
+if TYPE_CHECKING:
+    from qsearch.evaluation.measured import Measured
+
+__all__ = ["Table", "shown_difference", "shown_quantity", "tables_of"]
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of texts. The first column is aligned left, the others right.
+
+    Attributes:
+        title: above it.
+        header: names of the columns.
+        rows: cells.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+        told = [self.title]
+        for line in lines:
+            cells = [f"{line[0]:<{widths[0]}}"]
+            cells += [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True)]
+            told.append(("  " + "   ".join(cells)).rstrip())
+        return "\n".join(told)
+
+    def markdown(self) -> str:
+        """For Markdown."""
+        marks = ("---", *("---:" for _ in self.header[1:]))
+        lines = [
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+            for line in (self.header, marks, *self.rows)
+        ]
+        return "\n".join([f"**{self.title}**", "", *lines])
+
+    def html(self) -> str:
+        """For a notebook."""
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows
+        )
+        return (
+            f"<table><caption>{html.escape(self.title)}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+
+
+def shown_quantity(value: Quantity) -> str:
+    """A mean with its interval.
+
+    Examples:
+        >>> shown_quantity(Quantity(0.98765, Interval(0.97, 0.9999), 100))
+        '0.9877 [0.9700, 0.9999]'
+    """
+    if math.isnan(value.mean):
+        return NOTHING
+    return f"{value.mean:.4f}" + _shown_interval(value.interval, "")
+
+
+def shown_difference(mean: float, interval: Interval | None) -> str:
+    """A difference with its interval."""
+    return NOTHING if math.isnan(mean) else f"{mean:+.4f}" + _shown_interval(interval, "+")
+
+
+def _shown_interval(interval: Interval | None, sign: str) -> str:
+    if interval is None:
+        return ""
+    return f" [{interval.low:{sign}.4f}, {interval.high:{sign}.4f}]"
+
+
+def tables_of(evaluation: Measured) -> list[Table]:
+    """Recall, kinds of queries, judgments, cost: those that there is something to say in."""
+    if not evaluation.ways:
+        return []
+    found = [_recall(evaluation)]
+    if evaluation.groups:
+        found.append(_groups(evaluation))
+    if any(one.measures for one in evaluation.ways):
+        found.append(_judged(evaluation))
+    if any(one.times.singles for one in evaluation.ways):
+        found.append(_cost(evaluation))
+    return found
+
+
+def _recall(evaluation: Measured) -> Table:
+    own = evaluation.own
+    count = int(own.sum())
+    rows = []
+    for one in evaluation.ways:
+        first = one.answers[evaluation.depths[0]]
+        found = [mean_of(values[own]) for values in one.recall.values()]
+        if one.name == EXACT:  # by definition: there is nothing that chance could have spared
+            found = [replace(value, interval=None) for value in found]
+        cells = [shown_quantity(value) for value in found]
+        proven = NOTHING if one.way.mode == "keywords" else f"{first.certified[own].mean():.1%}"
+        rows.append((one.name, *cells, proven if own.any() else NOTHING))
+    names = [f"recall@{k}" for k in evaluation.depths]
+    title = f"Against exact search: {count:,} {evaluation.source}"
+    return Table(title, ("way", *names, "proven"), tuple(rows))
+
+
+def _groups(evaluation: Measured) -> Table:
+    k = evaluation.depths[0]
+    rows = [
+        (
+            one.name,
+            *(f"{one.recall[k][group.members].mean():.4f}" for group in evaluation.groups),
+        )
+        for one in evaluation.ways
+    ]
+    header = ("way", *(group.name for group in evaluation.groups))
+    return Table(f"recall@{k} by kind of query", header, tuple(rows))
+
+
+def _judged(evaluation: Measured) -> Table:
+    names = next(list(one.measures) for one in evaluation.ways if one.measures)
+    rows = []
+    for one in evaluation.ways:
+        cells = [shown_quantity(mean_of(one.measures[name])) for name in names]
+        missing = mean_of(one.unjudged)
+        rows.append(
+            (one.name, *cells, NOTHING if math.isnan(missing.mean) else f"{missing.mean:.1%}")
+        )
+    count = max(mean_of(one.measures[name]).queries for one in evaluation.ways for name in names)
+    header = ("way", *names, f"unjudged@{evaluation.depths[0]}")
+    return Table(
+        f"Against judgments: {count:,} queries with relevant documents", header, tuple(rows)
+    )
+
+
+def _cost(evaluation: Measured) -> Table:
+    own = evaluation.own
+    rows = []
+    for one in evaluation.ways:
+        first = one.answers[evaluation.depths[0]]
+        times = one.times.percentiles()
+        shown = (
+            [NOTHING] * 3 if times is None else [_milliseconds(value) for value in times.values()]
+        )
+        batch = NOTHING if one.times.batch is None else _milliseconds(one.times.batch)
+        looked = first.rows[own].mean() if own.any() else 0.0
+        size = first.bytes[own].mean() if own.any() else 0.0
+        rows.append(
+            (
+                one.name,
+                *shown,
+                batch,
+                f"{looked:,.0f}" if looked else NOTHING,
+                f"{size / 1e6:,.2f}" if size else NOTHING,
+            )
+        )
+    header = ("way", "p50", "p95", "p99", "in batches", "rows scored", "MB read")
+    title = f"Milliseconds a query at k = {evaluation.depths[0]}, the encoder apart"
+    return Table(title, header, tuple(rows))
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"

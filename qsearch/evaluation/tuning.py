@@ -1,0 +1,223 @@
+"""Tuning an index to queries: what reaches a recall, and how much meaning counts in a hybrid search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.errors import EncoderError, QueryError
+from qsearch.evaluation.given import given_judgments, given_queries, matched
+from qsearch.evaluation.intervals import Difference, difference
+from qsearch.evaluation.measures import judged, measures_at
+from qsearch.evaluation.tables import Table, shown_difference
+from qsearch.indexing import Progress
+from qsearch.indexing.tuning import tune_index
+from qsearch.keywords import DEFAULT_WEIGHT, TextRequest
+from qsearch.keywords.bm25 import Bm25
+from qsearch.keywords.fusion import convex
+from qsearch.retrieval import check_queries
+
+if TYPE_CHECKING:
+    from qsearch.documents import Judgments
+    from qsearch.index import Index
+    from qsearch.snapshot import Snapshot
+
+__all__ = ["Tuned", "tune"]
+
+WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
+"""Of the meaning, that are tried."""
+
+_FOLDS = 5
+_LEAST_JUDGED = 20
+_DEPTH = 10
+_CANDIDATES = 100
+"""Documents of each way that a hybrid search at k = 10 looks at, if it is not told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was tuned.
+
+    Attributes:
+        queries: that recall was measured with.
+        commit: that stored it.
+        weight: of the meaning in a hybrid search, which the index has from now on; ``None``: there was
+            nothing to choose it by.
+        before: what it had.
+        by_weight: mean nDCG@10 of each of ``WEIGHTS``, on all judged queries.
+        gain: nDCG@10 of weights that other queries chose, without that of ``before``: what is to be
+            expected of queries to come. The index keeps ``before`` where this is not above 0.
+    """
+
+    queries: int
+    commit: int
+    weight: float | None = None
+    before: float | None = None
+    by_weight: tuple[float, ...] = ()
+    gain: Difference | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "queries": self.queries,
+            "commit": self.commit,
+            "weight": self.weight,
+            "before": self.before,
+            "by_weight": dict(zip(map(str, WEIGHTS), self.by_weight, strict=False)),
+            "gain": None if self.gain is None else self.gain.to_dict(),
+        }
+
+    def notes(self) -> list[str]:
+        """For people."""
+        told = [f"tuned: recall is measured on {self.queries:,} queries (commit {self.commit:,})"]
+        if self.gain is None or self.weight is None or self.before is None:
+            return told
+        gain = shown_difference(self.gain.mean, self.gain.interval)
+        sure = (
+            f"cross-validated nDCG@{_DEPTH} {gain} beside {self.before:g}, p = "
+            f"{self.gain.probability:.4f}, {self.gain.queries:,} queries"
+        )
+        if self.weight == self.before:
+            told.append(f"the weight of the meaning stays {self.before:g}: {sure}")
+        else:
+            told.append(f"the weight of the meaning is {self.weight:g} from now on: {sure}")
+        return told
+
+    def table(self) -> Table | None:
+        """Each weight that was tried; ``None``: none was."""
+        if not self.by_weight:
+            return None
+        rows = tuple(
+            (f"{weight:.2f}", f"{value:.4f}")
+            for weight, value in zip(WEIGHTS, self.by_weight, strict=True)
+        )
+        return Table("nDCG@10 of hybrid by weight of the meaning", ("weight", "nDCG@10"), rows)
+
+
+def tune(
+    index: Index,
+    queries: Any,
+    qrels: Any = None,
+    *,
+    vectors: Any = None,
+    wait: float = 0.0,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Measure recall with queries and, with judgments, choose the weight of hybrid searches; one commit.
+
+    The weight is chosen by nDCG@10, cross-validated in five parts: each part of the queries is answered
+    with the weight that the others choose. It is kept only where that gains something.
+
+    Args:
+        index: open; afterwards it answers from the new commit.
+        queries: as ``evaluate`` takes them.
+        qrels: judgments, likewise. Without, or without a text index, only recall is tuned.
+        vectors: (q, d) of the queries, likewise.
+        wait: seconds to wait for another writer.
+        progress: is told what is done.
+
+    Raises:
+        QueryError: queries or judgments are not what they should be, or fewer than 20 queries are judged.
+        EncoderError: there is no encoder for texts.
+        IndexBusy: another writer is at it.
+    """
+    snapshot = index._open
+    asked = given_queries(queries, vectors)
+    if asked.vectors is not None:
+        given = check_queries(asked.vectors, snapshot.dimensions)
+    elif asked.texts is None:
+        raise EncoderError("there are neither texts nor vectors to tune with")
+    else:
+        given = check_queries(index.encoder.encode_queries(list(asked.texts)), snapshot.dimensions)
+    chosen: Tuned | None = None
+    hybrid: dict[str, Any] | None = None
+    if qrels is not None and snapshot.text_search.tokenizer is not None and asked.texts is not None:
+        judgments = matched(given_judgments(qrels), asked.ids, snapshot, [])
+        gains = _gains(snapshot, asked.ids, asked.texts, given, judgments)
+        before = DEFAULT_WEIGHT if snapshot.hybrid_weight is None else snapshot.hybrid_weight
+        chosen = _chosen(gains, before)
+        hybrid = {
+            "weight": chosen.weight,
+            "queries": gains.shape[1],
+            "gain": None if chosen.gain is None else chosen.gain.to_dict(),
+        }
+    commit = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
+    index.refresh()
+    if chosen is None:
+        return Tuned(len(given), commit)
+    return Tuned(len(given), commit, chosen.weight, chosen.before, chosen.by_weight, chosen.gain)
+
+
+def _gains(
+    snapshot: Snapshot,
+    ids: tuple[str, ...],
+    texts: tuple[str, ...],
+    vectors: NDArray[np.float32],
+    judgments: Judgments,
+) -> NDArray[np.float64]:
+    """(weights, judged queries) nDCG@10. Candidates are the same for every weight.
+
+    Raises:
+        QueryError: too few queries have relevant documents.
+    """
+    here = [
+        number
+        for number, query in enumerate(ids)
+        if any(v > 0 for v in judgments.get(query, {}).values())
+    ]
+    if len(here) < _LEAST_JUDGED:
+        raise QueryError(
+            f"a weight is chosen on {_LEAST_JUDGED} queries with relevant documents or more, found "
+            f"{len(here)}; leave the judgments out to tune recall alone"
+        )
+    search, some = snapshot.searcher, vectors[here]
+    ranking = search.search(some, search.request(_CANDIDATES))
+    every = TextRequest("hybrid", 2 * _CANDIDATES, 0.5, "convex", _CANDIDATES, Bm25())
+    answers = snapshot.text_search.hybrid([texts[one] for one in here], some, ranking, every)
+    names = [ids[one] for one in here]
+    measure = measures_at(_DEPTH, _DEPTH)[0]
+    found = []
+    positions = [np.array([one.position for one in answer.found]) for answer in answers]
+    documents = [snapshot.ids(some) for some in positions]
+    scores = [
+        (
+            np.array([one.cosine or 0.0 for one in answer.found]),
+            np.array([one.bm25 for one in answer.found]),
+        )
+        for answer in answers
+    ]
+    for weight in WEIGHTS:
+        rankings = {
+            name: documents[number][
+                np.lexsort((positions[number], -convex(*scores[number], weight)))
+            ][:_DEPTH].tolist()
+            for number, name in enumerate(names)
+        }
+        found.append(judged(rankings, judgments, [measure], names)[measure.name])
+    return np.array(found)
+
+
+def _chosen(gains: NDArray[np.float64], before: float) -> Tuned:
+    """The weight that is best on all queries, where what others choose is better than what there was."""
+    weights = np.array(WEIGHTS)
+    place = int(np.argmin(np.abs(weights - before)))
+    count = gains.shape[1]
+    fold = np.random.default_rng(0).permutation(count) % _FOLDS
+    held_out = np.empty(count)
+    for number in range(_FOLDS):
+        here = fold == number
+        held_out[here] = gains[_best(gains[:, ~here], place)][here]
+    gain = difference(held_out, gains[place])
+    best = _best(gains, place)
+    weight = float(weights[best]) if gain.mean > 0 else before
+    return Tuned(0, 0, weight, before, tuple(float(one) for one in gains.mean(axis=1)), gain)
+
+
+def _best(gains: NDArray[np.float64], place: int) -> int:
+    """The number of the best weight; of equals the one that is nearest to what there was."""
+    means = gains.mean(axis=1)
+    equal = np.flatnonzero(means >= means.max() - 1e-12)
+    return int(equal[np.argmin(np.abs(equal - place))])

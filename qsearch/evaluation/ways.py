@@ -1,0 +1,109 @@
+"""Ways of searching that are measured beside each other, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qsearch.errors import QueryError
+from qsearch.options import METHODS, MODES, TextSearchOptions, settled
+
+__all__ = ["EXACT", "Way", "known_ways", "named_way"]
+
+EXACT = "exact"
+
+_RECALLS = ("0.999", "0.99", "0.95", "0.9")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way of searching.
+
+    Attributes:
+        name: what it is called.
+        options: of ``TextSearchOptions``, where they are not the defaults.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """All options of a search by text.
+
+        Raises:
+            TypeError: one is not known.
+        """
+        return settled(TextSearchOptions, self.options, f"the way {self.name}")
+
+    @property
+    def mode(self) -> str:
+        """One of ``MODES``."""
+        return str(self.options.get("mode", "meaning"))
+
+    @property
+    def words(self) -> bool:
+        """Whether it needs the texts of queries."""
+        return self.mode != "meaning" or self.options.get("rerank") is not None
+
+
+def named_way(name: str) -> Way:
+    """The way of a name.
+
+    Args:
+        name: ``exact``, a recall below 1 (``0.99``), a method with or without candidates (``cascade``,
+            ``binary:400``, ``graph:100``), ``keywords``, ``hybrid`` with or without a weight
+            (``hybrid:0.7``), or ``rrf``.
+
+    Raises:
+        QueryError: there is no such way.
+
+    Examples:
+        >>> named_way("0.99").options, named_way("binary:400").options
+        ({'recall': 0.99}, {'method': 'binary', 'candidates': 400})
+    """
+    name = name.strip()
+    kind, colon, number = name.partition(":")
+    try:
+        if name == EXACT:
+            return Way(name)
+        if kind in METHODS and kind != EXACT:
+            return Way(name, {"method": kind, **({"candidates": int(number)} if colon else {})})
+        if kind == "hybrid":
+            return Way(name, {"mode": kind, **({"weight": float(number)} if colon else {})})
+        if name == "rrf":
+            return Way(name, {"mode": "hybrid", "fusion": "rrf"})
+        if name in MODES:
+            return Way(EXACT) if name == "meaning" else Way(name, {"mode": name})
+        recall = float(name)
+        if recall == 1:
+            return Way(EXACT)
+        if 0 < recall < 1:
+            return Way(name, {"recall": recall})
+    except ValueError:
+        pass
+    raise QueryError(
+        f"there is no way of searching {name!r}; known are exact, a recall below 1 (0.99), cascade, binary "
+        "and graph, with candidates or without (binary:400), keywords, hybrid, with a weight or without "
+        "(hybrid:0.7), and rrf"
+    )
+
+
+def known_ways(*, tuned: bool, graph: bool, words: bool) -> list[Way]:
+    """The ways that make sense for an index.
+
+    Args:
+        tuned: whether recall was measured on it.
+        graph: whether it has one.
+        words: whether it has a text index, and queries have texts.
+    """
+    names = [EXACT]
+    if tuned:
+        names += _RECALLS
+    names += ["binary"]
+    if graph:
+        names += ["graph"]
+    if words:
+        names += ["keywords", "hybrid"]
+    return [named_way(name) for name in names]

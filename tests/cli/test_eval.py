@@ -1,0 +1,172 @@
+"""``qsearch eval`` on an index of real text, with a real model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qsearch import BuildOptions, Index
+from qsearch.documents import read_run
+from qsearch.keywords import DEFAULT_WEIGHT
+from tests.cli.test_cli import run
+
+WORDS = "cat dog fish bird tree king queen river house stone".split()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    """An index, and a collection in BEIR's form."""
+    place = tmp_path_factory.mktemp("collection")
+    generator = np.random.default_rng(0)
+    records = [
+        {"id": f"d{number}", "text": " ".join(generator.choice(WORDS, size=7))}
+        for number in range(300)
+    ]
+    options = BuildOptions(text_index=True)
+    Index.build(records, place / "indexes" / "i", encoder=str(tiny_bert), options=options).close()
+    with open(place / "queries.jsonl", "w") as file:
+        for number in range(40):
+            words = " ".join(records[number]["text"].split()[1:5])
+            file.write(json.dumps({"_id": f"q{number}", "text": words}) + "\n")
+    (place / "qrels").mkdir()
+    (place / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"q{n}\td{n}\t1\n" for n in range(40))
+    )
+    return place
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "place")
+    return tmp_path / "place"
+
+
+def test_a_folder_in_beirs_form_is_measured(made: Path) -> None:
+    done = run("eval", "--queries", ".", "-k", "10", cwd=made)
+    assert done.returncode == 0, done.stderr
+    for told in (
+        "Against exact search: 40 queries",
+        "Against judgments: 40 queries with relevant documents",
+        "nDCG@10",
+        "Milliseconds a query at k = 10",
+        "hybrid",
+        "keywords",
+    ):
+        assert told in done.stdout
+    for told in ("the encoder takes", "memory:", "kernels"):
+        assert told in done.stderr
+
+
+def test_without_queries_it_measures_itself(made: Path) -> None:
+    done = run("eval", "i", "--sample", "60", "-k", "5", "--no-times", cwd=made)
+    assert done.returncode == 0, done.stderr
+    assert "middles between two" in done.stdout
+    assert "from anywhere" in done.stdout
+    assert "Milliseconds" not in done.stdout
+
+
+def test_forms_and_files(made: Path, tmp_path: Path) -> None:
+    arguments = ("eval", "--queries", "queries.jsonl", "--qrels", "qrels/test.tsv", "--no-times")
+    ways = ("--ways", "exact,keywords,binary:120")
+    picture, found = tmp_path / "report.svg", tmp_path / "run.trec"
+    done = run(*arguments, *ways, "--format", "json", "--run", found, "--plot", picture, cwd=made)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [one["way"] for one in told["ways"]] == ["exact", "keywords", "binary:120"]
+    assert told["depths"] == [10, 100]
+    assert told["ways"][0]["recall"]["100"]["mean"] == 1.0
+    assert picture.read_text().startswith("<?xml")
+    names = ["run.binary-120.trec", "run.exact.trec", "run.keywords.trec"]
+    assert sorted(one.name for one in tmp_path.glob("*.trec")) == names
+    query = run("query", "--queries", "queries.jsonl", "-k", "100", "--format", "trec", cwd=made)
+    (tmp_path / "same.trec").write_text(query.stdout)
+    assert read_run(str(tmp_path / "same.trec")) == read_run(str(tmp_path / "run.exact.trec"))
+    done = run(*arguments, "--ways", "exact", "--format", "md", "-k", "5", cwd=made)
+    assert "| way | nDCG@5 | MRR@5 | MAP@5 | R@5 | unjudged@5 |" in done.stdout
+
+
+def test_other_answers_are_held_against_these(made: Path, tmp_path: Path) -> None:
+    arguments = ("eval", "--queries", ".", "-k", "10", "--no-times")
+    found = tmp_path / "words.trec"
+    assert run(*arguments, "--ways", "keywords", "--run", found, cwd=made).returncode == 0
+    done = run(*arguments, "--ways", "exact", "--compare", found, "--worst", "2", cwd=made)
+    assert done.returncode == 0, done.stderr
+    assert "differences, p by randomisation, corrected for 4 tests" in done.stdout
+    assert "exact: queries that lose most by nDCG@10" in done.stdout
+    assert done.stdout.count(" here, ") == 2
+    assert "    there 1. d" in done.stdout
+    same = run(*arguments, "--ways", "exact", "--compare", "i", "--format", "json", cwd=made)
+    told = json.loads(same.stdout)["comparison"]
+    assert told["overlap"]["exact"]["mean"] == 1.0
+    assert [one["difference"]["mean"] for one in told["differences"]] == [0.0] * 4
+    other = Index.build([{"id": "x", "text": "cat"}], tmp_path / "o", embeddings=np.eye(1))
+    other.close()
+    done = run(*arguments, "--compare", tmp_path / "o", cwd=made)
+    assert done.returncode == 1
+    assert "without an encoder" in done.stderr
+
+
+def test_an_index_is_tuned(place: Path) -> None:
+    arguments = ("eval", "--queries", ".", "-k", "10", "--no-times", "--ways", "exact,hybrid")
+    done = run(*arguments, "--tune", "--format", "json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["tuned"]
+    assert (told["queries"], told["commit"], told["before"]) == (40, 2, DEFAULT_WEIGHT)
+    assert len(told["by_weight"]) == 21
+    assert told["gain"]["queries"] == 40
+    with Index.open(place / "indexes" / "i") as index:
+        answered = index.search("cat dog", mode="hybrid", explain=True).explanation
+        assert answered is not None
+        assert answered.keywords is not None
+        assert answered.keywords.weight == told["weight"]
+        # Words find a document that its own words were taken from: they should count for much here.
+        assert told["weight"] < DEFAULT_WEIGHT
+        by_weight = told["by_weight"]
+        assert by_weight[str(told["weight"])] == max(by_weight.values())
+        index.add([{"id": "new", "text": "cat"}])
+        index.compact()
+        assert index.settings["hybrid"]["weight"] == told["weight"]
+    assert run("verify", "--deep", cwd=place).returncode == 0
+    assert "weight of the meaning" in run("info", cwd=place).stdout
+    again = run(*arguments, "--tune", cwd=place)
+    assert f"the weight of the meaning stays {told['weight']:g}" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--qrels", "qrels/test.tsv"), "give these with --queries"),
+        (("--queries", ".", "--worst", "3"), "name it with --compare"),
+        (("--compare", "i"), "give these with --queries"),
+        (("--tune",), "give these with --queries"),
+        (("--queries", ".", "--tune", "--where", "id = 'd1'"), "leave out --where"),
+        (("--queries", ".", "-k", "ten"), "numbers like 10,100"),
+        (("--queries", ".", "--ways", "fast"), "there is no way of searching 'fast'"),
+        (("--queries", ".", "--ways", ","), "no way to measure"),
+        (("--queries", ".", "--ways", "binary:5"), "the way binary:5 at k = 10"),
+        (("--queries", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("--queries", ".", "--qrels", "queries.jsonl"), "columns"),
+        (("--queries", ".", "--compare", "queries.jsonl"), "columns"),
+        (("--queries", ".", "--compare", "nowhere"), "nowhere"),
+        (("--queries", ".", "--plot", "x.jpeg", "--no-times"), ".svg, .png, .pdf"),
+        (("--queries", ".", "--run", "no/x.trec", "--no-times"), "cannot be written"),
+    ],
+)
+def test_what_makes_no_sense_is_told(made: Path, arguments: tuple[str, ...], told: str) -> None:
+    done = run("eval", *arguments, cwd=made)
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ids_that_no_run_can_hold(made: Path, tmp_path: Path) -> None:
+    with Index.build([{"id": "a b", "text": "cat"}], tmp_path / "i", embeddings=np.eye(1)):
+        pass
+    np.save(tmp_path / "q.npy", np.eye(1))
+    done = run("eval", "i", "--vectors", "q.npy", "--run", "x.trec", "--no-times", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the id 'a b' holds white space" in done.stderr

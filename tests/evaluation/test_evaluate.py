@@ -1,0 +1,362 @@
+"""An evaluation tells what the searches of its index do, and what is wrong with what it was given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qsearch import BuildOptions, EncoderError, Index, OptionError, QueryError
+from qsearch.evaluation import Way, evaluate, named_way
+from qsearch.evaluation.comparing import compare
+from tests.encoders import WORDS, HashedWords
+
+DOCUMENTS = 900
+
+
+def record(number: int) -> dict[str, Any]:
+    generator = np.random.default_rng(number)
+    return {
+        "id": f"d {number}",
+        "title": f"the {number}th",
+        "text": " ".join(generator.choice(WORDS, size=6)),
+        "even": number % 2 == 0,
+    }
+
+
+QUERIES = {f"q{number}": " ".join(record(number)["text"].split()[:4]) for number in range(0, 60, 2)}
+JUDGMENTS = {name: {f"d {name[1:]}": 2, "d 1": 0} for name in QUERIES}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evaluated") / "index"
+    options = BuildOptions(graph=True, text_index=True, segment_rows=500)
+    Index.build(map(record, range(DOCUMENTS)), path, encoder=HashedWords(), options=options).close()
+    return path
+
+
+@pytest.fixture
+def index(path: Path) -> Iterator[Index]:
+    with Index.open(path, encoder=HashedWords()) as opened:
+        yield opened
+
+
+def test_everything_is_what_the_searches_give(index: Index) -> None:
+    found = evaluate(index, QUERIES, JUDGMENTS, k=(10, 30))
+    names = [one.name for one in found.ways]
+    recalls = ["0.999", "0.99", "0.95", "0.9"]
+    assert names == ["exact", *recalls, "binary", "graph", "keywords", "hybrid"]
+    assert found.complete
+    assert found.depths == (10, 30)
+    for one in found.ways:
+        for k in found.depths:
+            results = index.search_batch(list(QUERIES.values()), k, **one.way.options)
+            exact = index.search_batch(list(QUERIES.values()), k)
+            expected = [
+                len({hit.id for hit in result} & {hit.id for hit in true}) / k
+                for result, true in zip(results, exact, strict=True)
+            ]
+            assert one.recall[k].tolist() == pytest.approx(expected), one.name
+            assert one.answers[k].certified.tolist() == [result.certified for result in results]
+        assert one.documents["q0"] == [hit.id for hit in results[0]]
+        assert found.run(one.name)["q0"] == pytest.approx(
+            {hit.id: hit.score for hit in results[0]}, abs=1e-6
+        )
+        first = [hit.id for hit in index.search_batch([QUERIES["q4"]], 10, **one.way.options)[0]]
+        place = first.index("d 4") + 1 if "d 4" in first else None
+        wanted = 0.0 if place is None else 1 / place
+        assert one.measures["MRR@10"][2] == pytest.approx(wanted)
+        assert one.unjudged[2] == pytest.approx(
+            sum(name not in JUDGMENTS["q4"] for name in first) / len(first)
+        )
+        assert len(one.times.batches) == 3
+        assert len(one.times.singles) == 3 * len(QUERIES)
+        times = one.times.percentiles()
+        assert times is not None
+        assert 0 < times["p50"] <= times["p95"] <= times["p99"]
+    assert found["exact"].answers[10].certified.all()
+    assert found["exact"].answers[10].rows.min() > 0
+    assert found["exact"].answers[10].bytes.min() > 0
+    assert found.recall("exact", 30).mean == 1.0
+    assert found.measure("keywords", "nDCG@10").mean > 0.5
+    assert found.encoding is not None
+
+
+def test_it_is_told_in_every_form(index: Index, tmp_path: Path) -> None:
+    found = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact", "binary:40", "hybrid:0.5"])
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert [one["way"] for one in told["ways"]] == ["exact", "binary:40", "hybrid:0.5"]
+    assert told["ways"][1]["options"] == {"method": "binary", "candidates": 40}
+    assert told["ways"][0]["recall"]["10"] == {
+        "mean": 1.0,
+        "low": pytest.approx(1 - (1 - 0.05 ** (1 / 30))),
+        "high": 1.0,
+        "queries": 30,
+    }
+    assert len(told["ways"][2]["of_each_query"]["nDCG@10"]) == 30
+    assert "of_each_query" not in found.to_dict(queries=False)["ways"][0]
+    mean = found.measure("binary:40", "nDCG@10").mean
+    texts = [table.text() for table in found.tables()]
+    assert len(texts) == 3
+    for shown in ("\n".join(texts), found.to_markdown(), found._repr_html_()):
+        assert f"{mean:.4f}" in shown
+        assert "binary:40" in shown
+    for name in ("report.svg", "report.png"):
+        found.plot(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 10_000
+    with pytest.raises(OptionError, match=r"called .svg, .png, .pdf"):
+        found.plot(tmp_path / "report.jpeg")
+    with pytest.raises(OptionError, match="cannot be written"):
+        found.plot(tmp_path / "no" / "report.svg")
+
+
+def test_without_queries_they_are_made_of_documents(index: Index) -> None:
+    found = evaluate(index, sample=200, k=(5, 20), timed=False)
+    assert [group.name for group in found.groups] == [
+        "like the documents",
+        "with noise",
+        "from anywhere",
+    ]
+    assert 150 <= found.own.sum() <= 200
+    assert found.recall("exact", 5).mean == 1.0
+    # A document is no neighbour of itself.
+    vectors = index.search_vectors(found_vectors(index, "d 0"), 5).positions[0]
+    assert vectors[0] == 0
+    exact = found["exact"].answers[5].positions
+    assert (exact[0] != 0).all()
+    assert (exact[0] == -1).sum() == 1
+    assert [one.name for one in found.ways][-2:] == ["binary", "graph"]
+    assert [table.header[0] for table in found.tables()] == ["way", "way"]
+
+
+def found_vectors(index: Index, name: str) -> Any:
+    return index.vectors(name)[0][None, :][0]
+
+
+def test_a_filter_holds(index: Index) -> None:
+    found = evaluate(index, QUERIES, JUDGMENTS, k=10, where="even", timed=False)
+    assert found.recall("exact", 10).mean == 1.0
+    for one in found.ways:
+        assert all(int(name[2:]) % 2 == 0 for name in one.documents["q2"])
+    some = evaluate(index, QUERIES, k=10, where="id IN ('d 2', 'd 4')", ways=["exact"])
+    assert some.depths == (2,)
+    assert "k goes to 2" in "\n".join(some.notes)
+
+
+@pytest.mark.parametrize(
+    ("qrels", "told"),
+    [
+        ({"other": {"d 1": 1}}, "no query has judgments"),
+        (
+            {**JUDGMENTS, "other": {"d 1": 1}},
+            r"judgments of 1 query \('other'\) that were not asked",
+        ),
+        ({"q0": {"d 0": 1}}, r"29 queries \('q2', 'q4', 'q6', …\) without judgments"),
+        ({**JUDGMENTS, "q0": {"gone": 1, "lost": 0}}, r"2 documents .* \(1 of them relevant"),
+        ({**JUDGMENTS, "q0": {"d 0": 0}}, r"1 query \('q0'\) without a relevant document"),
+    ],
+)
+def test_what_does_not_fit_is_counted_and_named(
+    index: Index, qrels: dict[str, dict[str, int]], told: str
+) -> None:
+    found = evaluate(index, QUERIES, qrels, k=10, ways=["exact"], timed=False)
+    import re
+
+    assert re.search(told, "\n".join(found.notes)), found.notes
+    assert found.recall("exact", 10).mean == 1.0
+    json.dumps(found.to_dict(), allow_nan=False)
+    found.to_markdown()
+
+
+def test_all_judgments_zero(index: Index) -> None:
+    qrels = {name: {"d 1": 0} for name in QUERIES}
+    found = evaluate(index, QUERIES, qrels, k=10, ways=["exact", "keywords"], timed=False)
+    assert found.measure("exact", "nDCG@10").queries == 0
+    assert "–" in found.tables()[-1].text()
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"queries": []}, "no queries"),
+        ({"queries": {"a": " "}}, "query a must be a text that is not empty"),
+        ({"queries": ["\ud800"]}, "half of a surrogate"),
+        ({"queries": 3}, "found int"),
+        ({"queries": QUERIES, "qrels": 3}, "judgments must be"),
+        ({"queries": QUERIES, "qrels": {"q0": 3}}, "judgments of query 'q0' must be"),
+        ({"queries": QUERIES, "qrels": {"q0": {"d": 0.5}}}, "must be a whole number"),
+        ({"qrels": JUDGMENTS}, "judgments are of queries"),
+        ({"queries": QUERIES, "k": 0}, "k must be at least 1"),
+        ({"queries": QUERIES, "k": "ten"}, "k must be a whole number"),
+        ({"queries": QUERIES, "k": []}, "k must be at least 1"),
+        ({"queries": QUERIES, "ways": ["exact", "exact"]}, "stands twice"),
+        ({"queries": QUERIES, "ways": "exact"}, "found one text"),
+        ({"queries": QUERIES, "ways": []}, "no way to measure"),
+        ({"queries": QUERIES, "ways": ["fast"]}, "no way of searching 'fast'"),
+        ({"queries": QUERIES, "ways": {"mine": {"recal": 0.9}}}, "did you mean 'recall'"),
+        ({"queries": QUERIES, "ways": ["binary:1"]}, "candidates must be at least k"),
+        ({"queries": QUERIES, "vectors": np.eye(24)[:2]}, "30 queries, and vectors of 2"),
+        ({"vectors": np.eye(24)[0]}, "query vectors must be"),
+        ({"vectors": np.eye(23)}, "24 dimensions"),
+        ({"vectors": np.eye(24), "ways": ["hybrid"]}, "reads the words"),
+        ({"ways": ["keywords"]}, "reads the words"),
+        ({"queries": QUERIES, "where": "nothing = 1"}, "nothing"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error(
+    index: Index, arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(QueryError, match=told):
+        evaluate(index, timed=False, **arguments)
+
+
+def test_ways_have_names() -> None:
+    assert named_way("1.0") == named_way("exact") == named_way(" meaning") == Way("exact")
+    assert named_way("graph").options == {"method": "graph"}
+    assert named_way("rrf").options == {"mode": "hybrid", "fusion": "rrf"}
+    for bad in (
+        "",
+        "0",
+        "-1",
+        "2",
+        "nan",
+        "inf",
+        "binary:x",
+        "binary:",
+        "exact:3",
+        "0.9:3",
+        "none",
+    ):
+        with pytest.raises(QueryError, match="there is no way"):
+            named_way(bad)
+
+
+def test_an_index_of_vectors_is_measured_by_vectors(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
+    with Index.build(None, tmp_path / "i", embeddings=rows) as index:
+        found = evaluate(index, vectors=rows[:20], qrels={"1": {"0": 1}}, k=5)
+        assert found.queries == tuple(str(number) for number in range(1, 21))
+        assert found.measure("exact", "MRR@5").mean == 1.0
+        assert found.encoding is None
+        assert evaluate(index, k=5, sample=10, timed=False).recall("exact", 5).mean == 1.0
+        with pytest.raises(EncoderError, match="without an encoder"):
+            evaluate(index, QUERIES, ways=["exact"])
+        with pytest.raises(QueryError, match="neither an encoder nor a text index"):
+            evaluate(index, QUERIES)
+
+
+def test_one_document_and_none(tmp_path: Path) -> None:
+    with Index.build([{"id": "a", "text": "cat"}], tmp_path / "i", encoder=HashedWords()) as index:
+        found = evaluate(index, ["cat", "dog"], k=10, ways=["exact", "0.9", "cascade", "binary"])
+        assert found.depths == (1,)
+        assert [found.recall(one.name, 1).mean for one in found.ways] == [1.0] * 4
+        alone = evaluate(index, k=10, timed=False)
+        assert np.isnan(alone.recall("exact", 1).mean)
+        json.dumps(alone.to_dict(), allow_nan=False)
+        index.delete("a")
+        with pytest.raises(QueryError, match="holds no documents"):
+            evaluate(index)
+        nothing = evaluate(index, ["cat"], k=10, ways=["exact"])
+        assert np.isnan(nothing.recall("exact", 10).mean)
+
+
+class Stops:
+    """A progress that interrupts at a moment."""
+
+    def __init__(self, phase: str, after: int) -> None:
+        self.phase, self.after, self.now = phase, after, ""
+
+    def begin(self, phase: str, total: int | None, unit: str) -> None:
+        self.now = phase
+
+    def advance(self, count: int, *, resumed: bool = False) -> None:
+        if self.now == self.phase:
+            self.after -= 1
+            if self.after < 0:
+                raise KeyboardInterrupt
+
+    def end(self) -> None:
+        self.now = ""
+
+
+def test_an_interrupted_evaluation_keeps_what_it_has(index: Index) -> None:
+    for phase, after, ways in (("encode", 0, 0), ("search", 3, 2), ("time", 1, 3)):
+        found = evaluate(
+            index,
+            QUERIES,
+            JUDGMENTS,
+            k=10,
+            ways=["exact", "binary", "keywords"],
+            keep_interrupted=True,
+            progress=Stops(phase, after),
+        )
+        assert not found.complete
+        assert "interrupted" in found.notes[-1]
+        assert len(found.ways) == ways, phase
+        found.to_markdown()
+        json.dumps(found.to_dict(), allow_nan=False)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(
+                index,
+                QUERIES,
+                k=10,
+                ways=["exact", "binary", "keywords"],
+                progress=Stops(phase, after),
+            )
+    assert found["exact"].times.singles
+    assert not found["keywords"].times.singles
+
+
+def test_two_indexes_are_compared(index: Index, tmp_path: Path) -> None:
+    records = [{**record(number), "text": record(number)["text"] + " cat"} for number in range(800)]
+    with Index.build(records, tmp_path / "other", encoder=HashedWords()) as other:
+        ours = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact", "keywords"], timed=False)
+        theirs = evaluate(other, QUERIES, JUDGMENTS, k=10, ways=["exact"], timed=False)
+    found = compare(ours, theirs, "other", worst=4)
+    assert {one.way for one in found.rows} == {"exact"}
+    assert [one.measure for one in found.rows] == ["nDCG@10", "MRR@10", "MAP@10", "R@10"]
+    first = found.rows[0]
+    both = ours["exact"].measures["nDCG@10"] - theirs["exact"].measures["nDCG@10"]
+    assert first.difference.mean == pytest.approx(both.mean())
+    measure, lost = found.losses["exact"]
+    assert measure == "nDCG@10"
+    assert [one.theirs - one.ours for one in lost] == sorted(
+        (float(-one) for one in both if one < 0), reverse=True
+    )[:4]
+    for one in lost:
+        assert one.text == QUERIES[one.query]
+        assert list(one.our_best) == ours["exact"].documents[one.query][:3]
+        assert list(one.their_best) == theirs["exact"].documents[one.query][:3]
+    shared = [
+        len(set(ours["exact"].documents[query]) & set(theirs["exact"].documents[query])) / 10
+        for query in QUERIES
+    ]
+    assert found.overlap["exact"].tolist() == pytest.approx(shared)
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert "nDCG@10" in found.tables()[0].text()
+
+
+def test_a_run_is_compared_and_may_lack_queries(index: Index) -> None:
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact", "keywords"], timed=False)
+    run = {
+        query: dict.fromkeys(ours["exact"].documents[query], 1.0) for query in list(QUERIES)[:20]
+    }
+    found = compare(ours, run, "run.trec", worst=3)
+    assert "answers 20 of 30 queries" in found.notes[0]
+    assert found.rows[0].difference.mean == 0.0
+    assert found.rows[0].difference.queries == 20
+    assert found.losses["exact"][1] == ()
+    assert np.nansum(found.overlap["exact"]) == 20
+    with pytest.raises(QueryError, match="no query in common"):
+        compare(ours, {"strange": ["d 1"]}, "run.trec")
+    without = evaluate(index, QUERIES, k=10, ways=["exact"], timed=False)
+    plain = compare(without, {query: ["d 1"] for query in QUERIES}, "run.trec", worst=2)
+    assert plain.rows == ()
+    assert plain.losses["exact"][0] == "in common@10"
+    assert len(plain.losses["exact"][1]) == 2

@@ -1,0 +1,125 @@
+"""Measures, intervals and tests, against definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qsearch.evaluation import Measure, judged, measures_at, recall_at_k
+from qsearch.evaluation.intervals import difference, holm, mean_of
+
+DOCUMENTS = [f"d{number}" for number in range(8)]
+RELEVANCE = st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(-1, 3), max_size=8)
+RANKING = st.lists(st.sampled_from(DOCUMENTS), unique=True, max_size=8)
+
+
+def defined(name: str, ranking: list[str], relevance: dict[str, int], depth: int) -> float:
+    gains = [max(0, relevance.get(one, 0)) for one in ranking[:depth]]
+    ideal = sorted((max(0, one) for one in relevance.values()), reverse=True)[:depth]
+    relevant = sum(one > 0 for one in relevance.values())
+    if not relevant:
+        return math.nan
+    if name == "ndcg_cut":
+        dcg, best = (
+            sum(gain / math.log2(rank + 1) for rank, gain in enumerate(some, 1))
+            for some in (gains, ideal)
+        )
+        return dcg / best
+    if name == "recip_rank":
+        return next((1 / rank for rank, gain in enumerate(gains, 1) if gain), 0.0)
+    hits = [rank for rank, gain in enumerate(gains, 1) if gain]
+    if name == "map":
+        return sum(number / rank for number, rank in enumerate(hits, 1)) / relevant
+    return len(hits) / relevant
+
+
+@given(st.lists(st.tuples(RANKING, RELEVANCE), min_size=1, max_size=4), st.integers(1, 9))
+def test_measures_are_what_they_are_defined_as(
+    cases: list[tuple[list[str], dict[str, int]]], depth: int
+) -> None:
+    names = [f"q{number}" for number in range(len(cases))]
+    rankings = {name: ranking for name, (ranking, _) in zip(names, cases, strict=True)}
+    judgments = {name: relevance for name, (_, relevance) in zip(names, cases, strict=True)}
+    measures = measures_at(depth, depth)
+    found = judged(rankings, judgments, measures, names)
+    for measure in measures:
+        expected = [defined(measure.trec, *case, depth) for case in cases]
+        assert found[measure.name] == pytest.approx(expected, abs=1e-6, nan_ok=True), measure
+
+
+def test_measures_look_no_deeper_than_asked() -> None:
+    ranking = ["x", "y", "a"]
+    for measure in measures_at(2, 2):
+        assert judged({"q": ranking}, {"q": {"a": 1}}, [measure], ["q"])[measure.name][0] == 0.0
+    found = judged({"q": ranking}, {"q": {"a": 1}}, [Measure("R", "recall", 3)], ["q", "strange"])
+    assert found["R"][0] == 1.0
+    assert math.isnan(found["R"][1])
+    assert judged({}, {"q": {"a": 1}}, measures_at(3, 3), ["q"])["nDCG@3"][0] == 0.0
+    assert math.isnan(judged({"q": ["a"]}, {"q": {"a": 0}}, measures_at(3, 3), ["q"])["MAP@3"][0])
+
+
+def test_the_share_of_the_exact_neighbours() -> None:
+    truth = np.array([[1, 2, 3], [4, -1, -1], [-1, -1, -1]])
+    found = np.array([[3, 9, 1], [-1, -1, 4], [5, 6, 7]])
+    assert recall_at_k(found, truth, 3).tolist()[:2] == [2 / 3, 1.0]
+    assert math.isnan(recall_at_k(found, truth, 3)[2])
+    assert recall_at_k(found, truth, 1).tolist()[0] == 0.0
+    assert recall_at_k(found[:, :0], truth, 3).tolist()[0] == 0.0
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        values = generator.beta(2.0, 1.0, size=60)
+        interval = mean_of(values).interval
+        assert interval is not None
+        held += interval.low <= 2 / 3 <= interval.high
+    assert 365 <= held <= 395  # 95% of 400, give or take 3 deviations
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_values_that_are_all_equal_have_an_interval_too(share: float) -> None:
+    found = mean_of(np.full(60, share))
+    assert found.interval is not None
+    assert found.mean == share
+    assert found.interval.high - found.interval.low == pytest.approx(1 - 0.05 ** (1 / 60))
+    assert 0.0 <= found.interval.low <= found.interval.high <= 1.0
+
+
+def test_few_values_have_none() -> None:
+    assert mean_of(np.array([0.5, math.nan, 1.0])).interval is None
+    assert mean_of(np.array([0.5, math.nan, 1.0])).queries == 2
+    assert math.isnan(mean_of(np.array([math.nan])).mean)
+    assert mean_of(np.array([])).queries == 0
+
+
+def test_a_difference_by_chance_is_seldom_called_one() -> None:
+    generator = np.random.default_rng(0)
+    found = [difference(generator.random(40), generator.random(40)).probability for _ in range(200)]
+    assert sum(one < 0.05 for one in found) <= 20
+    some = generator.random(40)
+    clear = difference(some + 0.3, some)
+    assert clear.probability < 0.001
+    assert clear.mean == pytest.approx(0.3)
+    assert clear.interval is not None
+    assert clear.interval.low == pytest.approx(0.3)
+    same = difference(some, some)
+    assert (same.mean, same.probability) == (0.0, 1.0)
+    nothing = difference(np.array([math.nan]), np.array([1.0]))
+    assert nothing.queries == 0
+    assert math.isnan(nothing.probability)
+
+
+def test_probabilities_are_corrected_for_their_number() -> None:
+    assert holm([0.04]) == [0.04]
+    assert holm([0.5, 0.01, 0.01]) == [0.5, 0.03, 0.03]
+    assert holm([]) == []
+    corrected = holm([0.01, math.nan, 0.02])
+    assert corrected[0] == 0.02
+    assert math.isnan(corrected[1])
+    assert corrected[2] == 0.02
