@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qsearch.index import Index
     from qsearch.snapshot import Snapshot
 
-__all__ = ["Tuned", "tune"]
+__all__ = ["WEIGHTS", "Tuned", "gains_by_weight", "tune"]
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 """Of the meaning, that are tried."""
@@ -136,7 +136,7 @@ def tune(
     hybrid: dict[str, Any] | None = None
     if qrels is not None and snapshot.text_search.tokenizer is not None and asked.texts is not None:
         judgments = matched(given_judgments(qrels), asked.ids, snapshot, [])
-        gains = _gains(snapshot, asked.ids, asked.texts, given, judgments)
+        gains = gains_by_weight(snapshot, asked.ids, asked.texts, given, judgments)
         before = DEFAULT_WEIGHT if snapshot.hybrid_weight is None else snapshot.hybrid_weight
         chosen = _chosen(gains, before)
         hybrid = {
@@ -151,14 +151,24 @@ def tune(
     return Tuned(len(given), commit, chosen.weight, chosen.before, chosen.by_weight, chosen.gain)
 
 
-def _gains(
+def gains_by_weight(
     snapshot: Snapshot,
     ids: tuple[str, ...],
     texts: tuple[str, ...],
     vectors: NDArray[np.float32],
     judgments: Judgments,
 ) -> NDArray[np.float64]:
-    """(weights, judged queries) nDCG@10. Candidates are the same for every weight.
+    """Measure nDCG@10 of hybrid searches with each of ``WEIGHTS``, whose candidates are the same.
+
+    Args:
+        snapshot: of the index, which has a text index.
+        ids: of queries.
+        texts: of each.
+        vectors: (q, d) of each.
+        judgments: of these queries.
+
+    Returns:
+        (weights, queries with relevant documents) float64.
 
     Raises:
         QueryError: too few queries have relevant documents.

@@ -49,6 +49,11 @@ class RowMask:
         """How many blocks of sixteen rows hold one that is allowed."""
         return int(np.count_nonzero(self.bits.view(np.uint16)))
 
+    @property
+    def scanned(self) -> int:
+        """How many rows these blocks have."""
+        return _BLOCK * self.blocks
+
     def to_bools(self, first: int = 0, last: int | None = None) -> NDArray[np.bool_]:
         """Rows ``first`` (a multiple of 8) to ``last``, as (last − first,) bool."""
         last = self.rows if last is None else last

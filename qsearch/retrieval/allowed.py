@@ -37,6 +37,14 @@ class Allowed:
         """All rows but those of documents that were deleted."""
         return cls._of(segments, [segment.living for segment in segments])
 
+    @property
+    def scanned(self) -> int:
+        """How many rows a scan reads: all of a block that holds one that is allowed."""
+        return sum(
+            count if mask is None else mask.scanned
+            for mask, count in zip(self.masks, self.counts, strict=True)
+        )
+
     @classmethod
     def of_documents(cls, segments: Sequence[Segment], chosen: NDArray[np.bool_]) -> Allowed:
         """The rows of documents that a filter chose, and that were not deleted.

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from qsearch.codes import QueryCodes, int8_query_codes, rotated_query_codes
 from qsearch.kernels import RowMask, certified_top_k, has_native_kernels
 from qsearch.retrieval.allowed import Allowed
-from qsearch.retrieval.floats import FEW_ROWS, damaged, search_few, search_floats
+from qsearch.retrieval.floats import (
+    FEW_ROWS,
+    SCORED_QUERIES,
+    damaged,
+    search_few,
+    search_floats,
+)
 from qsearch.retrieval.ranking import Ranking, Stage, merged, unit_queries
 from qsearch.store import Segment
 
@@ -19,13 +25,25 @@ __all__ = ["ExactSearch", "is_gathered"]
 
 _REPEATS = 4
 
-_GATHERED_ROWS = 8192
-"""Where a filter allows no more rows, they are looked up and all scored, instead of scanned for."""
+_FEW_ROWS = 1024
+"""Where a filter allows no more rows, they are looked up and all scored, wherever they lie."""
+
+_READ_FOR_ONE, _READ_FOR_SEVERAL = 12, 4
+"""More are too, where a scan would read so many times as many, in blocks that hold some: for queries one by
+one, and for several. ``scripts/bench/filters.py --switch`` prints what either takes."""
 
 
-def is_gathered(allowed: Allowed) -> bool:
-    """Whether a filter allows so few rows that all of them are scored."""
-    return allowed.documents is not None and allowed.rows <= _GATHERED_ROWS
+def is_gathered(allowed: Allowed, queries: int) -> bool:
+    """Whether rows that a filter allows are looked up and all scored, instead of scanned for.
+
+    Args:
+        allowed: by the filter.
+        queries: so many together.
+    """
+    if allowed.documents is None:
+        return False
+    read = _READ_FOR_ONE if queries <= SCORED_QUERIES else _READ_FOR_SEVERAL
+    return allowed.rows <= _FEW_ROWS or read * allowed.rows <= allowed.scanned
 
 
 class ExactSearch:
@@ -70,7 +88,7 @@ class ExactSearch:
         Raises:
             IndexFormatError: a row is damaged.
         """
-        if allowed is not None and is_gathered(allowed):
+        if allowed is not None and is_gathered(allowed, len(queries)):
             return search_few(self._segments, queries, k, threads, allowed)
         allowed = allowed or Allowed.living(self._segments)
         coded = [self._has_codes(one) for one in self._segments]

@@ -22,12 +22,12 @@ from qsearch.retrieval.ranking import Ranking, Stage, add_stages, rank_rows, top
 from qsearch.store import Segment
 from qsearch.wording import words
 
-__all__ = ["FEW_ROWS", "damaged", "search_few", "search_floats"]
+__all__ = ["FEW_ROWS", "SCORED_QUERIES", "damaged", "search_few", "search_floats"]
 
 FEW_ROWS = 4096
 """Up to so many rows ``search_few`` is the quickest."""
 
-_SCORED_QUERIES = 4
+SCORED_QUERIES = 4
 """For so few queries rows that are looked up are scored at once; for more, a product of all is quicker."""
 
 _BLOCK_ROWS = 16_384
@@ -118,7 +118,7 @@ def search_few(
         positions, scores = best.positions.copy(), best.scores.copy()
     rescored = np.zeros(count, dtype=np.int64)
     for segment, chosen, allows in _pieces(segments, allowed):
-        if chosen is not None and count <= _SCORED_QUERIES:
+        if chosen is not None and count <= SCORED_QUERIES:
             for i in range(count):
                 here = _scores(segment, queries[i : i + 1], chosen, threads)
                 scores[i], positions[i] = top_k(

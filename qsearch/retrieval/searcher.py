@@ -18,7 +18,7 @@ from qsearch.options import METHODS, WayOptions, settled
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
-from qsearch.retrieval.exact import ExactSearch, is_gathered
+from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphCandidates, WithoutGraph
 from qsearch.retrieval.ranking import CandidateSource, Ranking, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
@@ -30,6 +30,9 @@ __all__ = ["Request", "Searcher", "whole_number"]
 _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
 _CASCADE_KEPT = 4
 """Where a cascade is asked for by name, its int8 codes pass on so many times k rows."""
+
+_FEW_ALLOWED = 8192
+"""Where a filter allows no more rows, every method looks at all of them."""
 
 _MOST_PLANS = 256
 
@@ -212,7 +215,8 @@ class Searcher:
         threads: int | None,
     ) -> Ranking:
         allowed = request.allowed
-        if request.method == "exact" or (allowed is not None and is_gathered(allowed)):
+        few = allowed is not None and allowed.rows <= _FEW_ALLOWED
+        if request.method == "exact" or few:
             return self._exact.search(queries, rows, threads, allowed)
         checks = request.plan.checks
         if request.method == "cascade" and checks and candidates > request.plan.candidates:

@@ -115,31 +115,34 @@ def load_column(
             raise damaged_field(name, place)
     if next(_blocks_missing(connection, [row[0] for row in rows], positions), None) is not None:
         raise damaged_field(name, place)
-    kinds = np.zeros(positions, dtype=np.uint8)
-    values = np.zeros(positions, dtype=np.float64)
-    # Blocks that follow each other without a gap are taken together.
-    first = 0
-    while first < len(rows):
-        end = first + 1
-        while (
-            end < len(rows)
-            and rows[end][0] == rows[end - 1][0] + 1
-            and len(rows[end - 1][1]) == BLOCK
-        ):
-            end += 1
-        place_of = rows[first][0] * BLOCK
-        some = np.frombuffer(b"".join([row[1] for row in rows[first:end]]), dtype=np.uint8)
-        count = max(0, min(len(some), positions - place_of))
-        kinds[place_of : place_of + count] = some[:count]
-        told_of = np.frombuffer(b"".join([row[2] for row in rows[first:end]]), dtype="<f8")
-        values[place_of : place_of + count] = told_of[:count]
-        first = end
+    kinds = np.frombuffer(b"".join([row[1] for row in rows]), dtype=np.uint8)[:positions]
+    values = np.frombuffer(b"".join([row[2] for row in rows]), dtype="<f8")[:positions]
+    whole = range(0, BLOCK * len(rows), BLOCK)
+    if len(kinds) < positions or any(
+        row[0] * BLOCK != first or (len(row[1]) != BLOCK and first != whole[-1])
+        for row, first in zip(rows, whole, strict=True)
+    ):
+        kinds, values = _spread_out(rows, positions)  # blocks that hold nothing are not there
     if kinds.max(initial=0) > LARGE:
         raise damaged_field(name, place)
     coded = kinds >= TEXT
     if coded.any() and not (values[coded].max() < codes and values[coded].min() >= 0):
         raise damaged_field(name, place)
     return Column(name, kinds, values, codes, place)
+
+
+def _spread_out(
+    rows: Sequence[tuple[int, bytes, bytes, int]], positions: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Kinds and values of blocks at their places, with nothing where there is no block."""
+    kinds = np.zeros(positions, dtype=np.uint8)
+    values = np.zeros(positions, dtype=np.float64)
+    for block, of_kinds, of_values, _ in rows:
+        first = block * BLOCK
+        count = max(0, min(len(of_kinds), positions - first))
+        kinds[first : first + count] = np.frombuffer(of_kinds, dtype=np.uint8)[:count]
+        values[first : first + count] = np.frombuffer(of_values, dtype="<f8")[:count]
+    return kinds, values
 
 
 def _codes(connection: sqlite3.Connection, name: str, place: object) -> int | None:

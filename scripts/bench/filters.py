@@ -118,7 +118,9 @@ def run(
                 print(f"{name} is left out: {error}")
         print("usearch is left out: its Python package takes no predicate")
     for where, field, share in conditions():
-        allowed = fields[field] >= 1 - share if ">=" in where else fields[field] < share
+        allowed = (
+            fields[field] >= float(where.split()[2]) if ">=" in where else fields[field] < share
+        )
         print(f"\n{where}: {int(allowed.sum()):,} rows")
         places = np.flatnonzero(allowed)
         exact = (queries.astype(np.float64) @ rows[places].T.astype(np.float64)).argsort(axis=1)
@@ -197,12 +199,13 @@ def switch(index: Any, queries: np.ndarray, n: int, repeats: int) -> None:
 
     print("\nallowed rows   gathered ms   scanned ms   (one query; a batch of 64 queries, a query)")
     batch = np.tile(queries, (4, 1))[:64]
-    for count in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536):
+    for count in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072):
         if count > n // 4:
             break
         cells = []
+        exact._READ_FOR_ONE = exact._READ_FOR_SEVERAL = 1 << 40
         for most in (1 << 40, 0):
-            exact._GATHERED_ROWS = most
+            exact._FEW_ROWS = most
             where = f"even < {count / n}"
             index.search_vectors(queries[:1], K, where=where)
             one, many = [], []
@@ -295,9 +298,12 @@ def lancedb_flat(rows: np.ndarray, fields: dict[str, np.ndarray], folder: Path) 
 
 def sqlite_vec(rows: np.ndarray, fields: dict[str, np.ndarray], folder: Path) -> Any:
     """sqlite-vec: a vec0 table with metadata columns."""
-    import sqlite3
-
     import sqlite_vec as extension
+
+    try:
+        import pysqlite3 as sqlite3  # where Python's own loads no extensions
+    except ImportError:
+        import sqlite3
 
     connection = sqlite3.connect(folder / "vec.sqlite")
     connection.enable_load_extension(True)

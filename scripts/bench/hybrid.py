@@ -4,9 +4,9 @@
     python scripts/bench/hybrid.py speed FOLDER [--work DIR] [--copies N]
 
 ``quality``: each FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv (query, document,
-relevance). It prints nDCG@10 and recall@100 of the three modes with 95% intervals (bootstrap over queries,
-2,000 samples) and those of the paired difference to ``meaning``; a sweep of the weight, and the weight that
-the other collections choose for each; BM25 beside bm25s (``pip install bm25s``) on the same tokens.
+relevance). It prints nDCG@10 and recall@100 of the three modes with 95% intervals (bootstrap over queries)
+and those of the paired difference to ``meaning``; a sweep of the weight, and the weight that the other
+collections choose for each; BM25 beside bm25s (``pip install bm25s``) on the same tokens.
 
 ``speed``: FOLDER holds corpus.jsonl[.gz], vectors.f16.npy, queries.jsonl and query_vectors.f32.npy. With
 ``--copies N`` the corpus is taken N times: in every copy but the first each word is replaced, with a
@@ -31,18 +31,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality import bootstrap, find, read_lines, read_qrels
 
 from qsearch import BuildOptions, Index
+from qsearch.documents import (
+    Document,
+    open_corpus,
+    read_judgments,
+    read_queries,
+    read_query_texts,
+)
 from qsearch.encoding import DEFAULT_MODEL
-from qsearch.evaluation import ndcg_at_k
-from qsearch.keywords import TextRequest
-from qsearch.keywords.bm25 import Bm25
-from qsearch.keywords.fusion import convex
+from qsearch.evaluation import WEIGHTS, difference, evaluate, gains_by_weight, mean_of
+from qsearch.evaluation.tables import shown_difference, shown_quantity
 from qsearch.options import TextSearchOptions, listed
-from qsearch.results import SearchResult
 
-WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 MODES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("meaning", {"mode": "meaning"}),
     ("keywords", {"mode": "keywords"}),
@@ -90,56 +92,22 @@ class Collection:
     def __init__(self, folder: Path, model: str, work: Path) -> None:
         """Index it, if that was not done."""
         self.name = folder.name
-        records = map(json.loads, read_lines(find(folder, "queries.jsonl")))
-        queries = {str(record["_id"]): record["text"] for record in records}
-        self.judgements = read_qrels(folder / "qrels.tsv")
-        self.judged = [query for query in queries if query in self.judgements]
-        self.texts = [queries[query] for query in self.judged]
+        queries = dict(read_queries(str(folder)))
+        self.judgments = read_judgments(str(folder))
+        self.judged = tuple(query for query in queries if query in self.judgments)
+        self.texts = tuple(queries[query] for query in self.judged)
         path = work / f"{folder.name}-quality"
         started = time.perf_counter()
         if not path.exists():
             options = BuildOptions(text_index=True, skip_invalid=True)
-            Index.build(
-                str(find(folder, "corpus.jsonl")), path, encoder=model, options=options
-            ).close()
+            Index.build(folder, path, encoder=model, options=options).close()
             print(f"{self.name}: built in {time.perf_counter() - started:.0f} s", flush=True)
         self.index = Index.open(path)
 
-        self.snapshot = self.index._open
-        self.vectors = self.index.encoder.encode_queries(self.texts)
-
-    def answers(self, k: int, **options: Any) -> list[SearchResult]:
-        """Of all queries, which are encoded once."""
-        return self.snapshot.text_answers(
-            k, defaults() | options, self.texts, lambda texts: self.vectors
-        )
-
-    def values(self, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-        """(q,) nDCG@10 and (q,) recall@100 of each judged query."""
-        gains, recalls = [], []
-        for query, result in zip(self.judged, self.answers(10, **options), strict=True):
-            gains.append(ndcg_at_k([hit.id for hit in result], self.judgements[query], 10))
-        for query, result in zip(self.judged, self.answers(100, **options), strict=True):
-            relevant = {one for one, gain in self.judgements[query].items() if gain > 0}
-            found = relevant.intersection(hit.id for hit in result)
-            recalls.append(len(found) / len(relevant) if relevant else np.nan)
-        return np.array(gains), np.array(recalls)
-
     def by_weight(self) -> list[float]:
-        """Mean nDCG@10 of a hybrid search for each of ``WEIGHTS``: candidates are the same for all."""
-        depth = 100
-        ranking = self.snapshot.searcher.search(self.vectors, self.snapshot.searcher.request(depth))
-        every = TextRequest("hybrid", 2 * depth, 0.5, "convex", depth, Bm25())
-        answers = self.snapshot.text_search.hybrid(self.texts, self.vectors, ranking, every)
-        gains = np.zeros((len(WEIGHTS), len(answers)))
-        for number, (query, answer) in enumerate(zip(self.judged, answers, strict=True)):
-            positions = np.array([one.position for one in answer.found])
-            cosines = np.array([one.cosine or 0.0 for one in answer.found])
-            bm25 = np.array([one.bm25 for one in answer.found])
-            names = self.index.ids(positions)
-            for place, weight in enumerate(WEIGHTS):
-                order = np.lexsort((positions, -convex(cosines, bm25, weight)))[:10]
-                gains[place, number] = ndcg_at_k(names[order].tolist(), self.judgements[query], 10)
+        """Mean nDCG@10 of a hybrid search for each of ``WEIGHTS``."""
+        vectors = self.index.encoder.encode_queries(self.texts)
+        gains = gains_by_weight(self.index._open, self.judged, self.texts, vectors, self.judgments)
         found: list[float] = gains.mean(axis=1).tolist()
         return found
 
@@ -147,23 +115,20 @@ class Collection:
 def measure_quality(folders: Sequence[Path], model: str, work: Path) -> None:
     """Print all tables of quality."""
     collections = [Collection(folder, model, work) for folder in folders]
+    ways = dict(MODES)
     for one in collections:
         print(f"{one.name}: {len(one.index):,} documents, {len(one.judged):,} judged queries")
-        reference: tuple[np.ndarray, np.ndarray] | None = None
-        for name, options in MODES:
-            values = one.values(**options)
-            reference = reference or values
+        queries = dict(zip(one.judged, one.texts, strict=True))
+        found = evaluate(one.index, queries, one.judgments, ways=ways, timed=False)
+        for way in found.ways:
             told = []
-            for measured, before in zip(values, reference, strict=True):
-                here = ~np.isnan(measured)
-                low, high = bootstrap(measured[here])
-                told.append(f"{measured[here].mean():.4f} [{low:.4f}, {high:.4f}]")
-                low, high = bootstrap((measured - before)[here])
-                told.append(f"{(measured - before)[here].mean():+.4f} [{low:+.4f}, {high:+.4f}]")
-            print(
-                f"  {name:<12} nDCG@10 {told[0]} ({told[1]})  recall@100 {told[2]} ({told[3]})",
-                flush=True,
-            )
+            for name in ("nDCG@10", "R@100"):
+                mean = mean_of(way.measures[name])
+                more = difference(way.measures[name], found["meaning"].measures[name])
+                told.append(
+                    f"{shown_quantity(mean)} ({shown_difference(more.mean, more.interval)})"
+                )
+            print(f"  {way.name:<12} nDCG@10 {told[0]}  recall@100 {told[1]}", flush=True)
     sweep(collections)
     for one in collections:
         beside_bm25s(one)
@@ -233,28 +198,27 @@ def beside_bm25s(collection: Collection) -> None:
 # Speed
 
 
-def read_queries(folder: Path) -> tuple[list[str], np.ndarray]:
+def queries_of(folder: Path) -> tuple[list[str], np.ndarray]:
     """Texts and vectors."""
-    records = map(json.loads, read_lines(find(folder, "queries.jsonl")))
-    return [record["text"] for record in records], np.load(folder / "query_vectors.f32.npy")
+    return read_query_texts(str(folder)), np.load(folder / "query_vectors.f32.npy")
 
 
 def documents_of(folder: Path, copies: int) -> Iterator[dict[str, Any]]:
     """Records of the corpus, and of changed copies of it."""
-    records = [json.loads(line) for line in read_lines(find(folder, "corpus.jsonl"))]
-    pool = np.array([word for one in records for word in one["text"].split()], dtype=object)
+    records = [one for one in open_corpus(folder) if isinstance(one, Document)]
+    pool = np.array([word for one in records for word in one.text.split()], dtype=object)
     generator = np.random.default_rng(0)
     for copy in range(copies):
         for number, one in enumerate(records):
-            words = one["text"].split()
+            words = one.text.split()
             if copy and words:
                 other = generator.random(len(words)) < 1 / 3
                 drawn = pool[generator.integers(len(pool), size=len(words))]
                 words = [b if new else a for a, b, new in zip(words, drawn, other, strict=True)]
             yield {
                 "id": f"{copy}-{number}",
-                "title": one.get("title") or None,
-                "text": " ".join(words) if copy else one["text"],
+                "title": one.title,
+                "text": " ".join(words) if copy else one.text,
             }
 
 
@@ -272,7 +236,7 @@ def vectors_of(folder: Path, copies: int) -> np.ndarray:
 
 def measure_speed(folder: Path, copies: int, work: Path) -> None:
     """Print milliseconds and sizes."""
-    texts, vectors = read_queries(folder)
+    texts, vectors = queries_of(folder)
     name = f"speed-{copies}"
     path = work / name
     if not path.exists():
@@ -324,7 +288,7 @@ def answer(index: Index, mode: str, text: str, vector: np.ndarray) -> None:
 
 def first_query(folder: Path, path: Path) -> dict[str, float]:
     """Milliseconds of the first query in each mode, opening the index anew for each."""
-    texts, vectors = read_queries(folder)
+    texts, vectors = queries_of(folder)
     found = {}
     for mode in ("meaning", "keywords", "hybrid"):
         started = time.perf_counter()

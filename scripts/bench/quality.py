@@ -3,37 +3,26 @@
     python scripts/bench/quality.py FOLDER [FOLDER ...] [--model NAME] [--precision bfloat16]
         [--passages 256 128:32 ...]
 
-FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv (query, document, relevance; a
-header is skipped). The corpus is built with a graph into a temporary index, every judged query is
-searched by every route, and the mean nDCG@10 is printed with a 95% interval of the paired
-difference to the float route (bootstrap over queries, 2,000 samples). With --passages the corpus is
-also built split into passages, of at most so many tokens and overlap, and searched exactly.
+FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv, as ``qsearch eval`` takes it. The corpus
+is built with a graph into a temporary index, every judged query is searched by every route, and the mean
+nDCG@10 is printed with a 95% interval of the paired difference to the float route. With --passages the
+corpus is also built split into passages, of at most so many tokens and overlap, and searched exactly.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import json
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from qsearch import BuildOptions, Index
+from qsearch.documents import read_judgments, read_queries
 from qsearch.encoding import DEFAULT_MODEL
-from qsearch.evaluation import ndcg_at_k
+from qsearch.evaluation import difference, evaluate
 
-ROUTES: tuple[tuple[str, int | None], ...] = (
-    ("exact", None),
-    ("binary", 100),
-    ("binary", 1000),
-    ("graph", 100),
-)
+ROUTES = ("exact", "binary:100", "binary:1000", "graph:100")
 
 
 def main() -> None:
@@ -47,43 +36,21 @@ def main() -> None:
     )
     options = parser.parse_args()
     for folder in options.folders:
-        evaluate(folder, options.model, options.precision, options.passages)
+        measure(folder, options.model, options.precision, options.passages)
 
 
-def evaluate(folder: Path, model: str, precision: str, passages: Sequence[str]) -> None:
+def measure(folder: Path, model: str, precision: str, passages: Sequence[str]) -> None:
     """Print a line per route."""
-    queries = {
-        str(record["_id"]): record["text"]
-        for record in map(json.loads, read_lines(find(folder, "queries.jsonl")))
-    }
-    judgements = read_qrels(folder / "qrels.tsv")
-    judged = [query for query in queries if query in judgements]
-    texts = [queries[query] for query in judged]
-    reference: np.ndarray | None = None
-
-    def judge(index: Index, name: str, method: str, candidates: int | None) -> None:
-        nonlocal reference
-        results = index.search_batch(texts, 10, method=method, candidates=candidates)
-        values = np.array(
-            [
-                ndcg_at_k([hit.id for hit in result], judgements[query], 10)
-                for query, result in zip(judged, results, strict=True)
-            ]
-        )
-        reference = values if reference is None else reference
-        low, high = bootstrap(values - reference)
-        print(
-            f"  {name:<24} nDCG@10 {values.mean():.4f}   difference to exact "
-            f"{(values - reference).mean():+.4f} [{low:+.4f}, {high:+.4f}]",
-            flush=True,
-        )
-
-    for number, size in enumerate(["", *passages]):
+    queries = dict(read_queries(str(folder)))
+    judgments = read_judgments(str(folder))
+    judged = {name: text for name, text in queries.items() if name in judgments}
+    reference = None
+    for size in ("", *passages):
         tokens, _, overlap = size.partition(":")
         with tempfile.TemporaryDirectory() as temporary:
             started = time.perf_counter()
             index = Index.build(
-                str(find(folder, "corpus.jsonl")),
+                folder,
                 Path(temporary) / "index",
                 encoder=model,
                 precision=precision,
@@ -91,6 +58,7 @@ def evaluate(folder: Path, model: str, precision: str, passages: Sequence[str]) 
                     graph=not size,
                     passages=int(tokens) if size else None,
                     overlap=int(overlap or 0),
+                    skip_invalid=True,
                 ),
             )
             print(
@@ -99,40 +67,24 @@ def evaluate(folder: Path, model: str, precision: str, passages: Sequence[str]) 
                 f"{len(judged)} judged queries, {model}, {precision}",
                 flush=True,
             )
-            for method, candidates in ROUTES[:1] if number else ROUTES:
-                name = method if candidates is None else f"{method}, {candidates} candidates"
-                judge(index, f"passages of {size}" if size else name, method, candidates)
+            ways = ROUTES[:1] if size else ROUTES
+            found = evaluate(index, judged, judgments, ways=ways, k=10, timed=False)
             index.close()
-
-
-def bootstrap(differences: np.ndarray) -> tuple[float, float]:
-    """95% interval of the mean."""
-    generator = np.random.default_rng(0)
-    picks = generator.integers(len(differences), size=(2000, len(differences)))
-    means = differences[picks].mean(axis=1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
-
-
-def find(folder: Path, name: str) -> Path:
-    """The file, or its compressed form."""
-    plain = folder / name
-    return plain if plain.exists() else folder / (name + ".gz")
-
-
-def read_lines(path: Path) -> list[bytes]:
-    """Lines of a file that may be compressed."""
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        return [line for line in file.read().split(b"\n") if line.strip()]
-
-
-def read_qrels(path: Path) -> dict[str, dict[str, float]]:
-    """Relevance by query and document."""
-    judgements: dict[str, dict[str, float]] = defaultdict(dict)
-    with open(path, encoding="utf-8", newline="") as file:
-        for row in csv.reader(file, delimiter="\t"):
-            if len(row) >= 3 and row[2].lstrip("-").isdigit():
-                judgements[row[0]][row[1]] = float(row[2])
-    return dict(judgements)
+        for one in found.ways:
+            values = one.measures["nDCG@10"]
+            reference = values if reference is None else reference
+            less = difference(values, reference)
+            told = (
+                ""
+                if less.interval is None
+                else f"[{less.interval.low:+.4f}, {less.interval.high:+.4f}]"
+            )
+            name = f"passages of {size}" if size else one.name
+            mean = found.measure(one.name, "nDCG@10").mean
+            print(
+                f"  {name:<24} nDCG@10 {mean:.4f}   difference to exact {less.mean:+.4f} {told}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import qsearch.retrieval.exact
+import qsearch.retrieval.searcher
 import qsearch.store.editor
 import qsearch.store.selecting
 from qsearch import Index, QueryError
@@ -102,18 +103,27 @@ CONDITIONS: list[tuple[Any, Any]] = [
 ]
 
 
+def decide(monkeypatch: pytest.MonkeyPatch, *, gathered: bool) -> None:
+    """Have rows that a filter allows looked up, or have them scanned for, whatever is quicker."""
+    most = 1 << 40 if gathered else 0
+    monkeypatch.setattr(qsearch.retrieval.exact, "_FEW_ROWS", most)
+    monkeypatch.setattr(qsearch.retrieval.searcher, "_FEW_ALLOWED", most)
+    for name in ("_READ_FOR_ONE", "_READ_FOR_SEVERAL"):
+        monkeypatch.setattr(qsearch.retrieval.exact, name, 1 << 40)
+
+
 @pytest.mark.parametrize(("where", "allowed"), CONDITIONS, ids=[str(one[0]) for one in CONDITIONS])
-@pytest.mark.parametrize("gathered", [0, 8192])
+@pytest.mark.parametrize("gathered", [False, True])
 @pytest.mark.parametrize("k", [1, 10, 200])
 def test_an_answer_is_that_of_brute_force_over_the_documents_it_holds_for(
     index: Index,
     where: Any,
     allowed: Any,
-    gathered: int,
+    gathered: bool,
     k: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(qsearch.retrieval.exact, "_GATHERED_ROWS", gathered)
+    decide(monkeypatch, gathered=gathered)
     truth = brute_force(index, allowed, k)
     for path in kernel_paths():
         with use_kernels(path):
@@ -140,7 +150,7 @@ def test_a_recall_is_kept_under_a_condition_by_an_exact_search(index: Index, rec
 
 
 @pytest.mark.parametrize("method", ["binary", "cascade", "graph"])
-@pytest.mark.parametrize("gathered", [0, 8192])
+@pytest.mark.parametrize("gathered", [False, True])
 @pytest.mark.parametrize(
     ("where", "allowed"), CONDITIONS[:6], ids=[one[0] for one in CONDITIONS[:6]]
 )
@@ -148,11 +158,11 @@ def test_other_ways_find_k_documents_and_only_those_that_are_allowed(
     index: Index,
     where: str,
     allowed: Any,
-    gathered: int,
+    gathered: bool,
     method: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(qsearch.retrieval.exact, "_GATHERED_ROWS", gathered)
+    decide(monkeypatch, gathered=gathered)
     ids = {one.id for one in index if allowed(one.metadata)}
     for found in got(index, 10, where=where, method=method, candidates=50):
         names = [name for name, _ in found]
@@ -267,8 +277,8 @@ def test_passages_of_documents_that_a_condition_holds_for(
                 every = np.arange(len(own))[None, :]
                 best.append(cosine_gather(own, query, every)[0].max())
             order = np.lexsort((np.arange(len(best)), -np.array(best)))
-            for gathered in (0, 8192):
-                monkeypatch.setattr(qsearch.retrieval.exact, "_GATHERED_ROWS", gathered)
+            for gathered in (False, True):
+                decide(monkeypatch, gathered=gathered)
                 for k in (1, 5, 100):
                     result = index.search("cat river", k, where=where)
                     assert [hit.id for hit in result] == [documents[i].id for i in order[:k]]
