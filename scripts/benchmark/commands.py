@@ -55,7 +55,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="+", choices=list(DATA_SETS), metavar="DATA")
     _add_common(parser)
     parser.add_argument("--registry", type=Path, help="folder of registry-100k")
-    parser.add_argument("--builds", type=int, default=3, help="of what is built within a minute")
+    parser.add_argument("--builds", type=int, default=3, help="of what is built within 20 seconds")
     parser.add_argument("--rows", type=int, help="take no more, to try things out")
     parser.add_argument("--setting", type=float, default=0.5, help="seconds for it in each turn")
     parser.add_argument(

@@ -46,6 +46,7 @@ class DataSet:
         rows: how many to make; ``None``: as many as there are.
         make: folders by what is needed → rows, queries, sample, judgments.
         rounds: how often each system has its turn.
+        index_of: another data set of the same rows and sample, whose indexes serve this one too.
     """
 
     name: str
@@ -53,7 +54,8 @@ class DataSet:
     about: str
     make: Callable[[dict[str, Path], int | None], Made]
     rows: int | None = None
-    rounds: int = 5
+    rounds: int = 3
+    index_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ DATA_SETS = {
             "Package descriptions, dictionary entries and glosses, as all-MiniLM-L6-v2 encodes "
             "them; queries are real.",
             registry,
+            rounds=5,
         ),
         DataSet(
             "registry-10k",
@@ -157,7 +160,6 @@ DATA_SETS = {
             "The 100,000 and 200,000 mixtures of two of them (scripts/bench/search.py).",
             registry,
             300_000,
-            3,
         ),
         DataSet(
             "registry-1m",
@@ -165,7 +167,6 @@ DATA_SETS = {
             "The 100,000 and 900,000 mixtures of two of them (scripts/bench/search.py).",
             registry,
             1_000_000,
-            3,
         ),
         DataSet(
             "tokens",
@@ -179,6 +180,7 @@ DATA_SETS = {
             "Token embeddings, asked by sentences",
             "The same rows; queries are vectors of whole sentences, which lie elsewhere.",
             tokens_sentences,
+            index_of="tokens",
         ),
         DataSet(
             "scifact",

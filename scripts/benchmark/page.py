@@ -267,18 +267,16 @@ def _end_contests(ends: dict[str, Any] | None) -> list[Contest]:
 def _fastest(measured: Sequence[Measured]) -> str:
     """Who is fastest at which recall, and how far qsearch is from it."""
     rows = []
+    counts = sorted({n for one in measured for n in one.threads})
     for one in measured:
         for level in LEVELS:
             cells = []
-            for threads in one.threads:
+            for threads in counts:
                 points = one.points(threads)
-                for mode in MODES:
-                    order = fastest(points, level, mode)
-                    cells.append(_winner(order, mode))
+                cells += [_winner(fastest(points, level, mode), mode) for mode in MODES]
             if any(cell != "–" for cell in cells):
                 rows.append([one.title, _level(level), *cells])
-    threads = sorted({n for one in measured for n in one.threads})
-    heads = [f"{_threads(n)}, {how}" for n in threads for how in MODES.values()]
+    heads = [f"{_threads(n)}, {how}" for n in counts for how in MODES.values()]
     said = (
         "The fastest setting of each system that reaches the recall, by the median of its turns; "
         "behind it, how many times as fast as the other it is: than qsearch, where it is another "
@@ -544,7 +542,7 @@ _METHOD = """\
 Every system is built by a process of its own and then has its turn in each round by a new one, one
 after the other, in another order in each round, so that a machine that slows down slows down all.
 Shown are medians of the turns, in tables with the smallest and the largest in brackets; a build
-that takes more than a minute is made once.
+that takes more than twenty seconds is made once.
 
 - **Recall** counts a row as found if its cosine, in float64, is at least that of the k-th true
   neighbour (less 1e-6): equal texts stand in the data more than once. Recall@100 is that of a

@@ -48,8 +48,6 @@ class Chroma(System):
     )
     distributions = ("chromadb",)
     environment: ClassVar[Mapping[str, str]] = {"ANONYMIZED_TELEMETRY": "False"}
-    most_rows = 300_000
-    why_no_more = "it takes in some hundreds of rows a second"
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""

@@ -32,7 +32,7 @@ class QdrantLocal(System):
     distributions = ("qdrant-client",)
     exact = True
     batches = False
-    most_rows = 100_000
+    most_rows = 20_000
     why_no_more = "its own advice is to have at most 20,000 points in this mode"
 
     def settings(self, rows: int) -> list[Setting]:
