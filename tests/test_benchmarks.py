@@ -294,9 +294,7 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
     assert text == page.text(results)
     assert text.startswith("# qsearch and its peers, measured\n\n<!-- Made by")
     image, sentences = text.split("\n\n")[2:4]
-    assert (
-        image == "![10,000 short texts, one thread, one by one](benchmarks/recall-registry-10k.svg)"
-    )
+    assert image == "![600 short texts, one thread, one by one](benchmarks/recall-registry-10k.svg)"
     assert sentences.count(". ") == 2
     assert text.index("## Where another system is better") < text.index("## Who is fastest")
     assert "cannot be imported: No module named 'zvec'" in text
@@ -313,7 +311,7 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
     (quick / "registry-10k.json").write_text(json.dumps(found))
     faster = page.text(quick).split("\n\n")[3]
     assert faster.startswith(
-        "On 10,000 short texts, one thread, one query at a time, faiss FlatIP (exact) answers 1,000,000 "
+        "On 600 short texts, one thread, one query at a time, faiss FlatIP (exact) answers 1,000,000 "
         "queries a second at recall@10 1.000, qsearch "
     )
 

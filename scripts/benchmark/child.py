@@ -124,6 +124,7 @@ def turn(job: dict[str, Any]) -> dict[str, Any]:
         },
         "settings": {},
     }
+    read_through(Path(job["index"]))
     order = np.random.default_rng(job["round"]).permutation(len(asked))
     for number in order:
         setting = asked[int(number)]
@@ -144,6 +145,15 @@ def turn(job: dict[str, Any]) -> dict[str, Any]:
                 result["recall"][setting.name]["ndcg10"] = quality
     searcher.close()
     return result
+
+
+def read_through(folder: Path) -> None:
+    """Read all files, so that what is mapped is in memory: what follows is warm."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb", buffering=0) as file:
+                while file.read(1 << 22):
+                    pass
 
 
 def timed(

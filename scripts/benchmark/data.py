@@ -40,7 +40,7 @@ class DataSet:
 
     Attributes:
         name: on the command line, of its folder and of its results.
-        title: on the page.
+        title: on the page, behind the number of rows.
         about: a sentence for the page.
         needs: the folder that it is made from: ``registry`` or ``scifact``.
         rows: how many to make; ``None``: as many as there are.
@@ -134,7 +134,7 @@ DATA_SETS = {
     for one in (
         DataSet(
             "registry-100k",
-            "100,000 short texts",
+            "short texts",
             "Package descriptions, dictionary entries and glosses, as all-MiniLM-L6-v2 encodes "
             "them; queries are real.",
             registry,
@@ -142,50 +142,50 @@ DATA_SETS = {
         ),
         DataSet(
             "registry-10k",
-            "10,000 short texts",
-            "Every tenth of the 100,000.",
+            "short texts",
+            "Some of the texts of registry-100k, evenly spread.",
             registry,
             10_000,
         ),
         DataSet(
             "registry-30k",
-            "30,000 short texts",
-            "Three of ten of the 100,000.",
+            "short texts",
+            "Some of the texts of registry-100k, evenly spread.",
             registry,
             30_000,
         ),
         DataSet(
             "registry-300k",
-            "300,000 rows made of short texts",
-            "The 100,000 and 200,000 mixtures of two of them (scripts/bench/search.py).",
+            "rows made of short texts",
+            "Those of registry-100k, and mixtures of two of them (scripts/bench/search.py).",
             registry,
             300_000,
         ),
         DataSet(
             "registry-1m",
-            "1,000,000 rows made of short texts",
-            "The 100,000 and 900,000 mixtures of two of them (scripts/bench/search.py).",
+            "rows made of short texts",
+            "Those of registry-100k, and mixtures of two of them (scripts/bench/search.py).",
             registry,
             1_000_000,
         ),
         DataSet(
             "tokens",
-            "29,522 token embeddings",
+            "token embeddings",
             "The token embedding matrix of all-MiniLM-L6-v2: rows of many lengths, most of them "
             "in one direction. Queries are noisy mixtures of 1,000 rows that were held out.",
             tokens,
         ),
         DataSet(
             "tokens-sentences",
-            "Token embeddings, asked by sentences",
+            "token embeddings, asked by sentences",
             "The same rows; queries are vectors of whole sentences, which lie elsewhere.",
             tokens_sentences,
             index_of="tokens",
         ),
         DataSet(
             "scifact",
-            "SciFact",
-            "5,183 abstracts, 300 claims with judgments, as all-MiniLM-L6-v2 encodes them.",
+            "abstracts of SciFact",
+            "Abstracts, and claims with judgments, as all-MiniLM-L6-v2 encodes them.",
             scifact,
         ),
     )

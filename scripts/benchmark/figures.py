@@ -83,7 +83,7 @@ class Measured:
     @property
     def title(self) -> str:
         """For people."""
-        return DATA_SETS[self.name].title
+        return f"{self.told['data']['rows']:,} {DATA_SETS[self.name].title}"
 
     @property
     def threads(self) -> list[int]:

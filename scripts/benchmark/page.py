@@ -113,7 +113,7 @@ def _sentences(main: Measured) -> str:
         how = f"{_number(other.single.median)} queries a second at recall@10 {other.recall10:.3f}"
         against = f"qsearch {_number(mine.single.median)} at {mine.recall10:.3f}"
         said.append(
-            f"On {main.title.lower()}, one thread, one query at a time, {other.system} "
+            f"On {main.title}, one thread, one query at a time, {other.system} "
             f"({other.setting}) answers {how}, {against}: "
             f"{_times(other.single.median, mine.single.median)}."
         )
@@ -179,15 +179,13 @@ def _contests(measured: Measured) -> list[Contest]:
                 if mine is None or other is None:
                     continue
                 a, b = mine.speed(mode).median, other.speed(mode).median
-                what = (
-                    f"Queries a second, {_level(level)}, {how}, {several}, {measured.title.lower()}"
-                )
+                what = f"Queries a second, {_level(level)}, {how}, {several}, {measured.title}"
                 kind = f"speed {level} {mode}"
                 found.append(
                     Contest(what, a, b, f"{other.system} ({other.setting})", b / a, "", kind)
                 )
     reached = fastest(measured.points(measured.threads[0]), HEADLINE, "single")
-    where = f"{measured.title.lower()}, of what reaches recall@10 {HEADLINE}"
+    where = f"{measured.title}, of what reaches recall@10 {HEADLINE}"
     if OURS not in reached:
         return found
     for kind, value in (
@@ -248,16 +246,15 @@ def _end_contests(ends: dict[str, Any] | None) -> list[Contest]:
     """What is compared from end to end."""
     found = []
     rows = _ends(ends)
-    mine = rows.pop(OURS, None)
+    mine = rows.pop(OURS, {})
     for column, (what, unit, more) in _END_MEASURES.items():
-        others = {name: one[column] for name, one in rows.items() if one.get(column) is not None}
-        if mine is None or mine.get(column) is None or not others:
+        own = mine.get(column)
+        others = {name: value for name, one in rows.items() if (value := one[column]) is not None}
+        if own is None or not others:
             continue
         name = (max if more else min)(others, key=lambda one: others[one])
-        times = others[name] / mine[column] if more else mine[column] / others[name]
-        found.append(
-            Contest(what, mine[column], others[name], name, times, unit, f"endtoend {column}")
-        )
+        times = others[name] / own if more else own / others[name]
+        found.append(Contest(what, own, others[name], name, times, unit, f"endtoend {column}"))
     return found
 
 
@@ -336,7 +333,7 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
     heads += ["p95 ms", "build s", "disk MB", "memory MB", "cold s"]
     table = _table(heads, [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
     about = (
-        f"{_about(measured)} {told['rows']:,} rows of {told['dimensions']} dimensions, "
+        f"{_about(measured)} {told['dimensions']} dimensions, "
         f"{told['queries']} queries, {measured.rounds()} turns of each system. Of each system the "
         f"fastest setting that reaches recall@10 {HEADLINE}, or, below those that do, the one "
         "with the highest recall. All settings are in [the "

@@ -21,7 +21,7 @@ def draw(shown: dict[str, Any], path: Path) -> None:
     mpl.use("svg")
     import matplotlib.pyplot as plt
 
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.hashsalt": "qsearch",  # the same numbers give the same file
         "svg.fonttype": "none",
         "font.family": "sans-serif",

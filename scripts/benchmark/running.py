@@ -110,8 +110,8 @@ class Running:
         about = data_sets.about(folder)
         results = Results(self.wanted.results, name)
         if self.wanted.again:
-            for system in self.wanted.chosen:
-                results.forget(system)
+            for forgotten in self.wanted.chosen:
+                results.forget(forgotten)
         results.begin(about)
         chosen = [systems()[one] for one in self.wanted.chosen]
         twin = Results(self.wanted.results, data_set.index_of) if data_set.index_of else None

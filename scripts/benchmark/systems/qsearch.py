@@ -30,7 +30,9 @@ class Open(Searcher):
 
         said = [f"kernels {kernel_path()}"]
         tuning = self._index.tuning
-        for recall in RECALLS if tuning is not None else ():
+        if tuning is None:
+            return said[0]
+        for recall in RECALLS:
             plan = tuning.plan(recall, 10)
             said.append(
                 f"{recall}: " + ("exact" if plan.exact else f"{plan.candidates} candidates")

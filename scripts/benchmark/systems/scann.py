@@ -87,7 +87,7 @@ class Scann(System):
 
 
 def _leaves(rows: int) -> int:
-    return round(np.sqrt(rows))
+    return round(float(np.sqrt(rows)))
 
 
 SYSTEMS: tuple[System, ...] = (Scann(),)

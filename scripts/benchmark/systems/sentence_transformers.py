@@ -29,8 +29,6 @@ class Open(Searcher):
 class Helper(System):
     """What both have in common."""
 
-    distributions = ("sentence-transformers",)
-
     def settings(self, rows: int) -> list[Setting]:
         """Oversampling, as far as there are rows."""
         return [
