@@ -311,8 +311,8 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
     (quick / "registry-10k.json").write_text(json.dumps(found))
     faster = page.text(quick).split("\n\n")[3]
     assert faster.startswith(
-        "On 600 short texts, one thread, one query at a time, faiss FlatIP (exact) answers 1,000,000 "
-        "queries a second at recall@10 1.000, qsearch "
+        "On 600 short texts, one thread, one query at a time, faiss FlatIP answers 1,000,000 queries a "
+        "second and qsearch"
     )
 
 

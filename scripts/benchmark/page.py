@@ -110,32 +110,40 @@ def _sentences(main: Measured) -> str:
     said = []
     mine, other = _best(at)
     if mine and other:
-        how = f"{_number(other.single.median)} queries a second at recall@10 {other.recall10:.3f}"
-        against = f"qsearch {_number(mine.single.median)} at {mine.recall10:.3f}"
         said.append(
-            f"On {main.title}, one thread, one query at a time, {other.system} "
-            f"({other.setting}) answers {how}, {against}: "
-            f"{_times(other.single.median, mine.single.median)}."
+            f"On {main.title}, one thread, one query at a time, {_against(mine, other)}, at recall@10 "
+            f"of at least {HEADLINE}."
         )
     mine_sure, other_sure = _best(sure)
     if mine_sure and other_sure:
-        said.append(
-            "Where the answer has to be exact, qsearch answers "
-            f"{_number(mine_sure.single.median)} and {other_sure.system}, the fastest of the "
-            f"others, {_number(other_sure.single.median)}: "
-            f"{_times(mine_sure.single.median, other_sure.single.median)}."
-        )
+        said.append(f"Where every answer has to be exact, {_against(mine_sure, other_sure)}.")
     built, theirs = main.build(OURS), main.build(other.system) if other else None
     if built and theirs and other:
+        took = (
+            f"To build, qsearch takes {_seconds(built.median)}, {other.system} "
+            f"{_seconds(theirs.median)}"
+        )
         memory = [main.memory(name) for name in (OURS, other.system)]
-        took = f"qsearch takes {_seconds(built.median)} to build, {other.system} {_seconds(theirs.median)}"
         if memory[0] and memory[1]:
             took += (
-                f"; once they have answered, they hold {_megabytes(memory[0].median)} and "
+                f"; behind all searches they hold {_megabytes(memory[0].median)} and "
                 f"{_megabytes(memory[1].median)} of memory"
             )
-        said.append(took[0].upper() + took[1:] + ".")
+        said.append(took + ".")
     return " ".join(said)
+
+
+def _against(mine: Point, other: Point) -> str:
+    """Two systems and their speeds, the faster one first."""
+    quick, slow = sorted((mine, other), key=lambda one: -one.single.median)
+    names = [
+        one.system if one.setting == "exact" else f"{one.system} ({one.setting})"
+        for one in (quick, slow)
+    ]
+    return (
+        f"{names[0]} answers {_number(quick.single.median)} queries a second and {names[1]} "
+        f"{_number(slow.single.median)}, {quick.single.median / slow.single.median:.1f} times as few"
+    )
 
 
 def _best(order: dict[str, Point]) -> tuple[Point | None, Point | None]:
@@ -624,10 +632,6 @@ def _seconds(value: float | None, *, unit: bool = True) -> str:
 
 def _megabytes(value: float | None, *, unit: bool = True) -> str:
     return "–" if value is None else f"{value / 1e6:,.0f}" + " MB" * unit
-
-
-def _times(a: float, b: float) -> str:
-    return f"{a / b:.1f} times as many" if a >= b else f"{b / a:.1f} times as few"
 
 
 def _median(spread: Spread | None) -> float | None:

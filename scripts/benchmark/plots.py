@@ -141,7 +141,13 @@ def _label(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
             fontsize=8,
             fontweight="bold" if name.startswith(OURS) else "normal",
             color="black" if name.startswith(OURS) else "0.25",
-            arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.5, "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "0.8",
+                "linewidth": 0.5,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
             annotation_clip=False,
         )
 
