@@ -36,7 +36,7 @@ def draw(shown: dict[str, Any], path: Path) -> None:
         axes.set_title(shown["title"], loc="left", fontsize=10)
         axes.grid(visible=True, which="major", color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
-        figure.subplots_adjust(left=0.09, right=0.72, bottom=0.1, top=0.93)
+        figure.subplots_adjust(left=0.11, right=0.72, bottom=0.1, top=0.93)
         metadata = {"Date": None, "Description": f"data {digest(shown)}"}
         figure.savefig(path, metadata=metadata)
         plt.close(figure)
