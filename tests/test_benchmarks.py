@@ -78,6 +78,7 @@ def test_every_system_that_is_there_is_measured_in_processes_of_its_own(measured
     found = told(measured)
     assert found["data"]["rows"] == 600
     assert found["machine"] == machine.machine()
+    assert found["commits"] == [machine.commit()]
     for name in ("qsearch", "faiss FlatIP", "usearch int8 + floats", "NumPy"):
         one = found["systems"][name]
         assert "failed" not in one, one

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def versions(distributions: Sequence[str]) -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str:
     """Of the repository, with a plus where files differ from it; empty outside of one."""
 

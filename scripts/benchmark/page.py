@@ -511,7 +511,11 @@ def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     """What it was measured on, and how."""
     told = measured[0].told["machine"]
     commits = sorted(
-        {one.told["commit"] for one in measured} | ({ends["commit"]} if ends else set())
+        {
+            one
+            for told in (*(some.told for some in measured), ends or {})
+            for one in told.get("commits", [])
+        }
     )
     days = [day for one in measured for day in one.dates() if day]
     shares = [share for one in measured for share in one.others()]

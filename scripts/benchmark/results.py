@@ -2,7 +2,7 @@
 
     {
       "data": {...},                      what the data set is
-      "machine": {...}, "commit": "...",  what it was measured on
+      "machine": {...}, "commits": [...], what it was measured on; of qsearch's own, every one
       "systems": {
         NAME: {
           "versions": {...}, "about": "...", "exact": ..., "batches": ..., "note": "...",
@@ -57,8 +57,8 @@ class Results:
             raise SystemExit(
                 f"{self.path} was measured with other data; --results gives another folder"
             )
-        self.told |= {"data": data, "machine": here, "commit": commit()}
-        self.save()
+        self.told |= {"data": data, "machine": here}
+        self._write()
 
     def system(self, name: str) -> dict[str, Any]:
         """What is known of one system, to be added to."""
@@ -71,7 +71,14 @@ class Results:
         self.told["systems"].pop(name, None)
 
     def save(self) -> None:
-        """Write all, at once or not at all."""
+        """Write all, and which commit this was measured on."""
+        commits = self.told.setdefault("commits", [])
+        if commit() not in commits:
+            commits.append(commit())
+        self._write()
+
+    def _write(self) -> None:
+        """At once or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         text = json.dumps(rounded(self.told), indent=1, ensure_ascii=False, sort_keys=True)
