@@ -1,0 +1,140 @@
+"""The command line of the benchmark.
+
+python scripts/benchmark list
+python scripts/benchmark run registry-100k --registry FOLDER --minutes 9
+python scripts/benchmark endtoend --scifact FOLDER --minutes 9
+python scripts/benchmark page
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .data import DATA_SETS
+from .machine import ROOT, cores, versions
+from .running import Running, Wanted
+from .systems import systems
+
+WORK = ROOT / "build" / "benchmark"
+RESULTS = ROOT / "docs" / "benchmarks"
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="benchmark", description="Measure qsearch beside its peers, and write the page."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="data sets, systems, and the versions that are installed")
+    _add_run(commands.add_parser("run", help="measure; what is measured already is not again"))
+    _add_end(commands.add_parser("endtoend", help="measure from texts on disk to answers"))
+    page = commands.add_parser("page", help="make page and plots from the results")
+    page.add_argument("--results", type=Path, default=RESULTS)
+    page.add_argument("--page", type=Path, default=PAGE)
+    page.add_argument("--no-plots", action="store_true", help="the text only")
+    chosen = parser.parse_args(arguments)
+    {"list": _list, "run": _run, "endtoend": _endtoend, "page": _page}[chosen.command](chosen)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--systems", help="names, parted by commas; all if not given")
+    parser.add_argument("--work", type=Path, default=WORK, help="for data, indexes and logs")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="for the JSON")
+    parser.add_argument("--rounds", type=int, help="turns of each system")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds that a child may take")
+    parser.add_argument("--minutes", type=float, help="start nothing more after so many")
+    parser.add_argument("--again", action="store_true", help="forget what is known of the systems")
+    parser.add_argument("--scifact", type=Path, help="folder in BEIR's form")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", nargs="+", choices=list(DATA_SETS), metavar="DATA")
+    _add_common(parser)
+    parser.add_argument("--registry", type=Path, help="folder of registry-100k")
+    parser.add_argument("--builds", type=int, default=3, help="of what is built within 20 seconds")
+    parser.add_argument("--rows", type=int, help="take no more, to try things out")
+    parser.add_argument("--setting", type=float, default=0.5, help="seconds for it in each turn")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=sorted({1, cores()}), help="to search with"
+    )
+
+
+def _add_end(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--model", type=Path, help="another model than all-MiniLM-L6-v2")
+    parser.add_argument("--documents", type=int, help="take no more, to try things out")
+    parser.add_argument("--queries", type=int, default=1000)
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    folders = {"registry": chosen.registry, "scifact": chosen.scifact}
+    done = Running(
+        Wanted(
+            names=chosen.data,
+            chosen=_named(chosen.systems, list(systems())),
+            folders={name: path for name, path in folders.items() if path is not None},
+            work=chosen.work,
+            results=chosen.results,
+            threads=chosen.threads,
+            rounds=chosen.rounds,
+            builds=chosen.builds,
+            limit=chosen.limit,
+            seconds=None if chosen.minutes is None else 60 * chosen.minutes,
+            again=chosen.again,
+            rows=chosen.rows,
+            setting=chosen.setting,
+        )
+    ).run()
+    sys.exit(0 if done else 3)
+
+
+def _endtoend(chosen: argparse.Namespace) -> None:
+    from .ends import SNIPPETS, measure
+
+    done = measure(
+        _named(chosen.systems, list(SNIPPETS)),
+        folder=chosen.scifact,
+        model=chosen.model,
+        documents=chosen.documents,
+        queries=chosen.queries,
+        work=chosen.work,
+        results=chosen.results,
+        rounds=chosen.rounds or 3,
+        limit=chosen.limit,
+        seconds=None if chosen.minutes is None else 60 * chosen.minutes,
+        again=chosen.again,
+    )
+    sys.exit(0 if done else 3)
+
+
+def _page(chosen: argparse.Namespace) -> None:
+    from .page import write
+
+    write(chosen.results, chosen.page, plots=not chosen.no_plots)
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    for data_set in DATA_SETS.values():
+        print(f"{data_set.name:18} {data_set.title}: {data_set.about}")
+    print()
+    for system in systems().values():
+        found = ", ".join(f"{name} {one}" for name, one in versions(system.distributions).items())
+        print(f"{system.name:28} {found or 'not installed'}")
+
+
+def _named(given: str | None, known: list[str]) -> list[str]:
+    """Systems by name; part of a name, in any case, is enough."""
+    if given is None:
+        return known
+    found = []
+    for part in given.split(","):
+        same = [name for name in known if name.lower() == part.strip().lower()]
+        some = same or [name for name in known if part.strip().lower() in name.lower()]
+        if not some:
+            raise SystemExit(f"there is no system {part!r}; there are {', '.join(known)}")
+        found += [name for name in some if name not in found]
+    return found

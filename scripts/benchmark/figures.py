@@ -1,0 +1,312 @@
+"""From results to the figures that page and plots show. Nothing is measured here, and nothing is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .data import DATA_SETS
+
+OURS = "qsearch"
+LEVELS: tuple[float | None, ...] = (None, 0.999, 0.99, 0.95, 0.9)
+"""Recall@10 that is to be reached; ``None``: by those systems only whose answers are meant to be exact."""
+
+HEADLINE = 0.99
+_DRAWN = ("registry-1m", "tokens-sentences")
+"""Data sets with a plot of their own beside the first: a page of plots is read by nobody."""
+
+MODES = {"single": "one by one", "batch": "in batches"}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Several measurements of one thing."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The one in the middle."""
+        return statistics.median(self.values)
+
+    @property
+    def low(self) -> float:
+        """The smallest."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """The largest."""
+        return max(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A setting of a system, on so many threads.
+
+    Attributes:
+        single: queries a second, one by one.
+        batch: in batches of 64; for a system that takes one at a time, the same.
+        p95: milliseconds that 95% of the queries took no longer than.
+        sure: whether the answer is meant to be exact.
+    """
+
+    system: str
+    setting: str
+    recall10: float
+    recall100: float | None
+    ndcg10: float | None
+    single: Spread
+    batch: Spread
+    batch_100: Spread | None
+    p95: float
+    sure: bool
+
+    def speed(self, mode: str) -> Spread:
+        """Of one of the modes."""
+        return self.single if mode == "single" else self.batch
+
+
+class Measured:
+    """The results of one data set."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.told = told
+        self.name: str = told["data"]["name"]
+        self.systems: dict[str, dict[str, Any]] = told["systems"]
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.told['data']['rows']:,} {DATA_SETS[self.name].title}"
+
+    @property
+    def threads(self) -> list[int]:
+        """Numbers of threads that were measured, the smallest first."""
+        found = {int(n) for one in self.systems.values() for n in one["turns"]}
+        return sorted(found)
+
+    def points(self, threads: int) -> list[Point]:
+        """All settings of all systems."""
+        found: list[Point] = []
+        for name, told in self.systems.items():
+            turns = list(told["turns"].get(str(threads), {}).values())
+            for setting, known in told["recall"].items():
+                some = [one["settings"][setting] for one in turns if setting in one["settings"]]
+                if not some or "recall10" not in known:
+                    continue
+                single = _speeds(some, "single")
+                found.append(
+                    Point(
+                        system=name,
+                        setting=setting,
+                        recall10=known["recall10"],
+                        recall100=known.get("recall100"),
+                        ndcg10=known.get("ndcg10"),
+                        single=single,
+                        batch=_speeds(some, "batch") if told["batches"] else single,
+                        batch_100=_speeds(some, "batch_100") if told["batches"] else None,
+                        p95=statistics.median(one["single_p95"] for one in some),
+                        sure=told["exact"]
+                        and (setting in ("exact", "brute force") or len(told["recall"]) == 1),
+                    )
+                )
+        return found
+
+    def rounds(self) -> int:
+        """Turns that a system had at most."""
+        counts = [len(t) for one in self.systems.values() for t in one["turns"].values()]
+        return max(counts, default=0)
+
+    def build(self, system: str) -> Spread | None:
+        """Seconds."""
+        return _spread(one["seconds"] for one in self.systems[system]["builds"])
+
+    def disk(self, system: str) -> float | None:
+        """Bytes; ``None`` for what cannot be saved."""
+        sizes = [one["bytes"] for one in self.systems[system]["builds"]]
+        return sizes[-1] if sizes else None
+
+    def memory(self, system: str, threads: int = 1) -> Spread | None:
+        """USS in bytes behind all searches."""
+        turns = self.systems[system]["turns"].get(str(threads), {})
+        return _spread(one["memory"]["uss"] for one in turns.values())
+
+    def cold(self, system: str, threads: int = 1) -> Spread | None:
+        """Seconds from the start of a process to its first answer."""
+        turns = self.systems[system]["turns"].get(str(threads), {})
+        return _spread(one["cold"]["seconds"] for one in turns.values())
+
+    def failures(self) -> dict[str, str]:
+        """Reasons by system."""
+        return {
+            name: one["failed"]["reason"] for name, one in self.systems.items() if "failed" in one
+        }
+
+    def others(self) -> list[float]:
+        """Shares of the processors that other processes used, one for each turn."""
+        return [
+            turn["others"]
+            for one in self.systems.values()
+            for turns in one["turns"].values()
+            for turn in turns.values()
+        ]
+
+    def dates(self) -> tuple[str, str]:
+        """The first and the last day of measuring."""
+        days = [
+            turn["date"]
+            for one in self.systems.values()
+            for turns in one["turns"].values()
+            for turn in turns.values()
+        ]
+        return min(days, default=""), max(days, default="")
+
+
+def read(folder: Path) -> tuple[list[Measured], dict[str, Any] | None]:
+    """All data sets that were measured, in the order of the page, and the results from end to end."""
+    found = []
+    for name in DATA_SETS:
+        path = folder / f"{name}.json"
+        if path.is_file():
+            found.append(Measured(json.loads(path.read_text(encoding="utf-8"))))
+    path = folder / "endtoend.json"
+    ends = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return [one for one in found if one.threads], ends
+
+
+def fastest(points: Iterable[Point], level: float | None, mode: str) -> dict[str, Point]:
+    """For each system its fastest setting that reaches a recall, the fastest system first."""
+    best: dict[str, Point] = {}
+    for point in points:
+        if not point.sure if level is None else point.recall10 < level:
+            continue
+        before = best.get(point.system)
+        if before is None or point.speed(mode).median > before.speed(mode).median:
+            best[point.system] = point
+    return dict(sorted(best.items(), key=lambda one: -one[1].speed(mode).median))
+
+
+def ours(system: str) -> bool:
+    """Whether it is qsearch, in whatever form."""
+    return system.startswith(OURS)
+
+
+def frontier(points: Sequence[Point], mode: str) -> list[Point]:
+    """The points of one system that no other of its points beats, by rising recall."""
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda one: (-one.recall10, -one.speed(mode).median)):
+        if not kept or point.speed(mode).median > kept[-1].speed(mode).median:
+            kept.append(point)
+    return kept[::-1]
+
+
+# What the plots show, as plain numbers: a plot is held to them by their digest.
+
+
+def recall_speed(measured: Measured, threads: int, mode: str) -> dict[str, Any]:
+    """Recall@10 against queries a second: the frontier of each system."""
+    points = measured.points(threads)
+    series = {}
+    for name in measured.systems:
+        some = frontier([one for one in points if one.system == name], mode)
+        if some:
+            series[name] = [
+                [one.recall10, one.speed(mode).median, one.speed(mode).low, one.speed(mode).high]
+                for one in some
+            ]
+    return {
+        "kind": "recall",
+        "title": _title(measured, threads, mode),
+        "series": series,
+        "behind": [name for name in series if not ours(name) and _behind(name, series)],
+    }
+
+
+def _behind(name: str, series: dict[str, list[list[float]]]) -> bool:
+    """Whether qsearch has for every point of a system one of no less recall and no less speed."""
+    mine = [point for other, points in series.items() if ours(other) for point in points]
+    return all(
+        any(our[0] >= point[0] and our[1] >= point[1] for our in mine) for point in series[name]
+    )
+
+
+def time_rows(all_measured: Sequence[Measured], level: float | None) -> dict[str, Any]:
+    """Milliseconds of one query against the number of rows, at a recall."""
+    series: dict[str, list[list[float]]] = {}
+    for measured in all_measured:
+        if not measured.name.startswith("registry"):
+            continue
+        threads = measured.threads[0]
+        for name, point in fastest(measured.points(threads), level, "single").items():
+            spread = point.single
+            series.setdefault(name, []).append(
+                [
+                    measured.told["data"]["rows"],
+                    1000 / spread.median,
+                    1000 / spread.high,
+                    1000 / spread.low,
+                ]
+            )
+    what = "exact answers" if level is None else f"recall@10 of at least {level}"
+    rows = {name: sorted(some) for name, some in series.items() if len(some) > 1}
+    return {"kind": "rows", "title": f"{what}, one thread, one by one", "series": rows}
+
+
+def build_speed(measured: Measured, level: float, mode: str) -> dict[str, Any]:
+    """Seconds of a build against queries a second at a recall."""
+    threads = measured.threads[0]
+    series = {}
+    for name, point in fastest(measured.points(threads), level, mode).items():
+        built = measured.build(name)
+        if built is not None:
+            series[name] = [[built.median, point.speed(mode).median]]
+    title = f"{_title(measured, threads, mode)}, recall@10 of at least {level}"
+    return {"kind": "build", "title": title, "series": series}
+
+
+def plots(all_measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
+    """What each plot of the page shows, by file name."""
+    found: dict[str, dict[str, Any]] = {}
+    main = headline(all_measured)
+    for measured in all_measured:
+        if measured is main or measured.name in _DRAWN:
+            name = f"recall-{measured.name}.svg"
+            found[name] = recall_speed(measured, measured.threads[0], "single")
+    if main is not None:
+        found["recall-batches.svg"] = recall_speed(main, main.threads[0], "batch")
+        found["build.svg"] = build_speed(main, 0.95, "single")
+    found["rows-exact.svg"] = time_rows(all_measured, None)
+    found["rows-recall.svg"] = time_rows(all_measured, 0.95)
+    return {name: shown for name, shown in found.items() if shown["series"]}
+
+
+def headline(all_measured: Sequence[Measured]) -> Measured | None:
+    """The data set that the page begins with: the first of its order."""
+    return all_measured[0] if all_measured else None
+
+
+def digest(shown: dict[str, Any]) -> str:
+    """Of what a plot shows."""
+    text = json.dumps(shown, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _title(measured: Measured, threads: int, mode: str) -> str:
+    several = "one thread" if threads == 1 else f"{threads} threads"
+    return f"{measured.title}, {several}, {MODES[mode]}"
+
+
+def _speeds(some: list[dict[str, float]], name: str) -> Spread:
+    """Milliseconds of a query become queries a second."""
+    return Spread(tuple(1000.0 / one[name] for one in some))
+
+
+def _spread(values: Iterable[float]) -> Spread | None:
+    some = tuple(values)
+    return Spread(some) if some else None

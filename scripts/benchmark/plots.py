@@ -1,0 +1,174 @@
+"""The plots of the page: SVG, readable in grey, every line labelled where it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .figures import OURS, digest
+
+_NEAREST = 1e-4  # of 1 − recall: whatever is nearer to 1 stands at 1
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
+_MARKERS = "osD^v<>PXhp"
+
+
+def draw(shown: dict[str, Any], path: Path) -> None:
+    """Draw one plot, with the digest of what it shows in its description."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "qsearch",  # the same numbers give the same file
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.6,
+    }
+    with plt.rc_context(settings):
+        figure, axes = plt.subplots(figsize=(8, 5.2))
+        {"recall": _recall, "rows": _rows, "build": _build}[shown["kind"]](axes, shown)
+        axes.set_title(shown["title"], loc="left", fontsize=10)
+        axes.grid(visible=True, which="major", color="0.92", linewidth=0.6)
+        axes.set_axisbelow(True)
+        figure.subplots_adjust(left=0.11, right=0.72, bottom=0.1, top=0.93)
+        metadata = {"Date": None, "Description": f"data {digest(shown)}"}
+        figure.savefig(path, metadata=metadata)
+        plt.close(figure)
+    # The writer leaves blanks at the ends of lines, which a repository does not want.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    path.write_text("\n".join(line.rstrip() for line in lines), encoding="utf-8")
+
+
+def _recall(axes: Any, shown: dict[str, Any]) -> None:
+    """Recall with room near 1, where it matters, against queries a second."""
+    ends = {}
+    for number, (name, points) in enumerate(shown["series"].items()):
+        x = [_nines(one[0]) for one in points]
+        y = [one[1] for one in points]
+        if name in shown["behind"]:  # without a name: the page says which these are
+            axes.plot(x, y, color="0.85", linewidth=1.0, marker=".", markersize=3, zorder=1)
+            continue
+        axes.plot(x, y, markersize=3.5, **_style(name, number))
+        for place, (_, _, low, high) in zip(x, points, strict=True):
+            axes.plot([place, place], [low, high], color="0.6", linewidth=0.8, zorder=1)
+        ends[name] = (x[-1], y[-1])
+    axes.set_yscale("log")
+    ticks = [0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
+    axes.set_xticks([_nines(one) for one in ticks], [f"{one:g}" for one in ticks])
+    axes.minorticks_off()
+    left = min((_nines(one[0]) for some in shown["series"].values() for one in some), default=0)
+    axes.set_xlim(max(_nines(0.5), left - 0.1), _nines(1.0) + 0.1)
+    _thousands(axes.yaxis)
+    axes.set_xlabel("recall@10")
+    axes.set_ylabel("queries a second")
+    _label(axes, ends)
+
+
+def _rows(axes: Any, shown: dict[str, Any]) -> None:
+    """Milliseconds against rows, both in powers."""
+    ends = {}
+    for number, (name, points) in enumerate(shown["series"].items()):
+        x, y = [one[0] for one in points], [one[1] for one in points]
+        axes.plot(x, y, markersize=3.5, **_style(name, number))
+        ends[name] = (x[-1], y[-1])
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _thousands(axes.xaxis)
+    _thousands(axes.yaxis)
+    axes.set_xlabel("rows")
+    axes.set_ylabel("milliseconds a query")
+    _label(axes, ends)
+
+
+def _build(axes: Any, shown: dict[str, Any]) -> None:
+    """Seconds of the build against queries a second."""
+    ends = {}
+    for number, (name, ((seconds, speed),)) in enumerate(shown["series"].items()):
+        style = _style(name, number) | {"linestyle": "none"}
+        axes.plot([max(seconds, 0.01)], [speed], markersize=6, **style)
+        ends[name] = (max(seconds, 0.01), speed)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _thousands(axes.xaxis)
+    _thousands(axes.yaxis)
+    axes.set_xlabel("seconds to build")
+    axes.set_ylabel("queries a second")
+    _label(axes, ends)
+
+
+def _style(name: str, number: int) -> dict[str, Any]:
+    """Qsearch in black and thick; the others in grey, told apart by dashes and markers."""
+    if name.startswith(OURS):
+        return {
+            "color": "black",
+            "linewidth": 2.0,
+            "marker": "o" if name == OURS else "s",
+            "zorder": 3,
+        }
+    grey = ("0.35", "0.5", "0.65")[number % 3]
+    return {
+        "color": grey,
+        "linewidth": 1.0,
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "zorder": 2,
+    }
+
+
+def _label(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
+    """Names in the right margin, in the order of the ends and none over another, with a line to each."""
+    low, high = (math.log10(one) for one in axes.get_ylim())
+
+    def height(y: float) -> float:
+        return (math.log10(y) - low) / (high - low)
+
+    order = sorted(ends, key=lambda name: ends[name][1])
+    places = spread_out([height(ends[name][1]) for name in order], 0.041)
+    for name, place in zip(order, places, strict=True):
+        axes.annotate(
+            name,
+            xy=ends[name],
+            xycoords="data",
+            xytext=(1.03, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            fontweight="bold" if name.startswith(OURS) else "normal",
+            color="black" if name.startswith(OURS) else "0.25",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "0.8",
+                "linewidth": 0.5,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+            annotation_clip=False,
+        )
+
+
+def spread_out(places: Sequence[float], apart: float) -> list[float]:
+    """Rising places from 0 to 1, moved as little as puts them so far apart."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + apart) if moved else place)
+    most = 1.0
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], most)
+        most = moved[i] - apart
+    return moved
+
+
+def _nines(recall: float) -> float:
+    return -math.log10(max(1.0 - recall, _NEAREST))
+
+
+def _thousands(axis: Any) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))

@@ -1,0 +1,225 @@
+"""faiss: flat, Panorama, a graph of 8-bit scalars, signs with floats, and RaBitQ in lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .base import (
+    Data,
+    Floats,
+    Ids,
+    Searcher,
+    Setting,
+    System,
+    Unavailable,
+    open_floats,
+    rescored,
+    save_floats,
+    unit,
+)
+
+
+class Open(Searcher):
+    """An index with parameters for each search."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import faiss
+
+        faiss.omp_set_num_threads(threads)
+        self._index = faiss.read_index(str(path))
+
+    def search(self, queries: Floats, k: int, setting: Setting) -> Ids:
+        """Search with the parameters of the setting."""
+        return np.asarray(self._index.search(queries, k, params=self.parameters(k, setting))[1])
+
+    def parameters(self, k: int, setting: Setting) -> Any:
+        """None, by default."""
+        return None
+
+
+class Faiss(System):
+    """What all of them have in common."""
+
+    distributions = ("faiss-cpu",)
+    factory: ClassVar[str] = "Flat"
+    opener: ClassVar[type[Open]] = Open
+
+    def load(self) -> None:
+        """Import faiss."""
+        import faiss  # noqa: F401
+
+    def build(self, data: Data, folder: Path, threads: int) -> None:
+        """Train, add, write."""
+        import faiss
+
+        faiss.omp_set_num_threads(threads)
+        rows = unit(data.rows)
+        index = self.empty(len(rows), rows.shape[1])
+        index.train(rows)
+        index.add(rows)
+        faiss.write_index(index, str(folder / "index.faiss"))
+
+    def empty(self, rows: int, dimensions: int) -> Any:
+        """The index before anything is in it."""
+        import faiss
+
+        return faiss.index_factory(dimensions, self.factory, faiss.METRIC_INNER_PRODUCT)
+
+    def open(self, data: Data, folder: Path, threads: int) -> Searcher:
+        """Read it."""
+        return self.opener(folder / "index.faiss", threads)
+
+
+class FlatIP(Faiss):
+    """Every float, compared."""
+
+    name = "faiss FlatIP"
+    about = "IndexFlatIP"
+    exact = True
+
+    def settings(self, rows: int) -> list[Setting]:
+        """One."""
+        return [Setting("exact")]
+
+
+class Panorama(Faiss):
+    """Floats in levels, with bounds from each level: exact."""
+
+    name = "faiss FlatL2Panorama"
+    about = "FlatL2Panorama8 on the unit rows"
+    exact = True
+
+    def settings(self, rows: int) -> list[Setting]:
+        """One."""
+        return [Setting("exact")]
+
+    def empty(self, rows: int, dimensions: int) -> Any:
+        """It knows L2 only; for unit rows that gives the same order."""
+        import faiss
+
+        if not hasattr(faiss, "IndexFlatL2Panorama"):
+            raise Unavailable(f"faiss {faiss.__version__} has no FlatL2Panorama")
+        return faiss.index_factory(dimensions, "FlatL2Panorama8", faiss.METRIC_L2)
+
+
+class OpenGraph(Open):
+    """A graph under a refinement with floats."""
+
+    def parameters(self, k: int, setting: Setting) -> Any:
+        """The effort of the graph, and four times as many candidates as are wanted."""
+        import faiss
+
+        graph = faiss.SearchParametersHNSW(efSearch=max(setting.values["ef"], k))
+        return faiss.IndexRefineSearchParameters(
+            k_factor=setting.values["k_factor"], base_index_params=graph
+        )
+
+
+class Hnsw(Faiss):
+    """A graph over 8-bit scalars."""
+
+    name = "faiss HNSW32_SQ8 + floats"
+    about = "HNSW32_SQ8,RFlat, k_factor 2, efConstruction 40 (its default); efSearch 16 to 512"
+    factory = "HNSW32_SQ8,RFlat"
+    opener = OpenGraph
+
+    def settings(self, rows: int) -> list[Setting]:
+        """The effort."""
+        return [
+            Setting(f"ef {ef}", {"ef": ef, "k_factor": 2}) for ef in (16, 32, 64, 128, 256, 512)
+        ]
+
+
+class OpenLists(Open):
+    """Lists under a refinement with floats."""
+
+    def parameters(self, k: int, setting: Setting) -> Any:
+        """How many lists, and ten times as many candidates as are wanted."""
+        import faiss
+
+        lists = faiss.IVFSearchParameters(nprobe=setting.values["nprobe"])
+        return faiss.IndexRefineSearchParameters(k_factor=10, base_index_params=lists)
+
+
+class RaBitQ(Faiss):
+    """Lists of one-bit codes, scanned fast."""
+
+    name = "faiss IVF RaBitQfs + floats"
+    about = (
+        "IVFn,RaBitQfs,RFlat with n the power of two next to four times the root of the rows, "
+        "k_factor 10; nprobe 4 to n/4"
+    )
+    opener = OpenLists
+
+    def settings(self, rows: int) -> list[Setting]:
+        """Numbers of lists."""
+        most = lists(rows) // 4
+        return [
+            Setting(f"nprobe {n}", {"nprobe": n})
+            for n in (4, 8, 16, 32, 64, 128, 256, 512)
+            if n <= most
+        ] or [Setting("nprobe 1", {"nprobe": 1})]
+
+    def empty(self, rows: int, dimensions: int) -> Any:
+        """So many lists as faiss's guidelines say."""
+        import faiss
+
+        return faiss.index_factory(
+            dimensions, f"IVF{lists(rows)},RaBitQfs,RFlat", faiss.METRIC_INNER_PRODUCT
+        )
+
+
+def lists(rows: int) -> int:
+    """The power of two next to four times the root of the rows, at least one."""
+    return int(2 ** max(0, round(np.log2(max(1.0, 4 * np.sqrt(rows))))))
+
+
+class OpenSigns(Searcher):
+    """Signs, then floats."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        import faiss
+
+        faiss.omp_set_num_threads(threads)
+        self._index = faiss.read_index_binary(str(folder / "signs.faiss"))
+        self._floats = open_floats(folder)
+
+    def search(self, queries: Floats, k: int, setting: Setting) -> Ids:
+        """The nearest by signs, in the order of the floats."""
+        many = min(max(setting.values["candidates"], k), self._index.ntotal)
+        found = self._index.search(np.packbits(queries > 0, axis=1), many)[1]
+        return rescored(queries, np.asarray(found, dtype=np.int64), self._floats, k)
+
+
+class BinaryFlat(Faiss):
+    """Signs of all rows, compared; the nearest rescored."""
+
+    name = "faiss BinaryFlat + floats"
+    about = "IndexBinaryFlat over signs; 100 to 4,000 candidates rescored with floats in NumPy"
+
+    def settings(self, rows: int) -> list[Setting]:
+        """Numbers of candidates."""
+        return [
+            Setting(f"{m} candidates", {"candidates": m})
+            for m in (100, 400, 1000, 4000)
+            if m <= rows
+        ]
+
+    def build(self, data: Data, folder: Path, threads: int) -> None:
+        """Signs and floats."""
+        import faiss
+
+        rows = save_floats(data, folder)
+        index = faiss.IndexBinaryFlat(rows.shape[1])
+        index.add(np.packbits(rows > 0, axis=1))
+        faiss.write_index_binary(index, str(folder / "signs.faiss"))
+
+    def open(self, data: Data, folder: Path, threads: int) -> Searcher:
+        """Read the signs, map the floats."""
+        return OpenSigns(folder, threads)
+
+
+SYSTEMS: tuple[System, ...] = (FlatIP(), Panorama(), Hnsw(), BinaryFlat(), RaBitQ())

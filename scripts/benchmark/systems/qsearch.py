@@ -1,0 +1,120 @@
+"""qsearch: exact and by recall from codes, and its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .base import Data, Floats, Ids, Searcher, Setting, System, Unavailable
+
+
+class Open(Searcher):
+    """An open index."""
+
+    def __init__(self, folder: Path) -> None:
+        from qsearch import Index
+
+        self._index = Index.open(folder / "index")
+
+    def search(self, queries: Floats, k: int, setting: Setting) -> Ids:
+        """By vectors."""
+        options: dict[str, Any] = dict(setting.values)
+        if "candidates" in options:
+            options["candidates"] = max(options["candidates"], k)
+        return self._index.search_vectors(queries, k, **options).positions
+
+    def note(self) -> str:
+        """The kernels, and what a recall became."""
+        from qsearch.kernels import kernel_path
+
+        said = [f"kernels {kernel_path()}"]
+        tuning = self._index.tuning
+        if tuning is None:
+            return said[0]
+        for recall in RECALLS:
+            plan = tuning.plan(recall, 10)
+            said.append(
+                f"{recall}: " + ("exact" if plan.exact else f"{plan.candidates} candidates")
+            )
+        return "; ".join(said)
+
+
+RECALLS = (0.999, 0.99, 0.95, 0.9)
+
+
+class Qsearch(System):
+    """The engine, with what it measures about recall on a sample of queries."""
+
+    name = "qsearch"
+    about = (
+        "exact, and at recall 0.999, 0.99, 0.95 and 0.9, measured at the build with the other "
+        "half of the queries (tune_queries)"
+    )
+    distributions = ("qsearch", "usearch")
+    exact = True
+    graph: ClassVar[bool] = False
+
+    def settings(self, rows: int) -> list[Setting]:
+        """Exact, and the recalls."""
+        recalls = [Setting(f"recall {one}", {"recall": one}) for one in RECALLS]
+        return [Setting("exact"), *recalls]
+
+    def load(self) -> None:
+        """Import it; NumPy does not count as qsearch."""
+        import qsearch.kernels
+
+        if not qsearch.kernels.has_native_kernels():
+            raise Unavailable("installed without its native kernels")
+        qsearch.Index  # noqa: B018 (imported when it is first named)
+
+    def build(self, data: Data, folder: Path, threads: int) -> None:
+        """Build from the rows as they are."""
+        from qsearch import BuildOptions, Index
+
+        tuned: Mapping[str, Any] = {}
+        if len(data.sample):
+            tuned = {"tune_queries": data.sample, "tuned_on": "other queries of the set"}
+        options = BuildOptions(graph=self.graph, **tuned)
+        Index.build(None, folder / "index", embeddings=data.rows, options=options).close()
+
+    def open(self, data: Data, folder: Path, threads: int) -> Searcher:
+        """Open; nothing is read yet."""
+        return Open(folder)
+
+
+class QsearchGraph(Qsearch):
+    """Its HNSW graph over int8 codes, rescored with floats."""
+
+    name = "qsearch graph"
+    about = "method graph: a usearch HNSW graph over int8 codes, candidates rescored with floats"
+    graph = True
+
+    def settings(self, rows: int) -> list[Setting]:
+        """Numbers of candidates."""
+        return [
+            Setting(f"{m} candidates", {"method": "graph", "candidates": m})
+            for m in (10, 30, 100, 300, 1000)
+            if m <= rows
+        ]
+
+    exact = False
+
+
+class QsearchAvx2(Qsearch):
+    """The same with the kernels of a processor without AVX-512."""
+
+    name = "qsearch (AVX2)"
+    about = "as qsearch, with QSEARCH_KERNELS=avx2: what a processor without AVX-512 does"
+    environment: ClassVar[Mapping[str, str]] = {"QSEARCH_KERNELS": "avx2"}
+
+    def load(self) -> None:
+        """Import it, where it differs from the one above."""
+        from qsearch.kernels import kernel_paths
+
+        if kernel_paths()[0] != "avx512":
+            raise Unavailable(f"the best kernels here are {kernel_paths()[0]}: the same as qsearch")
+        super().load()
+
+
+SYSTEMS: tuple[System, ...] = (Qsearch(), QsearchGraph(), QsearchAvx2())
