@@ -137,8 +137,8 @@ class Index:
 
         Args:
             corpus: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also
-                compressed), a folder with a ``corpus.jsonl``, ``-`` for standard input, or documents;
-                ``None`` only with ``embeddings``.
+                compressed), a folder with a ``corpus.jsonl``, ``-`` for standard input, ``irds:NAME`` for
+                a dataset of ir_datasets, or documents; ``None`` only with ``embeddings``.
             path: the index directory to make.
             encoder: a model's name or path, a ``SentenceTransformer``, or an ``Encoder``. By default
                 all-MiniLM-L6-v2, or none where ``embeddings`` are given.

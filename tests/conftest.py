@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
+from tests.datasets import made
 from tests.encoders import HashedWords, make_tiny_bert, make_tiny_cross_encoder
 
 # scripts/test --hypothesis-profile=long -k brute_force
@@ -32,6 +33,12 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny cross-encoder with random weights: BERT, one label, sigmoid, 64 tokens."""
     return make_tiny_cross_encoder(tmp_path_factory.mktemp("tiny-cross") / "tiny-cross")
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a dataset of ir_datasets: sixty documents, twelve queries with judgments."""
+    return made(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture(scope="session")

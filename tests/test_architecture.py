@@ -39,10 +39,12 @@ ROOMS = (
     "snapshot",
     "index",
     "evaluation",
+    "integrations",
     "cli",
     "__main__",
 )
 HEAVY = {"torch", "sentence_transformers", "transformers", "faiss", "usearch", "huggingface_hub"}
+HEAVY |= {"mteb", "datasets", "ir_datasets"}
 
 
 def modules() -> list[Path]:

@@ -54,6 +54,7 @@ Examples:
   qsearch build corpus.jsonl
   qsearch build books.jsonl --passages 200 --overlap 40
   qsearch build articles.csv --text-field body --title-field headline -o indexes/articles
+  qsearch build irds:beir/scifact
   zcat dump.jsonl.gz | qsearch build - -o indexes/dump
   qsearch build corpus.jsonl --vectors embeddings.npy --model BAAI/bge-small-en-v1.5
 """,
@@ -173,10 +174,10 @@ def build(
     """Build an index from CORPUS.
 
     CORPUS is a file in JSON Lines (or a JSON array), CSV, TSV, plain text (a document a line) or
-    Parquet, also compressed (gzip, bzip2, xz, zstd); a folder with a corpus.jsonl, as BEIR has it; or -
-    for standard input. A record has a text, an id, an optional title, and any other fields, which are
-    kept as metadata. Names of fields match whatever their case. Documents without ids are numbered, by
-    line, or in CSV and Parquet by row.
+    Parquet, also compressed (gzip, bzip2, xz, zstd); a folder with a corpus.jsonl, as BEIR has it;
+    irds:NAME for a dataset of ir_datasets (pip install ir-datasets); or - for standard input. A record has
+    a text, an id, an optional title, and any other fields, which are kept as metadata. Names of fields
+    match whatever their case. Documents without ids are numbered, by line, or in CSV and Parquet by row.
 
     An interrupted build goes on where it stopped when the same command is run again.
     """

@@ -80,6 +80,7 @@ Examples:
   qsearch eval
   qsearch eval indexes/corpus --queries queries.jsonl -k 10
   qsearch eval --queries scifact/          # a folder in BEIR's form: queries.jsonl, qrels/test.tsv
+  qsearch eval --queries irds:beir/scifact/test
   qsearch eval --queries queries.jsonl --qrels qrels.tsv --plot report.svg
   qsearch eval --queries queries.jsonl --ways exact,0.99,binary:400,hybrid:0.7 --format json
   qsearch eval --queries queries.jsonl --qrels qrels.tsv --ways hybrid --run run.trec
@@ -92,14 +93,14 @@ Examples:
 @click.option(
     "--queries",
     type=click.Path(path_type=Path),
-    help="Queries, in a file as 'qsearch query' reads it, or in a folder in BEIR's form, whose judgments "
-    "are taken too. Without, queries are made of the documents.",
+    help="Queries, in a file as 'qsearch query' reads it, in a folder in BEIR's form or a dataset of "
+    "ir_datasets (irds:NAME), whose judgments are taken too. Without, queries are made of the documents.",
 )
 @click.option(
     "--qrels",
     type=click.Path(path_type=Path),
     help="Judgments of these queries: query, document and relevance in a line (BEIR, with a header or "
-    "without), or TREC's four columns.",
+    "without), TREC's four columns, or irds:NAME.",
 )
 @click.option(
     "--vectors",
@@ -214,7 +215,7 @@ def eval(
         check_picture(plot)
     if run is not None and not run.parent.is_dir():
         raise OutputError(f"{run} cannot be written (there is no folder {run.parent})")
-    if qrels is None and queries is not None and queries.is_dir():
+    if qrels is None and queries is not None:
         qrels = _judgments_of(queries)
     if qrels is not None and queries is None and vectors is None:
         raise click.UsageError("--qrels are judgments of queries; give these with --queries")
@@ -296,8 +297,13 @@ class _Other:
         return compare(found, theirs, str(self.path), worst=worst) if theirs.complete else None
 
 
-def _judgments_of(folder: Path) -> Path | None:
-    """A folder in BEIR's form, if it holds judgments."""
+def _judgments_of(queries: Path) -> Path | None:
+    """Where queries are, if judgments are there too: a folder in BEIR's form, or a dataset."""
+    from qsearch.documents import has_judgments, is_dataset
+
+    if is_dataset(str(queries)):
+        return queries if has_judgments(str(queries)) else None
+    folder = queries
     return folder if (folder / "qrels").is_dir() or any(folder.glob("qrels.*")) else None
 
 

@@ -88,8 +88,8 @@ Examples:
     "--queries",
     type=click.Path(path_type=Path),
     help='Read queries from a file: JSON Lines {"_id": …, "text": …} or a JSON array, a table of ids and '
-    "texts (.tsv, .csv), or a query a line (.txt); also compressed, a folder in BEIR's form, or - for "
-    "standard input.",
+    "texts (.tsv, .csv), or a query a line (.txt); also compressed, a folder in BEIR's form, a dataset of "
+    "ir_datasets (irds:NAME), or - for standard input.",
 )
 @click.option(
     "--vectors",

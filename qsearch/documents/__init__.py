@@ -3,6 +3,7 @@
 Bytes come in, ``Document`` and ``RejectedRecord`` go out. No embedding, no index, nothing printed.
 """
 
+from qsearch.documents.datasets import has_judgments, is_dataset
 from qsearch.documents.document import Document
 from qsearch.documents.embeddings import Embeddings
 from qsearch.documents.encodings import encoding_advice
@@ -27,6 +28,8 @@ __all__ = [
     "corpus_stem",
     "encoding_advice",
     "format_by_name",
+    "has_judgments",
+    "is_dataset",
     "open_corpus",
     "read_judgments",
     "read_queries",

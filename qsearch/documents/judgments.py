@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qsearch.documents.compression import without_suffix
+from qsearch.documents.datasets import dataset_judgments, is_dataset
 from qsearch.documents.lines import ByteSource
 from qsearch.errors import CorpusError, QueryError
 
@@ -33,12 +34,15 @@ def read_judgments(path: str) -> Judgments:
 
     Args:
         path: of a file, also a compressed one, ``-``, or of a folder in BEIR's form: of its
-            ``qrels/*.tsv`` the test split, where there is one, or the only one.
+            ``qrels/*.tsv`` the test split, where there is one, or the only one; or ``irds:NAME`` for a
+            dataset of ir_datasets.
 
     Raises:
         QueryError: a line is not what it should be, a pair is judged twice in two ways, or there are none.
         CorpusError: the file cannot be read.
     """
+    if is_dataset(path):
+        return dataset_judgments(path)
     if path != "-" and Path(path).is_dir():
         path = str(_judgments_in(Path(path)))
     found: Judgments = {}

@@ -1,4 +1,7 @@
-"""Query files: JSON Lines as in BEIR, a table of ids and texts as in MS MARCO, or a text a line."""
+"""Query files: JSON Lines as in BEIR, a table of ids and texts as in MS MARCO, or a text a line.
+
+Also the queries of a dataset.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from qsearch.documents.compression import without_suffix
+from qsearch.documents.datasets import dataset_queries, is_dataset
 from qsearch.documents.delimiter import only_delimiter, said_delimiter, sniffed_delimiter
 from qsearch.documents.foreign import refuse_name
 from qsearch.documents.json_values import read_values
@@ -47,7 +51,8 @@ def read_queries(path: str) -> Iterator[tuple[str, str]]:
     (``.txt``).
 
     Args:
-        path: of a file, also a compressed one, of a folder with a ``queries.jsonl``, or ``-``.
+        path: of a file, also a compressed one, of a folder with a ``queries.jsonl``, or ``-``; or
+            ``irds:NAME`` for a dataset of ir_datasets.
 
     Raises:
         QueryError: a line is not what it should be, an id stands twice, or some have one and others not.
@@ -95,6 +100,10 @@ def read_query_texts(path: str) -> list[str]:
 
 
 def _given(path: str) -> Iterator[_Given]:
+    if is_dataset(path):
+        for number, (name, text) in enumerate(dataset_queries(path), 1):
+            yield _Given(f"{path}: query {number}", number, name, text)
+        return
     if path != "-" and Path(path).is_dir():
         path = _queries_in(Path(path))
     kind = Path(without_suffix(path)).suffix.lower()

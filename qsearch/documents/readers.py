@@ -1,4 +1,4 @@
-"""Corpora: JSON, CSV, TSV, text and Parquet files, folders, standard input, and Python iterables.
+"""Corpora: JSON, CSV, TSV, text and Parquet files, folders, standard input, datasets, Python iterables.
 
 Every reader streams, and yields a ``RejectedRecord`` for a record that is no document instead of
 raising, so that the caller decides whether one bad line ends the build.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qsearch.documents.compression import without_suffix
+from qsearch.documents.datasets import DatasetCorpus, dataset_stem, is_dataset
 from qsearch.documents.delimited import read_delimited
 from qsearch.documents.delimiter import check_delimiter
 from qsearch.documents.document import Document, DocumentMapper
@@ -83,8 +84,8 @@ def open_corpus(
 
     Args:
         source: the path of a file (compression is recognised by content) or of a folder that holds a
-            ``corpus.jsonl`` (BEIR's form), ``-`` for standard input, or an iterable of ``Document`` or
-            mappings, also a frame of pandas.
+            ``corpus.jsonl`` (BEIR's form), ``-`` for standard input, ``irds:NAME`` for a dataset of
+            ir_datasets, or an iterable of ``Document`` or mappings, also a frame of pandas.
         format: one of ``FORMATS``; by default from the file name, and ``jsonl`` for ``-``. ``jsonl`` is
             also a JSON array, and objects that are spread over lines.
         delimiter: what parts the columns of CSV and TSV; by default a tab in TSV, and told from the first
@@ -102,6 +103,13 @@ def open_corpus(
         _refuse_idle("documents that are given as Python objects have", None, delimiter, encoding)
         return IterableCorpus(source, fields, text_required)
     name = str(source)
+    if is_dataset(name):
+        _refuse_idle("a dataset has", name, delimiter, encoding)
+        if format is not None:
+            raise CorpusError(
+                f"a dataset has no format; leave {words().input_format} out", path=name
+            )
+        return DatasetCorpus(name, fields, text_required)
     if Path(name).is_dir() and name != "-":
         name = _corpus_in(Path(name))
     chosen = format or ("jsonl" if name == "-" else _format_of(name))
@@ -126,9 +134,13 @@ def open_corpus(
 def corpus_stem(name: str) -> str:
     """The name of a corpus without folder, format and compression; of a folder its own name.
 
+    Of a dataset all parts of its name.
+
     >>> corpus_stem("data/c.v2.jsonl.gz"), corpus_stem("embeddings.npy"), corpus_stem("e.npz:docs")
     ('c.v2', 'embeddings', 'e')
     """
+    if is_dataset(name):
+        return dataset_stem(name)
     if Path(name).is_dir():
         return Path(name).resolve().name
     name = array_file(name)

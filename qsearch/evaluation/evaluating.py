@@ -59,9 +59,10 @@ def evaluate(
 
     Args:
         index: open.
-        queries: a file (``qsearch query --queries`` reads the same), a folder in BEIR's form, texts by id,
-            or texts. Without, and without ``vectors``, queries are made of the documents.
-        qrels: judgments: a file or folder, or relevance by query id, then document id.
+        queries: a file (``qsearch query --queries`` reads the same), a folder in BEIR's form, ``irds:NAME``
+            for a dataset of ir_datasets, texts by id, or texts. Without, and without ``vectors``, queries
+            are made of the documents.
+        qrels: judgments: a file, folder or ``irds:NAME``, or relevance by query id, then document id.
         vectors: (q, d) numbers: of the queries, where they are there already, or of queries without texts.
         ways: names (see ``named_way``), or options of a search by name; by default those that make sense.
         k: depths.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.documents import Judgments, read_judgments, read_queries
+from qsearch.documents import Judgments, is_dataset, read_judgments, read_queries
 from qsearch.errors import QueryError
 from qsearch.evaluation.measured import Group
 from qsearch.retrieval.samples import all_kinds
@@ -61,8 +61,9 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
         return Asked(ids, None, array, "query vectors")
     source = "queries"
     if isinstance(queries, str | os.PathLike):
-        source = f"queries of {Path(queries).name}"
-        pairs = list(read_queries(str(queries)))
+        name = str(queries)
+        source = f"queries of {name if is_dataset(name) else Path(name).name}"
+        pairs = list(read_queries(name))
     elif isinstance(queries, Mapping):
         pairs = [(str(name), text) for name, text in queries.items()]
     else:
