@@ -349,7 +349,8 @@ def _show(
         parts = [table.text() for table in tables]
     if compared is not None:
         parts += [_losses(index, *one) for one in compared.losses.items()]
-    print_text(printable("\n\n".join(parts), lines=True))
+    if parts:
+        print_text(printable("\n\n".join(parts), lines=True))
     if found.encoding is not None and (times := found.encoding.percentiles()):
         console.note(f"the encoder takes {times['p50']:.1f} ms for a query (median)")
     memory = found.machine["memory"]

@@ -62,7 +62,8 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
     source = "queries"
     if isinstance(queries, str | os.PathLike):
         name = str(queries)
-        source = f"queries of {name if is_dataset(name) else Path(name).name}"
+        shown = name if is_dataset(name) else Path(name).resolve().name
+        source = "queries of standard input" if name == "-" else f"queries of {shown}"
         pairs = list(read_queries(name))
     elif isinstance(queries, Mapping):
         pairs = [(str(name), text) for name, text in queries.items()]

@@ -52,8 +52,8 @@ def named_way(name: str) -> Way:
     """The way of a name.
 
     Args:
-        name: ``exact``, a recall below 1 (``0.99``), a method with or without candidates (``cascade``,
-            ``binary:400``, ``graph:100``), ``keywords``, ``hybrid`` with or without a weight
+        name: ``exact``, a recall below 1 (``0.99``, ``99%``), a method with or without candidates
+            (``cascade``, ``binary:400``, ``graph:100``), ``keywords``, ``hybrid`` with or without a weight
             (``hybrid:0.7``), or ``rrf``.
 
     Raises:
@@ -76,7 +76,9 @@ def named_way(name: str) -> Way:
             return Way(name, {"mode": "hybrid", "fusion": "rrf"})
         if name in MODES:
             return Way(EXACT) if name == "meaning" else Way(name, {"mode": name})
-        recall = float(name)
+        recall = float(name.removesuffix("%"))
+        if name.endswith("%"):
+            recall = float(f"{recall / 100:.12g}")
         if recall == 1:
             return Way(EXACT)
         if 0 < recall < 1:

@@ -219,6 +219,7 @@ def test_what_makes_no_sense_is_an_error(
 def test_ways_have_names() -> None:
     assert named_way("1.0") == named_way("exact") == named_way(" meaning") == Way("exact")
     assert named_way("graph").options == {"method": "graph"}
+    assert named_way("99%").options == named_way("0.99").options == {"recall": 0.99}
     assert named_way("rrf").options == {"mode": "hybrid", "fusion": "rrf"}
     for bad in (
         "",
