@@ -205,7 +205,6 @@ def eval(
     Without queries they are made of the documents, as when the index was built, but more of them. Ctrl-C
     ends it with what was measured until then.
     """
-    from qsearch.documents import Embeddings
     from qsearch.evaluation import evaluate
     from qsearch.evaluation import tune as tune_index
     from qsearch.evaluation.plotting import check_picture
@@ -227,10 +226,6 @@ def eval(
         raise click.UsageError("--tune is to queries; give these with --queries")
     if tune and filters["where"] is not None:
         raise click.UsageError("--tune is for the whole index; leave out --where")
-    given = None
-    if vectors is not None:
-        source = Embeddings(vectors)
-        given = source.read(0, source.rows)
     with Index.open(
         find_index(path or index), encoder=model, device=device, backend=backend
     ) as opened:
@@ -241,7 +236,7 @@ def eval(
                 opened,
                 None if queries is None else str(queries),
                 None if qrels is None else str(qrels),
-                vectors=given,
+                vectors=vectors,
                 wait=wait,
                 progress=progress_on(console),
             )
@@ -249,7 +244,7 @@ def eval(
             evaluate,
             queries=None if queries is None else str(queries),
             qrels=None if qrels is None else str(qrels),
-            vectors=given,
+            vectors=vectors,
             k=k,
             keep_interrupted=True,
             progress=progress_on(console),

@@ -12,6 +12,7 @@ from qsearch.documents.judgments import Judgments, read_judgments
 from qsearch.documents.queries import read_queries, read_query_lines, read_query_texts
 from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, format_by_name, open_corpus
 from qsearch.documents.rejected import RejectedRecord
+from qsearch.documents.relevance import relevance_of
 from qsearch.documents.runs import Run, read_run, run_line
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "read_query_lines",
     "read_query_texts",
     "read_run",
+    "relevance_of",
     "run_line",
 ]

@@ -17,6 +17,7 @@ from qsearch.documents.columns import shown
 from qsearch.documents.document import Document, DocumentMapper
 from qsearch.documents.fields import Fields, FieldsFound
 from qsearch.documents.rejected import InvalidRecord, RejectedRecord
+from qsearch.documents.relevance import relevance_of
 from qsearch.documents.values import plain_record
 from qsearch.errors import CorpusError, QueryError
 
@@ -140,15 +141,16 @@ def dataset_judgments(name: str) -> dict[str, dict[str, int]]:
     """
     found: dict[str, dict[str, int]] = {}
     for one in _each(name, _loaded(name, "qrels"), "qrels"):
-        relevance = getattr(one, "relevance", None)
-        if not isinstance(relevance, int | float) or not float(relevance).is_integer():
+        given = getattr(one, "relevance", None)
+        relevance = relevance_of(given)
+        if relevance is None:
             raise QueryError(
                 f"{name}: the relevance of document {one.doc_id!r} for query {one.query_id!r} must be a "
-                f"whole number, found {relevance!r}; write the judgments to a file, and give that"
+                f"whole number, found {given!r}; write the judgments to a file, and give that"
             )
         of_query = found.setdefault(str(one.query_id), {})
         document = str(one.doc_id)
-        of_query[document] = max(int(relevance), of_query.get(document, int(relevance)))
+        of_query[document] = max(relevance, of_query.get(document, relevance))
     if not found:
         raise QueryError(f"{name}: holds no judgments")
     return found

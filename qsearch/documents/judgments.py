@@ -9,6 +9,7 @@ from typing import NamedTuple
 from qsearch.documents.compression import without_suffix
 from qsearch.documents.datasets import dataset_judgments, is_dataset
 from qsearch.documents.lines import ByteSource
+from qsearch.documents.relevance import relevance_of
 from qsearch.errors import CorpusError, QueryError
 
 __all__ = ["Judgments", "TextLine", "read_judgments", "table_columns", "text_lines"]
@@ -58,12 +59,13 @@ def read_judgments(path: str) -> Judgments:
                 f"{line.where}: has {len(cells)} columns, the lines before have {width}; {_EXPECTED}"
             )
         query, document = cells[0], cells[-2]
-        relevance = _relevance(cells[-1])
+        relevance = relevance_of(_number(cells[-1]))
         if relevance is None:
             if number == 0 and not cells[-1][:1].isdigit():
                 continue  # a header
             raise QueryError(
-                f"{line.where}: the relevance must be a whole number, found {cells[-1]!r}; {_EXPECTED}"
+                f"{line.where}: the relevance must be a whole number, found {cells[-1]!r} (a million at "
+                f"most); {_EXPECTED}"
             )
         of_query = found.setdefault(query, {})
         if of_query.setdefault(document, relevance) != relevance:
@@ -112,11 +114,10 @@ def table_columns(line: str) -> list[str]:
     return line.split()
 
 
-def _relevance(cell: str) -> int | None:
+def _number(cell: str) -> float | None:
     try:
-        value = float(cell)
-        return int(value) if value == int(value) else None
-    except (ValueError, OverflowError):
+        return float(cell)
+    except ValueError:
         return None
 
 

@@ -175,6 +175,8 @@ def compare(
         if not pairs:
             raise QueryError(f"{name} was not measured in any of the ways of this index")
     else:
+        if not isinstance(theirs, Mapping):
+            raise QueryError(f"a run is ids by query id, found {type(theirs).__name__}")
         ranked = {query: list(documents) for query, documents in theirs.items()}
         pairs = [(one.name, ranked) for one in ours.ways]
     common = set(queries) & set(pairs[0][1]) if pairs else set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -63,7 +63,8 @@ def evaluate(
             for a dataset of ir_datasets, texts by id, or texts. Without, and without ``vectors``, queries
             are made of the documents.
         qrels: judgments: a file, folder or ``irds:NAME``, or relevance by query id, then document id.
-        vectors: (q, d) numbers: of the queries, where they are there already, or of queries without texts.
+        vectors: (q, d) numbers, or a file of them: of the queries, where they are there already, or of
+            queries without texts.
         ways: names (see ``named_way``), or options of a search by name; by default those that make sense.
         k: depths.
         sample: how many queries are made of documents.
@@ -150,13 +151,18 @@ class _Run:
     def search(self) -> None:
         """Encode, and search in every way."""
         queries = self.queries = self._encoded()
-        names = [way.name for way in self.ways]
-        self.progress.begin("search", len(queries) * len(names) * len(self.depths), "queries")
-        if queries.vectors is not None:
-            self.truth = self._answers(Way(EXACT), queries, self.depths[-1])
+        deepest = self.depths[-1]
+        compared = queries.vectors is not None
+        known = sum(not way.options for way in self.ways)  # at the deepest k
+        searches = len(self.ways) * len(self.depths) + (1 - known if compared else 0)
+        self.progress.begin("search", len(queries) * searches, "queries")
+        if compared:
+            self.truth = self._answers(Way(EXACT), queries, deepest)
         for way in self.ways:
-            answers = {k: self._answers(way, queries, k) for k in self.depths}
-            self.found[way.name] = answers
+            answers = {deepest: self.truth} if self.truth is not None and not way.options else {}
+            for k in self.depths:
+                answers[k] = answers.get(k) or self._answers(way, queries, k)
+            self.found[way.name] = {k: answers[k] for k in self.depths}
         self.progress.end()
 
     def time(self) -> None:
@@ -332,10 +338,12 @@ def _chosen(
     elif isinstance(ways, str):
         raise QueryError("ways must be several names, or options by name; found one text")
     elif isinstance(ways, Mapping):
-        found = [Way(name, dict(options)) for name, options in ways.items()]
+        found = [Way(name, options) for name, options in ways.items()]
     else:
         found = [way if isinstance(way, Way) else named_way(way) for way in ways]
     for number, way in enumerate(found):
+        if not isinstance(way.options, Mapping):
+            raise QueryError(f"the way {way.name} needs options by name, found {way.options!r}")
         if way.name in [other.name for other in found[:number]]:
             raise QueryError(f"the way {way.name} stands twice")
         if way.words and asked.texts is None:
@@ -350,7 +358,7 @@ def _chosen(
         raise QueryError(
             "there is no way to measure: the index has neither an encoder nor a text index"
         )
-    return [replace(way, options=dict(way.options)) for way in found]
+    return found
 
 
 def _described(index: Index, snapshot: Snapshot) -> dict[str, Any]:

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.documents import Judgments, is_dataset, read_judgments, read_queries
+from qsearch.documents import (
+    Embeddings,
+    Judgments,
+    is_dataset,
+    read_judgments,
+    read_queries,
+    relevance_of,
+)
+from qsearch.documents.numbers import as_numbers
 from qsearch.errors import QueryError
 from qsearch.evaluation.measured import Group
 from qsearch.retrieval.samples import all_kinds
+from qsearch.retrieval.searcher import whole_number
 
 if TYPE_CHECKING:
     from qsearch.snapshot import Snapshot
@@ -53,10 +62,10 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
         QueryError: they are none of these, empty, or another number than the vectors.
         CorpusError: a file cannot be read.
     """
-    array = None if vectors is None else np.asarray(vectors)
+    array = None if vectors is None else _given_vectors(vectors)
     if queries is None:
-        if array is None or array.ndim != 2 or not len(array):
-            raise QueryError("query vectors must be (queries, dimensions), at least one of them")
+        if array is None:
+            raise QueryError("there are neither queries nor vectors of them")
         ids = tuple(str(number) for number in range(1, len(array) + 1))
         return Asked(ids, None, array, "query vectors")
     source = "queries"
@@ -91,6 +100,26 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
     return Asked(ids, tuple(text for _, text in pairs), array, source)
 
 
+def _given_vectors(vectors: Any) -> NDArray[Any]:
+    """Vectors of a file, or numbers in memory: (q, d).
+
+    Raises:
+        QueryError: they are no such numbers, or none at all.
+        CorpusError: a file cannot be read.
+    """
+    if isinstance(vectors, str | os.PathLike):
+        file = Embeddings(str(vectors))
+        array: NDArray[Any] = file.read(0, file.rows)
+    else:
+        try:
+            array = as_numbers(vectors)
+        except ValueError as error:
+            raise QueryError(f"query vectors must be an array of numbers ({error})") from error
+    if array.ndim != 2 or not len(array):
+        raise QueryError("query vectors must be (queries, dimensions), at least one of them")
+    return array
+
+
 def sampled(snapshot: Snapshot, count: int) -> Asked:
     """Queries made of the documents of an index, as a build makes them to measure recall, but more.
 
@@ -100,8 +129,11 @@ def sampled(snapshot: Snapshot, count: int) -> Asked:
             strangers come to them.
 
     Raises:
-        QueryError: it holds no documents.
+        QueryError: it holds no documents, or ``count`` is no number of queries.
     """
+    count = whole_number("sample", count)
+    if count < 1:
+        raise QueryError(f"sample must be at least 1, found {count}")
     if not snapshot.documents:
         raise QueryError(f"{snapshot.path} holds no documents")
     pieces = [piece for segment in snapshot.segments for piece in segment.pieces(1 << 13)]
@@ -141,12 +173,13 @@ def given_judgments(qrels: Any) -> Judgments:
                 f"the judgments of query {query!r} must be relevance by document, found {documents!r}"
             )
         for document, relevance in documents.items():
-            if isinstance(relevance, bool) or int(relevance) != relevance:
+            number = None if isinstance(relevance, str) else relevance_of(relevance)
+            if number is None:
                 raise QueryError(
-                    f"the relevance of {document!r} for {query!r} must be a whole number, found "
-                    f"{relevance!r}"
+                    f"the relevance of {document!r} for {query!r} must be a whole number of at most a "
+                    f"million, found {relevance!r}"
                 )
-            found.setdefault(str(query), {})[str(document)] = int(relevance)
+            found.setdefault(str(query), {})[str(document)] = number
     return found
 
 
@@ -196,8 +229,6 @@ def checked_depths(k: Any, most: int, notes: list[str]) -> tuple[int, ...]:
     Raises:
         QueryError: one is no whole number from 1.
     """
-    from qsearch.retrieval.searcher import whole_number
-
     given = [k] if isinstance(k, int | np.integer) or not isinstance(k, Iterable) else list(k)
     depths = sorted({whole_number("k", one) for one in given})
     if not depths or depths[0] < 1:

@@ -64,10 +64,21 @@ def judged(
     """
     import pytrec_eval
 
+    # trec_eval ends ids at the first zero byte, and a process at half of a surrogate pair: it gets numbers.
+    numbers: dict[str, str] = {}
+
+    def number(name: str) -> str:
+        return numbers.setdefault(name, str(len(numbers)))
+
     relevant = {
-        query: dict(of_query)
+        number(query): {number(document): value for document, value in of_query.items()}
         for query, of_query in judgments.items()
         if any(value > 0 for value in of_query.values())
+    }
+    ranked = {
+        number(query): [number(document) for document in found]
+        for query, found in rankings.items()
+        if number(query) in relevant and found
     }
     values: dict[str, NDArray[np.float64]] = {}
     for measure in measures:
@@ -78,8 +89,7 @@ def judged(
             query: {
                 document: -float(place) for place, document in enumerate(found[: measure.depth])
             }
-            for query, found in rankings.items()
-            if query in relevant and found
+            for query, found in ranked.items()
         }
         found = evaluator.evaluate(run) if run else {}
         values[measure.name] = np.array(
@@ -87,7 +97,7 @@ def judged(
                 found[query][f"{measure.trec}{cut}"]
                 if query in found
                 else (0.0 if query in relevant else np.nan)
-                for query in queries
+                for query in map(number, queries)
             ],
             dtype=np.float64,
         )

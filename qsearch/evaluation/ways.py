@@ -63,6 +63,8 @@ def named_way(name: str) -> Way:
         >>> named_way("0.99").options, named_way("binary:400").options
         ({'recall': 0.99}, {'method': 'binary', 'candidates': 400})
     """
+    if not isinstance(name, str):
+        raise QueryError(f"a way of searching has a name, found {name!r}")
     name = name.strip()
     kind, colon, number = name.partition(":")
     try:

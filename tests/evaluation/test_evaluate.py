@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,14 @@ def test_all_judgments_zero(index: Index) -> None:
         ({"queries": QUERIES, "qrels": 3}, "judgments must be"),
         ({"queries": QUERIES, "qrels": {"q0": 3}}, "judgments of query 'q0' must be"),
         ({"queries": QUERIES, "qrels": {"q0": {"d": 0.5}}}, "must be a whole number"),
+        ({"queries": QUERIES, "qrels": {"q0": {"d": None}}}, "must be a whole number"),
+        ({"queries": QUERIES, "qrels": {"q0": {"d": 10**30}}}, "at most a million"),
+        ({"queries": QUERIES, "qrels": {"q0": {"d": math.inf}}}, "must be a whole number"),
+        ({"sample": "x"}, "sample must be a whole number"),
+        ({"sample": 0}, "sample must be at least 1"),
+        ({"queries": QUERIES, "ways": [3]}, "has a name, found 3"),
+        ({"queries": QUERIES, "ways": {"mine": None}}, "needs options by name"),
+        ({"queries": QUERIES, "vectors": iter(())}, "must be an array of numbers"),
         ({"qrels": JUDGMENTS}, "judgments are of queries"),
         ({"queries": QUERIES, "k": 0}, "k must be at least 1"),
         ({"queries": QUERIES, "k": "ten"}, "k must be a whole number"),
@@ -287,7 +296,7 @@ class Stops:
 
 
 def test_an_interrupted_evaluation_keeps_what_it_has(index: Index) -> None:
-    for phase, after, ways in (("encode", 0, 0), ("search", 3, 2), ("time", 1, 3)):
+    for phase, after, ways in (("encode", 0, 0), ("search", 2, 2), ("time", 1, 3)):
         found = evaluate(
             index,
             QUERIES,
@@ -312,6 +321,34 @@ def test_an_interrupted_evaluation_keeps_what_it_has(index: Index) -> None:
             )
     assert found["exact"].times.singles
     assert not found["keywords"].times.singles
+
+
+class Counts:
+    """A progress that adds up."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int | None] = {}
+        self.done: dict[str, int] = {}
+        self.now = ""
+
+    def begin(self, phase: str, total: int | None, unit: str) -> None:
+        self.now = phase
+        self.totals[phase], self.done[phase] = total, 0
+
+    def advance(self, count: int, *, resumed: bool = False) -> None:
+        self.done[self.now] += count
+
+    def end(self) -> None:
+        self.now = ""
+
+
+@pytest.mark.parametrize("ways", [["exact"], ["binary", "keywords"], ["keywords"], None])
+@pytest.mark.parametrize("k", [10, (3, 10)])
+def test_progress_ends_at_its_end(index: Index, ways: list[str] | None, k: Any) -> None:
+    progress = Counts()
+    evaluate(index, QUERIES, k=k, ways=ways, progress=progress)
+    assert progress.done == progress.totals
+    assert {"search", "time"} <= progress.done.keys()
 
 
 def test_two_indexes_are_compared(index: Index, tmp_path: Path) -> None:
@@ -354,6 +391,8 @@ def test_a_run_is_compared_and_may_lack_queries(index: Index) -> None:
     assert found.rows[0].difference.queries == 20
     assert found.losses["exact"][1] == ()
     assert np.nansum(found.overlap["exact"]) == 20
+    with pytest.raises(QueryError, match="found list"):
+        compare(ours, ["d 1"], "run.trec")  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="no query in common"):
         compare(ours, {"strange": ["d 1"]}, "run.trec")
     without = evaluate(index, QUERIES, k=10, ways=["exact"], timed=False)

@@ -55,6 +55,10 @@ def test_columns_may_be_parted_by_white_space(tmp_path: Path) -> None:
         ("q d 1\nq d 2\n", "is judged 2 for query 'q', and 1 further up"),
         ("q d nan\nq d 1\n", None),
         ("q d 1\nq e inf\n", "must be a whole number"),
+        (
+            "q d 1\nq e 2147483648\n",
+            "must be a whole number, found '2147483648' .a million at most",
+        ),
     ],
 )
 def test_what_is_no_judgment_is_an_error_with_its_line(

@@ -62,6 +62,16 @@ def test_measures_look_no_deeper_than_asked() -> None:
     assert math.isnan(judged({"q": ["a"]}, {"q": {"a": 0}}, measures_at(3, 3), ["q"])["MAP@3"][0])
 
 
+@pytest.mark.parametrize("name", ["a\x00b", "\ud800", "", "q d", "é" * 5000])
+def test_any_text_is_an_id(name: str) -> None:
+    """Which C strings would cut, and at which a process would end."""
+    other = name[:1] + "c"
+    found = judged({name: [other, name]}, {name: {name: 1, "a": 1}}, measures_at(3, 3), [name, "a"])
+    assert found["MRR@3"][0] == 0.5
+    assert found["R@3"][0] == 0.5
+    assert math.isnan(found["R@3"][1])
+
+
 def test_the_share_of_the_exact_neighbours() -> None:
     truth = np.array([[1, 2, 3], [4, -1, -1], [-1, -1, -1]])
     found = np.array([[3, 9, 1], [-1, -1, 4], [5, 6, 7]])
