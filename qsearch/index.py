@@ -10,7 +10,14 @@ from typing import Any, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsearch.documents import Document, Embeddings, Fields, open_corpus
+from qsearch.documents import (
+    Document,
+    Embeddings,
+    Fields,
+    check_text,
+    open_corpus,
+    surrogate_in,
+)
 from qsearch.encoding import (
     DEFAULT_MODEL,
     UNNAMED_MODEL,
@@ -323,7 +330,7 @@ class Index:
     def __contains__(self, id: object) -> bool:
         """Whether there is a document of this id."""
         catalog = self._open.catalog
-        return isinstance(id, str) and _is_text(id) and bool(catalog.lines_of([id]))
+        return isinstance(id, str) and surrogate_in(id) is None and bool(catalog.lines_of([id]))
 
     @property
     def commit(self) -> int:
@@ -1051,15 +1058,6 @@ class Index:
         return snapshot.contract
 
 
-def _is_text(text: str) -> bool:
-    """Whether it can be encoded: a half of a surrogate pair is no text."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _checked_ids(ids: str | Iterable[str]) -> list[str]:
     """The ids that are meant.
 
@@ -1073,7 +1071,7 @@ def _checked_ids(ids: str | Iterable[str]) -> list[str]:
     for one in some:
         if not isinstance(one, str):
             raise QueryError(f"ids must be strings, found {one!r}")
-        if not _is_text(one):
+        if surrogate_in(one) is not None:
             raise QueryError(f"the id {one!r} is not valid Unicode text")
     return some
 
@@ -1104,13 +1102,5 @@ def _checked_texts(queries: Iterable[str]) -> list[str]:
         which = "the query" if len(texts) == 1 else f"query {number}"
         if not isinstance(text, str):
             raise QueryError(f"{which} must be a string, found {type(text).__name__}")
-        if not text.strip():
-            raise QueryError(f"{which} is empty")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise QueryError(
-                f"{which} is not valid Unicode text: the character at {error.start} is half of a "
-                "surrogate pair"
-            ) from None
+        check_text(which, text)
     return texts

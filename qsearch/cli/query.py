@@ -125,7 +125,7 @@ def query(
     With --rerank a cross-encoder reads each of the best hits together with the query, and its score
     orders them; the cosine, and the rank by it, stand behind in brackets.
     """
-    from qsearch.documents import read_queries, read_query_lines
+    from qsearch.documents import check_text, read_queries, read_query_lines
     from qsearch.index import Index
     from qsearch.reordering import taken
 
@@ -168,7 +168,7 @@ def query(
         for batch in batches:
             asked += len(batch)
             for name, text in batch:
-                _check_text(f"query {name}" if several else "the query", text)
+                check_text(f"query {name}" if several else "the query", text)
             results = opened.search_batch(
                 [text for _, text in batch],
                 k,
@@ -184,19 +184,6 @@ def query(
             tell_no_document(console, opened, *asked_for)
     if not asked:
         console.note(f"{queries or 'standard input'} holds no queries")
-
-
-def _check_text(which: str, text: str) -> None:
-    """What the library says too, with the number that the text has here."""
-    if not text.strip():
-        raise QueryError(f"{which} is empty")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise QueryError(
-            f"{which} is not valid Unicode text: the character at {error.start} is half of a surrogate "
-            "pair"
-        ) from None
 
 
 def _without_text(options: TextSearchOptions) -> SearchOptions:

@@ -4,12 +4,12 @@ Bytes come in, ``Document`` and ``RejectedRecord`` go out. No embedding, no inde
 """
 
 from qsearch.documents.datasets import has_judgments, is_dataset
-from qsearch.documents.document import Document
+from qsearch.documents.document import Document, surrogate_in
 from qsearch.documents.embeddings import Embeddings
 from qsearch.documents.encodings import encoding_advice
 from qsearch.documents.fields import Fields, FieldsFound, Role
 from qsearch.documents.judgments import Judgments, read_judgments
-from qsearch.documents.queries import read_queries, read_query_lines, read_query_texts
+from qsearch.documents.queries import check_text, read_queries, read_query_lines, read_query_texts
 from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, format_by_name, open_corpus
 from qsearch.documents.rejected import RejectedRecord
 from qsearch.documents.relevance import relevance_of
@@ -26,6 +26,7 @@ __all__ = [
     "RejectedRecord",
     "Role",
     "Run",
+    "check_text",
     "corpus_stem",
     "encoding_advice",
     "format_by_name",
@@ -39,4 +40,5 @@ __all__ = [
     "read_run",
     "relevance_of",
     "run_line",
+    "surrogate_in",
 ]

@@ -14,7 +14,7 @@ from qsearch.documents.fields import FieldMatcher, Fields, FieldsFound
 from qsearch.documents.rejected import InvalidRecord
 from qsearch.documents.values import MAX_NESTING
 
-__all__ = ["Document", "DocumentMapper", "kind_of"]
+__all__ = ["Document", "DocumentMapper", "kind_of", "surrogate_in"]
 
 _TOO_DEEP = f"metadata nested deeper than {MAX_NESTING} levels"
 
@@ -205,13 +205,24 @@ def _optional_string(record: Mapping[str, Any], name: str | None) -> str | None:
 
 def _storable(value: str, name: str) -> str:
     """Refuse unpaired surrogates: they are no Unicode text and no tokenizer or database takes them."""
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidRecord(
-            f"{name!r} is not valid Unicode text (at character {error.start})"
-        ) from error
+    place = surrogate_in(value)
+    if place is not None:
+        raise InvalidRecord(f"{name!r} is not valid Unicode text (at character {place})")
     return value
+
+
+def surrogate_in(text: str) -> int | None:
+    r"""Where the first half of a surrogate pair stands, which makes a string no text; ``None``: nowhere.
+
+    Examples:
+        >>> surrogate_in("a\ud800"), surrogate_in("a")
+        (1, None)
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
 
 
 def kind_of(value: object) -> str:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from qsearch.documents.compression import without_suffix
 from qsearch.documents.datasets import dataset_judgments, is_dataset
-from qsearch.documents.lines import ByteSource
+from qsearch.documents.lines import text_lines
 from qsearch.documents.relevance import relevance_of
 from qsearch.errors import CorpusError, QueryError
 
-__all__ = ["Judgments", "TextLine", "read_judgments", "table_columns", "text_lines"]
+__all__ = ["Judgments", "read_judgments", "table_columns"]
 
 Judgments = dict[str, dict[str, int]]
 """Relevance by query id, then document id; 1 and more is relevant."""
 
 _SPLITS = ("test", "dev", "train")
 """Of BEIR, the first that is there is taken."""
-
-
-class TextLine(NamedTuple):
-    """A line of a file that is not blank: where it stands, for messages, and its text."""
-
-    where: str
-    text: str
 
 
 def read_judgments(path: str) -> Judgments:
@@ -48,7 +39,8 @@ def read_judgments(path: str) -> Judgments:
         path = str(_judgments_in(Path(path)))
     found: Judgments = {}
     width = 0
-    for number, line in enumerate(text_lines(path)):
+    lines = (line for line in text_lines(path, "line of judgments") if line.text.strip())
+    for number, line in enumerate(lines):
         cells = table_columns(line.text)
         if not width:
             width = len(cells)
@@ -82,29 +74,6 @@ _EXPECTED = (
     "a line of judgments is 'query document relevance' (BEIR) or 'query 0 document relevance' (TREC), and "
     "ids with white space in them need tabs between the columns"
 )
-
-
-def text_lines(path: str) -> Iterator[TextLine]:
-    """The lines of a UTF-8 file that are not blank.
-
-    Args:
-        path: of a file, also a compressed one, or ``-``.
-
-    Raises:
-        QueryError: a line is not UTF-8, or of no sensible length.
-        CorpusError: the file cannot be read.
-    """
-    with ByteSource(path, adjustable=False) as source:
-        for number, line, too_long in source.lines():
-            where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
-            if too_long:
-                raise QueryError(f"{where}: is longer than any line of such a file")
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise QueryError(f"{where}: is not UTF-8 (at byte {error.start + 1})") from error
-            if text.strip():
-                yield TextLine(where, text)
 
 
 def table_columns(line: str) -> list[str]:

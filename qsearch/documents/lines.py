@@ -12,25 +12,34 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from qsearch.documents.compression import MAGICS as COMPRESSED
 from qsearch.documents.compression import ByteStream, decompressed
 from qsearch.documents.encodings import BOM, BOMS, Utf8Stream
 from qsearch.documents.foreign import MAGICS as FOREIGN
 from qsearch.documents.foreign import refuse_content, refuse_zeros
-from qsearch.errors import CorpusError
+from qsearch.errors import CorpusError, QueryError
 from qsearch.wording import words
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["MAX_RECORD_BYTES", "ByteSource", "Line"]
+__all__ = ["MAX_RECORD_BYTES", "ByteSource", "Line", "TextLine", "text_lines"]
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 """Longest record that is read; a longer one is rejected without being held in memory."""
 
 _MAGICS = (*COMPRESSED, *FOREIGN, *BOMS, BOM)
+
+
+class TextLine(NamedTuple):
+    """A line of a file of text: where it stands, for messages; its number, from 1; the text."""
+
+    where: str
+    number: int
+    text: str
+
 
 Line = tuple[int, bytes, bool]
 """Line number from 1, bytes without the line end, whether the line was too long (bytes cut)."""
@@ -217,3 +226,25 @@ class _Available(io.RawIOBase):
         self._head = self._head[len(data) :]
         view[: len(data)] = data
         return len(data)
+
+
+def text_lines(path: str, what: str) -> Iterator[TextLine]:
+    """The lines of a file of UTF-8 that is no corpus.
+
+    Args:
+        path: of a file, also a compressed one, or ``-``.
+        what: longer than any such thing is a line that is too long, for the message.
+
+    Raises:
+        QueryError: a line is not UTF-8, or too long.
+        CorpusError: the file cannot be read.
+    """
+    with ByteSource(path, adjustable=False) as source:
+        for number, line, too_long in source.lines():
+            where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
+            if too_long:
+                raise QueryError(f"{where}: is longer than any {what}")
+            try:
+                yield TextLine(where, number, line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise QueryError(f"{where}: is not UTF-8 (at byte {error.start + 1})") from error

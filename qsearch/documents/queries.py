@@ -15,22 +15,19 @@ from typing import Any, Literal, NamedTuple
 from qsearch.documents.compression import without_suffix
 from qsearch.documents.datasets import dataset_queries, is_dataset
 from qsearch.documents.delimiter import only_delimiter, said_delimiter, sniffed_delimiter
+from qsearch.documents.document import surrogate_in
 from qsearch.documents.foreign import refuse_name
 from qsearch.documents.json_values import read_values
-from qsearch.documents.lines import ByteSource
+from qsearch.documents.lines import TextLine, text_lines
 from qsearch.errors import CorpusError, QueryError
 
-__all__ = ["read_queries", "read_query_lines", "read_query_texts"]
+__all__ = ["check_text", "read_queries", "read_query_lines", "read_query_texts"]
+
+_WHAT = "query"
 
 _IDS = ("_id", "id", "query_id", "query-id", "queryid", "qid")
 _TEXTS = ("text", "query", "question")
 """Names of fields, the first that is there counts."""
-
-
-class _Line(NamedTuple):
-    where: str
-    number: int
-    text: str
 
 
 class _Given(NamedTuple):
@@ -40,6 +37,25 @@ class _Given(NamedTuple):
     number: int
     name: str | None
     text: str
+
+
+def check_text(which: str, text: str) -> None:
+    """Whether a text can be searched for.
+
+    Args:
+        which: query it is, for the message.
+        text: the text.
+
+    Raises:
+        QueryError: it is empty, or no Unicode text.
+    """
+    if not text.strip():
+        raise QueryError(f"{which} is empty")
+    place = surrogate_in(text)
+    if place is not None:
+        raise QueryError(
+            f"{which} is not valid Unicode text: the character at {place} is half of a surrogate pair"
+        )
 
 
 def read_queries(path: str) -> Iterator[tuple[str, str]]:
@@ -84,7 +100,7 @@ def read_query_lines(path: str) -> Iterator[tuple[str, str]]:
         QueryError: a line is not UTF-8.
         CorpusError: the file cannot be read.
     """
-    return ((str(number), line) for _, number, line in _lines(path) if line.strip())
+    return ((str(number), line) for _, number, line in text_lines(path, _WHAT) if line.strip())
 
 
 def read_query_texts(path: str) -> list[str]:
@@ -108,7 +124,7 @@ def _given(path: str) -> Iterator[_Given]:
         path = _queries_in(Path(path))
     kind = Path(without_suffix(path)).suffix.lower()
     refuse_name(path, kind)
-    read = (_Line(*one) for one in _lines(path))
+    read = text_lines(path, _WHAT)
     lines = (line for line in read if line.text.strip())
     first = next(lines, None)
     if first is None:
@@ -132,7 +148,7 @@ def _given(path: str) -> Iterator[_Given]:
         yield from _texts(every)
 
 
-def _texts(lines: Iterable[_Line]) -> Iterator[_Given]:
+def _texts(lines: Iterable[TextLine]) -> Iterator[_Given]:
     return (_Given(where, number, None, text) for where, number, text in lines)
 
 
@@ -149,7 +165,9 @@ def _queries_in(folder: Path) -> str:
     )
 
 
-def _objects(first: _Line, lines: Iterable[_Line], with_blank: Iterable[_Line]) -> Iterator[_Given]:
+def _objects(
+    first: TextLine, lines: Iterable[TextLine], with_blank: Iterable[TextLine]
+) -> Iterator[_Given]:
     """A line each; or the elements of an array, or objects over several lines, as in a corpus."""
     if first.text.lstrip().startswith("[") or first.text.strip() == "{":
         lines = _spread(first, with_blank)
@@ -173,7 +191,7 @@ def _objects(first: _Line, lines: Iterable[_Line], with_blank: Iterable[_Line]) 
         yield _Given(where, number, _name(fields), text)
 
 
-def _spread(first: _Line, lines: Iterable[_Line]) -> Iterator[_Line]:
+def _spread(first: TextLine, lines: Iterable[TextLine]) -> Iterator[TextLine]:
     """The values, each as if it were a line, numbered by their place."""
     before = first.where.removesuffix(str(first.number))
     blocks = (line.text.encode() + b"\n" for line in lines)
@@ -181,7 +199,7 @@ def _spread(first: _Line, lines: Iterable[_Line]) -> Iterator[_Line]:
         where = f"{before}{value.line}: record {value.number}"
         if value.reason is not None:
             raise QueryError(f"{where}: {value.reason}")
-        yield _Line(where, value.number, value.raw.decode())
+        yield TextLine(where, value.number, value.raw.decode())
 
 
 def _name(fields: dict[str, Any]) -> str | None:
@@ -189,7 +207,7 @@ def _name(fields: dict[str, Any]) -> str | None:
     return None if given is None else str(given)
 
 
-def _table(lines: Iterator[_Line], delimiter: str) -> Iterator[_Given]:
+def _table(lines: Iterator[TextLine], delimiter: str) -> Iterator[_Given]:
     """Rows of a table. Tab-separated texts may hold quotes, which mean nothing there."""
     first = next(lines, None)
     if first is None:  # a table that says what parts its columns, and has none
@@ -232,15 +250,3 @@ def _columns(row: list[str]) -> tuple[int | None, int] | None:
         return None
     of_id = next((names.index(one) for one in _IDS if one in names), None)
     return None if of_id is None and len(row) > 1 else (of_id, of_text)
-
-
-def _lines(path: str) -> Iterator[tuple[str, int, str]]:
-    with ByteSource(path, adjustable=False) as source:
-        for number, line, too_long in source.lines():
-            where = f"standard input, line {number}" if path == "-" else f"{path}:{number}"
-            if too_long:
-                raise QueryError(f"{where}: is longer than any query")
-            try:
-                yield where, number, line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise QueryError(f"{where}: is not UTF-8 (at byte {error.start + 1})") from error

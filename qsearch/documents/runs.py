@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from unicodedata import category
 
-from qsearch.documents.judgments import table_columns, text_lines
+from qsearch.documents.judgments import table_columns
+from qsearch.documents.lines import text_lines
 from qsearch.errors import QueryError
 
 __all__ = ["Run", "read_run", "run_line"]
@@ -28,7 +29,9 @@ def read_run(path: str) -> Run:
     """
     found: dict[str, list[tuple[float, float, str]]] = {}
     seen: set[tuple[str, str]] = set()
-    for line in text_lines(path):
+    for line in text_lines(path, "line of a run"):
+        if not line.text.strip():
+            continue
         cells = table_columns(line.text)
         if len(cells) != 6:
             raise QueryError(f"{line.where}: has {len(cells)} columns; {_EXPECTED}")

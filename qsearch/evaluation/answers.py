@@ -40,11 +40,7 @@ class Queries:
 
     def part(self, start: int, end: int) -> Queries:
         """Those from a number to another."""
-        return Queries(
-            self.ids[start:end],
-            None if self.texts is None else self.texts[start:end],
-            None if self.vectors is None else self.vectors[start:end],
-        )
+        return self.chosen(range(len(self))[start:end])
 
     def chosen(self, numbers: Sequence[int]) -> Queries:
         """Those of some numbers."""

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from qsearch.documents import (
     Embeddings,
     Judgments,
+    check_text,
     is_dataset,
     read_judgments,
     read_queries,
     relevance_of,
+    surrogate_in,
 )
 from qsearch.documents.numbers import as_numbers
 from qsearch.errors import QueryError
@@ -90,10 +92,7 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
     for name, text in pairs:
         if not isinstance(text, str) or not text.strip():
             raise QueryError(f"query {name} must be a text that is not empty, found {text!r}")
-        if any("\ud800" <= one <= "\udfff" for one in text):
-            raise QueryError(
-                f"query {name} is not valid Unicode text: it holds half of a surrogate pair"
-            )
+        check_text(f"query {name}", text)
     if array is not None and len(array) != len(pairs):
         raise QueryError(f"there are {len(pairs):,} queries, and vectors of {len(array):,}")
     ids = tuple(name for name, _ in pairs)
@@ -209,7 +208,7 @@ def matched(
         document for of_query in found.values() for document, value in of_query.items() if value > 0
     }
     judged = {document for of_query in found.values() for document in of_query}
-    there = snapshot.catalog.positions_of([one for one in judged if _is_text(one)])
+    there = snapshot.catalog.positions_of([one for one in judged if surrogate_in(one) is None])
     missing = sorted(judged - set(there))
     if missing:
         lost = sum(one in relevant for one in missing)
@@ -243,7 +242,3 @@ def _counted(ids: list[str], one: str, many: str) -> str:
     """How many, and which the first are."""
     named = ", ".join(repr(name) for name in ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
     return f"{len(ids):,} {one if len(ids) == 1 else many} ({named})"
-
-
-def _is_text(text: str) -> bool:
-    return not any("\ud800" <= one <= "\udfff" for one in text)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["described_machine", "memory_of_process"]
+__all__ = ["described_machine", "memory_of_process", "processor_name"]
 
 
 def described_machine() -> dict[str, Any]:
@@ -18,7 +18,7 @@ def described_machine() -> dict[str, Any]:
     from qsearch.version import __version__
 
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "processors": os.cpu_count(),
         "threads": os.environ.get("QSEARCH_THREADS"),
         "kernels": kernel_path(),
@@ -45,7 +45,8 @@ def memory_of_process() -> dict[str, int]:
     return {"own": own, "mapped": sizes.get("Rss", 0) - own}
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """As the system tells it."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -65,15 +65,15 @@ def time_in_turns(
         What is known so far, after each way in each round: the same list.
     """
     chosen = queries.chosen(_spread(len(queries), _MOST))
-    counts = [len(chosen)] * len(searches)
+    counts = []
     times = [Times() for _ in searches]
-    for number, search in enumerate(searches):
-        first = chosen.part(0, 1)
+    first = chosen.part(0, 1)
+    for search in searches:
         search(first)  # what is made once is not what a query takes
         started = time.perf_counter()
         search(first)
         taken = time.perf_counter() - started
-        counts[number] = min(len(chosen), max(_LEAST, int(_SECONDS / max(taken, 1e-9))))
+        counts.append(min(len(chosen), max(_LEAST, int(_SECONDS / max(taken, 1e-9)))))
     for _ in range(ROUNDS):
         for number, search in enumerate(searches):
             some = chosen.chosen(_spread(len(chosen), counts[number]))

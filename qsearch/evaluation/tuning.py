@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from qsearch.evaluation.given import given_judgments, given_queries, matched
 from qsearch.evaluation.intervals import Difference, difference
 from qsearch.evaluation.measures import judged, measures_at
 from qsearch.evaluation.tables import Table, shown_difference
+from qsearch.evaluation.ways import Way
 from qsearch.indexing import Progress
 from qsearch.indexing.tuning import tune_index
-from qsearch.keywords import DEFAULT_WEIGHT, TextRequest
-from qsearch.keywords.bm25 import Bm25
+from qsearch.keywords import DEFAULT_WEIGHT
 from qsearch.keywords.fusion import convex
 from qsearch.retrieval import check_queries
 
@@ -33,8 +33,6 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 _FOLDS = 5
 _LEAST_JUDGED = 20
 _DEPTH = 10
-_CANDIDATES = 100
-"""Documents of each way that a hybrid search at k = 10 looks at, if it is not told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +181,10 @@ def gains_by_weight(
             f"a weight is chosen on {_LEAST_JUDGED} queries with relevant documents or more, found "
             f"{len(here)}; leave the judgments out to tune recall alone"
         )
-    search, some = snapshot.searcher, vectors[here]
-    ranking = search.search(some, search.request(_CANDIDATES))
-    every = TextRequest("hybrid", 2 * _CANDIDATES, 0.5, "convex", _CANDIDATES, Bm25())
+    asked = snapshot.text_query(_DEPTH, Way("hybrid", {"mode": "hybrid"}).settled)
+    some = vectors[here]
+    ranking = snapshot.searcher.search(some, asked.meaning)
+    every = replace(asked.words, k=2 * asked.words.depth)  # of each way, none left out
     answers = snapshot.text_search.hybrid([texts[one] for one in here], some, ranking, every)
     names = [ids[one] for one in here]
     measure = measures_at(_DEPTH, _DEPTH)[0]

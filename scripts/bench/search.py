@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -320,12 +318,10 @@ def promises(index: Any, queries: np.ndarray) -> None:
 
 
 def processor() -> str:
-    """The name of the processor."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} processors"
-    return platform.processor() or platform.machine()
+    """The name of the processor, and how many there are."""
+    from qsearch.evaluation.machine import processor_name
+
+    return f"{processor_name()}, {os.cpu_count()} processors"
 
 
 if __name__ == "__main__":

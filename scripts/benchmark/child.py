@@ -243,19 +243,10 @@ def ndcg(
     judged: dict[str, Any],
     setting: Setting,
 ) -> float | None:
-    """nDCG@10 as trec_eval computes it; ``None`` where pytrec_eval is not there."""
-    try:
-        import pytrec_eval
-    except ImportError:
-        return None
+    """nDCG@10, see ``data.ndcg10``."""
     found = answers(system, searcher, queries, 10, setting)
-    run = {
-        name: {judged["rows"][row]: float(-rank) for rank, row in enumerate(ids) if row >= 0}
-        for name, ids in zip(judged["queries"], found.tolist(), strict=False)
-    }
-    evaluator = pytrec_eval.RelevanceEvaluator(judged["judgments"], {"ndcg_cut.10"})
-    values = evaluator.evaluate(run).values()
-    return float(np.mean([one["ndcg_cut_10"] for one in values]))
+    hits = [[judged["rows"][row] for row in ids if row >= 0] for ids in found.tolist()]
+    return data_sets.ndcg10(dict(zip(judged["queries"], hits, strict=False)), judged["judgments"])
 
 
 def memory() -> dict[str, int]:

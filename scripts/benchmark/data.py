@@ -16,7 +16,7 @@ import gzip
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -304,18 +304,34 @@ class Judged:
 
 def read_judged(folder: Path) -> Judged:
     """A folder in BEIR's form, of queries those with judgments."""
-    judgments: dict[str, dict[str, int]] = {}
-    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").split("\n"):
-        query, _, rest = line.partition("\t")
-        document, _, relevance = rest.rpartition("\t")
-        if relevance.strip().lstrip("-").isdigit():
-            judgments.setdefault(query, {})[document] = int(relevance)
+    from qsearch.documents import read_judgments, read_queries
+
+    judgments = read_judgments(str(folder))
     documents = {
         str(one["_id"]): " ".join(filter(None, (one.get("title"), one["text"])))
         for one in records(folder, "corpus.jsonl")
     }
-    asked = {str(one["_id"]): one["text"] for one in records(folder, "queries.jsonl")}
+    asked = dict(read_queries(str(folder)))
     return Judged(documents, {name: asked[name] for name in asked if name in judgments}, judgments)
+
+
+def ndcg10(
+    found: Mapping[str, Sequence[str]], judgments: dict[str, dict[str, int]]
+) -> float | None:
+    """Mean nDCG@10 of the judged queries, as trec_eval computes it; ``None`` where it is not there.
+
+    Not by ``qsearch.evaluation``: what that imports would count for every system.
+    """
+    try:
+        import pytrec_eval
+    except ImportError:
+        return None
+    run = {
+        query: {document: float(-rank) for rank, document in enumerate(documents)}
+        for query, documents in found.items()
+    }
+    evaluator = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10"})
+    return float(np.mean([one["ndcg_cut_10"] for one in evaluator.evaluate(run).values()]))
 
 
 def records(folder: Path, name: str) -> Iterator[dict[str, Any]]:

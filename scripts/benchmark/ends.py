@@ -28,7 +28,7 @@ if __name__ == "__main__":
     os._exit(0)
 
 from .child import memory, peak
-from .data import read_judged, records
+from .data import ndcg10, read_judged, records
 from .machine import cores, versions
 from .results import Results
 from .running import evict, run_child, said, slug
@@ -157,7 +157,8 @@ def texts(folder: Path | None, place: Path, documents: int | None, most: int) ->
     judged = read_judged(folder)
     # Titles fill up what is missing to so many different queries; they are not judged.
     asked = list(judged.queries.values())
-    asked += [title for one in corpus if (title := one.get("title")) and title not in set(asked)]
+    known = set(asked)
+    asked += [title for one in corpus if (title := one.get("title")) and title not in known]
     queries = {"ids": list(judged.queries), "texts": asked[:most], "judgments": judged.judgments}
     (place / "queries.json").write_text(json.dumps(queries), encoding="utf-8")
     about = {
@@ -246,14 +247,6 @@ def imported(path: Path) -> ModuleType:
 
 def quality(queries: dict[str, Any], found: list[list[str]]) -> dict[str, float]:
     """Mean nDCG@10 of the judged queries, as trec_eval computes it; nothing without pytrec_eval."""
-    try:
-        import pytrec_eval
-    except ImportError:
-        return {}
-    run = {
-        name: {str(document): float(-rank) for rank, document in enumerate(hits)}
-        for name, hits in zip(queries["ids"], found, strict=False)
-    }
-    evaluator = pytrec_eval.RelevanceEvaluator(queries["judgments"], {"ndcg_cut.10"})
-    values = [one["ndcg_cut_10"] for one in evaluator.evaluate(run).values()]
-    return {"ndcg10": sum(values) / len(values)}
+    hits = [[str(document) for document in some] for some in found]
+    value = ndcg10(dict(zip(queries["ids"], hits, strict=False)), queries["judgments"])
+    return {} if value is None else {"ndcg10": value}

@@ -7,6 +7,7 @@ and settings, also where the library is not there.
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ class System(ABC):
         name: what page and plots call it.
         about: its parameters, for the page.
         distributions: packages whose versions the page names.
+        modules: that it imports.
         exact: whether its answers are meant to be exact.
         saves: whether it can write its index; one that cannot builds it each time it is opened.
         batches: whether it takes several queries at once; for one that does not, a loop over them would
@@ -92,6 +94,7 @@ class System(ABC):
     name: ClassVar[str]
     about: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
+    modules: ClassVar[tuple[str, ...]] = ()
     exact: ClassVar[bool] = False
     saves: ClassVar[bool] = True
     batches: ClassVar[bool] = True
@@ -103,9 +106,10 @@ class System(ABC):
     def settings(self, rows: int) -> list[Setting]:
         """Its range, for so many rows."""
 
-    @abstractmethod
     def load(self) -> None:
         """Import what it needs, so that the time of that is known apart."""
+        for name in self.modules:
+            importlib.import_module(name)
 
     @abstractmethod
     def build(self, data: Data, folder: Path, threads: int) -> None:

@@ -47,15 +47,12 @@ class Chroma(System):
         "200 and 400"
     )
     distributions = ("chromadb",)
+    modules = ("chromadb",)
     environment: ClassVar[Mapping[str, str]] = {"ANONYMIZED_TELEMETRY": "False"}
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
         return [Setting(f"ef {ef}", {"ef": ef}) for ef in (100, 200, 400)]
-
-    def load(self) -> None:
-        """Import it."""
-        import chromadb  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Add all rows, in batches as large as it takes."""

@@ -44,12 +44,9 @@ class Faiss(System):
     """What all of them have in common."""
 
     distributions = ("faiss-cpu",)
+    modules = ("faiss",)
     factory: ClassVar[str] = "Flat"
     opener: ClassVar[type[Open]] = Open
-
-    def load(self) -> None:
-        """Import faiss."""
-        import faiss  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Train, add, write."""

@@ -31,14 +31,11 @@ class Hnswlib(System):
     name = "hnswlib"
     about = "inner product of unit rows, M 16, ef_construction 200 (its README); ef 16 to 512"
     distributions = ("hnswlib",)
+    modules = ("hnswlib",)
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
         return [Setting(f"ef {ef}", {"ef": ef}) for ef in (16, 32, 64, 128, 256, 512)]
-
-    def load(self) -> None:
-        """Import it."""
-        import hnswlib  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Add all rows, save."""

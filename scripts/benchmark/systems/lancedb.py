@@ -38,6 +38,7 @@ class LanceFlat(System):
     name = "LanceDB"
     about = "a table without a vector index, cosine"
     distributions = ("lancedb",)
+    modules = ("lancedb",)
     exact = True
     batches = False
     environment: ClassVar[Mapping[str, str]] = {"LANCE_LOG": "error"}
@@ -45,10 +46,6 @@ class LanceFlat(System):
     def settings(self, rows: int) -> list[Setting]:
         """One."""
         return [Setting("exact")]
-
-    def load(self) -> None:
-        """Import it."""
-        import lancedb  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Write the table."""

@@ -34,9 +34,6 @@ class Numpy(System):
         """One."""
         return [Setting("exact")]
 
-    def load(self) -> None:
-        """It is there."""
-
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Write the unit rows."""
         np.save(folder / "floats.npy", unit(data.rows))

@@ -30,6 +30,7 @@ class QdrantLocal(System):
     name = "Qdrant local mode"
     about = "QdrantClient(path=…), cosine; no server, and so none of Qdrant's indexes"
     distributions = ("qdrant-client",)
+    modules = ("qdrant_client",)
     exact = True
     batches = False
     most_rows = 20_000
@@ -38,10 +39,6 @@ class QdrantLocal(System):
     def settings(self, rows: int) -> list[Setting]:
         """One."""
         return [Setting("exact")]
-
-    def load(self) -> None:
-        """Import it."""
-        import qdrant_client  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Upload in batches."""

@@ -52,6 +52,7 @@ class Qsearch(System):
         "half of the queries (tune_queries)"
     )
     distributions = ("qsearch", "usearch")
+    modules = ("qsearch.index",)
     exact = True
     graph: ClassVar[bool] = False
 
@@ -66,7 +67,7 @@ class Qsearch(System):
 
         if not qsearch.kernels.has_native_kernels():
             raise Unavailable("installed without its native kernels")
-        qsearch.Index  # noqa: B018 (imported when it is first named)
+        super().load()
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Build from the rows as they are."""

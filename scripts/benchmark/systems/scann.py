@@ -46,6 +46,7 @@ class Scann(System):
         "to 320 of them searched"
     )
     distributions = ("scann",)
+    modules = ("scann",)
 
     def settings(self, rows: int) -> list[Setting]:
         """Leaves and rows to reorder, as far as there are any."""
@@ -58,10 +59,6 @@ class Scann(System):
             for n, m in ((5, 50), (20, 100), (40, 100), (80, 200), (160, 300), (320, 500))
             if n <= _leaves(rows)
         ]
-
-    def load(self) -> None:
-        """Import it."""
-        import scann  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Train, serialize."""

@@ -29,6 +29,8 @@ class Open(Searcher):
 class Helper(System):
     """What both have in common."""
 
+    modules = ("sentence_transformers.util.quantization",)
+
     def settings(self, rows: int) -> list[Setting]:
         """Oversampling, as far as there are rows."""
         return [
@@ -39,8 +41,7 @@ class Helper(System):
 
     def load(self) -> None:
         """Import it, which imports torch."""
-        import sentence_transformers.util.quantization  # noqa: F401
-
+        super().load()
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
 
 

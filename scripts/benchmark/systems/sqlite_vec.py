@@ -47,6 +47,7 @@ class SqliteVec(System):
         "times as many as are wanted (its documentation)"
     )
     distributions = ("sqlite-vec",)
+    modules = ("sqlite_vec",)
     exact = True
     batches = False
 
@@ -55,9 +56,8 @@ class SqliteVec(System):
         return [Setting("exact"), *(Setting(f"signs ×{n}", {"times": n}) for n in (8, 20, 40))]
 
     def load(self) -> None:
-        """Import it."""
-        import sqlite_vec  # noqa: F401
-
+        """Import it, and an SQLite that loads extensions."""
+        super().load()
         sqlite()
 
     def build(self, data: Data, folder: Path, threads: int) -> None:

@@ -41,15 +41,12 @@ class Vamana(System):
         "to 512"
     )
     distributions = ("scalable-vs",)
+    modules = ("svs",)
     codes: ClassVar[tuple[int, int] | None] = None
 
     def settings(self, rows: int) -> list[Setting]:
         """The window."""
         return [Setting(f"window {w}", {"window": w}) for w in (16, 32, 64, 128, 256, 512)]
-
-    def load(self) -> None:
-        """Import it."""
-        import svs  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Build over floats, save, and open once, since that makes the codes."""

@@ -37,14 +37,11 @@ class SymphonyQG(System):
         "20 to 800"
     )
     distributions = ("rabitqlib",)
+    modules = ("rabitqlib",)
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
         return [Setting(f"ef {ef}", {"ef": ef}) for ef in (20, 50, 100, 200, 400, 800)]
-
-    def load(self) -> None:
-        """Import it."""
-        import rabitqlib  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Build, save."""

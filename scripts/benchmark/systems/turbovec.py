@@ -45,6 +45,7 @@ class Turbovec(System):
         "documentation); 10 to 300 candidates rescored with floats in NumPy"
     )
     distributions = ("turbovec",)
+    modules = ("turbovec",)
 
     def settings(self, rows: int) -> list[Setting]:
         """Numbers of candidates."""
@@ -53,10 +54,6 @@ class Turbovec(System):
             for m in (10, 15, 30, 100, 300)
             if m <= rows
         ]
-
-    def load(self) -> None:
-        """Import it."""
-        import turbovec  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Calibrate, add, write."""

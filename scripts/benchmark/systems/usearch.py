@@ -47,14 +47,11 @@ class Usearch(System):
         "expansion_search 32 to 512, 3k candidates rescored with floats in NumPy"
     )
     distributions = ("usearch",)
+    modules = ("usearch.index",)
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
         return [Setting(f"ef {ef}", {"ef": ef}) for ef in (32, 64, 128, 256, 512)]
-
-    def load(self) -> None:
-        """Import it."""
-        import usearch.index  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Add all rows, save graph and floats."""

@@ -37,15 +37,12 @@ class Zvec(System):
         "50 to 300"
     )
     distributions = ("zvec",)
+    modules = ("zvec",)
     batches = False
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort; its default is 300."""
         return [Setting(f"ef {ef}", {"ef": ef}) for ef in (20, 50, 100, 300)]
-
-    def load(self) -> None:
-        """Import it."""
-        import zvec  # noqa: F401
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Insert, optimize."""
