@@ -100,8 +100,8 @@ DEFECTS = (
         "surrogates",
         "corpora",
         "documents/document.py",
-        'value.encode("utf-8")\n',
-        "pass\n",
+        "place = surrogate_in(value)\n",
+        "place = None\n",
     ),
     Defect(
         "line ends of JSON",
