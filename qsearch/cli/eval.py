@@ -210,6 +210,10 @@ def eval(
     from qsearch.evaluation.plotting import check_picture
     from qsearch.index import Index
 
+    if run == Path("-"):
+        raise click.UsageError(
+            "--run is a file beside the tables; 'qsearch query - --format trec' writes to standard output"
+        )
     if plot is not None:
         check_picture(plot)
     if run is not None and not run.parent.is_dir():

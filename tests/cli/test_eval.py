@@ -154,6 +154,7 @@ def test_an_index_is_tuned(place: Path) -> None:
         (("--queries", ".", "--compare", "nowhere"), "nowhere"),
         (("--queries", ".", "--plot", "x.jpeg", "--no-times"), ".svg, .png, .pdf"),
         (("--queries", ".", "--run", "no/x.trec", "--no-times"), "cannot be written"),
+        (("--queries", ".", "--run", "-", "--no-times"), "qsearch query - --format trec"),
     ],
 )
 def test_what_makes_no_sense_is_told(made: Path, arguments: tuple[str, ...], told: str) -> None:

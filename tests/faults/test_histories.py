@@ -45,7 +45,7 @@ from tests.faults.model import (
 )
 from tests.keywords.definition import bm25, ranked
 
-FIRST, HISTORIES = form.share(form.times(60, 200, 20_000))
+FIRST, HISTORIES = form.share(form.times(40, 200, 20_000))
 QUERIES = np.array(
     [np.eye(DIMENSIONS)[0], np.ones(DIMENSIONS), np.arange(DIMENSIONS) - 3.0], dtype=np.float32
 )

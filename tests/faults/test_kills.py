@@ -38,7 +38,7 @@ MET_SELDOM = {
 def test_a_kill_at_any_moment_of_a_change_leaves_one_commit_whole(
     library: Path, quick: Path
 ) -> None:
-    first, count = form.share(form.times(50, 100, 5_000))
+    first, count = form.share(form.times(30, 100, 5_000))
     # Some end before they are killed: a moment by the clock comes too late where the machine is quick.
     more = -(-count // 10)
     found: dict[str, Any] = preloaded(
