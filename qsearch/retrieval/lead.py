@@ -9,10 +9,12 @@ more than the search has looked at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lead"]
+__all__ = ["lead", "leads"]
 
 
 def lead(
@@ -32,7 +34,25 @@ def lead(
     Returns:
         (q,) float64.
     """
-    depth = min(depth, scores.shape[1])
-    best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
-    leads: NDArray[np.float64] = np.log(candidates / (places[best] + 0.5)).mean(axis=1)
-    return leads
+    found: NDArray[np.float64] = leads(scores, places, candidates, [depth])[0]
+    return found
+
+
+def leads(
+    scores: NDArray[np.float32],
+    places: NDArray[np.int64],
+    candidates: int,
+    depths: Sequence[int],
+) -> NDArray[np.float64]:
+    """The ``lead`` at several depths: (depths, q) float64.
+
+    Args:
+        scores: as there.
+        places: as there.
+        candidates: as there.
+        depths: how many of the best to look at.
+    """
+    some = [min(depth, scores.shape[1]) for depth in depths]
+    best = np.argpartition(-scores, sorted({depth - 1 for depth in some}), axis=1)[:, : max(some)]
+    ahead = np.log(candidates / (places[best] + 0.5))
+    return np.stack([ahead[:, :depth].mean(axis=1) for depth in some])

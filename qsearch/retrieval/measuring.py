@@ -24,21 +24,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import int8_query_codes
-from qsearch.kernels import int8_gather
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.confidence import LowerBounds
-from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
+from qsearch.retrieval.documents import DocumentRows, rows_for
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.lead import lead
 from qsearch.retrieval.ranking import unit_queries
 from qsearch.retrieval.samples import Kinds, all_kinds
+from qsearch.retrieval.seen import look
 from qsearch.retrieval.tuning import Curve, Level, Point, Tuning
 from qsearch.store import Segment
 
@@ -69,22 +66,8 @@ _MAX_CANDIDATES = 1 << 13
 _PIECE_ROWS = 1 << 13
 _TIMED_QUERIES = 64
 _REPEATS = 3
-_QUERIES_AT_A_TIME = 32
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """What was found out about q queries.
-
-    Attributes:
-        binary_ranks: (q, deepest) ranks of the true neighbours by binary codes, in their segment.
-        int8_ranks: (q, deepest) by int8 codes among the candidates.
-        leads: (lead depths, grid, q).
-    """
-
-    binary_ranks: NDArray[np.int64]
-    int8_ranks: NDArray[np.int64]
-    leads: NDArray[np.float64]
+_TIMED_OF_GRID = 3
+"""Each third number of candidates is timed; those between take what lies between."""
 
 
 def measure(
@@ -122,9 +105,8 @@ def measure(
     grid = _grid(_FIRST, most)
     lead_depths = sorted({max(k, _LEAD_DEPTH) for k in depths})
     exact, cascade = ExactSearch(pieces, release=True), Cascade(segments)
-    seen = _look(
+    seen = look(
         segments,
-        pieces,
         documents,
         exact,
         cascade,
@@ -142,72 +124,31 @@ def measure(
         k: exact.milliseconds(timed, rows_for(k, total) if documents.split else k, threads)
         for k in timed_depths
     }
-    times: dict[tuple[int, int], float] = {}
     bounds = LowerBounds()
+    choosing = _choosing_times(cascade, timed, grid, threads)
+    rest: dict[int, NDArray[np.float64]] = {}
     curves = []
     for k in depths:
         like = next(depth for depth in timed_depths if depth >= k)
         kept = _kept(seen.int8_ranks[:, :k], k)
         lead_depth = max(k, _LEAD_DEPTH)
-        leads = seen.leads[lead_depths.index(lead_depth)]
+        sure = seen.leads[lead_depths.index(lead_depth)]
+        if like not in rest:
+            rest[like] = _ranking_times(pieces, timed, like, grid, kept, threads)
         points: list[Point] = []
         for number, candidates in enumerate(grid):
             if candidates < 4 * k:
                 continue
             found = (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
             recalls = found.mean(axis=1)
-            levels = _levels(recalls, leads[number], kinds, k, bounds)
-            if (like, candidates) not in times:
-                times[like, candidates] = _cascade_time(
-                    cascade, pieces, timed, like, candidates, kept, threads
-                )
+            levels = _levels(recalls, sure[number], kinds, k, bounds)
+            took = float(choosing[number] + rest[like][number])
             own = min(recalls[kinds.kind == kind].mean() for kind in range(kinds.own))
-            points.append(
-                Point(candidates, round(own, 6), round(times[like, candidates], 5), levels)
-            )
+            points.append(Point(candidates, round(own, 6), round(took, 5), levels))
         curves.append(Curve(k, lead_depth, kept, round(exact_times[like], 5), tuple(points)))
     own_queries = int((kinds.kind < kinds.own).sum())
     strangers = len(kinds.queries) - own_queries
     return Tuning(measured_on, own_queries, strangers, documents.count, tuple(curves))
-
-
-def _look(
-    segments: Sequence[Segment],
-    pieces: Sequence[Segment],
-    documents: DocumentRows,
-    exact: ExactSearch,
-    cascade: Cascade,
-    kinds: Kinds,
-    deepest: int,
-    grid: Sequence[int],
-    lead_depths: Sequence[int],
-    advance: Callable[[int], None],
-    threads: int | None,
-) -> _Seen:
-    """Go through the index with all queries."""
-    count = len(kinds.queries)
-    seen = _Seen(
-        np.empty((count, deepest), dtype=np.int64),
-        np.empty((count, deepest), dtype=np.int64),
-        np.empty((len(lead_depths), len(grid), count)),
-    )
-    for start in range(0, count, _QUERIES_AT_A_TIME):
-        these = slice(start, min(start + _QUERIES_AT_A_TIME, count))
-        some, left_out = kinds.queries[these], kinds.left_out[these]
-        truth = _true_rows(documents, exact, some, deepest, left_out, threads)
-        every = _all_rows(documents, left_out)
-        candidates = _candidates(segments, pieces, cascade, some, grid[-1], threads)
-        binary, int8 = candidates.ranks(truth, every)
-        seen.binary_ranks[these], seen.int8_ranks[these] = binary, int8
-        scores = candidates.scores_without(every)
-        for number, most in enumerate(grid):
-            among = candidates.places < most
-            for depth_number, depth in enumerate(lead_depths):
-                seen.leads[depth_number, number, these] = lead(
-                    scores[:, among], candidates.places[among], most, depth
-                )
-        advance(len(some))
-    return seen
 
 
 def _levels(
@@ -245,172 +186,53 @@ def _levels(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidates:
-    """The candidates of q queries by binary codes, c of them, segment after segment.
-
-    Attributes:
-        positions: (q, c) of their rows in the index.
-        places: (c,) places by binary codes in their segment, from 0.
-        segments: (c,) number of the segment.
-        scores: (q, c) float32 by int8 codes.
-    """
-
-    positions: NDArray[np.int64]
-    places: NDArray[np.int64]
-    segments: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-    def scores_without(self, left_out: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores, −inf for the rows that are left out of each query's results."""
-        return np.where(_among(self.positions, left_out), np.float32(-np.inf), self.scores)
-
-    def ranks(
-        self, truth: NDArray[np.int64], left_out: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ranks, from 0, of the rows ``truth`` by binary and by int8 codes, without ``left_out``.
-
-        A row that is not among the candidates has a rank that no number of them reaches.
-        """
-        depth = truth.shape[1]
-        never = np.iinfo(np.int64).max
-        binary_ranks = np.full(truth.shape, never)
-        int8_ranks = np.full(truth.shape, never)
-        for i, positions in enumerate(self.positions):
-            order = np.argsort(positions)
-            by_score = np.empty(len(order), dtype=np.int64)
-            by_score[np.argsort(-self.scores[i], kind="stable")] = np.arange(len(order))
-            wanted = np.concatenate([truth[i], left_out[i]])
-            found = np.searchsorted(positions, wanted, sorter=order).clip(max=len(order) - 1)
-            at = order[found]
-            there = positions[at] == wanted
-            segment_of = self.segments[at]
-            for ranks, of_stage in ((binary_ranks, self.places), (int8_ranks, by_score)):
-                rank = np.where(there, of_stage[at], never)
-                # What is left out of the results does not count among the candidates before them.
-                earlier = rank[depth:, None] < rank[None, :depth]
-                if of_stage is self.places:  # which are counted in each segment
-                    earlier &= segment_of[depth:, None] == segment_of[None, :depth]
-                ranks[i] = np.where(there[:depth], rank[:depth] - earlier.sum(axis=0), never)
-        return binary_ranks, int8_ranks
-
-
-def _candidates(
-    segments: Sequence[Segment],
-    pieces: Sequence[Segment],
-    cascade: Cascade,
-    queries: NDArray[np.float32],
-    most: int,
-    threads: int | None,
-) -> _Candidates:
+def _choosing_times(
+    cascade: Cascade, queries: NDArray[np.float32], grid: Sequence[int], threads: int | None
+) -> NDArray[np.float64]:
+    """Milliseconds that the first stage takes for a query, at each number of candidates."""
     units = unit_queries(queries)
-    chosen = cascade.choose(units, most, threads)
-    positions = np.concatenate(
-        [rows + segment.first_row for rows, segment in zip(chosen, segments, strict=True)],
-        axis=1,
-    )
-    return _Candidates(
-        positions,
-        np.concatenate([np.arange(rows.shape[1]) for rows in chosen]),
-        np.repeat(np.arange(len(chosen)), [rows.shape[1] for rows in chosen]),
-        _int8_scores(pieces, units, positions, threads),
+    return _at_some_of(
+        grid,
+        lambda candidates: _milliseconds(
+            partial(cascade.choose, units, candidates, threads), len(queries)
+        ),
     )
 
 
-def _cascade_time(
-    cascade: Cascade,
+def _ranking_times(
     pieces: Sequence[Segment],
     queries: NDArray[np.float32],
     k: int,
-    candidates: int,
+    grid: Sequence[int],
     kept: int,
     threads: int | None,
-) -> float:
-    """Milliseconds for one query of the cascade.
+) -> NDArray[np.float64]:
+    """Milliseconds that the other stages take for a query, at each number of candidates.
 
-    The first stage is timed on the whole index, the others on one piece: they look at rows all over the
-    index, and the memory behind them would add up.
+    They are timed on one piece: they look at rows all over the index, and the memory behind them would
+    add up.
     """
-    units = unit_queries(queries)
-    first = _milliseconds(partial(cascade.choose, units, candidates, threads), len(queries))
     piece = pieces[len(pieces) // 2]
-    some = max(k, min(candidates, piece.rows // 2))
     alone = Cascade([piece])
-    passed_on = max(k, min(kept, some))
-    both = _milliseconds(
-        partial(alone.search, queries, k, some, passed_on, threads), len(queries)
-    ) - _milliseconds(partial(alone.choose, units, some, threads), len(queries))
+    units = unit_queries(queries)
+
+    def milliseconds(candidates: int) -> float:
+        some = max(k, min(candidates, piece.rows // 2))
+        passed_on = max(k, min(kept, some))
+        both = _milliseconds(
+            partial(alone.search, queries, k, some, passed_on, threads), len(queries)
+        ) - _milliseconds(partial(alone.choose, units, some, threads), len(queries))
+        return max(0.0, both) * max(1.0, candidates / some)
+
+    found = _at_some_of(grid, milliseconds)
     piece.release()
-    return first + max(0.0, both) * max(1.0, candidates / some)
-
-
-def _int8_scores(
-    pieces: Sequence[Segment],
-    units: NDArray[np.float32],
-    positions: NDArray[np.int64],
-    threads: int | None,
-) -> NDArray[np.float32]:
-    """Scores by int8 codes of chosen documents, one piece of the index after the other."""
-    codes = int8_query_codes(units).codes
-    scores = np.full(positions.shape, -np.inf, dtype=np.float32)
-    for piece in pieces:
-        rows = positions - piece.first_row
-        rows[(rows < 0) | (rows >= piece.rows)] = -1
-        np.maximum(scores, int8_gather(piece.int8, piece.scale, codes, rows, threads), out=scores)
-        piece.release()
-    return scores
-
-
-def _true_rows(
-    documents: DocumentRows,
-    exact: ExactSearch,
-    queries: NDArray[np.float32],
-    depth: int,
-    left_out: NDArray[np.int64],
-    threads: int | None,
-) -> NDArray[np.int64]:
-    """(q, depth) positions of the true neighbours, without the documents of the rows ``left_out``."""
-    wanted = min(depth + left_out.shape[1], documents.count)
-    if not documents.split:
-        return _without(exact.search(queries, wanted, threads).positions, left_out)[:, :depth]
-    ranked = rank_documents(
-        lambda some, rows: exact.search(some, rows, threads),
-        documents,
-        queries,
-        wanted,
-        rows_for(wanted, documents.rows),
-        documents.rows,
-    ).positions
-    owners = documents.documents(ranked)
-    order = np.argsort(_among(owners, documents.documents(left_out)), axis=1, kind="stable")
-    return np.take_along_axis(ranked, order, axis=1)[:, :depth]
-
-
-def _all_rows(documents: DocumentRows, left_out: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All rows of the documents that rows belong to: (q, r), filled up with −1."""
-    if not documents.split or not left_out.shape[1]:
-        return left_out
-    owners = documents.documents(left_out)
-    rows = [
-        [row for one in np.unique(some[some >= 0]) for row in documents.rows_of(int(one))]
-        for some in owners
-    ]
-    filled = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
-    for place, some in zip(filled, rows, strict=True):
-        place[: len(some)] = some
-    return filled
-
-
-def _without(truth: NDArray[np.int64], left_out: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Move the left-out documents of each row behind all others."""
-    order = np.argsort(_among(truth, left_out), axis=1, kind="stable")
-    return np.take_along_axis(truth, order, axis=1)
-
-
-def _among(values: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which values of each row are among the others of that row."""
-    found: NDArray[np.bool_] = (values[:, :, None] == others[:, None, :]).any(axis=2)
     return found
+
+
+def _at_some_of(grid: Sequence[int], milliseconds: Callable[[int], float]) -> NDArray[np.float64]:
+    """Times at some numbers of candidates; what lies between is taken to lie between."""
+    some = sorted({*grid[::_TIMED_OF_GRID], grid[-1]})
+    return np.interp(grid, some, [milliseconds(one) for one in some])
 
 
 def _kept(int8_ranks: NDArray[np.int64], k: int) -> int:

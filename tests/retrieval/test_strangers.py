@@ -81,7 +81,7 @@ def world(
         # Times decide what pays: here an exact search never does, so that there is something to promise.
         # And candidates cost what they are, so that the same plans are made on every machine.
         patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
-        patch.setattr(measuring, "_cascade_time", lambda *given: given[4] / 1000.0)
+        patch.setattr(measuring, "_choosing_times", lambda *given: np.array(given[2]) / 1000.0)
         index = Index.build(None, tmp_path_factory.mktemp("world") / "i", embeddings=rows)
     truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
     yield World(index, queries, truth)
@@ -174,7 +174,7 @@ def test_explanations_tell_which_queries_are_exact(tmp_path_factory: Any) -> Non
     with pytest.MonkeyPatch.context() as patch:
         # And candidates cost what they are, so that the same plans are made on every machine.
         patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
-        patch.setattr(measuring, "_cascade_time", lambda *given: given[4] / 1000.0)
+        patch.setattr(measuring, "_choosing_times", lambda *given: np.array(given[2]) / 1000.0)
         index = Index.build(records, tmp_path_factory.mktemp("told") / "i", encoder=HashedWords())
     seen = set()
     for number in range(60):

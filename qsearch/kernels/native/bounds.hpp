@@ -66,4 +66,12 @@ inline bool out(float bound, float score) {
   return static_cast<double>(bound) < static_cast<double>(score) - kLift;
 }
 
+// Whether the upper bound of an estimate can be one and is out, told without rounding it: it is less than
+// the margin above the sum. What is near the limit, or not a number, is not sure.
+inline bool surely_out(const Estimate& of, float score) {
+  constexpr double kMargin = 0x1p-20;
+  const double most = of.middle + of.width;
+  return most > -1.0 && most < static_cast<double>(score) - kLift - kMargin;
+}
+
 }  // namespace qsearch

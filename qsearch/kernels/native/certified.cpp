@@ -439,6 +439,7 @@ class Worker {
       const std::size_t row = survivors[i];
       const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
       const Estimate found = estimate(interval, rows_.scale[row], rows_.residual[row], dot);
+      if (dot != 0.0 && rows_.scale[row] > 0.0f && surely_out(found, state.used)) continue;
       const float bound = upper_bound(found);
       // No row has the scale 0, nor codes that are all 0: a file of zeros has.
       const bool sound = can_be_upper(bound) && rows_.scale[row] > 0.0f &&
