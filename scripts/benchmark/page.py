@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .ends import SNIPPETS
+from . import words
+from .contests import best, build_of, cold_of, contests, end_contests, ends_of, memory_of
 from .figures import (
     HEADLINE,
     LEVELS,
@@ -60,7 +60,7 @@ def text(results: Path) -> str:
     parts = [
         "# qsearch and its peers, measured",
         NOTICE,
-        _image(drawn, f"recall-{main.name}.svg", results),
+        words.image(drawn, f"recall-{main.name}.svg", results),
         _sentences(main),
         _better(measured, ends),
         _fastest(measured),
@@ -78,29 +78,6 @@ def text(results: Path) -> str:
 # The opening
 
 
-@dataclass(frozen=True, slots=True)
-class Contest:
-    """qsearch and the best other system in one measure.
-
-    Attributes:
-        what: is measured.
-        mine: qsearch's figure.
-        theirs: the other's.
-        system: which.
-        times: how much better the other is; below 1: qsearch is better.
-        unit: behind the figures.
-        kind: groups contests that tell the same story.
-    """
-
-    what: str
-    mine: float
-    theirs: float
-    system: str
-    times: float
-    unit: str
-    kind: str
-
-
 def _sentences(main: Measured) -> str:
     """Three sentences for a reader with a minute; the first is of who is faster."""
     threads = main.threads[0]
@@ -108,26 +85,26 @@ def _sentences(main: Measured) -> str:
     at = fastest(points, HEADLINE, "single")
     sure = fastest(points, None, "single")
     said = []
-    mine, other = _best(at)
+    mine, other = best(at)
     if mine and other:
         said.append(
             f"On {main.title}, one thread, one query at a time, {_against(mine, other)}, at recall@10 "
             f"of at least {HEADLINE}."
         )
-    mine_sure, other_sure = _best(sure)
+    mine_sure, other_sure = best(sure)
     if mine_sure and other_sure:
         said.append(f"Where every answer has to be exact, {_against(mine_sure, other_sure)}.")
     built, theirs = main.build(OURS), main.build(other.system) if other else None
     if built and theirs and other:
         took = (
-            f"To build, qsearch takes {_seconds(built.median)}, {other.system} "
-            f"{_seconds(theirs.median)}"
+            f"To build, qsearch takes {words.seconds(built.median)}, {other.system} "
+            f"{words.seconds(theirs.median)}"
         )
         memory = [main.memory(name) for name in (OURS, other.system)]
         if memory[0] and memory[1]:
             took += (
-                f"; behind all searches they hold {_megabytes(memory[0].median)} and "
-                f"{_megabytes(memory[1].median)} of memory"
+                f"; behind all searches they hold {words.megabytes(memory[0].median)} and "
+                f"{words.megabytes(memory[1].median)} of memory"
             )
         said.append(took + ".")
     return " ".join(said)
@@ -141,22 +118,15 @@ def _against(mine: Point, other: Point) -> str:
         for one in (quick, slow)
     ]
     return (
-        f"{names[0]} answers {_number(quick.single.median)} queries a second and {names[1]} "
-        f"{_number(slow.single.median)}, {quick.single.median / slow.single.median:.1f} times as few"
+        f"{names[0]} answers {words.number(quick.single.median)} queries a second and {names[1]} "
+        f"{words.number(slow.single.median)}, {quick.single.median / slow.single.median:.1f} times as few"
     )
-
-
-def _best(order: dict[str, Point]) -> tuple[Point | None, Point | None]:
-    """The fastest of qsearch's ways, and of the others."""
-    mine = next((point for name, point in order.items() if ours(name)), None)
-    other = next((point for name, point in order.items() if not ours(name)), None)
-    return mine, other
 
 
 def _better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     """Where another system is better, the largest differences first, one line for each kind of measure."""
-    contests = [one for some in measured for one in _contests(some)] + _end_contests(ends)
-    lost = sorted((one for one in contests if one.times > 1), key=lambda one: -one.times)
+    every = [one for some in measured for one in contests(some)] + end_contests(ends)
+    lost = sorted((one for one in every if one.times > 1), key=lambda one: -one.times)
     seen: set[str] = set()
     lines = []
     for one in lost:
@@ -164,106 +134,15 @@ def _better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
             continue
         seen.add(one.kind)
         lines.append(
-            f"- {one.what}: {one.system} {_number(one.theirs)}{one.unit}, qsearch "
-            f"{_number(one.mine)}{one.unit} ({one.times:.1f} times)."
+            f"- {one.what}: {one.system} {words.number(one.theirs)}{one.unit}, qsearch "
+            f"{words.number(one.mine)}{one.unit} ({one.times:.1f} times)."
         )
     said = (
         "In each measure, the data where qsearch is farthest behind the best of the others. Of "
-        f"{len(contests)} comparisons with the best of the others, qsearch is behind in "
+        f"{len(every)} comparisons with the best of the others, qsearch is behind in "
         f"{len(lost)}."
     )
     return "\n\n".join(["## Where another system is better", said, "\n".join(lines) or "Nowhere."])
-
-
-def _contests(measured: Measured) -> list[Contest]:
-    """All that is compared on one data set."""
-    found = []
-    for threads in measured.threads:
-        points = measured.points(threads)
-        several = "one thread" if threads == 1 else f"{threads} threads"
-        for mode, how in MODES.items():
-            for level in LEVELS:
-                mine, other = _best(fastest(points, level, mode))
-                if mine is None or other is None:
-                    continue
-                a, b = mine.speed(mode).median, other.speed(mode).median
-                what = f"Queries a second, {_level(level)}, {how}, {several}, {measured.title}"
-                kind = f"speed {level} {mode}"
-                found.append(
-                    Contest(what, a, b, f"{other.system} ({other.setting})", b / a, "", kind)
-                )
-    reached = fastest(measured.points(measured.threads[0]), HEADLINE, "single")
-    where = f"{measured.title}, of what reaches recall@10 {HEADLINE}"
-    if OURS not in reached:
-        return found
-    for kind, value in (
-        ("build", _build_of),
-        ("disk", _disk_of),
-        ("memory", _memory_of),
-        ("cold", _cold_of),
-    ):
-        mine_value = value(measured, OURS)
-        others = {
-            name: one
-            for name in reached
-            if not ours(name) and (one := value(measured, name)) is not None
-        }
-        if mine_value is None or not others:
-            continue
-        name = min(others, key=lambda one: others[one])
-        scale, unit = (1e6, " MB") if kind in ("disk", "memory") else (1.0, " s")
-        found.append(
-            Contest(
-                f"{_MEASURES[kind]}, {where}",
-                mine_value / scale,
-                others[name] / scale,
-                name,
-                mine_value / max(others[name], 1e-9),
-                unit,
-                kind,
-            )
-        )
-    return found
-
-
-_MEASURES = {
-    "build": "Time to build",
-    "disk": "Size on disk",
-    "memory": "Memory behind all searches",
-    "cold": "From the start of a process to its first answer",
-}
-
-
-def _build_of(measured: Measured, name: str) -> float | None:
-    return _median(measured.build(name))
-
-
-def _disk_of(measured: Measured, name: str) -> float | None:
-    return measured.disk(name)
-
-
-def _memory_of(measured: Measured, name: str) -> float | None:
-    return _median(measured.memory(name))
-
-
-def _cold_of(measured: Measured, name: str) -> float | None:
-    return _median(measured.cold(name))
-
-
-def _end_contests(ends: dict[str, Any] | None) -> list[Contest]:
-    """What is compared from end to end."""
-    found = []
-    rows = _ends(ends)
-    mine = rows.pop(OURS, {})
-    for column, (what, unit, more) in _END_MEASURES.items():
-        own = mine.get(column)
-        others = {name: value for name, one in rows.items() if (value := one[column]) is not None}
-        if own is None or not others:
-            continue
-        name = (max if more else min)(others, key=lambda one: others[one])
-        times = others[name] / own if more else own / others[name]
-        found.append(Contest(what, own, others[name], name, times, unit, f"endtoend {column}"))
-    return found
 
 
 # Tables
@@ -280,20 +159,20 @@ def _fastest(measured: Sequence[Measured]) -> str:
                 points = one.points(threads)
                 cells += [_winner(fastest(points, level, mode), mode) for mode in MODES]
             if any(cell != "–" for cell in cells):
-                rows.append([one.title, _level(level), *cells])
-    heads = [f"{_threads(n)}, {how}" for n in counts for how in MODES.values()]
+                rows.append([one.title, words.at_recall(level), *cells])
+    heads = [f"{words.threads(n)}, {how}" for n in counts for how in MODES.values()]
     said = (
         "The fastest setting of each system that reaches the recall, by the median of its turns; "
         "behind it, how many times as fast as the other it is: than qsearch, where it is another "
         "system; than the fastest of the others, where it is qsearch. Exact: systems whose "
         "answers are meant to be exact."
     )
-    table = _table(["data", "recall@10", *heads], rows)
+    table = words.table(["data", "recall@10", *heads], rows)
     return "\n\n".join(["## Who is fastest", said, table])
 
 
 def _winner(order: dict[str, Point], mode: str) -> str:
-    mine, other = _best(order)
+    mine, other = best(order)
     if mine is None and other is None:
         return "–"
     if mine is None or other is None:
@@ -318,28 +197,28 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
         if not some:
             continue
         point = reached.get(name) or max(some, key=lambda one: one.recall10)
-        cells = [name, point.setting, _share(point.recall10), _share(point.recall100)]
+        cells = [name, point.setting, words.share(point.recall10), words.share(point.recall100)]
         if judged:
             cells.append("–" if point.ndcg10 is None else f"{point.ndcg10:.4f}")
         for points in by_threads.values():
             same = [one for one in points if (one.system, one.setting) == (name, point.setting)]
             single = same[0].single if same else None
             batch = same[0].batch if same and measured.systems[name]["batches"] else None
-            cells += [_spread(single), _spread(batch)]
+            cells += [words.spread(single), words.spread(batch)]
         cells += [
             f"{point.p95:.3g}",
-            _seconds(_build_of(measured, name), unit=False),
-            _megabytes(measured.disk(name), unit=False),
-            _megabytes(_memory_of(measured, name), unit=False),
-            _seconds(_cold_of(measured, name), unit=False),
+            words.seconds(build_of(measured, name), unit=False),
+            words.megabytes(measured.disk(name), unit=False),
+            words.megabytes(memory_of(measured, name), unit=False),
+            words.seconds(cold_of(measured, name), unit=False),
         ]
         rows.append((0 if name in reached else 1, -point.single.median, cells))
     heads = ["system", "setting", "recall@10", "@100", *(["nDCG@10"] if judged else [])]
     heads += [
-        f"queries/s, {_threads(n)}, {how}" for n in measured.threads for how in MODES.values()
+        f"queries/s, {words.threads(n)}, {how}" for n in measured.threads for how in MODES.values()
     ]
     heads += ["p95 ms", "build s", "disk MB", "memory MB", "cold s"]
-    table = _table(heads, [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
+    table = words.table(heads, [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
     about = (
         f"{_about(measured)} {told['dimensions']} dimensions, "
         f"{told['queries']} queries, {measured.rounds()} turns of each system. Of each system the "
@@ -356,7 +235,7 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
             f"has one of no less recall and speed: {', '.join(behind)}."
         )
     # The first plot is the one that the page opens with.
-    image = "" if next(iter(drawn), None) == name else _image(drawn, name, results)
+    image = "" if next(iter(drawn), None) == name else words.image(drawn, name, results)
     parts = [f"## {measured.title}", about, image, note, table]
     return "\n\n".join(part for part in parts if part)
 
@@ -377,7 +256,7 @@ def _promise(measured: Sequence[Measured]) -> str:
         cells = [one.title]
         for recall in (0.999, 0.99, 0.95, 0.9):
             known = told["recall"].get(f"recall {recall}")
-            cells.append(_share(known["recall10"]) if known else "–")
+            cells.append(words.share(known["recall10"]) if known else "–")
         rows.append([*cells, told.get("note", "")])
     if not rows:
         return ""
@@ -387,12 +266,12 @@ def _promise(measured: Sequence[Measured]) -> str:
         "was measured is answered exactly."
     )
     heads = ["data", "asked 0.999", "0.99", "0.95", "0.9", "plan"]
-    return "\n\n".join(["## What is asked, and what comes", said, _table(heads, rows)])
+    return "\n\n".join(["## What is asked, and what comes", said, words.table(heads, rows)])
 
 
 def _size(measured: Sequence[Measured], drawn: dict[str, Any], results: Path) -> str:
     """Time against rows."""
-    images = [_image(drawn, name, results) for name in ("rows-exact.svg", "rows-recall.svg")]
+    images = [words.image(drawn, name, results) for name in ("rows-exact.svg", "rows-recall.svg")]
     if not any(images):
         return ""
     return "\n\n".join(["## Time against number of rows", *filter(None, images)])
@@ -400,49 +279,18 @@ def _size(measured: Sequence[Measured], drawn: dict[str, Any], results: Path) ->
 
 def _build(main: Measured, drawn: dict[str, Any], results: Path) -> str:
     """Build time against speed."""
-    image = _image(drawn, "build.svg", results)
-    batches = _image(drawn, "recall-batches.svg", results)
+    image = words.image(drawn, "build.svg", results)
+    batches = words.image(drawn, "recall-batches.svg", results)
     parts = [f"## {main.title}: batches, and the time to build", batches, image]
     return "\n\n".join(filter(None, parts)) if image or batches else ""
 
 
 # From end to end
 
-_END_MEASURES = {
-    "build_first": ("From texts on disk to the first answer", " s", False),
-    "build_last": ("From texts on disk to the thousandth answer", " s", False),
-    "open_first": ("From an index on disk to the first answer", " s", False),
-    "open_last": ("From an index on disk to the thousandth answer", " s", False),
-    "memory": ("Memory behind a thousand queries", " MB", False),
-    "lines": ("Lines of user code", "", False),
-    "ndcg10": ("nDCG@10", "", True),
-}
-
-
-def _ends(ends: dict[str, Any] | None) -> dict[str, dict[str, float | None]]:
-    """The medians of each system."""
-    found: dict[str, dict[str, float | None]] = {}
-    for name in SNIPPETS:
-        told = (ends or {}).get("systems", {}).get(name)
-        if told is None or "failed" in told or not told["turns"].get("open"):
-            continue
-        built, again = (list(told["turns"][kind].values()) for kind in ("build", "open"))
-        found[name] = {
-            "build_first": _median_of(one["first"] for one in built),
-            "build_last": _median_of(one["last"] for one in built),
-            "open_first": _median_of(one["first"] for one in again),
-            "open_last": _median_of(one["last"] for one in again),
-            "memory": _median_of(one["memory"]["uss"] / 1e6 for one in again),
-            "disk": _median_of(one["bytes"] / 1e6 for one in built),
-            "lines": told["lines"],
-            "ndcg10": told["recall"].get("ndcg10"),
-        }
-    return found
-
 
 def _endtoend(ends: dict[str, Any] | None) -> str:
     """From texts on disk to answers."""
-    figures = _ends(ends)
+    figures = ends_of(ends)
     if ends is None or not figures:
         return ""
     rows = []
@@ -456,10 +304,10 @@ def _endtoend(ends: dict[str, Any] | None) -> str:
             ("open", "last"),
         ):
             values = [turn[column] for turn in told["turns"][kind].values()]
-            cells.append(_range(Spread(tuple(values))))
+            cells.append(words.within(Spread(tuple(values))))
         cells += [
-            _number(one["memory"] or 0),
-            _number(one["disk"] or 0),
+            words.number(one["memory"] or 0),
+            words.number(one["disk"] or 0),
             f"{one['lines']:.0f}",
             "–" if one["ndcg10"] is None else f"{one['ndcg10']:.4f}",
         ]
@@ -486,7 +334,7 @@ def _endtoend(ends: dict[str, Any] | None) -> str:
         "[scripts/benchmark/endtoend](../scripts/benchmark/endtoend), which do the same with "
         "each package; memory is USS in the process that opened the index."
     )
-    return "\n\n".join(["## From texts on disk to answers", said, _table(heads, rows)])
+    return "\n\n".join(["## From texts on disk to answers", said, words.table(heads, rows)])
 
 
 # The small print
@@ -504,7 +352,9 @@ def _failures(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     if not reasons:
         return ""
     rows = [[name, reason, "; ".join(titles)] for (name, reason), titles in reasons.items()]
-    return "\n\n".join(["## What was not measured", _table(["system", "reason", "data"], rows)])
+    return "\n\n".join(
+        ["## What was not measured", words.table(["system", "reason", "data"], rows)]
+    )
 
 
 def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
@@ -540,9 +390,9 @@ def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     return "\n\n".join(
         [
             "## How it was measured",
-            _table(["", ""], machine),
+            words.table(["", ""], machine),
             _METHOD,
-            _table(["system", "versions", "settings"], list(systems.values())),
+            words.table(["system", "versions", "settings"], list(systems.values())),
         ]
     )
 
@@ -580,68 +430,3 @@ def _busy(shares: Sequence[float]) -> str:
         f"{100 * statistics.median(shares):.1f}% of the processors in the median of {len(shares)} "
         f"turns, more than {100 * BUSY:.0f}% in {busy}"
     )
-
-
-# Words
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(_cell(one) for one in line) + " |" for line in lines)
-
-
-def _cell(value: str) -> str:
-    return value.replace("|", "\\|")
-
-
-def _image(drawn: dict[str, dict[str, Any]], name: str, results: Path) -> str:
-    return f"![{drawn[name]['title']}]({results.name}/{name})" if name in drawn else ""
-
-
-def _level(level: float | None) -> str:
-    return "exact" if level is None else f"≥ {level}"
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _number(value: float) -> str:
-    """Three digits that mean something."""
-    if value >= 100:
-        digits = len(str(int(value)))
-        return f"{round(value, 3 - digits):,.0f}"
-    return f"{value:.3g}"
-
-
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return "–"
-    return f"{_number(spread.median)} ({_number(spread.low)}–{_number(spread.high)})"
-
-
-def _range(spread: Spread) -> str:
-    return f"{spread.median:.2f} ({spread.low:.2f}–{spread.high:.2f})"
-
-
-def _seconds(value: float | None, *, unit: bool = True) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.2f}" + " s" * unit if value < 10 else f"{value:,.0f}" + " s" * unit
-
-
-def _megabytes(value: float | None, *, unit: bool = True) -> str:
-    return "–" if value is None else f"{value / 1e6:,.0f}" + " MB" * unit
-
-
-def _median(spread: Spread | None) -> float | None:
-    return None if spread is None else spread.median
-
-
-def _median_of(values: Iterable[float]) -> float | None:
-    some = list(values)
-    return statistics.median(some) if some else None
