@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes.rotated import ROUNDOFF, product_error, rest_length
-from qsearch.kernels import code_rows, project
+from qsearch.kernels import code_rows, most_code, project
 from qsearch.kernels.reference import GROUP
 
 __all__ = ["FLOAT_ROUNDOFF", "QueryCodes", "int8_query_codes", "rotated_query_codes"]
@@ -71,14 +71,14 @@ def rotated_query_codes(
         error: see ``rotation_error``.
 
     Returns:
-        Codes padded with zeros to a multiple of 4.
+        Codes padded with zeros to a multiple of 4, none beyond what the kernel in use takes.
     """
     h, d = rotation.shape
     if len(units) > _FEW:
         kept = units.astype(np.float64) @ rotation.T.astype(np.float64)
     else:
         kept = project(units, rotation, 1)
-    codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP)
+    codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP, most_code())
     slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
     intervals = np.empty((len(units), 4))
     intervals[:, 0] = factor
@@ -89,10 +89,10 @@ def rotated_query_codes(
 
 
 def _code(
-    values: NDArray[np.float64], padded: int
+    values: NDArray[np.float64], padded: int, most: int = 127
 ) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Codes, factor, at least ``‖factor · code‖``, at least ``‖values − factor · code‖``."""
-    codes, sums = code_rows(values, padded)
+    codes, sums = code_rows(values, padded, most)
     growth = 1 + (values.shape[1] + 8) * ROUNDOFF
     factor = sums[:, 0]
     length = factor * np.sqrt(sums[:, 1]) * growth

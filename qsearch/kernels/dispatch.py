@@ -36,6 +36,7 @@ __all__ = [
     "int8_gather",
     "kernel_path",
     "kernel_paths",
+    "most_code",
     "project",
     "thread_count",
     "use_kernels",
@@ -117,15 +118,21 @@ def thread_count() -> int:
     return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
+def most_code() -> int:
+    """What the scan in use takes as codes of a query: none beyond it."""
+    path = kernel_path()
+    return 127 if path == NUMPY or _native is None else int(_native.most_code(path))
+
+
 def code_rows(
-    values: NDArray[np.float64], padded: int
+    values: NDArray[np.float64], padded: int, most: int = 127
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """See ``reference.code_rows``."""
     if kernel_path() == NUMPY or _native is None:
-        return reference.code_rows(values, padded)
+        return reference.code_rows(values, padded, most)
     codes = np.empty((len(values), padded), dtype=np.int8)
     sums = np.empty((len(values), 3))
-    _native.code_rows(values, codes, sums)
+    _native.code_rows(values, most, codes, sums)
     return codes, sums
 
 
@@ -217,7 +224,8 @@ def certified_top_k(
         segment: has ``rotated`` (``blocks`` and ``bounds``), ``int8``, ``scale``, ``residual``,
             ``vectors`` and ``first_row`` (``store.Segment``).
         queries: (q, d) float32, as they came.
-        head: codes (q, 4 ⌈h/4⌉) and intervals (q, 4) of ``codes.rotated_query_codes``.
+        head: codes (q, 4 ⌈h/4⌉) and intervals (q, 4) of ``codes.rotated_query_codes``; no code is
+            beyond ``most_code``.
         codes: codes (q, d) and intervals (q, 4) of ``codes.int8_query_codes``.
         scores: (q, k) float32, changed: the best scores, sorted on return.
         positions: (q, k) int64, changed: their documents, ties by position.

@@ -68,19 +68,20 @@ def lane_dot(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray
 
 
 def code_rows(
-    values: NDArray[np.float64], padded: int
+    values: NDArray[np.float64], padded: int, most: int = 127
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Code rows of float64: ``factor = max|x| / 127``, ``code = rint(x / factor)``.
+    """Code rows of float64: ``factor = max|x| / most``, ``code = rint(x / factor)``.
 
     Args:
         values: (n, m) float64.
         padded: columns of the codes, at least m; those behind m are 0.
+        most: no code is beyond it, 1 to 127.
 
     Returns:
         (n, padded) int8 codes, and (n, 3) float64: the factor (1 for a row of zeros), the sum of the
         squared codes, and the sum of ``(x − factor · code)²`` in the defined order.
     """
-    factor = np.abs(values).max(axis=1, initial=0.0) / 127.0
+    factor = np.abs(values).max(axis=1, initial=0.0) / most
     factor[factor == 0] = 1.0
     rounded = np.rint(values / factor[:, None])
     lost = values - factor[:, None] * rounded

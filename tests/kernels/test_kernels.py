@@ -126,18 +126,22 @@ def test_gathers_equal_the_reference_bit_for_bit(d: int, path: str, threads: int
     assert approximate.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("most", [127, 32])
 @pytest.mark.parametrize("path", NATIVE)
 @pytest.mark.parametrize("m", [1, 4, 15, 16, 17, 100, 384])
-def test_codes_and_projections_equal_the_reference_bit_for_bit(m: int, path: str) -> None:
+def test_codes_and_projections_equal_the_reference_bit_for_bit(
+    m: int, path: str, most: int
+) -> None:
     generator = np.random.default_rng(m)
     values = generator.standard_normal((9, m))
     values[3] = 0.0
     rows = values.astype(np.float32)
     axes = generator.standard_normal((5, m)).astype(np.float32)
     with use_kernels(path):
-        codes, sums = kernels.code_rows(values, m + 3)
+        codes, sums = kernels.code_rows(values, m + 3, most)
         products = kernels.project(rows, axes, 2)
-    expected_codes, expected_sums = reference.code_rows(values, m + 3)
+    expected_codes, expected_sums = reference.code_rows(values, m + 3, most)
+    assert np.abs(codes).max() == most
     assert np.array_equal(codes, expected_codes)
     assert sums.tobytes() == expected_sums.tobytes()
     assert products.tobytes() == reference.project(rows, axes).tobytes()

@@ -18,7 +18,7 @@ import qsearch.retrieval.floats
 from qsearch.codes import (
     unit_rows,
 )
-from qsearch.kernels import kernel_paths, use_kernels
+from qsearch.kernels import kernel_paths, most_code, use_kernels
 from qsearch.retrieval import ExactSearch
 from qsearch.store import Segment
 from tests.retrieval.segments import KINDS, NATIVE, oracle, rows_of, segment_of, segments_of
@@ -121,6 +121,17 @@ def test_few_rows_are_scored(path: str) -> None:
     assert all(stage.seconds is not None and stage.seconds > 0 for stage in ranking.stages)
 
 
+@pytest.mark.skipif("avx2" not in kernel_paths(), reason="no AVX2")
+def test_codes_that_would_overflow_in_a_path_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = unit_rows(np.random.default_rng(1).standard_normal((100, 64)))[0]
+    with use_kernels("avx2"):
+        assert most_code() < 127
+        search = ExactSearch(segments_of(rows))
+        monkeypatch.setattr(qsearch.codes.bounds, "most_code", lambda: 127)
+        with pytest.raises(ValueError, match="a code is beyond what the path takes"):
+            search.search(rows[:1], 3, 1)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pieces_are_not_searched_again(threads: int) -> None:
     """What is guessed within a segment holds for it: else each segment would be searched twice."""
@@ -133,8 +144,9 @@ def test_pieces_are_not_searched_again(threads: int) -> None:
     whole = ExactSearch(segments_of(rows)).search(queries, 10, threads)
     pieces = ExactSearch(segments_of(rows, 10)).search(queries, 10, threads)
     assert np.array_equal(pieces.positions, whole.positions)
-    assert whole.stages[2].rows.mean() < 400
-    assert pieces.stages[2].rows.mean() < 500  # 670 with guesses about rows that are yet to come
+    reached = whole.stages[2].rows.mean()
+    assert reached < (400 if most_code() == 127 else 500)  # coarser codes of a query let more pass
+    assert pieces.stages[2].rows.mean() < 1.25 * reached  # 1.7 with guesses about rows to come
 
 
 class World(NamedTuple):

@@ -17,6 +17,18 @@ inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i sign, __m256
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+// A scan takes the rows as they are stored, 0 to 255. With the query's codes within ±32 four products are
+// at most 32,640 together, so they are added up as int16 too, and no signs have to be moved.
+constexpr std::int32_t kMostCode = 32;
+
+inline __m256i products(const std::uint8_t* rows, __m256i codes) {
+  return _mm256_maddubs_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows)), codes);
+}
+
+inline __m256i add_pairs(__m256i sum, __m256i pairs) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
 inline std::uint32_t reach(__m256i dots, const float* bounds, const ScanQuery& query) {
   __m256 bound = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), _mm256_loadu_ps(bounds));
   bound = _mm256_fmadd_ps(_mm256_loadu_ps(bounds + kBlockRows),
@@ -30,25 +42,39 @@ inline std::uint32_t reach(__m256i dots, const float* bounds, const ScanQuery& q
   return static_cast<std::uint32_t>(_mm256_movemask_ps(below)) ^ 0xff;
 }
 
+// Bytes ahead of a single query that are fetched: it is a stream, and the processor alone does not keep up.
+constexpr std::size_t kAhead = 3072;
+
 template <int kQueries>
 void scan_block(const std::uint8_t* block, const float* bounds, std::size_t groups,
                 const std::int32_t* packed, std::size_t stride, const ScanQuery* queries,
                 std::uint64_t* masks, std::size_t b) {
-  const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
+  constexpr std::size_t kBytes = kBlockRows * kGroup, kHalf = kBytes / 2;
   __m256i dots[kQueries][2];
-  for (auto& of_query : dots) of_query[0] = of_query[1] = _mm256_setzero_si256();
-  for (std::size_t g = 0; g < groups; ++g) {
-    const __m256i* group = reinterpret_cast<const __m256i*>(block + g * kBlockRows * kGroup);
-    const __m256i low = _mm256_xor_si256(_mm256_loadu_si256(group), offset);
-    const __m256i high = _mm256_xor_si256(_mm256_loadu_si256(group + 1), offset);
-    const __m256i low_size = _mm256_abs_epi8(low);
-    const __m256i high_size = _mm256_abs_epi8(high);
+  for (int q = 0; q < kQueries; ++q)
+    dots[q][0] = dots[q][1] = _mm256_set1_epi32(-queries[q].bias);
+  std::size_t g = 0;
+  for (; g + 2 <= groups; g += 2) {
+    const std::uint8_t* group = block + g * kBytes;
+    if (kQueries == 1) {
+      __builtin_prefetch(group + kAhead);
+      __builtin_prefetch(group + kAhead + kBytes);
+    }
     for (int q = 0; q < kQueries; ++q) {
       const __m256i codes = _mm256_set1_epi32(packed[g * stride + q]);
-      dots[q][0] = add_products(dots[q][0], low_size, low, codes);
-      dots[q][1] = add_products(dots[q][1], high_size, high, codes);
+      const __m256i next = _mm256_set1_epi32(packed[(g + 1) * stride + q]);
+      for (std::size_t half = 0; half < 2; ++half) {
+        const std::uint8_t* rows = group + half * kHalf;
+        dots[q][half] = add_pairs(
+            dots[q][half], _mm256_add_epi16(products(rows, codes), products(rows + kBytes, next)));
+      }
     }
   }
+  if (g < groups)
+    for (int q = 0; q < kQueries; ++q)
+      for (std::size_t half = 0; half < 2; ++half)
+        dots[q][half] = add_pairs(dots[q][half], products(block + g * kBytes + half * kHalf,
+                                                          _mm256_set1_epi32(packed[g * stride + q])));
   for (int q = 0; q < kQueries; ++q)
     masks[q] |= static_cast<std::uint64_t>(reach(dots[q][0], bounds, queries[q]) |
                                            reach(dots[q][1], bounds + 8, queries[q]) << 8)
@@ -164,7 +190,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
   *row_row = fold_lanes(own);
 }
 
-const Path kPath = {"avx2", scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"avx2", kMostCode, scan, hamming, int8_dot, lane_dots};
 
 }  // namespace
 

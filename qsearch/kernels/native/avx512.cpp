@@ -221,7 +221,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
   *row_row = fold_lanes(lanes);
 }
 
-const Path kPath = {"avx512", scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"avx512", 127, scan, hamming, int8_dot, lane_dots};
 
 }  // namespace
 

@@ -48,14 +48,14 @@ void int8_gather(const Path& path, const std::int8_t* codes, const float* scale,
   }, watch);
 }
 
-void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded,
+void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded, double most,
                std::int8_t* codes, double* sums) {
   for (std::size_t row = 0; row < n; ++row) {
     const double* x = values + row * m;
     std::int8_t* code = codes + row * padded;
     double largest = 0.0;
     for (std::size_t i = 0; i < m; ++i) largest = std::max(largest, std::fabs(x[i]));
-    const double factor = largest > 0.0 ? largest / 127.0 : 1.0;
+    const double factor = largest > 0.0 ? largest / most : 1.0;
     double lanes[16] = {};
     std::int64_t squares = 0;
     for (std::size_t i = 0; i < m; ++i) {

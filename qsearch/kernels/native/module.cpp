@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -120,6 +121,8 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
           "the places for results have another shape");
   require(counts.shape(0) == q && counts.shape(1) == 5, "counts must be (q, 5)");
   const Path& chosen = named(path);
+  for (std::size_t i = 0; i < head_codes.size(); ++i)
+    require(std::abs(head_codes.data()[i]) <= chosen.most_code, "a code is beyond what the path takes");
   const Rows rows = {n, d, head, rotated.data(), bounds.data(), int8.data(), scale.data(),
                      residual.data(), vectors.data(), first_row, before, mask_of(mask, n)};
   const Queries given = {q, queries.data(), head_codes.data(), head_intervals.data(), codes.data(),
@@ -166,12 +169,12 @@ void bind_int8_gather(const std::string& path, In<std::int8_t, 2> codes, In<floa
   });
 }
 
-void bind_code_rows(In<double, 2> values, Out<std::int8_t, 2> codes, Out<double, 2> sums) {
+void bind_code_rows(In<double, 2> values, double most, Out<std::int8_t, 2> codes, Out<double, 2> sums) {
   require(codes.shape(0) == values.shape(0) && codes.shape(1) >= values.shape(1) &&
               sums.shape(0) == values.shape(0) && sums.shape(1) == 3,
           "codes or sums have another shape");
   nb::gil_scoped_release release;
-  code_rows(values.data(), values.shape(0), values.shape(1), codes.shape(1), codes.data(),
+  code_rows(values.data(), values.shape(0), values.shape(1), codes.shape(1), most, codes.data(),
             sums.data());
 }
 
@@ -205,6 +208,7 @@ void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2>
 NB_MODULE(_native, m) {
   m.doc() = "The kernels in C++; qsearch.kernels wraps and documents them.";
   m.def("path_names", &path_names);
+  m.def("most_code", [](const std::string& path) { return named(path).most_code; });
   // For tests: how far a guess goes, and what rounds in the search.
   m.def("safe_rank", &safe_rank);
   m.def("round_up", &round_up);
@@ -236,7 +240,7 @@ NB_MODULE(_native, m) {
         nb::arg("threads"));
   m.def("int8_gather", &bind_int8_gather, nb::arg("path"), ARRAY("codes"), ARRAY("scale"),
         ARRAY("queries"), ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
-  m.def("code_rows", &bind_code_rows, ARRAY("values"), ARRAY("codes"), ARRAY("sums"));
+  m.def("code_rows", &bind_code_rows, ARRAY("values"), nb::arg("most"), ARRAY("codes"), ARRAY("sums"));
   m.def("project", &bind_project, nb::arg("path"), ARRAY("rows"), ARRAY("axes"), ARRAY("result"),
         nb::arg("threads"));
   m.def("cosine_gather", &bind_cosine_gather, nb::arg("path"), ARRAY("rows"), ARRAY("queries"),

@@ -145,9 +145,9 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
 }
 
 #if defined(QSEARCH_DOT)
-const Path kPath = {"neon_dot", scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"neon_dot", 127, scan, hamming, int8_dot, lane_dots};
 #else
-const Path kPath = {"neon", scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"neon", 127, scan, hamming, int8_dot, lane_dots};
 #endif
 
 }  // namespace

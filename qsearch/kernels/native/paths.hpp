@@ -32,6 +32,10 @@ struct ScanQuery {
 struct Path {
   const char* name;
 
+  // What `scan` takes as codes of a query: none beyond it. Smaller codes are coarser, so more rows pass, but
+  // where instructions add up products in few bits they are added up in fewer steps.
+  std::int32_t most_code;
+
   // Rotated codes. `blocks` points at `count` (at most kTileBlocks) blocks of (groups, 16, 4) uint8,
   // `bounds` at (count, 3, 16) float: scale, residual, rest. `packed` holds (groups, queries) times
   // four int8 codes in one int32.

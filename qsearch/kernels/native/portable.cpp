@@ -78,7 +78,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
   *row_row = fold_lanes(squares);
 }
 
-const Path kPath = {"portable", scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"portable", 127, scan, hamming, int8_dot, lane_dots};
 
 }  // namespace
 

@@ -97,10 +97,10 @@ void int8_gather(const Path& path, const std::int8_t* codes, const float* scale,
                  const std::int8_t* queries, std::size_t n_queries, const std::int64_t* indices,
                  std::size_t width, float* result, std::size_t threads, Watch* watch = nullptr);
 
-// Codes of rows of float64: factor = max|x| / 127 (1 for a row of zeros), code = rint(x / factor),
+// Codes of rows of float64: factor = max|x| / most (1 for a row of zeros), code = rint(x / factor),
 // and their sums[row] = {factor, sum of squared codes, sum of (x - factor * code)^2}, the sums over
 // sixteen lanes as everywhere. Behind m the codes are 0 up to `padded`.
-void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded,
+void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded, double most,
                std::int8_t* codes, double* sums);
 
 // Products of every row with every axis, in float64: (n, h).
