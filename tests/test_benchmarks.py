@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from scripts.benchmark import data as data_sets
-from scripts.benchmark import ends, figures, machine, page, running
+from scripts.benchmark import contests, ends, figures, machine, page, running, words
 from scripts.benchmark.commands import main
 from scripts.benchmark.results import Results, rounded, shortened
 from scripts.benchmark.systems import systems
@@ -300,7 +300,7 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
     assert text.index("## Where another system is better") < text.index("## Who is fastest")
     assert "cannot be imported: No module named 'zvec'" in text
     found = told(measured)
-    speed = page._number(np.median([
+    speed = words.number(np.median([
         1000 / turn["settings"]["exact"]["single"]
         for turn in found["systems"]["faiss FlatIP"]["turns"]["1"].values()
     ]))  # fmt: skip
@@ -392,7 +392,7 @@ def test_a_snippet_is_measured_from_texts_to_answers(
     assert 0 < opened["first"] <= opened["last"]
     assert opened["memory"]["uss"] > 0 < built["bytes"]
     assert "txtai" in found["systems"]["txtai"]["failed"]["reason"]
-    assert page._ends(found).keys() == {"qsearch"}
+    assert contests.ends_of(found).keys() == {"qsearch"}
     assert "| qsearch |" in page._endtoend(found)
 
 
