@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts.benchmark import data as data_sets
 from scripts.benchmark import contests, ends, figures, machine, page, running, words
+from scripts.benchmark import data as data_sets
 from scripts.benchmark.commands import main
 from scripts.benchmark.results import Results, rounded, shortened
 from scripts.benchmark.systems import systems
