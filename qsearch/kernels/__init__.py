@@ -6,6 +6,9 @@ set. Arrays in, arrays out: no file, no policy, no Python object beyond arrays.
 """
 
 from qsearch.kernels.dispatch import (
+    CascadeResult,
+    CascadeSegments,
+    cascade_top_k,
     certified_top_k,
     code_rows,
     cosine_gather,
@@ -25,7 +28,10 @@ from qsearch.kernels.reference import LANES, hamming_distances, lane_dot
 
 __all__ = [
     "LANES",
+    "CascadeResult",
+    "CascadeSegments",
     "RowMask",
+    "cascade_top_k",
     "certified_top_k",
     "code_rows",
     "cosine_gather",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ except ImportError:  # installed without a compiler
     _native = None
 
 __all__ = [
+    "CascadeResult",
+    "CascadeSegments",
+    "cascade_top_k",
     "certified_top_k",
     "code_rows",
     "cosine_gather",
@@ -272,3 +275,107 @@ def certified_top_k(
     if not finite:
         raise FloatingPointError("a row is not finite, or codes contradict the rows")
     return counts
+
+
+class CascadeSegments:
+    """The segments of a cascade, as native code sees them; made once and used by many searches."""
+
+    def __init__(self, segments: Sequence[Any]) -> None:
+        """Take the arrays; native code only.
+
+        Args:
+            segments: one at least; each has ``binary``, ``int8``, ``scale``, ``vectors`` and ``first_row``
+                (``store.Segment``).
+
+        Raises:
+            ValueError: a shape is wrong.
+            RuntimeError: there is no native code.
+        """
+        if _native is None:
+            raise RuntimeError("a cascade in one call needs native kernels")
+        self.arrays = _native.CascadeSegments(
+            [one.binary for one in segments],
+            [one.int8 for one in segments],
+            [one.scale for one in segments],
+            [one.vectors for one in segments],
+            [one.first_row for one in segments],
+        )
+
+
+class CascadeResult(NamedTuple):
+    """What a cascade found for q queries.
+
+    Attributes:
+        scores: (q, k) float32, −inf behind the last.
+        positions: (q, k) int64, −1 behind the last.
+        leads: (q, depths) float64, see ``retrieval.lead``.
+        seconds: that the three stages took.
+        damaged: position of a row that is not finite; −1: none was met.
+    """
+
+    scores: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    leads: NDArray[np.float64]
+    seconds: tuple[float, float, float]
+    damaged: int
+
+
+def cascade_top_k(
+    segments: CascadeSegments,
+    masks: Sequence[RowMask | None],
+    queries: NDArray[np.float32],
+    words: NDArray[np.uint64],
+    codes: NDArray[np.int8],
+    k: int,
+    candidates: int,
+    kept: int,
+    depths: Sequence[int] = (),
+    threads: int | None = None,
+) -> CascadeResult:
+    """Choose candidates by binary codes, fewer by int8 codes, and the k best by their exact scores.
+
+    Native code only: it does what ``hamming_nearest``, ``int8_gather`` and ``cosine_gather`` do one after
+    the other.
+
+    Args:
+        segments: of the index.
+        masks: which rows of each are allowed, at least one in all; ``None``: all.
+        queries: (q, d) float32, as they came.
+        words: (q, w) uint64, their signs.
+        codes: (q, d) int8 of ``codes.int8_query_codes``.
+        k: rows to return.
+        candidates: rows of smallest Hamming distance, of each segment.
+        kept: how many of them the int8 codes pass on, at least k; equal scores in the order of candidates.
+        depths: of the leads that are wanted.
+        threads: ``None`` takes ``thread_count``.
+
+    Raises:
+        ValueError: a shape is wrong.
+        RuntimeError: there is no native code.
+    """
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        raise RuntimeError("cascade_top_k needs native kernels")
+    count = len(queries)
+    scores = np.empty((count, k), dtype=np.float32)
+    positions = np.empty((count, k), dtype=np.int64)
+    leads = np.empty((count, len(depths)))
+    spent = np.zeros(3, dtype=np.int64)
+    damaged = _native.cascade_top_k(
+        path,
+        segments.arrays,
+        [None if mask is None else mask.bits for mask in masks],
+        queries,
+        words,
+        codes,
+        candidates,
+        kept,
+        list(depths),
+        scores,
+        positions,
+        leads,
+        spent,
+        threads or thread_count(),
+    )
+    choosing, refining, scoring = (spent / 1e9).tolist()
+    return CascadeResult(scores, positions, leads, (choosing, refining, scoring), damaged)

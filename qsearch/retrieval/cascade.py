@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import int8_query_codes
-from qsearch.kernels import cosine_gather, int8_gather
+from qsearch.codes import binary_codes, int8_query_codes, query_words
+from qsearch.kernels import (
+    CascadeResult,
+    CascadeSegments,
+    cascade_top_k,
+    cosine_gather,
+    has_native_kernels,
+    int8_gather,
+)
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.binary import BinaryCandidates
-from qsearch.retrieval.lead import lead
+from qsearch.retrieval.floats import damaged
+from qsearch.retrieval.lead import leads
 from qsearch.retrieval.ranking import (
     BATCH_PLACES,
     Ranking,
@@ -59,6 +68,9 @@ class Cascade:
 
         Returns:
             The ranking, and (q,) bool: whether a query passes all checks.
+
+        Raises:
+            IndexFormatError: a row is damaged.
         """
         allowed = allowed or Allowed.living(self._segments)
         step = max(1, BATCH_PLACES // max(1, candidates * len(self._segments)))
@@ -93,22 +105,6 @@ class Cascade:
             for source, mask, most in zip(self.binary, allowed.masks, allowed.counts, strict=True)
         ]
 
-    def _int8_scores(
-        self,
-        units: NDArray[np.float32],
-        chosen: Sequence[NDArray[np.int64]],
-        threads: int | None,
-    ) -> NDArray[np.float32]:
-        """The second stage: scores by int8 codes of the rows of every segment, side by side."""
-        codes = int8_query_codes(units).codes
-        return np.concatenate(
-            [
-                int8_gather(segment.int8, segment.scale, codes, rows, threads)
-                for segment, rows in zip(self._segments, chosen, strict=True)
-            ],
-            axis=1,
-        )
-
     def _search_batch(
         self,
         queries: NDArray[np.float32],
@@ -120,48 +116,118 @@ class Cascade:
         allowed: Allowed,
     ) -> tuple[Ranking, NDArray[np.bool_]]:
         count, d = queries.shape
-        times = [time.perf_counter()]
+        started = time.perf_counter()
         units = unit_queries(queries)
+        width = sum(min(candidates, most) for most in allowed.counts)
+        kept = min(kept, width)
+        depths = [check.depth for check in checks]
+        rank = self._rank_natively if has_native_kernels() else self._rank_by_numpy
+        preparing = time.perf_counter() - started
+        found = rank(queries, units, k, candidates, kept, threads, depths, allowed)
+        if found.damaged >= 0:
+            raise damaged(
+                next(one for one in self._segments if found.damaged < one.first_row + one.rows)
+            )
+        passed = np.ones(count, dtype=np.bool_)
+        for number, check in enumerate(checks):
+            passed &= found.leads[:, number] >= check.least
+        total = allowed.rows
+        # Codes alone prove nothing, unless every document was scored.
+        certified = np.full(count, kept == total)
+        choosing, refining, scoring = found.seconds
+
+        def stage(name: str, rows: int, row_bytes: int, seconds: float) -> Stage:
+            looked = np.full(count, rows, dtype=np.int64)
+            return Stage(name, looked, looked * row_bytes, seconds)
+
+        stages = (
+            stage("binary codes", total, -(-d // 64) * 8, preparing + choosing),
+            stage("int8 codes", width if kept < width else 0, d + 4, refining),
+            stage("floats", kept, 4 * d, scoring),
+        )
+        return Ranking(found.positions, found.scores, certified, stages), passed
+
+    @cached_property
+    def _arrays(self) -> CascadeSegments:
+        return CascadeSegments(self._segments)
+
+    def _rank_natively(
+        self,
+        queries: NDArray[np.float32],
+        units: NDArray[np.float32],
+        k: int,
+        candidates: int,
+        kept: int,
+        threads: int | None,
+        depths: Sequence[int],
+        allowed: Allowed,
+    ) -> CascadeResult:
+        return cascade_top_k(
+            self._arrays,
+            allowed.masks,
+            queries,
+            query_words(binary_codes(units)),
+            int8_query_codes(units).codes,
+            k,
+            candidates,
+            kept,
+            depths,
+            threads,
+        )
+
+    def _rank_by_numpy(
+        self,
+        queries: NDArray[np.float32],
+        units: NDArray[np.float32],
+        k: int,
+        candidates: int,
+        kept: int,
+        threads: int | None,
+        depths: Sequence[int],
+        allowed: Allowed,
+    ) -> CascadeResult:
+        """What native code does in one call, and its definition."""
+        times = [time.perf_counter()]
         chosen = self.choose(units, candidates, threads, allowed)
         times.append(time.perf_counter())
         width = sum(rows.shape[1] for rows in chosen)
-        passed = np.ones(count, dtype=np.bool_)
-        if kept < width or checks:
-            scores = self._int8_scores(units, chosen, threads)
+        found = np.empty((0, len(queries)))
+        best = np.broadcast_to(np.arange(width), (len(queries), width))
+        if kept < width or depths:
+            codes = int8_query_codes(units).codes
+            scores = np.concatenate(
+                [
+                    int8_gather(segment.int8, segment.scale, codes, rows, threads)
+                    for segment, rows in zip(self._segments, chosen, strict=True)
+                ],
+                axis=1,
+            )
+            scores[np.isnan(scores)] = np.inf  # its floats decide
             places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
-            for check in checks:
-                passed &= lead(scores, places, candidates, check.depth) >= check.least
-        if kept < width:
-            best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
-        else:
-            best = np.broadcast_to(np.arange(width), (count, width))
+            if depths:
+                found = leads(scores, places, candidates, depths)
+            best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
         times.append(time.perf_counter())
-        found = []
-        offset = 0
+        exact = np.full(best.shape, -np.inf, dtype=np.float32)
         positions = np.full(best.shape, -1, dtype=np.int64)
+        offset = 0
         for segment, rows in zip(self._segments, chosen, strict=True):
             if not rows.shape[1]:  # none of its rows is allowed
                 continue
             here = (best >= offset) & (best < offset + rows.shape[1])
             local = np.where(here, best - offset, 0)
             indices = np.where(here, np.take_along_axis(rows, local, axis=1), -1)
-            found.append(cosine_gather(segment.vectors, queries, indices, threads))
+            exact = np.where(here, cosine_gather(segment.vectors, queries, indices, threads), exact)
             positions = np.where(here, indices + segment.first_row, positions)
             offset += rows.shape[1]
-        exact = found[0] if len(found) == 1 else np.maximum.reduce(found)
+        wrong = positions[~np.isfinite(exact)]
         ranked_positions, ranked_scores = rank_rows(positions, exact, k)
         times.append(time.perf_counter())
-        total = allowed.rows
-        # Codes alone prove nothing, unless every document was scored.
-        certified = np.full(count, best.shape[1] == total)
-
-        def stage(name: str, rows: int, row_bytes: int, number: int) -> Stage:
-            looked = np.full(count, rows, dtype=np.int64)
-            return Stage(name, looked, looked * row_bytes, times[number + 1] - times[number])
-
-        stages = (
-            stage("binary codes", total, -(-d // 64) * 8, 0),
-            stage("int8 codes", width if kept < width else 0, d + 4, 1),
-            stage("floats", best.shape[1], 4 * d, 2),
+        choosing, refining, scoring = np.diff(times).tolist()
+        return CascadeResult(
+            ranked_scores,
+            ranked_positions,
+            found.T,
+            (choosing, refining, scoring),
+            int(wrong[0]) if len(wrong) else -1,
         )
-        return Ranking(ranked_positions, ranked_scores, certified, stages), passed

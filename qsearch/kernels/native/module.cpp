@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <stdexcept>
@@ -154,6 +155,80 @@ void bind_hamming_nearest(const std::string& path, In<std::uint64_t, 3> blocks,
   });
 }
 
+// The arrays of the segments of a cascade, checked once and kept.
+class CascadeSegments {
+ public:
+  CascadeSegments(std::vector<In<std::uint64_t, 3>> binary, std::vector<In<std::int8_t, 2>> int8,
+                  std::vector<In<float, 1>> scale, std::vector<In<float, 2>> vectors,
+                  std::vector<std::int64_t> first_rows)
+      : binary_(std::move(binary)), int8_(std::move(int8)), scale_(std::move(scale)),
+        vectors_(std::move(vectors)) {
+    const std::size_t count = binary_.size();
+    require(count && int8_.size() == count && scale_.size() == count && vectors_.size() == count &&
+                first_rows.size() == count,
+            "segments must have all arrays");
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t n = vectors_[i].shape(0), d = vectors_[i].shape(1);
+      require(n < (std::size_t{1} << 32), "a segment has at most 2**32 - 1 rows");
+      require(d == dimensions() && binary_[i].shape(0) == (n + kHammingRows - 1) / kHammingRows &&
+                  binary_[i].shape(1) == words() && binary_[i].shape(2) == kHammingRows,
+              "blocks or rows have another shape");
+      require(int8_[i].shape(0) == n && int8_[i].shape(1) == d && scale_[i].shape(0) == n,
+              "int8 codes have another shape");
+      rows_.push_back({n, binary_[i].data(), int8_[i].data(), scale_[i].data(), vectors_[i].data(),
+                       first_rows[i], {nullptr, n}});
+    }
+  }
+
+  std::size_t dimensions() const { return vectors_[0].shape(1); }
+  std::size_t words() const { return binary_[0].shape(1); }
+
+  std::vector<CascadeRows> under(const std::vector<Bits>& masks) const {
+    require(masks.size() == rows_.size(), "there must be a mask for each segment");
+    std::vector<CascadeRows> rows = rows_;
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].mask = mask_of(masks[i], rows[i].n);
+    return rows;
+  }
+
+ private:
+  std::vector<In<std::uint64_t, 3>> binary_;
+  std::vector<In<std::int8_t, 2>> int8_;
+  std::vector<In<float, 1>> scale_;
+  std::vector<In<float, 2>> vectors_;
+  std::vector<CascadeRows> rows_;
+};
+
+// Returns the position of a row that is not finite, or -1.
+std::int64_t bind_cascade_top_k(const std::string& path, const CascadeSegments& segments,
+                        const std::vector<Bits>& masks, In<float, 2> queries,
+                        In<std::uint64_t, 2> words, In<std::int8_t, 2> codes,
+                        std::size_t candidates, std::size_t kept, std::vector<std::size_t> depths,
+                        Out<float, 2> scores, Out<std::int64_t, 2> positions,
+                        Out<double, 2> leads, Out<std::int64_t, 1> spent, std::size_t threads) {
+  const std::size_t q = queries.shape(0), d = segments.dimensions(), k = scores.shape(1);
+  require(queries.shape(1) == d && codes.shape(0) == q && codes.shape(1) == d &&
+              words.shape(0) == q && words.shape(1) == segments.words(),
+          "queries or their codes have another shape");
+  require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1 &&
+              leads.shape(0) == q && leads.shape(1) == depths.size() && spent.shape(0) == 3,
+          "the places for results have another shape");
+  require(candidates >= 1 && kept >= k, "there must be candidates, and k of them kept");
+  for (const std::size_t depth : depths) require(depth >= 1, "a lead looks at one row at least");
+  const std::vector<CascadeRows> rows = segments.under(masks);
+  std::size_t width = 0;
+  for (const CascadeRows& one : rows) width += std::min(candidates, one.mask.allowed);
+  require(width >= 1 && width < (std::size_t{1} << 32), "no row is allowed, or too many candidates");
+  const Path& chosen = named(path);
+  const CascadeQueries given = {q, d, segments.words(), queries.data(), words.data(), codes.data()};
+  const CascadeAsked asked = {k, candidates, kept, std::move(depths)};
+  std::int64_t damaged = -1;
+  run([&](Watch* watch) {
+    damaged = cascade_top_k(chosen, rows, given, asked, scores.data(), positions.data(),
+                            leads.data(), spent.data(), threads, watch);
+  });
+  return damaged;
+}
+
 void bind_int8_gather(const std::string& path, In<std::int8_t, 2> codes, In<float, 1> scale,
                       In<std::int8_t, 2> queries, In<std::int64_t, 2> indices,
                       Out<float, 2> result, std::size_t threads) {
@@ -206,6 +281,7 @@ void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2>
 }  // namespace
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // an index that somebody holds until the process ends is no leak
   m.doc() = "The kernels in C++; qsearch.kernels wraps and documents them.";
   m.def("path_names", &path_names);
   m.def("most_code", [](const std::string& path) { return named(path).most_code; });
@@ -235,6 +311,14 @@ NB_MODULE(_native, m) {
         ARRAY("head_codes"), ARRAY("head_intervals"),
         ARRAY("codes"), ARRAY("intervals"), nb::arg("filled"), ARRAY("scores"),
         ARRAY("positions"), ARRAY("counts"), nb::arg("threads"));
+  nb::class_<CascadeSegments>(m, "CascadeSegments")
+      .def(nb::init<std::vector<In<std::uint64_t, 3>>, std::vector<In<std::int8_t, 2>>,
+                    std::vector<In<float, 1>>, std::vector<In<float, 2>>,
+                    std::vector<std::int64_t>>());
+  m.def("cascade_top_k", &bind_cascade_top_k, nb::arg("path"), nb::arg("segments"),
+        nb::arg("masks"), ARRAY("queries"), ARRAY("words"), ARRAY("codes"), nb::arg("candidates"),
+        nb::arg("kept"), nb::arg("depths"), ARRAY("scores"), ARRAY("positions"), ARRAY("leads"),
+        ARRAY("spent"), nb::arg("threads"));
   m.def("hamming_nearest", &bind_hamming_nearest, nb::arg("path"), ARRAY("blocks"),
         ARRAY("queries"), nb::arg("n_rows"), ARRAY("mask").none(), ARRAY("result"),
         nb::arg("threads"));

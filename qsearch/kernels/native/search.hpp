@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "paths.hpp"
 #include "watch.hpp"
@@ -96,6 +97,39 @@ void hamming_nearest(const Path& path, const std::uint64_t* blocks, std::size_t 
 void int8_gather(const Path& path, const std::int8_t* codes, const float* scale, std::size_t d,
                  const std::int8_t* queries, std::size_t n_queries, const std::int64_t* indices,
                  std::size_t width, float* result, std::size_t threads, Watch* watch = nullptr);
+
+// A segment as a cascade sees it.
+struct CascadeRows {
+  std::size_t n;
+  const std::uint64_t* binary;    // (blocks of eight, words, 8)
+  const std::int8_t* int8;        // (n, d)
+  const float* scale;             // (n)
+  const float* vectors;           // (n, d)
+  std::int64_t first_row;
+  Mask mask;
+};
+
+struct CascadeQueries {
+  std::size_t count, d, n_words;
+  const float* vectors;           // (count, d), as they came
+  const std::uint64_t* words;     // (count, n_words): their signs
+  const std::int8_t* codes;       // (count, d)
+};
+
+struct CascadeAsked {
+  std::size_t k;
+  std::size_t candidates;         // of each segment, by binary codes
+  std::size_t kept;               // of all of them, by int8 codes; equal scores in the order of candidates
+  std::vector<std::size_t> depths;  // of the leads that are wanted
+};
+
+// The k best of what the codes choose, ties by position; behind the last -infinity and -1. `leads` is
+// (queries, depths), see retrieval/lead.py; `spent` three numbers of nanoseconds, of the three stages. There
+// is an allowed row. Returns the position of a row that is not finite, or -1.
+std::int64_t cascade_top_k(const Path& path, const std::vector<CascadeRows>& segments,
+                           const CascadeQueries& queries, const CascadeAsked& asked, float* scores,
+                           std::int64_t* positions, double* leads, std::int64_t* spent,
+                           std::size_t threads, Watch* watch = nullptr);
 
 // Codes of rows of float64: factor = max|x| / most (1 for a row of zeros), code = rint(x / factor),
 // and their sums[row] = {factor, sum of squared codes, sum of (x - factor * code)^2}, the sums over

@@ -1,0 +1,202 @@
+// The cascade: many candidates by binary codes, fewer by int8 codes, the answer by floats.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <vector>
+
+#include "pool.hpp"
+#include "search.hpp"
+#include "selection.hpp"
+
+namespace qsearch {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t nanoseconds(Clock::duration spent) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+}
+
+// A candidate of one query by its int8 score; `number` counts candidates segment after segment, each
+// segment's in the order of its binary codes.
+struct Scored {
+  float score;
+  std::uint32_t number;
+};
+
+bool ahead(const Scored& a, const Scored& b) {
+  return a.score > b.score || (a.score == b.score && a.number < b.number);
+}
+
+struct Exact {
+  float score;
+  std::int64_t position;
+};
+
+bool better(const Exact& a, const Exact& b) {
+  return a.score > b.score || (a.score == b.score && a.position < b.position);
+}
+
+// What the stages pass on: candidates of one segment for all queries.
+struct Chosen {
+  std::size_t first = 0;  // number of the first of them
+  std::size_t count = 0;  // of each query
+  std::vector<std::int64_t> rows;
+  std::vector<float> scores;  // by int8 codes
+};
+
+// The second stage for some queries, and the third.
+class Ranker {
+ public:
+  Ranker(const Path& path, const std::vector<CascadeRows>& segments,
+         const std::vector<Chosen>& chosen, const CascadeQueries& queries, const CascadeAsked& asked,
+         std::size_t width)
+      : path_(path), segments_(segments), chosen_(chosen), queries_(queries), asked_(asked),
+        width_(width), kept_(std::min(asked.kept, width)), scored_(width) {}
+
+  // Position of a row whose score is not finite, or -1.
+  std::int64_t damaged() const { return damaged_; }
+
+  void rank(std::size_t q, float* scores, std::int64_t* positions, double* leads) {
+    for (const Chosen& some : chosen_)
+      for (std::size_t i = 0; i < some.count; ++i) {
+        const std::size_t place = some.first + i;
+        scored_[place].number = static_cast<std::uint32_t>(place);
+        const float score = some.scores.empty() ? 0.0f : some.scores[q * some.count + i];
+        scored_[place].score = std::isnan(score) ? -kNone : score;  // its floats decide
+      }
+    for (std::size_t i = 0; i < asked_.depths.size(); ++i)
+      leads[q * asked_.depths.size() + i] = lead(asked_.depths[i]);
+    if (kept_ < width_) front(kept_);
+    score(q, scores, positions);
+  }
+
+ private:
+  // Has the `count` best stand in front.
+  void front(std::size_t count) {
+    if (count < width_)
+      std::nth_element(scored_.begin(), scored_.begin() + static_cast<std::ptrdiff_t>(count),
+                       scored_.end(), ahead);
+  }
+
+  // See retrieval/lead.py.
+  double lead(std::size_t depth) {
+    depth = std::min(depth, width_);
+    front(depth);
+    double sum = 0.0;
+    for (std::size_t i = 0; i < depth; ++i) {
+      const std::size_t number = scored_[i].number;
+      const double place = static_cast<double>(number - chosen_of(number).first);
+      sum += std::log(static_cast<double>(asked_.candidates) / (place + 0.5));
+    }
+    return sum / static_cast<double>(depth);
+  }
+
+  const Chosen& chosen_of(std::size_t number) const { return chosen_[segment_of(number)]; }
+
+  std::size_t segment_of(std::size_t number) const {
+    const auto behind = std::upper_bound(
+        chosen_.begin(), chosen_.end(), number,
+        [](std::size_t wanted, const Chosen& one) { return wanted < one.first; });
+    return static_cast<std::size_t>(behind - chosen_.begin()) - 1;
+  }
+
+  const float* vector(std::size_t q, std::size_t number, std::int64_t* position) const {
+    const std::size_t of = segment_of(number);
+    const Chosen& some = chosen_[of];
+    const std::int64_t row = some.rows[q * some.count + number - some.first];
+    *position = segments_[of].first_row + row;
+    return segments_[of].vectors + static_cast<std::size_t>(row) * queries_.d;
+  }
+
+  void score(std::size_t q, float* scores, std::int64_t* positions) {
+    const float* query = queries_.vectors + q * queries_.d;
+    double own, squared;
+    path_.lane_dots(query, query, queries_.d, &own, &squared);
+    exact_.clear();
+    constexpr std::size_t kAhead = 3;  // rows that are on their way
+    std::int64_t position;
+    for (std::size_t i = 0; i < kept_; ++i) {
+      if (i + kAhead < kept_) {
+        const float* next = vector(q, scored_[i + kAhead].number, &position);
+        for (std::size_t j = 0; j < queries_.d; j += 16) __builtin_prefetch(next + j);
+      }
+      double product, square;
+      const float* row = vector(q, scored_[i].number, &position);
+      path_.lane_dots(row, query, queries_.d, &product, &square);
+      const float score = static_cast<float>(product / std::sqrt(square * squared));
+      if (std::isfinite(score))
+        exact_.push_back({score, position});
+      else
+        damaged_ = position;
+    }
+    const std::size_t k = std::min(asked_.k, exact_.size());
+    std::partial_sort(exact_.begin(), exact_.begin() + static_cast<std::ptrdiff_t>(k), exact_.end(),
+                      better);
+    for (std::size_t i = 0; i < asked_.k; ++i) {
+      scores[q * asked_.k + i] = i < k ? exact_[i].score : kNone;
+      positions[q * asked_.k + i] = i < k ? exact_[i].position : -1;
+    }
+  }
+
+  const Path& path_;
+  const std::vector<CascadeRows>& segments_;
+  const std::vector<Chosen>& chosen_;
+  const CascadeQueries& queries_;
+  const CascadeAsked& asked_;
+  std::size_t width_, kept_;
+  std::vector<Scored> scored_;
+  std::vector<Exact> exact_;
+  std::int64_t damaged_ = -1;
+};
+
+}  // namespace
+
+std::int64_t cascade_top_k(const Path& path, const std::vector<CascadeRows>& segments,
+                           const CascadeQueries& queries, const CascadeAsked& asked, float* scores,
+                           std::int64_t* positions, double* leads, std::int64_t* spent,
+                           std::size_t threads, Watch* watch) {
+  const auto started = Clock::now();
+  std::vector<Chosen> chosen;
+  std::vector<CascadeRows> there;
+  std::size_t width = 0;
+  for (const CascadeRows& segment : segments) {
+    Chosen some;
+    some.first = width;
+    some.count = std::min(asked.candidates, segment.mask.allowed);
+    if (!some.count) continue;
+    some.rows.resize(queries.count * some.count);
+    hamming_nearest(path, segment.binary, segment.n, queries.n_words, segment.mask, queries.words,
+                    queries.count, some.count, some.rows.data(), threads, watch);
+    if (watch && watch->stopped()) return -1;
+    width += some.count;
+    chosen.push_back(std::move(some));
+    there.push_back(segment);
+  }
+  const auto selected = Clock::now();
+  if (asked.kept < width || !asked.depths.empty())
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      Chosen& some = chosen[i];
+      some.scores.resize(some.rows.size());
+      int8_gather(path, there[i].int8, there[i].scale, queries.d, queries.codes, queries.count,
+                  some.rows.data(), some.count, some.scores.data(), threads, watch);
+      if (watch && watch->stopped()) return -1;
+    }
+  const auto refined = Clock::now();
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, queries.count));
+  std::atomic<std::int64_t> damaged{-1};
+  in_parallel(parts, [&](std::size_t part) {
+    Ranker ranker(path, there, chosen, queries, asked, width);
+    const std::size_t last = share(queries.count, parts, part + 1);
+    for (std::size_t q = share(queries.count, parts, part); q < last && !stop(watch); ++q)
+      ranker.rank(q, scores, positions, leads);
+    if (ranker.damaged() >= 0) damaged = ranker.damaged();
+  }, watch);
+  spent[0] = nanoseconds(selected - started);
+  spent[1] = nanoseconds(refined - selected);
+  spent[2] = nanoseconds(Clock::now() - refined);
+  return damaged;
+}
+
+}  // namespace qsearch
