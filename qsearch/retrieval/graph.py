@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from qsearch.codes import int8_codes
+from qsearch.codes import int8_query_codes
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
 from qsearch.locks import ProcessLock
@@ -137,21 +137,24 @@ class GraphCandidates:
         mask: RowMask | None = None,
     ) -> NDArray[np.int64]:
         """Rows that the graph search ends at; see ``CandidateSource``."""
-        allowed = np.arange(self._rows) if mask is None else mask.indices()
-        if count >= len(allowed):
-            return np.tile(allowed, (len(queries), 1))
+        allowed = None if mask is None else mask.indices()
+        most = self._rows if allowed is None else len(allowed)
+        if count >= most:
+            every = np.arange(self._rows) if allowed is None else allowed
+            return np.tile(every, (len(queries), 1))
         # The walk knows nothing of masks. It goes as far as finds so many allowed rows on average.
-        walked = min(self._rows, -(-count * self._rows // len(allowed)))
+        walked = min(self._rows, -(-count * self._rows // most))
         graph = self._view(max(_MIN_EXPANSION_SEARCH, walked))
         found = np.empty((len(queries), count), dtype=np.int64)
-        for i, codes in enumerate(int8_codes(queries).codes):
+        for i, codes in enumerate(int8_query_codes(queries).codes):
             keys = np.asarray(graph.search(codes, walked).keys, dtype=np.int64)
-            if mask is not None:
+            if allowed is not None:
                 keys = keys[np.isin(keys, allowed, assume_unique=True)][:count]
             if len(keys) < count:
                 # Many equal vectors can cut a graph into parts that a walk does not leave, and masks
                 # leave rows out: the rest is filled up, so that as many come back as were asked for.
-                others = np.setdiff1d(allowed, keys)[: count - len(keys)]
+                every = np.arange(self._rows) if allowed is None else allowed
+                others = np.setdiff1d(every, keys)[: count - len(keys)]
                 keys = np.concatenate([keys, others])
             found[i] = keys
         return found
