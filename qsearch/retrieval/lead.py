@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lead", "leads"]
+__all__ = ["lead", "leads", "leads_at"]
 
 
 def lead(
@@ -52,7 +52,35 @@ def leads(
         candidates: as there.
         depths: how many of the best to look at.
     """
-    some = [min(depth, scores.shape[1]) for depth in depths]
-    best = np.argpartition(-scores, sorted({depth - 1 for depth in some}), axis=1)[:, : max(some)]
-    ahead = np.log(candidates / (places[best] + 0.5))
-    return np.stack([ahead[:, :depth].mean(axis=1) for depth in some])
+    return leads_at(scores, places, [candidates], depths)[:, 0]
+
+
+def leads_at(
+    scores: NDArray[np.float32],
+    places: NDArray[np.int64],
+    grid: Sequence[int],
+    depths: Sequence[int],
+) -> NDArray[np.float64]:
+    """The ``lead`` at several depths and numbers of candidates: (depths, grid, q) float64.
+
+    Of equal scores the first counts, as everywhere: what is measured about leads holds for those that a
+    search finds only if both break ties alike.
+
+    Args:
+        scores: as there, of as many candidates as the largest number.
+        places: as there.
+        grid: numbers of candidates of each segment.
+        depths: how many of the best to look at.
+    """
+    found = np.empty((len(depths), len(grid), len(scores)))
+    # Best first: the score as an integer of the same order (0 and −0 are equal), then the number.
+    bits = (scores + np.float32(0)).view(np.int32)
+    rising = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
+    keys = (-rising << 32) | np.arange(scores.shape[1])
+    for number, candidates in enumerate(grid):
+        some = keys[:, places < candidates]
+        ends = [min(depth, some.shape[1]) for depth in depths]
+        best = np.partition(some, sorted({end - 1 for end in ends}), axis=1)[:, : max(ends)]
+        ahead = np.log(candidates / (places[best & 0xFFFFFFFF] + 0.5))
+        found[:, number] = [ahead[:, :end].mean(axis=1) for end in ends]
+    return found

@@ -81,7 +81,9 @@ def all_kinds(
         if math.isinf(length):
             found.append((noise, []))
         else:
-            found.append(((rows + np.float32(length) * noise).astype(np.float32), [positions]))
+            some = (rows + np.float32(length) * noise).astype(np.float32)
+            usable = np.abs(some).max(axis=1) > 0.01  # of few dimensions noise may be the opposite
+            found.append((some[usable], [positions[usable]]))
     width = max(len(left_out) for _, left_out in found)
     left_out = np.full((sum(len(some) for some, _ in found), width), -1, dtype=np.int64)
     first = 0

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import CascadeSegments, RowMask, cascade_top_k, use_kernels
+from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.ranking import unit_queries
 from qsearch.retrieval.tuning import Check
 from qsearch.store import Segment
 from tests.conftest import ROOT
@@ -83,12 +85,22 @@ def test_it_is_what_numpy_defines(
 
 
 @native
+@pytest.mark.parametrize("kind", ["low rank", "duplicates", "equal", "grid", "one-hot"])
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_leads_are_those_of_numpy(pieces: int) -> None:
+def test_leads_are_those_of_numpy(pieces: int, kind: str) -> None:
+    """Of equal scores too: else what was measured about leads would not hold for those of a search."""
     generator = np.random.default_rng(3)
-    rows = rows_of("low rank", 3000, 64, generator)
+    rows = rows_of(kind, 3000, 64, generator)
     asked = rows_of("random", 40, 64, generator)
     cascade = Cascade(segments_of(rows, pieces))
+    units = unit_queries(asked)
+    found_leads = cascade._rank_natively(
+        asked, units, 10, 400, 40, 1, [1, 10, 100], Allowed.living(cascade._segments)
+    ).leads
+    expected = cascade._rank_by_numpy(
+        asked, units, 10, 400, 40, 1, [1, 10, 100], Allowed.living(cascade._segments)
+    ).leads
+    np.testing.assert_allclose(found_leads, expected, rtol=1e-12)
     for least in (0.5, 1.0, 1.5, 2.0, 3.0):
         checks = [Check(10, least), Check(100, least / 2)]
         found = cascade.search(asked, 10, 400, 40, 1, checks)[1]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qsearch import BuildOptions, EncoderError, Index, QueryError
+from qsearch import BuildOptions, EncoderError, Index, QueryError, evaluate
 from qsearch.codes import unit_rows
 from qsearch.retrieval import CONFIDENCE, Tuning, measure
 from qsearch.retrieval.confidence import LowerBounds
@@ -282,3 +282,15 @@ def test_a_damaged_tuning_is_an_error_of_its_own(index: Index, damage: Any) -> N
     damage(values)
     with pytest.raises(ValueError, match="Error: "):
         Tuning.from_json(values)
+
+
+@pytest.mark.parametrize("rows", [400, 3000])
+def test_recall_is_measured_in_one_dimension(tmp_path: Path, rows: int) -> None:
+    """Noise of length 1 may be the opposite of a row there, and both together nothing."""
+    values = (
+        np.linspace(1, 2, rows, dtype=np.float32)[:, None]
+        * np.where(np.arange(rows) % 3, 1, -1)[:, None]
+    )
+    with Index.build(None, tmp_path / "i", embeddings=values) as index:
+        assert index.search_vectors([[1.0]], 3, recall=0.9).scores.tolist() == [[1.0] * 3]
+        assert evaluate(index, k=3, timed=False)["exact"].recall[3].min() == 1.0
