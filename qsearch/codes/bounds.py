@@ -78,7 +78,7 @@ def rotated_query_codes(
         kept = units.astype(np.float64) @ rotation.T.astype(np.float64)
     else:
         kept = project(units, rotation, 1)
-    codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP, most_code())
+    codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP, most_code(len(units)))
     slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
     intervals = np.empty((len(units), 4))
     intervals[:, 0] = factor

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from qsearch.errors import QueryError
@@ -108,10 +109,20 @@ def parsed(text: str, parameters: Mapping[str, Any] | None = None) -> Condition:
             f"the condition has {len(text):,} characters, at most {MOST_CHARACTERS:,} are allowed; give "
             "long lists as a parameter (IN :name)"
         )
-    parser = _Parser(text, dict(parameters or {}))
+    return _parsed(text, dict(parameters)) if parameters else _parsed_alone(text)
+
+
+def _parsed(text: str, parameters: dict[str, Any]) -> Condition:
+    parser = _Parser(text, parameters)
     condition = parser.condition()
     parser.end()
     return condition
+
+
+@lru_cache(maxsize=64)
+def _parsed_alone(text: str) -> Condition:
+    """Of a text that says all: it is asked again for every query."""
+    return _parsed(text, {})
 
 
 def parsed_field(text: str) -> Field:

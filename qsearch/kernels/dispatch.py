@@ -121,10 +121,13 @@ def thread_count() -> int:
     return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
-def most_code() -> int:
-    """What the scan in use takes as codes of a query: none beyond it."""
+def most_code(queries: int) -> int:
+    """What the scan in use takes as codes of so many queries at once: none beyond it.
+
+    Coarse codes make many queries faster where instructions add up in few bits; one query waits for memory.
+    """
     path = kernel_path()
-    return 127 if path == NUMPY or _native is None else int(_native.most_code(path))
+    return 127 if path == NUMPY or _native is None else int(_native.most_code(path, queries))
 
 
 def code_rows(

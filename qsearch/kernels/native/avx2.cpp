@@ -17,12 +17,16 @@ inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i sign, __m256
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-// A scan takes the rows as they are stored, 0 to 255. With the query's codes within ±32 four products are
+inline __m256i load(const std::uint8_t* rows) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows));
+}
+
+// Many queries take the rows as they are stored, 0 to 255. With codes of queries within ±32 four products are
 // at most 32,640 together, so they are added up as int16 too, and no signs have to be moved.
 constexpr std::int32_t kMostCode = 32;
 
 inline __m256i products(const std::uint8_t* rows, __m256i codes) {
-  return _mm256_maddubs_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows)), codes);
+  return _mm256_maddubs_epi16(load(rows), codes);
 }
 
 inline __m256i add_pairs(__m256i sum, __m256i pairs) {
@@ -42,9 +46,14 @@ inline std::uint32_t reach(__m256i dots, const float* bounds, const ScanQuery& q
   return static_cast<std::uint32_t>(_mm256_movemask_ps(below)) ^ 0xff;
 }
 
-// Bytes ahead of a single query that are fetched: it is a stream, and the processor alone does not keep up.
-constexpr std::size_t kAhead = 3072;
+inline std::uint64_t reach(const __m256i dots[2], const float* bounds, const ScanQuery& query,
+                           std::size_t b) {
+  return static_cast<std::uint64_t>(reach(dots[0], bounds, query) |
+                                    reach(dots[1], bounds + 8, query) << 8)
+         << (b * kBlockRows);
+}
 
+// kQueries queries with codes within ±kMostCode.
 template <int kQueries>
 void scan_block(const std::uint8_t* block, const float* bounds, std::size_t groups,
                 const std::int32_t* packed, std::size_t stride, const ScanQuery* queries,
@@ -56,10 +65,6 @@ void scan_block(const std::uint8_t* block, const float* bounds, std::size_t grou
   std::size_t g = 0;
   for (; g + 2 <= groups; g += 2) {
     const std::uint8_t* group = block + g * kBytes;
-    if (kQueries == 1) {
-      __builtin_prefetch(group + kAhead);
-      __builtin_prefetch(group + kAhead + kBytes);
-    }
     for (int q = 0; q < kQueries; ++q) {
       const __m256i codes = _mm256_set1_epi32(packed[g * stride + q]);
       const __m256i next = _mm256_set1_epi32(packed[(g + 1) * stride + q]);
@@ -75,10 +80,29 @@ void scan_block(const std::uint8_t* block, const float* bounds, std::size_t grou
       for (std::size_t half = 0; half < 2; ++half)
         dots[q][half] = add_pairs(dots[q][half], products(block + g * kBytes + half * kHalf,
                                                           _mm256_set1_epi32(packed[g * stride + q])));
-  for (int q = 0; q < kQueries; ++q)
-    masks[q] |= static_cast<std::uint64_t>(reach(dots[q][0], bounds, queries[q]) |
-                                           reach(dots[q][1], bounds + 8, queries[q]) << 8)
-                << (b * kBlockRows);
+  for (int q = 0; q < kQueries; ++q) masks[q] |= reach(dots[q], bounds, queries[q], b);
+}
+
+// Bytes ahead that are fetched for a single query: it is a stream, and the processor alone does not keep up.
+constexpr std::size_t kAhead = 3072;
+
+// One query with codes within ±127: signs are moved from the rows to its codes.
+void scan_block_finely(const std::uint8_t* block, const float* bounds, std::size_t groups,
+                       const std::int32_t* packed, std::size_t stride, const ScanQuery& query,
+                       std::uint64_t* mask, std::size_t b) {
+  constexpr std::size_t kBytes = kBlockRows * kGroup, kHalf = kBytes / 2;
+  const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
+  __m256i dots[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  for (std::size_t g = 0; g < groups; ++g) {
+    const std::uint8_t* group = block + g * kBytes;
+    __builtin_prefetch(group + kAhead);
+    const __m256i codes = _mm256_set1_epi32(packed[g * stride]);
+    for (std::size_t half = 0; half < 2; ++half) {
+      const __m256i rows = _mm256_xor_si256(load(group + half * kHalf), offset);
+      dots[half] = add_products(dots[half], _mm256_abs_epi8(rows), rows, codes);
+    }
+  }
+  *mask |= reach(dots, bounds, query, b);
 }
 
 void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, std::size_t groups,
@@ -92,7 +116,7 @@ void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, st
     for (; q + 3 <= n_queries; q += 3)  // 3 queries and their sums fit the sixteen registers
       scan_block<3>(block, bound, groups, packed + q, n_queries, queries + q, masks + q, b);
     for (; q < n_queries; ++q)
-      scan_block<1>(block, bound, groups, packed + q, n_queries, queries + q, masks + q, b);
+      scan_block_finely(block, bound, groups, packed + q, n_queries, queries[q], masks + q, b);
   }
 }
 
@@ -165,7 +189,7 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
-void lane_dots(const float* row, const float* query, std::size_t d, double* row_query,
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
                double* row_row) {
   __m256d products[4];
   __m256d squares[4];
@@ -174,7 +198,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
   for (; i + 16 <= d; i += 16) {
     for (int j = 0; j < 4; ++j) {
       const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(row + i + 4 * j));
-      const __m256d y = _mm256_cvtps_pd(_mm_loadu_ps(query + i + 4 * j));
+      const __m256d y = _mm256_loadu_pd(query + i + 4 * j);
       products[j] = _mm256_fmadd_pd(x, y, products[j]);
       squares[j] = _mm256_fmadd_pd(x, x, squares[j]);
     }

@@ -195,18 +195,17 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1])) - 128 * right_sum;
 }
 
-void lane_dots(const float* row, const float* query, std::size_t d, double* row_query,
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
                double* row_row) {
   __m512d products[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
   __m512d squares[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
   for (std::size_t i = 0; i < d; i += 16) {
     const __mmask16 there = d - i >= 16 ? 0xffff : static_cast<__mmask16>((1u << (d - i)) - 1);
     const __m512 x = _mm512_maskz_loadu_ps(there, row + i);
-    const __m512 y = _mm512_maskz_loadu_ps(there, query + i);
     const __m512d x_low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
     const __m512d x_high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
-    const __m512d y_low = _mm512_cvtps_pd(_mm512_castps512_ps256(y));
-    const __m512d y_high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1));
+    const __m512d y_low = _mm512_maskz_loadu_pd(static_cast<__mmask8>(there), query + i);
+    const __m512d y_high = _mm512_maskz_loadu_pd(static_cast<__mmask8>(there >> 8), query + i + 8);
     products[0] = _mm512_fmadd_pd(x_low, y_low, products[0]);
     products[1] = _mm512_fmadd_pd(x_high, y_high, products[1]);
     squares[0] = _mm512_fmadd_pd(x_low, x_low, squares[0]);

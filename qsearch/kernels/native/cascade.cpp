@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "pool.hpp"
+#include "scorer.hpp"
 #include "search.hpp"
 #include "selection.hpp"
 
@@ -111,9 +112,7 @@ class Ranker {
   }
 
   void score(std::size_t q, float* scores, std::int64_t* positions) {
-    const float* query = queries_.vectors + q * queries_.d;
-    double own, squared;
-    path_.lane_dots(query, query, queries_.d, &own, &squared);
+    const Scorer scorer(path_, queries_.vectors + q * queries_.d, queries_.d);
     exact_.clear();
     constexpr std::size_t kAhead = 3;  // rows that are on their way
     std::int64_t position;
@@ -122,10 +121,7 @@ class Ranker {
         const float* next = vector(q, scored_[i + kAhead].number, &position);
         for (std::size_t j = 0; j < queries_.d; j += 16) __builtin_prefetch(next + j);
       }
-      double product, square;
-      const float* row = vector(q, scored_[i].number, &position);
-      path_.lane_dots(row, query, queries_.d, &product, &square);
-      const float score = static_cast<float>(product / std::sqrt(square * squared));
+      const float score = scorer.score(vector(q, scored_[i].number, &position));
       if (std::isfinite(score))
         exact_.push_back({score, position});
       else

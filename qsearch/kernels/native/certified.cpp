@@ -10,6 +10,7 @@
 
 #include "bounds.hpp"
 #include "pool.hpp"
+#include "scorer.hpp"
 #include "search.hpp"
 #include "selection.hpp"
 
@@ -152,6 +153,7 @@ float raise(std::atomic<float>& shared, float value) {
 constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
 constexpr std::size_t kMaskBytes = kBlockRows / 8;
 constexpr std::size_t kPageBytes = 4096;    // what a file system leaves as zeros comes in pages
+constexpr std::size_t kEarly = 32;         // survivors in a piece whose codes are fetched while it is scanned
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
 constexpr std::size_t kMostWaiting = 8192;  // rows of a query that wait to be scored
 
@@ -228,7 +230,6 @@ class Worker {
         intervals_(count_),
         head_intervals_(count_),
         code_sums_(count_),
-        squares_(count_),
         found_(count_),
         survivors_(new std::uint32_t[count_ * kRoom]),
         pages_(kRoom * rows.d / kPageBytes + 2) {
@@ -248,9 +249,7 @@ class Worker {
       for (std::size_t i = 0; i < rows.head; ++i) sum += queries.head_codes[number * rows.head + i];
       scans_[q] = scan_query(head_intervals_[q], sum);
       for (std::size_t i = 0; i < rows.d; ++i) code_sums_[q] += queries.codes[number * rows.d + i];
-      double own;
-      const float* vector = queries.vectors + number * rows.d;
-      path.lane_dots(vector, vector, rows.d, &own, &squares_[q]);
+      scorers_.emplace_back(path, queries.vectors + number * rows.d, rows.d);
     }
   }
 
@@ -338,9 +337,15 @@ class Worker {
       scan(block, count, ~std::uint64_t{0}, next, following);
       return;
     }
-    const bool wanted = allowed(next, next + following) > 0;
+    const bool wanted = count_ > kTileQueries &&  // else nothing is fetched ahead
+                        rows_.mask.bytes(next * kMaskBytes, following * kMaskBytes) != 0;
     std::uint64_t left = rows_.mask.bytes(block * kMaskBytes, count * kMaskBytes);
     constexpr std::uint64_t kOne = (std::uint64_t{1} << kBlockRows) - 1;
+    if (count == kTileBlocks && left & kOne && left & kOne << kBlockRows &&
+        left & kOne << 2 * kBlockRows && left & kOne << 3 * kBlockRows) {
+      scan(block, count, left, next, wanted ? following : 0);
+      return;
+    }
     for (std::size_t b = 0; left;) {
       std::size_t run = 0;
       for (; left & kOne; ++run) left >>= kBlockRows;
@@ -379,7 +384,7 @@ class Worker {
               block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(left));
           if (row < rows_.n) {
             survivors_[(first + q) * kRoom + found_[first + q]++] = static_cast<std::uint32_t>(row);
-            fetch(row);
+            if (found_[first + q] <= kEarly) fetch(row);
           }
         }
       }
@@ -437,6 +442,7 @@ class Worker {
     const double share_of_width = guess_ ? std::min(1.0, likely_width_) : 1.0;
     for (std::size_t i = 0; i < n; ++i) {
       const std::size_t row = survivors[i];
+      if (i + kAhead < n && i + kAhead >= kEarly) fetch_codes(survivors[i + kAhead]);
       const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
       const Estimate found = estimate(interval, rows_.scale[row], rows_.residual[row], dot);
       if (dot != 0.0 && rows_.scale[row] > 0.0f && surely_out(found, state.used)) continue;
@@ -458,25 +464,25 @@ class Worker {
     return std::any_of(codes, codes + d, [](std::int8_t one) { return one != 0; });
   }
 
-  // Score what waits, the most promising first, until the rest cannot come in.
+  // Score what waits: first the most promising, which tell how high the best are, then those of the others
+  // that can come in, as they lie.
   void score(std::size_t q, State& state, Counts& counts) {
     std::vector<Candidate>& waiting = state.waiting;
     const auto hopeless = [&](const Candidate& one) { return out(one.bound, state.used); };
     waiting.erase(std::remove_if(waiting.begin(), waiting.end(), hopeless), waiting.end());
-    const auto higher = [](const Candidate& a, const Candidate& b) {
+    std::sort(waiting.begin(), promising(waiting), [](const Candidate& a, const Candidate& b) {
       return a.bound > b.bound || (a.bound == b.bound && a.row < b.row);
+    });
+    const std::size_t n = waiting.size();
+    const auto late = [&](const Candidate& one) {
+      return out(one.bound, std::max(state.floor, state.heap.threshold()));
     };
-    std::sort(waiting.begin(), waiting.end(), higher);
-    const std::size_t d = rows_.d, n = waiting.size();
-    const float* query = queries_.vectors + which_[q] * d;
     for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch_floats(waiting[i].row);
     for (std::size_t i = 0; i < n; ++i) {
-      if (out(waiting[i].bound, std::max(state.floor, state.heap.threshold()))) break;
-      if (i + kAhead < n) fetch_floats(waiting[i + kAhead].row);
+      if (i + kAhead < n && !late(waiting[i + kAhead])) fetch_floats(waiting[i + kAhead].row);
+      if (late(waiting[i])) continue;
       const std::size_t row = waiting[i].row;
-      double product, square;
-      path_.lane_dots(rows_.vectors + row * d, query, d, &product, &square);
-      const float found = static_cast<float>(product / std::sqrt(square * squares_[q]));
+      const float found = scorers_[q].score(rows_.vectors + row * rows_.d);
       ++counts.rescored;
       if (!std::isfinite(found)) {
         finite_ = false;
@@ -486,6 +492,20 @@ class Worker {
     }
     waiting.clear();
     state.used = std::max(state.used, std::max(state.floor, state.heap.threshold()));
+  }
+
+  // Brings those with the highest bounds to the front, and leaves all others in their order: rows that lie
+  // near each other are read faster. Returns the end of the front.
+  std::vector<Candidate>::iterator promising(std::vector<Candidate>& waiting) {
+    const std::size_t front = 4 * k_ + 64;
+    if (waiting.size() <= front) return waiting.end();
+    scratch_.clear();
+    for (const Candidate& one : waiting) scratch_.push_back(one.bound);
+    const auto place = scratch_.begin() + static_cast<std::ptrdiff_t>(front);
+    std::nth_element(scratch_.begin(), place, scratch_.end(), std::greater<float>());
+    const float limit = *place;
+    return std::stable_partition(waiting.begin(), waiting.end(),
+                                 [&](const Candidate& one) { return one.bound > limit; });
   }
 
   // The pages of the int8 codes from a row on are not known to be mapped.
@@ -515,6 +535,11 @@ class Worker {
       static_cast<void>(*static_cast<const volatile float*>(rows_.residual + met));
       met = kMapped;
     }
+    fetch_codes(row);
+  }
+
+  void fetch_codes(std::size_t row) const {
+    const std::int8_t* codes = rows_.int8 + row * rows_.d;
     for (std::size_t i = 0; i < rows_.d; i += 64) __builtin_prefetch(codes + i, 0, 2);
     __builtin_prefetch(rows_.scale + row, 0, 2);
     __builtin_prefetch(rows_.residual + row, 0, 2);
@@ -528,7 +553,7 @@ class Worker {
   static constexpr std::uint32_t kNobody = std::numeric_limits<std::uint32_t>::max();
   static constexpr std::uint32_t kMapped = kNobody - 1;  // segments have fewer rows
 
-  static constexpr std::size_t kAhead = 3;  // rows whose floats are on their way
+  static constexpr std::size_t kAhead = 3;  // rows whose floats, or codes, are on their way
   static constexpr float kAll = std::numeric_limits<float>::infinity();
 
   const Path& path_;
@@ -546,7 +571,7 @@ class Worker {
   std::vector<Interval> intervals_;
   std::vector<Interval> head_intervals_;
   std::vector<std::int32_t> code_sums_;
-  std::vector<double> squares_;
+  std::vector<Scorer> scorers_;
   std::vector<std::size_t> found_;
   std::unique_ptr<std::uint32_t[]> survivors_;  // not set to zero: little of it is touched
   std::vector<std::uint32_t> pages_;  // of the codes of a piece: the first row met there, see `fetch`

@@ -1,9 +1,12 @@
 // Scores of chosen rows, and the codes of queries.
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <vector>
 
 #include "lanes.hpp"
 #include "pool.hpp"
+#include "scorer.hpp"
 #include "search.hpp"
 #include "selection.hpp"
 
@@ -77,10 +80,11 @@ void project(const Path& path, const float* rows, std::size_t n, std::size_t d, 
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n));
   in_parallel(parts, [&](std::size_t part) {
     const std::size_t first = share(n, parts, part), last = share(n, parts, part + 1);
+    const std::vector<double> wide(rows + first * d, rows + last * d);
     for (std::size_t axis = 0; axis < h; ++axis)
       for (std::size_t row = first; row < last; ++row) {
         double own;
-        path.lane_dots(axes + axis * d, rows + row * d, d, &result[row * h + axis], &own);
+        path.lane_dots(axes + axis * d, wide.data() + (row - first) * d, d, &result[row * h + axis], &own);
       }
   });
 }
@@ -93,7 +97,7 @@ void cosine_gather(const Path& path, const float* rows, std::size_t d, const flo
   in_parallel(parts, [&](std::size_t part) {
     const std::size_t end = share(total, parts, part + 1);
     std::size_t of = n_queries;
-    double own = 0.0, squared = 0.0;
+    std::optional<Scorer> scorer;
     for (std::size_t i = share(total, parts, part); i < end; ++i) {
       if (i % kLook == 0 && stop(watch)) return;
       if (i + 2 < end && indices[i + 2] >= 0) {
@@ -106,13 +110,10 @@ void cosine_gather(const Path& path, const float* rows, std::size_t d, const flo
       }
       const std::size_t q = i / width;
       if (q != of) {
-        path.lane_dots(queries + q * d, queries + q * d, d, &own, &squared);
+        scorer.emplace(path, queries + q * d, d);
         of = q;
       }
-      double product, square;
-      path.lane_dots(rows + static_cast<std::size_t>(indices[i]) * d, queries + q * d, d, &product,
-                     &square);
-      result[i] = static_cast<float>(product / std::sqrt(square * squared));
+      result[i] = scorer->score(rows + static_cast<std::size_t>(indices[i]) * d);
     }
   }, watch);
 }

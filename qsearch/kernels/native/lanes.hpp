@@ -6,7 +6,7 @@
 namespace {
 
 // Add the products and squares of components [start, end), at most sixteen, to lanes 0, 1, …
-[[maybe_unused]] inline void add_to_lanes(const float* row, const float* query, std::size_t start,
+[[maybe_unused]] inline void add_to_lanes(const float* row, const double* query, std::size_t start,
                                           std::size_t end, double* products, double* squares) {
   for (std::size_t i = start; i < end; ++i) {
     const double x = row[i];

@@ -47,6 +47,10 @@ const Path& named(const std::string& name) {
   throw std::invalid_argument("this processor has no path " + name);
 }
 
+std::int32_t most_code(const Path& path, std::size_t queries) {
+  return queries < kManyQueries ? 127 : path.most_code;
+}
+
 std::vector<std::string> path_names() {
   std::vector<std::string> names;
   for (const Path* path : paths()) names.emplace_back(path->name);
@@ -122,8 +126,9 @@ bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
           "the places for results have another shape");
   require(counts.shape(0) == q && counts.shape(1) == 5, "counts must be (q, 5)");
   const Path& chosen = named(path);
+  const std::int32_t most = most_code(chosen, q);
   for (std::size_t i = 0; i < head_codes.size(); ++i)
-    require(std::abs(head_codes.data()[i]) <= chosen.most_code, "a code is beyond what the path takes");
+    require(std::abs(head_codes.data()[i]) <= most, "a code is beyond what the path takes");
   const Rows rows = {n, d, head, rotated.data(), bounds.data(), int8.data(), scale.data(),
                      residual.data(), vectors.data(), first_row, before, mask_of(mask, n)};
   const Queries given = {q, queries.data(), head_codes.data(), head_intervals.data(), codes.data(),
@@ -284,7 +289,9 @@ NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // an index that somebody holds until the process ends is no leak
   m.doc() = "The kernels in C++; qsearch.kernels wraps and documents them.";
   m.def("path_names", &path_names);
-  m.def("most_code", [](const std::string& path) { return named(path).most_code; });
+  m.def("most_code", [](const std::string& path, std::size_t queries) {
+    return most_code(named(path), queries);
+  });
   // For tests: how far a guess goes, and what rounds in the search.
   m.def("safe_rank", &safe_rank);
   m.def("round_up", &round_up);

@@ -119,7 +119,7 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
-void lane_dots(const float* row, const float* query, std::size_t d, double* row_query,
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
                double* row_row) {
   float64x2_t products[8];
   float64x2_t squares[8];
@@ -128,7 +128,7 @@ void lane_dots(const float* row, const float* query, std::size_t d, double* row_
   for (; i + 16 <= d; i += 16) {
     for (int j = 0; j < 8; ++j) {
       const float64x2_t x = vcvt_f64_f32(vld1_f32(row + i + 2 * j));
-      const float64x2_t y = vcvt_f64_f32(vld1_f32(query + i + 2 * j));
+      const float64x2_t y = vld1q_f64(query + i + 2 * j);
       products[j] = vfmaq_f64(products[j], x, y);
       squares[j] = vfmaq_f64(squares[j], x, x);
     }

@@ -16,6 +16,7 @@ constexpr std::size_t kBlockRows = 16;      // rows in a block of rotated codes
 constexpr std::size_t kGroup = 4;           // components that lie together in such a block
 constexpr std::size_t kTileBlocks = 4;      // blocks that one call of scan looks at
 constexpr std::size_t kTileQueries = 6;     // queries that one call of scan or hamming serves
+constexpr std::size_t kManyQueries = 3;     // from here on computing takes longer than reading the rows
 constexpr std::size_t kHammingRows = 8;     // rows in a block of transposed sign bits
 constexpr std::size_t kHammingBlocks = 8;   // blocks that one call of hamming looks at
 
@@ -32,8 +33,9 @@ struct ScanQuery {
 struct Path {
   const char* name;
 
-  // What `scan` takes as codes of a query: none beyond it. Smaller codes are coarser, so more rows pass, but
-  // where instructions add up products in few bits they are added up in fewer steps.
+  // What `scan` takes as codes of kManyQueries queries or more: none beyond it. Smaller codes are coarser, so
+  // more rows pass, but where instructions add up products in few bits they are added up in fewer steps.
+  // Fewer queries wait for memory: any codes within ±127.
   std::int32_t most_code;
 
   // Rotated codes. `blocks` points at `count` (at most kTileBlocks) blocks of (groups, 16, 4) uint8,
@@ -56,8 +58,9 @@ struct Path {
   std::int32_t (*int8_dot)(const std::int8_t* left, const std::int8_t* right, std::size_t d,
                            std::int32_t sum);
 
-  // Sums of products in the order of kernels/reference.py: component i goes to lane i mod 16.
-  void (*lane_dots)(const float* row, const float* query, std::size_t d, double* row_query,
+  // Sums of products in the order of kernels/reference.py: component i goes to lane i mod 16. The query's
+  // components are float32 numbers, so that no product is rounded.
+  void (*lane_dots)(const float* row, const double* query, std::size_t d, double* row_query,
                     double* row_row);
 };
 

@@ -67,7 +67,7 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return sum;
 }
 
-void lane_dots(const float* row, const float* query, std::size_t d, double* row_query,
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
                double* row_row) {
   double products[16] = {};
   double squares[16] = {};

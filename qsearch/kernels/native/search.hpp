@@ -21,7 +21,10 @@ struct Mask {
   // Those of a few bytes, at most eight.
   std::uint64_t bytes(std::size_t first, std::size_t count) const {
     std::uint64_t word = 0;
-    std::memcpy(&word, bits + first, count);
+    if (count == sizeof word)
+      std::memcpy(&word, bits + first, sizeof word);  // no call
+    else
+      std::memcpy(&word, bits + first, count);
     return word;  // little-endian, as every processor here is
   }
 
