@@ -157,9 +157,14 @@ def cli(context: click.Context, quiet: bool) -> None:
     log.setLevel(logging.INFO)
 
 
+_stopped: list[int] = []
+"""The signal that came, if one did."""
+
+
 def _interrupt(number: int, frame: object) -> None:
     """Stop orderly at the first Ctrl-C and at once at the second: what was finished is on disk."""
     signal.signal(number, lambda *ignored: os._exit(130))
+    _stopped.append(number)
     raise KeyboardInterrupt
 
 
@@ -193,6 +198,12 @@ def main(arguments: list[str] | None = None) -> None:
         error.show(file=shown)
         Console().note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
+    except Exception:
+        # A library that is imported meanwhile may take it for a failure of its own, and say so.
+        if not _stopped:
+            raise
+        Console().error("interrupted")
+        code = 130
     finally:
         with suppress(ValueError):
             if signal.getsignal(signal.SIGINT) is _interrupt:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -23,8 +24,8 @@ from qsearch.cli.target import (
     model_option,
     wait_option,
 )
+from qsearch.errors import QsearchError, QueryError
 from qsearch.options import FilterOptions
-from qsearch.results import shortened
 
 if TYPE_CHECKING:
     from qsearch.documents import Run
@@ -43,6 +44,13 @@ _GROUPS = {
     "Output": ("format", "run", "plot"),
     "Encoder": ("model", "device", "backend"),
 }
+
+
+_CHARACTERS = 200
+"""Of a text that is shown beside others."""
+
+_RELEVANT = 5
+"""So many relevant documents of a query are shown."""
 
 
 class _Depths(click.ParamType[Any]):
@@ -111,9 +119,8 @@ Examples:
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
-    default=1000,
-    show_default=True,
-    help="How many queries are made of the documents, where none are given.",
+    help="How many queries are made of the documents, where none are given: half of them documents, half "
+    "middles between two, never more than there are documents; others come to them.  [default: 1000]",
 )
 @click.option(
     "--ways",
@@ -180,7 +187,7 @@ def eval(
     queries: Path | None,
     qrels: Path | None,
     vectors: Path | None,
-    sample: int,
+    sample: int | None,
     ways: list[str] | None,
     k: list[int],
     no_times: bool,
@@ -224,6 +231,10 @@ def eval(
         raise click.UsageError("--qrels are judgments of queries; give these with --queries")
     if worst is not None and compare is None:
         raise click.UsageError("--worst is beside another index or run; name it with --compare")
+    if sample is not None and (queries is not None or vectors is not None):
+        raise click.UsageError(
+            "--sample is of queries made of documents; leave it out where queries are given"
+        )
     if compare is not None and queries is None and vectors is None:
         raise click.UsageError("--compare is by the same queries; give these with --queries")
     if tune and queries is None and vectors is None:
@@ -233,7 +244,7 @@ def eval(
     with Index.open(
         find_index(path or index), encoder=model, device=device, backend=backend
     ) as opened:
-        other = None if compare is None else _Other.at(compare)
+        other = None if compare is None else _Other.at(compare, vectors)
         tuned = None
         if tune:
             tuned = tune_index(
@@ -255,14 +266,19 @@ def eval(
             **filters,
         )
         found = ask(opened, ways=ways, sample=sample, timed=not no_times)
-        compared = None
+        compared, failure = None, None
         if other is not None and found.complete:
-            compared = other.beside(found, ask, worst or 0)
+            try:
+                compared = other.beside(found, ask, worst or 0)
+            except QsearchError as error:  # what was measured here is shown all the same
+                failure = error
+        _show(console, opened, found, compared, tuned, format)
         if run is not None:
             _write_runs(console, found, run)
         if plot is not None and found.ways:
             found.plot(plot)
-        _show(console, opened, found, compared, tuned, format)
+        if failure is not None:
+            raise failure
     return 0 if found.complete else 130
 
 
@@ -274,13 +290,31 @@ class _Other:
     run: Run | None
 
     @classmethod
-    def at(cls, path: Path) -> _Other:
-        """Look at a path before anything is measured."""
-        from qsearch.documents import read_run
+    def at(cls, path: Path, vectors: Path | None) -> _Other:
+        """Look at a path before anything is measured.
+
+        Raises:
+            QsearchError: it is neither index nor run, or the queries cannot be asked there.
+        """
+        from qsearch.documents import Embeddings, read_run
+        from qsearch.index import Index
         from qsearch.store.format import CATALOG
 
         index = find_index(path)
-        return cls(index, None) if (index / CATALOG).is_file() else cls(path, read_run(str(path)))
+        if not (index / CATALOG).is_file():
+            return cls(path, read_run(str(path)))
+        with Index.open(index) as opened:
+            if vectors is None and opened.encoder_identity is None:
+                raise QueryError(
+                    f"{index} was built without an encoder; give vectors of the queries with --vectors"
+                )
+            if vectors is not None:
+                found = Embeddings(str(vectors)).dimensions
+                if found != opened.dimensions:
+                    raise QueryError(
+                        f"{vectors} has vectors of {found:,} dimensions, {index} has {opened.dimensions:,}"
+                    )
+        return cls(index, None)
 
     def beside(
         self, found: Evaluation, ask: Callable[..., Evaluation], worst: int
@@ -292,8 +326,22 @@ class _Other:
         if self.run is not None:
             return compare(found, self.run, str(self.path), worst=worst)
         with Index.open(self.path) as opened:
-            theirs = ask(opened, ways=[one.way for one in found.ways], timed=False)
-        return compare(found, theirs, str(self.path), worst=worst) if theirs.complete else None
+            words = opened.text_index is not None
+            can = {
+                one.name: (opened.has_graph or one.way.options.get("method") != "graph")
+                and (words or one.way.mode == "meaning")
+                for one in found.ways
+            }
+            ways = [one.way for one in found.ways if can[one.name]]
+            if not ways:
+                raise QueryError(f"{self.path} cannot be searched in any of these ways")
+            theirs = ask(opened, ways=ways, timed=False)
+        if not theirs.complete:
+            return None
+        compared = compare(found, theirs, str(self.path), worst=worst)
+        cannot = [name for name, one in can.items() if not one]
+        note = f"{self.path} cannot be searched by {', '.join(cannot)}: not compared"
+        return replace(compared, notes=(*compared.notes, note)) if cannot else compared
 
 
 def _judgments_of(queries: Path) -> Path | None:
@@ -380,9 +428,24 @@ def _losses(index: Index, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:
     for one in lost:
         lines.append(f"  {one.query}: {one.ours:.4f} here, {one.theirs:.4f} there")
         if one.text is not None:
-            lines.append(f"    {shortened(one.text)}")
+            lines.append(f"    {_shown(one.text)}")
+        relevant = {name for name, _, _ in one.relevant}
         for where, ids in (("here", one.our_best), ("there", one.their_best)):
             for rank, name in enumerate(ids, 1):
-                text = f": {shortened(index.get(name).content)}" if name in index else ""
-                lines.append(f"    {where:<5} {rank}. {name}{text}")
+                mark = "+" if name in relevant else " "
+                lines.append(f"    {where:<5} {rank}. {mark} {name}{_content(index, name)}")
+        for name, ours, theirs in one.relevant[:_RELEVANT]:
+            ranks = f"here {ours or 'not found'}, there {theirs or 'not found'}"
+            lines.append(f"    relevant: {name} ({ranks}){_content(index, name)}")
+        if len(one.relevant) > _RELEVANT:
+            lines.append(f"    and {len(one.relevant) - _RELEVANT:,} more that are relevant (+)")
     return "\n".join(lines)
+
+
+def _content(index: Index, name: str) -> str:
+    return f": {_shown(index.get(name).content)}" if name in index else " (not in this index)"
+
+
+def _shown(text: str) -> str:
+    """In one line, enough of it to judge."""
+    return textwrap.shorten(text, _CHARACTERS, placeholder=" …")

@@ -45,7 +45,14 @@ def read_judgments(path: str) -> Judgments:
         if not width:
             width = len(cells)
             if width not in (3, 4):
-                raise QueryError(f"{line.where}: has {width} columns; {_EXPECTED}")
+                commas = (
+                    "; columns are parted by tabs or white space, not by commas"
+                    if "," in line.text
+                    else ""
+                )
+                raise QueryError(
+                    f"{line.where}: has {width} column{'s' * (width != 1)}{commas}; {_EXPECTED}"
+                )
         if len(cells) != width:
             raise QueryError(
                 f"{line.where}: has {len(cells)} columns, the lines before have {width}; {_EXPECTED}"
@@ -56,8 +63,8 @@ def read_judgments(path: str) -> Judgments:
             if number == 0 and not cells[-1][:1].isdigit():
                 continue  # a header
             raise QueryError(
-                f"{line.where}: the relevance must be a whole number, found {cells[-1]!r} (a million at "
-                f"most); {_EXPECTED}"
+                f"{line.where}: the relevance must be a whole number of at most a million, found "
+                f"{cells[-1]!r}; {_EXPECTED}"
             )
         of_query = found.setdefault(query, {})
         if of_query.setdefault(document, relevance) != relevance:

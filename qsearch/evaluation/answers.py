@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from qsearch.retrieval.ranking import Ranking
 
 if TYPE_CHECKING:
     from qsearch.keywords import TextAnswer
-    from qsearch.snapshot import Snapshot
+    from qsearch.snapshot import Snapshot, TextQuery
 
-__all__ = ["Answers", "Queries", "answer"]
+__all__ = ["Answers", "Queries", "answer", "checked"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,10 +87,7 @@ def answer(
         QueryError: the options contradict each other, the filter is none, or there is no text index.
         IndexFormatError: there is no graph, or a file is damaged.
     """
-    options = {**way.settled, **filters}
-    for name in [one for one in listed(TextSearchOptions) if one.startswith("rerank")]:
-        del options[name]
-    asked = snapshot.text_query(k, options)
+    asked = checked(snapshot, way, k, filters)
     if asked.words.mode == "keywords":
         texts = queries.texts or ()
         found = snapshot.text_search.keywords(texts, asked.words, asked.meaning.allowed)
@@ -112,6 +109,18 @@ def answer(
         ranking.certified,
         *_looked_at(ranking, len(queries)),
     )
+
+
+def checked(snapshot: Snapshot, way: Way, k: int, filters: Mapping[str, Any]) -> TextQuery:
+    """What is asked for, before anything is encoded; a cross-encoder apart.
+
+    Raises:
+        QueryError: the options contradict each other, the filter is none, or there is no text index.
+    """
+    options = {**way.settled, **filters}
+    for name in [one for one in listed(TextSearchOptions) if one.startswith("rerank")]:
+        del options[name]
+    return snapshot.text_query(k, options)
 
 
 def _of_words(answers: Sequence[TextAnswer], k: int, ranking: Ranking | None) -> Answers:

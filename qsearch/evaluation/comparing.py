@@ -33,7 +33,8 @@ class Compared:
         measure: its name.
         ours: its mean here.
         theirs: its mean there.
-        difference: ours without theirs; its probability is corrected for all that were compared (Holm).
+        difference: ours without theirs.
+        corrected: its probability, corrected for all that were compared (``holm``).
     """
 
     way: str
@@ -41,6 +42,7 @@ class Compared:
     ours: Quantity
     theirs: Quantity
     difference: Difference
+    corrected: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Lost:
         theirs: there.
         our_best: ids of the first documents here.
         their_best: there.
+        relevant: ids of relevant documents, the most relevant first, with their ranks here and there, from
+            1; ``None``: it was not found.
     """
 
     query: str
@@ -62,6 +66,7 @@ class Lost:
     theirs: float
     our_best: tuple[str, ...]
     their_best: tuple[str, ...]
+    relevant: tuple[tuple[str, int | None, int | None], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,14 +100,16 @@ class Comparison:
                     shown_quantity(replace(one.ours, interval=None)),
                     shown_quantity(replace(one.theirs, interval=None)),
                     shown_difference(one.difference.mean, one.difference.interval),
-                    NOTHING
-                    if np.isnan(one.difference.probability)
-                    else f"{one.difference.probability:.4f}",
+                    _probability(one.difference.probability),
+                    _probability(one.corrected),
                 )
                 for one in self.rows
             )
-            header = ("way", "measure", "here", "there", "difference", "p")
-            title = f"Beside {self.name}: differences, p by randomisation, corrected for {len(cells)} tests"
+            header = ("way", "measure", "here", "there", "difference", "p", "p (Holm)")
+            title = (
+                f"Beside {self.name}: differences, p by randomisation, alone and corrected for "
+                f"{len(cells)} tests"
+            )
             found.append(Table(title, header, cells))
         shared = tuple(
             (way, shown_quantity(mean_of(values))) for way, values in self.overlap.items()
@@ -121,7 +128,10 @@ class Comparison:
                     "measure": one.measure,
                     "ours": one.ours.to_dict(),
                     "theirs": one.theirs.to_dict(),
-                    "difference": one.difference.to_dict(),
+                    "difference": {
+                        **one.difference.to_dict(),
+                        "p_holm": None if np.isnan(one.corrected) else one.corrected,
+                    },
                 }
                 for one in self.rows
             ],
@@ -140,6 +150,10 @@ class Comparison:
                             "theirs": one.theirs,
                             "our_best": list(one.our_best),
                             "their_best": list(one.their_best),
+                            "relevant": [
+                                {"id": name, "our_rank": here, "their_rank": there}
+                                for name, here, there in one.relevant
+                            ],
                         }
                         for one in lost
                     ],
@@ -151,21 +165,36 @@ class Comparison:
 
 
 def compare(
-    ours: Evaluation, theirs: Evaluation | Mapping[str, Iterable[str]], name: str, *, worst: int = 0
+    ours: Evaluation,
+    theirs: Evaluation | Mapping[str, Iterable[str]],
+    name: str = "the other",
+    *,
+    worst: int = 0,
 ) -> Comparison:
     """Hold an evaluation against another one of the same queries, or against a run.
 
     Args:
         ours: of this index.
         theirs: of another index, whose ways of the same names are compared, or a run: ids of documents by
-            query id, best first (a ``Run`` too), which every way is compared with.
+            query id, best first (a ``Run`` too), which every way is compared with. Queries that a run does
+            not answer have found nothing, as in ``trec_eval -c``.
         name: of the other one.
         worst: so many of the queries that lose most are told, of each way: by the first measure, or where
             there are no judgments by the documents in common.
 
     Raises:
         QueryError: they have no query in common, or no way.
+
+    Examples:
+        >>> from qsearch import Index, evaluate
+        >>> texts = ["a kitten is a young cat", "the stock market fell", "dogs bark at strangers"]
+        >>> index = Index.build([{"id": str(i), "text": text} for i, text in enumerate(texts)], tmp / "i")
+        >>> found = evaluate(index, {"q": "baby feline"}, {"q": {"0": 1}}, k=2, ways=["exact"], timed=False)
+        >>> compare(found, {"q": ["1", "0"]}).rows[0].difference.mean > 0
+        True
     """
+    if not isinstance(ours, Evaluation):
+        raise QueryError(f"an Evaluation is compared, found {type(ours).__name__}")
     notes: list[str] = []
     queries = ours.queries
     pairs: list[tuple[str, Rankings]] = []
@@ -174,24 +203,29 @@ def compare(
         pairs = [(one.name, theirs[one.name].documents) for one in ours.ways if one.name in names]
         if not pairs:
             raise QueryError(f"{name} was not measured in any of the ways of this index")
+        notes += _unlike(ours, theirs, name)
     else:
         if not isinstance(theirs, Mapping):
             raise QueryError(f"a run is ids by query id, found {type(theirs).__name__}")
         ranked = {query: list(documents) for query, documents in theirs.items()}
         pairs = [(one.name, ranked) for one in ours.ways]
+        notes += _of_run(ours, ranked, name)
     common = set(queries) & set(pairs[0][1]) if pairs else set()
     if pairs and not common:
         raise QueryError(
             f"{name} has no query in common with these: the first here is {queries[0]!r}, there "
             f"{next(iter(pairs[0][1]), None)!r}"
         )
+    here = np.ones(len(queries), dtype=np.bool_)
     if len(common) < len(queries):
-        notes.append(
-            f"{name} answers {len(common):,} of {len(queries):,} queries; only these count"
-        )
-    here = np.array([query in common for query in queries])
+        told = f"{name} answers {len(common):,} of {len(queries):,} queries; "
+        if isinstance(theirs, Evaluation):
+            here = np.array([query in common for query in queries])
+            notes.append(f"{told}only these count")
+        else:
+            notes.append(f"{told}of the others it has found nothing, which counts as 0")
     depth = ours.depths[0]
-    measures = measures_at(depth, ours.depths[-1])
+    measures = measures_at(ours.depths)
     rows, overlap, losses = [], {}, {}
     for way, rankings in pairs:
         overlap[way] = np.where(here, _shared(ours, way, rankings, depth), np.nan)
@@ -204,7 +238,12 @@ def compare(
                 by_measure[measure.name] = mine, other
                 rows.append(
                     Compared(
-                        way, measure.name, mean_of(mine), mean_of(other), difference(mine, other)
+                        way,
+                        measure.name,
+                        mean_of(mine),
+                        mean_of(other),
+                        difference(mine, other),
+                        float("nan"),
                     )
                 )
         if worst:
@@ -217,7 +256,7 @@ def compare(
     return Comparison(
         name,
         tuple(
-            replace(one, difference=replace(one.difference, probability=probability))
+            replace(one, corrected=probability)
             for one, probability in zip(rows, corrected, strict=True)
         ),
         overlap,
@@ -225,6 +264,45 @@ def compare(
         losses,
         tuple(notes),
     )
+
+
+def _probability(value: float) -> str:
+    return NOTHING if np.isnan(value) else f"{value:.4f}"
+
+
+def _unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
+    """What two indexes do not have in common, by which a difference may come about."""
+    notes = []
+    here, there = ours.index["documents"], theirs.index["documents"]
+    if here != there:
+        notes.append(
+            f"{name} holds {there:,} documents, this index {here:,}: the fewer there are, the easier it "
+            "is to find the right ones"
+        )
+    notes += [f"{name}: {note}" for note in theirs.notes if note not in ours.notes]
+    if ours.where != theirs.where:
+        notes.append(
+            f"{name} was searched {_filter(theirs.where)}, this index {_filter(ours.where)}"
+        )
+    return notes
+
+
+def _filter(where: str | None) -> str:
+    return "without a filter" if where is None else f"where {where}"
+
+
+def _of_run(ours: Evaluation, run: Rankings, name: str) -> list[str]:
+    """What to know of a run before it is compared."""
+    notes = []
+    deepest, depth = max(map(len, run.values()), default=0), ours.depths[-1]
+    if deepest < depth:
+        notes.append(
+            f"{name} goes to {deepest:,} documents a query, these answers to {depth:,}: measures at "
+            f"{depth:,} are as if it had found nothing behind"
+        )
+    if ours.where is not None:
+        notes.append(f"{name} is taken as it is: the filter ({ours.where}) is of this index alone")
+    return notes
 
 
 def _shared(ours: Evaluation, way: str, theirs: Rankings, depth: int) -> NDArray[np.float64]:
@@ -256,6 +334,23 @@ def _worst(
             float(other[one]),
             tuple(ours[way].documents[ours.queries[one]][:_BEST]),
             tuple(theirs.get(ours.queries[one], ())[:_BEST]),
+            _relevant(
+                ours.judgments.get(ours.queries[one], {}),
+                ours[way].documents[ours.queries[one]],
+                theirs.get(ours.queries[one], ()),
+            ),
         )
         for one in order
+    )
+
+
+def _relevant(
+    judgments: Mapping[str, int], here: Sequence[str], there: Sequence[str]
+) -> tuple[tuple[str, int | None, int | None], ...]:
+    """Relevant documents, the most relevant first, with their ranks in two rankings."""
+    names = [name for name, value in judgments.items() if value > 0]
+    ours, theirs = ({name: rank for rank, name in enumerate(one, 1)} for one in (here, there))
+    return tuple(
+        (name, ours.get(name), theirs.get(name))
+        for name in sorted(names, key=lambda name: -judgments[name])
     )

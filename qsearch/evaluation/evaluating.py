@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -10,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
-from qsearch.evaluation.answers import Answers, Queries, answer
+from qsearch.evaluation.answers import Answers, Queries, answer, checked
 from qsearch.evaluation.evaluation import Evaluation
 from qsearch.evaluation.given import (
+    SAMPLE,
     Asked,
     checked_depths,
     given_judgments,
     given_queries,
     matched,
+    opened,
     sampled,
 )
 from qsearch.evaluation.machine import described_machine, memory_of_process
@@ -49,7 +53,7 @@ def evaluate(
     vectors: Any = None,
     ways: Iterable[str | Way] | Mapping[str, Mapping[str, Any]] | None = None,
     k: int | Iterable[int] = (10, 100),
-    sample: int = 1000,
+    sample: int | None = None,
     timed: bool = True,
     keep_interrupted: bool = False,
     progress: Progress | None = None,
@@ -67,7 +71,7 @@ def evaluate(
             queries without texts.
         ways: names (see ``named_way``), or options of a search by name; by default those that make sense.
         k: depths.
-        sample: how many queries are made of documents.
+        sample: how many queries are made of documents, where none are given; 1,000 by default.
         timed: whether it is measured how long searches take.
         keep_interrupted: give what was measured until a KeyboardInterrupt, instead of raising it.
         progress: is told what is done.
@@ -88,18 +92,27 @@ def evaluate(
     """
     given = settled(FilterOptions, filters, "evaluate")
     told = progress or Silent()
-    snapshot = index._open
+    snapshot = opened(index)
     notes: list[str] = []
-    asked = sampled(snapshot, sample) if queries is None and vectors is None else None
-    if asked is None:
+    if queries is not None or vectors is not None:
+        if sample is not None:
+            raise QueryError(
+                "sample is of queries made of documents; leave it out where queries are given"
+            )
         asked = given_queries(queries, vectors)
     elif qrels is not None:
         raise QueryError("judgments are of queries; give these too")
+    else:
+        asked = sampled(snapshot, SAMPLE if sample is None else sample)
     judgments = {} if qrels is None else matched(given_judgments(qrels), asked.ids, snapshot, notes)
     chosen = _chosen(ways, index, snapshot, asked, given, notes)
     allowed = snapshot.selections.asked(**given)
     documents = snapshot.documents if allowed is None else allowed.documents
     depths = checked_depths(k, documents or 0, notes)
+    for way in chosen:
+        for depth in depths:
+            with _named(way, depth):
+                checked(snapshot, way, depth, given)
     run = _Run(index, snapshot, asked, chosen, depths, given, judgments, told)
     complete = True
     try:
@@ -110,11 +123,16 @@ def evaluate(
         if not keep_interrupted:
             raise
         complete = False
-        notes.append("interrupted: what was measured until then is shown")
+        notes.append(
+            "interrupted: what was measured until then is shown"
+            if run.found
+            else "interrupted before anything was measured"
+        )
     finally:
         told.end()
     return Evaluation(
         _described(index, snapshot),
+        _shown_filter(given),
         {**described_machine(), "memory": memory_of_process()},
         asked.source,
         asked.ids,
@@ -183,7 +201,7 @@ class _Run:
     def results(self) -> list[WayResult]:
         """Of the ways that were searched."""
         ids = self.asked.ids
-        measures = measures_at(self.depths[0], self.depths[-1])
+        measures = measures_at(self.depths)
         found = []
         ranked_in = self._documents()
         for number, way in enumerate(self.ways):
@@ -241,10 +259,8 @@ class _Run:
         parts = []
         for start in range(0, len(queries), _AT_A_TIME):
             some = queries.part(start, start + _AT_A_TIME)
-            try:
+            with _named(way, k):
                 parts.append(search(some))
-            except QueryError as error:
-                raise QueryError(f"the way {way.name} at k = {k}: {error}") from error
             self.progress.advance(len(some))
         positions = np.concatenate([one.positions for one in parts])
         if self.asked.left_out is not None:
@@ -359,6 +375,24 @@ def _chosen(
             "there is no way to measure: the index has neither an encoder nor a text index"
         )
     return found
+
+
+@contextmanager
+def _named(way: Way, k: int) -> Iterator[None]:
+    """Errors say of which way they are."""
+    try:
+        yield
+    except QueryError as error:
+        raise QueryError(f"the way {way.name} at k = {k}: {error}") from error
+
+
+def _shown_filter(filters: Mapping[str, Any]) -> str | None:
+    """For people; ``None``: there is none."""
+    where, params = filters["where"], filters["params"]
+    if where is None:
+        return None
+    shown = where if isinstance(where, str) else json.dumps(where, default=str, ensure_ascii=False)
+    return shown if not params else f"{shown} with {json.dumps(dict(params), default=str)}"
 
 
 def _described(index: Index, snapshot: Snapshot) -> dict[str, Any]:

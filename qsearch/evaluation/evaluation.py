@@ -51,6 +51,7 @@ class Evaluation(Measured):
         """
         found: dict[str, Any] = {
             "index": dict(self.index),
+            "where": self.where,
             "machine": dict(self.machine),
             "source": self.source,
             "queries": len(self.queries),
@@ -76,7 +77,7 @@ class Evaluation(Measured):
         return {
             "way": one.name,
             "options": dict(one.way.options),
-            "recall": {str(k): mean_of(values[own]).to_dict() for k, values in one.recall.items()},
+            "recall": {str(k): self.recall(one.name, k).to_dict() for k in one.recall},
             "groups": {
                 group.name: {
                     str(k): mean_of(values[group.members]).to_dict()
@@ -84,7 +85,9 @@ class Evaluation(Measured):
                 }
                 for group in self.groups
             },
-            "certified": float(first.certified[own].mean()) if own.any() else None,
+            "certified": float(first.certified[own].mean())
+            if own.any() and one.way.mode != "keywords"
+            else None,
             "milliseconds": one.times.percentiles(),
             "milliseconds_in_batches": one.times.batch,
             "milliseconds_of_rounds": list(one.times.batches),

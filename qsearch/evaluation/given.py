@@ -30,7 +30,16 @@ from qsearch.retrieval.searcher import whole_number
 if TYPE_CHECKING:
     from qsearch.snapshot import Snapshot
 
-__all__ = ["Asked", "checked_depths", "given_judgments", "given_queries", "matched", "sampled"]
+__all__ = [
+    "SAMPLE",
+    "Asked",
+    "checked_depths",
+    "given_judgments",
+    "given_queries",
+    "matched",
+    "opened",
+    "sampled",
+]
 
 _NAMED = 3
 """So many ids are named where many are meant."""
@@ -55,6 +64,23 @@ class Asked:
     source: str
     groups: tuple[Group, ...] = ()
     left_out: NDArray[np.int64] | None = None
+
+
+def opened(index: Any) -> Snapshot:
+    """What an open index answers from.
+
+    Raises:
+        QueryError: it is no ``Index``.
+        IndexClosed: it was closed.
+    """
+    from qsearch.index import Index
+
+    if not isinstance(index, Index):
+        raise QueryError(
+            f"an open index is needed, Index.open({index!r}) for one; found a "
+            f"{type(index).__name__}"
+        )
+    return index._open
 
 
 def given_queries(queries: Any, vectors: Any) -> Asked:
@@ -119,13 +145,17 @@ def _given_vectors(vectors: Any) -> NDArray[Any]:
     return array
 
 
+SAMPLE = 1000
+"""Queries that are made of documents."""
+
+
 def sampled(snapshot: Snapshot, count: int) -> Asked:
     """Queries made of the documents of an index, as a build makes them to measure recall, but more.
 
     Args:
         snapshot: of the index.
-        count: of those that stand for queries to come: documents, and middles between two. About as many
-            strangers come to them.
+        count: at most so many of those that stand for queries to come: documents, and middles between two,
+            half of each, and no more than there are documents. About as many strangers come to them.
 
     Raises:
         QueryError: it holds no documents, or ``count`` is no number of queries.
@@ -188,6 +218,9 @@ def matched(
     """The judgments of the queries that there are; what does not fit is told in ``notes``.
 
     Judgments of documents that the index does not hold stay: an answer without them is as bad as it is.
+
+    Raises:
+        QueryError: they are of none of the queries.
     """
     queries = list(ids)
     known = set(queries)
@@ -197,11 +230,16 @@ def matched(
     found = {query: judgments[query] for query in queries if query in judgments}
     without = [query for query in queries if query not in found]
     if not found:
-        notes.append(
-            "no query has judgments: their ids have nothing in common (the first query is "
-            f"{queries[0]!r}, the first judgment is of {next(iter(judgments), None)!r})"
+        first = next(iter(judgments), None)
+        swapped = first is not None and not known.isdisjoint(judgments[first])
+        raise QueryError(
+            f"no query has judgments: their ids have nothing in common (the first query is {queries[0]!r}, "
+            f"the first judgment is of query {first!r})"
+            + (
+                "; what stands for documents are queries: a line is 'query document relevance'"
+                * swapped
+            )
         )
-        return {}
     if without:
         notes.append(f"{_counted(without, 'query', 'queries')} without judgments")
     relevant = {
@@ -231,7 +269,7 @@ def checked_depths(k: Any, most: int, notes: list[str]) -> tuple[int, ...]:
     given = [k] if isinstance(k, int | np.integer) or not isinstance(k, Iterable) else list(k)
     depths = sorted({whole_number("k", one) for one in given})
     if not depths or depths[0] < 1:
-        raise QueryError(f"k must be at least 1, found {k!r}")
+        raise QueryError(f"k must be at least 1, found {depths[0] if depths else 'none'}")
     if depths[-1] > most > 0:
         notes.append(f"k goes to {most:,}: there are no more documents")
         depths = sorted({min(one, most) for one in depths})

@@ -77,11 +77,7 @@ def mean_of(values: NDArray[np.float64]) -> Quantity:
     mean = float(there.mean())
     if count < _LEAST_QUERIES:
         return Quantity(mean, None, count)
-    if (there == there[0]).all():
-        unseen = 1.0 - 0.05 ** (1.0 / count)
-        low, high = mean - unseen * mean, mean + unseen * (1.0 - mean)
-        return Quantity(mean, Interval(low, high), count)
-    return Quantity(mean, _percentiles(there), count)
+    return Quantity(mean, _interval(there, 0.0), count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +86,10 @@ class Difference:
 
     Attributes:
         mean: of the differences.
-        interval: by a paired bootstrap; ``None`` from fewer than ten queries.
+        interval: by a paired bootstrap, as ``mean_of`` where all are equal; ``None`` from fewer than ten
+            queries.
         probability: that differences whose signs are chance come out as far from 0 (a randomisation
-            test, two-sided); of several, corrected for their number by ``holm``.
+            test, two-sided).
         queries: how many have both.
     """
 
@@ -126,14 +123,14 @@ def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Differ
     if not count:
         return Difference(float("nan"), None, float("nan"), 0)
     mean = float(there.mean())
+    interval = _interval(there, -1.0) if count >= _LEAST_QUERIES else None
     if not there.any():
-        return Difference(0.0, Interval(0.0, 0.0) if count >= _LEAST_QUERIES else None, 1.0, count)
+        return Difference(0.0, interval, 1.0, count)
     generator = np.random.default_rng(0)
     reached = 1
     for some in _portions(count):
         signs = generator.integers(0, 2, size=(some, count), dtype=np.int8) * 2 - 1
         reached += int((np.abs(signs @ there) >= abs(there.sum()) * (1 - 1e-12)).sum())
-    interval = _percentiles(there) if count >= _LEAST_QUERIES else None
     return Difference(mean, interval, reached / (_draws(count) + 1), count)
 
 
@@ -154,6 +151,15 @@ def holm(probabilities: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, float(values[place]) * (len(places) - rank)))
         corrected[place] = highest
     return [float(one) for one in corrected]
+
+
+def _interval(values: NDArray[np.float64], least: float) -> Interval:
+    """Of the mean of values from ``least`` to 1, see ``mean_of``."""
+    if np.ptp(values) > 1e-12:
+        return _percentiles(values)
+    unseen = 1.0 - 0.05 ** (1.0 / len(values))
+    mean = float(values[0])
+    return Interval(mean - unseen * (mean - least), mean + unseen * (1.0 - mean))
 
 
 def _percentiles(values: NDArray[np.float64]) -> Interval:

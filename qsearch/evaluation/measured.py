@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,11 @@ class WayResult:
         """Of the way."""
         return self.way.name
 
+    @property
+    def exact(self) -> bool:
+        """Whether it is exact search, which the others are held against."""
+        return not self.way.options
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
@@ -67,6 +72,7 @@ class Measured:
 
     Attributes:
         index: what was measured: path, documents, rows, dimensions, commit, encoder, size on disk.
+        where: the filter, for people; ``None``: there was none.
         machine: what it was measured on: processor, kernels, threads, date; memory of the process.
         source: where the queries are from, for people.
         queries: their ids, in the order of all arrays.
@@ -82,6 +88,7 @@ class Measured:
     """
 
     index: Mapping[str, Any]
+    where: str | None
     machine: Mapping[str, Any]
     source: str
     queries: tuple[str, ...]
@@ -110,12 +117,22 @@ class Measured:
         return np.ones(len(self.queries), dtype=np.bool_)
 
     def recall(self, way: str, k: int) -> Quantity:
-        """The mean share of the exact top k that a way finds, over the queries of the first group."""
-        return mean_of(self[way].recall[k][self.own])
+        """The mean share of the exact top k that a way finds, over the queries of the first group.
+
+        Raises:
+            KeyError: the way, or this k, was not measured.
+        """
+        value = mean_of(_of(self[way].recall, k, "recall at k =")[self.own])
+        # By definition: there is nothing that chance could have spared.
+        return replace(value, interval=None) if self[way].exact else value
 
     def measure(self, way: str, name: str) -> Quantity:
-        """The mean of a measure against judgments, over the queries that have a relevant document."""
-        return mean_of(self[way].measures[name])
+        """The mean of a measure against judgments, over the queries that have a relevant document.
+
+        Raises:
+            KeyError: the way was not measured, or no such measure of it.
+        """
+        return mean_of(_of(self[way].measures, name, "measure"))
 
     def run(self, way: str) -> Run:
         """What a way found, at the deepest k: scores by query id, then document id, best first."""
@@ -127,3 +144,14 @@ class Measured:
                 self.queries, answers.positions, answers.scores, strict=True
             )
         }
+
+
+def _of(values: Mapping[Any, NDArray[np.float64]], key: object, what: str) -> NDArray[np.float64]:
+    """One of these.
+
+    Raises:
+        KeyError: there is none; it says which there are.
+    """
+    if key not in values:
+        raise KeyError(f"no {what} {key!r}; there are {list(values)}")
+    return values[key]

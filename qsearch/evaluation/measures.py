@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Measure", "judged", "measures_at", "recall_at_k"]
+__all__ = ["Measure", "found_among", "judged", "measures_at", "recall_at_k"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,22 @@ class Measure:
     depth: int
 
 
-def measures_at(first: int, deepest: int) -> list[Measure]:
-    """Gain (nDCG) and MRR at the first depth, MAP and recall at the deepest.
+def measures_at(depths: Sequence[int]) -> list[Measure]:
+    """Gain (nDCG) at every depth but the last of several, MRR at the first, MAP and recall at the last.
 
     nDCG takes the relevance as the gain (``ndcg_cut``: Järvelin and Kekäläinen 2002); a document that is
     not judged counts as not relevant.
+
+    Args:
+        depths: rising.
+
+    Examples:
+        >>> [one.name for one in measures_at([5, 10, 100])]
+        ['nDCG@5', 'nDCG@10', 'MRR@5', 'MAP@100', 'R@100']
     """
+    first, deepest = depths[0], depths[-1]
     return [
-        Measure(f"nDCG@{first}", "ndcg_cut", first),
+        *(Measure(f"nDCG@{depth}", "ndcg_cut", depth) for depth in depths[:-1] or depths),
         Measure(f"MRR@{first}", "recip_rank", first),
         Measure(f"MAP@{deepest}", "map", deepest),
         Measure(f"R@{deepest}", "recall", deepest),
@@ -104,6 +112,22 @@ def judged(
     return values
 
 
+def found_among(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the right positions stand anywhere among those that were found, query by query.
+
+    Args:
+        truth: (q, n) positions; −1 marks an empty place.
+        found: (q, m) positions; −1 likewise.
+
+    Returns:
+        (q, n) bool; False at empty places.
+    """
+    span = 1 + int(max(truth.max(initial=0), found.max(initial=0)))
+    row = span * np.arange(len(truth), dtype=np.int64)[:, None]  # no number is of two queries
+    there = (row + found)[found >= 0]
+    return np.isin(row + truth, there) & (truth >= 0)
+
+
 def recall_at_k(found: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """Share of the exact top k that was found, for each query.
 
@@ -121,6 +145,6 @@ def recall_at_k(found: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> N
     """
     true = truth[:, :k]
     wanted = (true >= 0).sum(axis=1)
-    hits = ((true[:, :, None] == found[:, None, :k]) & (true >= 0)[:, :, None]).any(axis=2)
+    hits = found_among(true, found[:, :k])
     with np.errstate(invalid="ignore"):
         return np.asarray(hits.sum(axis=1) / np.where(wanted, wanted, np.nan), dtype=np.float64)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from qsearch.errors import OptionError
 from qsearch.evaluation.intervals import mean_of
-from qsearch.evaluation.ways import EXACT
+from qsearch.evaluation.measures import found_among
+from qsearch.evaluation.tables import asked_of
 
 if TYPE_CHECKING:
     from qsearch.evaluation.measured import Measured, WayResult
@@ -60,6 +61,7 @@ def plot_evaluation(evaluation: Measured, path: Path | None) -> Any:
             written, or nothing was measured.
     """
     check_picture(path)
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     panels = [draw for draw, is_there in _PANELS if is_there(evaluation)]
@@ -77,14 +79,14 @@ def plot_evaluation(evaluation: Measured, path: Path | None) -> Any:
     for axes in every[len(panels) :]:
         axes.set_visible(False)
     index = evaluation.index
-    figure.suptitle(
-        f"{index['documents']:,} documents of {index['dimensions']:,} dimensions, "
-        f"{int(evaluation.own.sum()):,} queries",
-        fontsize=_SIZE + 1,
-    )
+    name = Path(index["path"]).name
+    held = f"{name}: {index['documents']:,} documents of {index['dimensions']:,} dimensions"
+    asked = textwrap.wrap(asked_of(evaluation), int(62 * columns))
+    figure.suptitle("\n".join([held, *asked]), fontsize=_SIZE + 1)
     if path is not None:
         try:
-            figure.savefig(path, dpi=150)
+            with rc_context({"svg.fonttype": "none"}):  # texts stay texts
+                figure.savefig(path, dpi=150)
         except OSError as error:
             raise OptionError(f"{path} cannot be written ({error.strerror})") from error
     return figure
@@ -93,30 +95,32 @@ def plot_evaluation(evaluation: Measured, path: Path | None) -> Any:
 def _against_time(axes: Any, evaluation: Measured) -> None:
     """Recall against milliseconds of a query, with intervals."""
     k = evaluation.depths[0]
+    exact: float | None = None
     points, names = [], []
     for number, one in enumerate(_by_meaning(evaluation)):
         times = one.times.percentiles()
         recall = mean_of(one.recall[k][evaluation.own])
         if times is None or np.isnan(recall.mean):
             continue
-        if one.name == EXACT:
-            axes.axvline(times["p50"], color=_GREY, linestyle="--", linewidth=1)
+        if one.exact:
+            exact = times["p50"]
         elif recall.interval is not None:
             axes.plot(
                 [times["p50"]] * 2, [recall.interval.low, recall.interval.high], color=_GREY, lw=1
             )
         axes.plot(times["p50"], recall.mean, _marker(number), color=_DARK, markersize=5)
         points.append((times["p50"], recall.mean))
-        names.append(one.name)
+        names.append(_label(one))
     axes.margins(x=0.12)
     _milliseconds(axes)
     low = min(axes.get_ylim()[0], 0.99)
-    top = 1.0 + 0.05 * (1.0 - low)  # above are the labels
-    axes.set_ylim(low, 1.0 + 0.4 * (1.0 - low))
+    bend, top = 1.0 + 0.03 * (1.0 - low), 1.0 + 0.1 * (1.0 - low)  # above are the labels
+    axes.set_ylim(low, 1.0 + 0.5 * (1.0 - low))
     axes.set_yticks([one for one in axes.get_yticks() if low <= one <= 1.0])
     places = _apart([float(np.log(x)) for x, _ in points], np.log(axes.get_xlim()), 0.045)
     for (x, y), place, name in zip(points, np.exp(places), names, strict=True):
-        axes.plot([x, place], [y, top], color=_GREY, lw=0.5, zorder=0)
+        # Up, then aside: lines that keep their order do not cross.
+        axes.plot([x, x, place], [y, bend, top], color=_GREY, lw=0.5, zorder=0)
         axes.annotate(
             name,
             (place, top),
@@ -126,7 +130,22 @@ def _against_time(axes: Any, evaluation: Measured) -> None:
             rotation_mode="anchor",
             fontsize=_SIZE - 1,
         )
-    axes.set_xlabel("milliseconds a query, one by one (median)", fontsize=_SIZE)
+    if exact is not None:
+        axes.plot([exact, exact], [low, 1.0], color=_GREY, linestyle="--", linewidth=1, zorder=0)
+        axes.annotate(
+            f"exact search: {exact:.3g} ms",
+            (exact, low),
+            xytext=(3, 4),
+            textcoords="offset points",
+            rotation=90,
+            fontsize=_SIZE - 2,
+            color=_DARK,
+            ha="left",
+            va="bottom",
+        )
+    axes.set_xlabel(
+        "milliseconds a query, one by one (median)" + _absent(evaluation), fontsize=_SIZE
+    )
     axes.set_title(f"recall@{k} against exact search", fontsize=_SIZE, loc="left")
 
 
@@ -139,13 +158,11 @@ def _latency(axes: Any, evaluation: Measured) -> None:
         axes.plot([times["p50"], times["p99"]], [y, y], color=_GREY, lw=1, zorder=1)
         for name, marker in (("p50", "o"), ("p95", "|"), ("p99", "x")):
             axes.plot(times[name], y, marker, color=_DARK, markersize=6, zorder=2)
-    axes.set_yticks(range(len(ways)), [one.name for one in reversed(ways)], fontsize=_SIZE - 1)
+    axes.set_yticks(range(len(ways)), [_label(one) for one in reversed(ways)], fontsize=_SIZE - 1)
     axes.set_ylim(-0.7, len(ways) - 0.3)
     _milliseconds(axes)
     axes.set_xlabel("milliseconds a query, one by one", fontsize=_SIZE)
-    axes.set_title(
-        "latency: ● median, | 95%, × 99% of queries are as fast", fontsize=_SIZE, loc="left"
-    )
+    axes.set_title("latency: ● p50, | p95, × p99", fontsize=_SIZE, loc="left")
 
 
 def _by_rank(axes: Any, evaluation: Measured) -> None:
@@ -157,7 +174,7 @@ def _by_rank(axes: Any, evaluation: Measured) -> None:
     ends: dict[float, list[str]] = {}
     ranks = np.arange(1, k + 1)
     for number, one in enumerate(_by_meaning(evaluation)):
-        if one.name == EXACT:
+        if one.exact:
             continue
         found = _found_by_rank(one.answers[k].positions, exact, evaluation.own)
         axes.plot(
@@ -169,7 +186,7 @@ def _by_rank(axes: Any, evaluation: Measured) -> None:
             markevery=max(1, k // 8),
             markersize=4,
         )
-        ends.setdefault(round(float(found[-1]), 3), []).append(one.name)
+        ends.setdefault(round(float(found[-1]), 3), []).append(_label(one))
     low = min(axes.get_ylim()[0], 0.95)
     axes.set_ylim(low, 1.0 + 0.03 * (1.0 - low))
     labels = ["\n".join(textwrap.wrap(", ".join(some), 16)) for some in ends.values()]
@@ -183,7 +200,7 @@ def _by_rank(axes: Any, evaluation: Measured) -> None:
             va="center",
         )
     axes.set_xlim(1, k)
-    axes.set_xlabel("rank by exact search", fontsize=_SIZE)
+    axes.set_xlabel("rank by exact search" + _absent(evaluation), fontsize=_SIZE)
     axes.set_title(f"share that is found at k = {k}", fontsize=_SIZE, loc="left")
 
 
@@ -205,7 +222,7 @@ def _gain(axes: Any, evaluation: Measured) -> None:
             fontsize=_SIZE - 2,
             ha="center",
         )
-    axes.set_yticks(range(len(ways)), [one.name for one in reversed(ways)], fontsize=_SIZE - 1)
+    axes.set_yticks(range(len(ways)), [_label(one) for one in reversed(ways)], fontsize=_SIZE - 1)
     axes.set_ylim(-0.6, len(ways) - 0.2)
     axes.set_title(f"{name} against judgments, with 95% intervals", fontsize=_SIZE, loc="left")
 
@@ -221,6 +238,17 @@ _PANELS: tuple[tuple[Callable[[Any, Measured], None], Callable[[Measured], bool]
 )
 
 
+def _label(one: WayResult) -> str:
+    """What a way is called in a picture."""
+    return f"recall {one.name}" if list(one.way.options) == ["recall"] else one.name
+
+
+def _absent(evaluation: Measured) -> str:
+    """Which ways are not drawn, as a line below an axis."""
+    others = [one.name for one in evaluation.ways if one.way.words]
+    return f"\n{', '.join(others)}: not here, by words" if others else ""
+
+
 def _by_meaning(evaluation: Measured) -> list[WayResult]:
     return [one for one in evaluation.ways if not one.way.words]
 
@@ -232,7 +260,7 @@ def _compared(evaluation: Measured) -> bool:
 def _found_by_rank(
     found: NDArray[np.int64], exact: NDArray[np.int64], own: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    here = (exact[own][:, :, None] == found[own][:, None, :]).any(axis=2) & (exact[own] >= 0)
+    here = found_among(exact[own], found[own])
     there = (exact[own] >= 0).sum(axis=0)
     return np.asarray(here.sum(axis=0) / np.maximum(there, 1), dtype=np.float64)
 
@@ -247,7 +275,11 @@ def _milliseconds(axes: Any) -> None:
 
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+    subs: tuple[float, ...] = (1.0,)
+    if high / low < 5:
+        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    elif high / low < 200:
+        subs = (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

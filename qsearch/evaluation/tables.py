@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qsearch.evaluation.intervals import Interval, Quantity, mean_of
-from qsearch.evaluation.ways import EXACT
 
 if TYPE_CHECKING:
-    from qsearch.evaluation.measured import Measured
+    from qsearch.evaluation.measured import Measured, WayResult
 
-__all__ = ["Table", "shown_difference", "shown_quantity", "tables_of"]
+__all__ = ["Table", "asked_of", "shown_difference", "shown_quantity", "tables_of"]
 
 NOTHING = "–"
 
@@ -92,7 +92,11 @@ def tables_of(evaluation: Measured) -> list[Table]:
     """Recall, kinds of queries, judgments, cost: those that there is something to say in."""
     if not evaluation.ways:
         return []
-    found = [_recall(evaluation)]
+    of_words = [one for one in evaluation.ways if one.way.mode != "meaning"]
+    by_meaning = [one for one in evaluation.ways if one.way.mode == "meaning"]
+    found = [_recall(evaluation, by_meaning)] if by_meaning else []
+    if of_words and (evaluation.exact is not None or not by_meaning):
+        found.append(_shared(evaluation, of_words))
     if evaluation.groups:
         found.append(_groups(evaluation))
     if any(one.measures for one in evaluation.ways):
@@ -102,21 +106,36 @@ def tables_of(evaluation: Measured) -> list[Table]:
     return found
 
 
-def _recall(evaluation: Measured) -> Table:
+def _recall(evaluation: Measured, ways: Sequence[WayResult]) -> Table:
     own = evaluation.own
-    count = int(own.sum())
     rows = []
-    for one in evaluation.ways:
-        first = one.answers[evaluation.depths[0]]
-        found = [mean_of(values[own]) for values in one.recall.values()]
-        if one.name == EXACT:  # by definition: there is nothing that chance could have spared
-            found = [replace(value, interval=None) for value in found]
-        cells = [shown_quantity(value) for value in found]
-        proven = NOTHING if one.way.mode == "keywords" else f"{first.certified[own].mean():.1%}"
-        rows.append((one.name, *cells, proven if own.any() else NOTHING))
+    for one in ways:
+        cells = [shown_quantity(evaluation.recall(one.name, k)) for k in evaluation.depths]
+        certified = one.answers[evaluation.depths[0]].certified[own]
+        rows.append((one.name, *cells, f"{certified.mean():.1%}" if own.any() else NOTHING))
     names = [f"recall@{k}" for k in evaluation.depths]
-    title = f"Against exact search: {count:,} {evaluation.source}"
+    title = f"Against exact search: {asked_of(evaluation)}"
     return Table(title, ("way", *names, "proven"), tuple(rows))
+
+
+def _shared(evaluation: Measured, ways: Sequence[WayResult]) -> Table:
+    """What ways by words have in common with exact search: no loss, they look for something else."""
+    rows = tuple(
+        (
+            one.name,
+            *(shown_quantity(evaluation.recall(one.name, k)) for k in evaluation.depths),
+        )
+        for one in ways
+    )
+    names = [f"of the first {k}" for k in evaluation.depths]
+    title = f"By words, the share in common with exact search by meaning: {asked_of(evaluation)}"
+    return Table(title, ("way", *names), rows)
+
+
+def asked_of(evaluation: Measured) -> str:
+    """How many queries of what, and the filter."""
+    where = "" if evaluation.where is None else f", where {evaluation.where}"
+    return f"{int(evaluation.own.sum()):,} {evaluation.source}{where}"
 
 
 def _groups(evaluation: Measured) -> Table:
@@ -170,7 +189,10 @@ def _cost(evaluation: Measured) -> Table:
             )
         )
     header = ("way", "p50", "p95", "p99", "in batches", "rows scored", "MB read")
-    title = f"Milliseconds a query at k = {evaluation.depths[0]}, the encoder apart"
+    title = (
+        f"Milliseconds a query at k = {evaluation.depths[0]}, the encoder apart; rows and bytes of all "
+        "stages"
+    )
     return Table(title, header, tuple(rows))
 
 

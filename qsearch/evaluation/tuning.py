@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import EncoderError, QueryError
-from qsearch.evaluation.given import given_judgments, given_queries, matched
+from qsearch.evaluation.given import given_judgments, given_queries, matched, opened
 from qsearch.evaluation.intervals import Difference, difference
 from qsearch.evaluation.measures import judged, measures_at
 from qsearch.evaluation.tables import Table, shown_difference
@@ -47,7 +47,8 @@ class Tuned:
         before: what it had.
         by_weight: mean nDCG@10 of each of ``WEIGHTS``, on all judged queries.
         gain: nDCG@10 of weights that other queries chose, without that of ``before``: what is to be
-            expected of queries to come. The index keeps ``before`` where this is not above 0.
+            expected of queries to come. The index keeps ``before`` where 0 is within its interval.
+        measured: whether recall was measured; an index of few rows is searched exactly at any recall.
     """
 
     queries: int
@@ -56,12 +57,14 @@ class Tuned:
     before: float | None = None
     by_weight: tuple[float, ...] = ()
     gain: Difference | None = None
+    measured: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             "queries": self.queries,
             "commit": self.commit,
+            "measured": self.measured,
             "weight": self.weight,
             "before": self.before,
             "by_weight": dict(zip(map(str, WEIGHTS), self.by_weight, strict=False)),
@@ -70,7 +73,12 @@ class Tuned:
 
     def notes(self) -> list[str]:
         """For people."""
-        told = [f"tuned: recall is measured on {self.queries:,} queries (commit {self.commit:,})"]
+        told = [
+            f"tuned: recall is measured on {self.queries:,} queries (commit {self.commit:,})"
+            if self.measured
+            else f"the queries are kept (commit {self.commit:,}); recall was not measured: an index of so "
+            "few rows is searched exactly at any recall"
+        ]
         if self.gain is None or self.weight is None or self.before is None:
             return told
         gain = shown_difference(self.gain.mean, self.gain.interval)
@@ -107,7 +115,8 @@ def tune(
     """Measure recall with queries and, with judgments, choose the weight of hybrid searches; one commit.
 
     The weight is chosen by nDCG@10, cross-validated in five parts: each part of the queries is answered
-    with the weight that the others choose. It is kept only where that gains something.
+    with the weight that the others choose. The index keeps the one it has unless that surely gains
+    something: the 95% interval of the gain is above 0.
 
     Args:
         index: open; afterwards it answers from the new commit.
@@ -122,7 +131,7 @@ def tune(
         EncoderError: there is no encoder for texts.
         IndexBusy: another writer is at it.
     """
-    snapshot = index._open
+    snapshot = opened(index)
     asked = given_queries(queries, vectors)
     if asked.vectors is not None:
         given = check_queries(asked.vectors, snapshot.dimensions)
@@ -144,9 +153,10 @@ def tune(
         }
     commit = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
     index.refresh()
+    measured = index._open.tuning is not None
     if chosen is None:
-        return Tuned(len(given), commit)
-    return Tuned(len(given), commit, chosen.weight, chosen.before, chosen.by_weight, chosen.gain)
+        return Tuned(len(given), commit, measured=measured)
+    return replace(chosen, queries=len(given), commit=commit, measured=measured)
 
 
 def gains_by_weight(
@@ -187,7 +197,7 @@ def gains_by_weight(
     every = replace(asked.words, k=2 * asked.words.depth)  # of each way, none left out
     answers = snapshot.text_search.hybrid([texts[one] for one in here], some, ranking, every)
     names = [ids[one] for one in here]
-    measure = measures_at(_DEPTH, _DEPTH)[0]
+    measure = measures_at([_DEPTH])[0]
     found = []
     positions = [np.array([one.position for one in answer.found]) for answer in answers]
     documents = [snapshot.ids(some) for some in positions]
@@ -210,7 +220,7 @@ def gains_by_weight(
 
 
 def _chosen(gains: NDArray[np.float64], before: float) -> Tuned:
-    """The weight that is best on all queries, where what others choose is better than what there was."""
+    """The best weight on all queries, where what others choose is surely better than what there was."""
     weights = np.array(WEIGHTS)
     place = int(np.argmin(np.abs(weights - before)))
     count = gains.shape[1]
@@ -221,7 +231,8 @@ def _chosen(gains: NDArray[np.float64], before: float) -> Tuned:
         held_out[here] = gains[_best(gains[:, ~here], place)][here]
     gain = difference(held_out, gains[place])
     best = _best(gains, place)
-    weight = float(weights[best]) if gain.mean > 0 else before
+    sure = gain.interval is not None and gain.interval.low > 0
+    weight = float(weights[best]) if sure else before
     return Tuned(0, 0, weight, before, tuple(float(one) for one in gains.mean(axis=1)), gain)
 
 

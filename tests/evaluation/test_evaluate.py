@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from qsearch import BuildOptions, EncoderError, Index, OptionError, QueryError
-from qsearch.evaluation import Way, evaluate, named_way
+from qsearch.evaluation import Way, evaluate, named_way, tune
 from qsearch.evaluation.comparing import compare
+from qsearch.evaluation.tuning import WEIGHTS, _chosen
 from tests.encoders import WORDS, HashedWords
 
 DOCUMENTS = 900
@@ -95,15 +96,18 @@ def test_it_is_told_in_every_form(index: Index, tmp_path: Path) -> None:
     assert told["ways"][1]["options"] == {"method": "binary", "candidates": 40}
     assert told["ways"][0]["recall"]["10"] == {
         "mean": 1.0,
-        "low": pytest.approx(1 - (1 - 0.05 ** (1 / 30))),
-        "high": 1.0,
+        "low": None,
+        "high": None,
         "queries": 30,
     }
     assert len(told["ways"][2]["of_each_query"]["nDCG@10"]) == 30
     assert "of_each_query" not in found.to_dict(queries=False)["ways"][0]
     mean = found.measure("binary:40", "nDCG@10").mean
     texts = [table.text() for table in found.tables()]
-    assert len(texts) == 3
+    assert [text.partition(":")[0] for text in texts[:2]] == [
+        "Against exact search",
+        "By words, the share in common with exact search by meaning",
+    ]
     for shown in ("\n".join(texts), found.to_markdown(), found._repr_html_()):
         assert f"{mean:.4f}" in shown
         assert "binary:40" in shown
@@ -152,7 +156,6 @@ def test_a_filter_holds(index: Index) -> None:
 @pytest.mark.parametrize(
     ("qrels", "told"),
     [
-        ({"other": {"d 1": 1}}, "no query has judgments"),
         (
             {**JUDGMENTS, "other": {"d 1": 1}},
             r"judgments of 1 query \('other'\) that were not asked",
@@ -201,7 +204,16 @@ def test_all_judgments_zero(index: Index) -> None:
         ({"queries": QUERIES, "ways": {"mine": None}}, "needs options by name"),
         ({"queries": QUERIES, "vectors": iter(())}, "must be an array of numbers"),
         ({"qrels": JUDGMENTS}, "judgments are of queries"),
-        ({"queries": QUERIES, "k": 0}, "k must be at least 1"),
+        (
+            {"queries": QUERIES, "qrels": {"other": {"d 1": 1}}},
+            "first judgment is of query 'other'.$",
+        ),
+        (
+            {"queries": QUERIES, "qrels": {"d 1": {"q0": 1}}},
+            "what stands for documents are queries",
+        ),
+        ({"queries": QUERIES, "sample": 10}, "leave it out where queries are given"),
+        ({"queries": QUERIES, "k": 0}, "k must be at least 1, found 0"),
         ({"queries": QUERIES, "k": "ten"}, "k must be a whole number"),
         ({"queries": QUERIES, "k": []}, "k must be at least 1"),
         ({"queries": QUERIES, "ways": ["exact", "exact"]}, "stands twice"),
@@ -387,10 +399,13 @@ def test_a_run_is_compared_and_may_lack_queries(index: Index) -> None:
     }
     found = compare(ours, run, "run.trec", worst=3)
     assert "answers 20 of 30 queries" in found.notes[0]
-    assert found.rows[0].difference.mean == 0.0
-    assert found.rows[0].difference.queries == 20
+    first = found.rows[0]  # as trec_eval -c: what a run does not answer has found nothing
+    values = ours["exact"].measures["nDCG@10"]
+    assert first.difference.queries == 30
+    assert first.theirs.mean == pytest.approx(values[:20].sum() / 30)
+    assert first.difference.mean == pytest.approx(values[20:].sum() / 30)
     assert found.losses["exact"][1] == ()
-    assert np.nansum(found.overlap["exact"]) == 20
+    assert found.overlap["exact"].sum() == 20
     with pytest.raises(QueryError, match="found list"):
         compare(ours, ["d 1"], "run.trec")  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="no query in common"):
@@ -400,3 +415,111 @@ def test_a_run_is_compared_and_may_lack_queries(index: Index) -> None:
     assert plain.rows == ()
     assert plain.losses["exact"][0] == "in common@10"
     assert len(plain.losses["exact"][1]) == 2
+
+
+def test_what_makes_two_unlike_is_told(index: Index, tmp_path: Path) -> None:
+    with Index.build([record(2), record(4)], tmp_path / "small", encoder=HashedWords()) as small:
+        theirs = evaluate(small, QUERIES, JUDGMENTS, k=(2, 10), ways=["exact"], timed=False)
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=(2, 10), ways=["exact"], timed=False, where="even")
+    told = "\n".join(compare(ours, theirs, "small").notes)
+    assert "small holds 2 documents, this index 900" in told
+    assert "small: judgments of 29 documents" in told
+    assert "small was searched without a filter, this index where even" in told
+    told = "\n".join(compare(ours, {"q2": ["d 2", "d 4"]}, "run").notes)
+    assert "run goes to 2 documents a query, these answers to 10" in told
+    assert "the filter (even) is of this index alone" in told
+    assert "counts as 0" in told
+    deep = {query: [f"d {number}" for number in range(10)] for query in QUERIES}
+    plain = evaluate(index, QUERIES, JUDGMENTS, k=(2, 10), ways=["exact"], timed=False)
+    assert compare(plain, deep).notes == ()
+
+
+def test_losses_tell_where_relevant_documents_stand(index: Index) -> None:
+    qrels = {"q2": {"d 13": 1, "d 2": 2, "d 5": 0, "gone": 1}}
+    ours = evaluate(index, QUERIES, qrels, k=10, ways=["exact"], timed=False)
+    ranked = ours["exact"].documents["q2"]
+    run = {"q2": ["d 2", "d 13", *(name for name in ranked if name != "d 2")]}
+    (lost,) = compare(ours, run, worst=3).losses["exact"][1]
+    here = {name: rank for rank, name in enumerate(ranked, 1)}
+    assert lost.relevant == (
+        ("d 2", here.get("d 2"), 1),
+        ("d 13", here.get("d 13"), 2),
+        ("gone", None, None),
+    )
+
+
+def test_the_filter_is_told_and_words_stand_apart(index: Index) -> None:
+    found = evaluate(
+        index, QUERIES, k=10, ways=["exact", "keywords", "hybrid"], timed=False, where="even"
+    )
+    recall, shared = found.tables()
+    assert recall.title.endswith(", where even")
+    assert [row[0] for row in recall.rows] == ["exact"]
+    assert [row[0] for row in shared.rows] == ["keywords", "hybrid"]
+    told = found.to_dict()
+    assert told["where"] == "even"
+    assert [one["certified"] for one in told["ways"]] == [1.0, None, 1.0]
+    assert told["ways"][0]["recall"]["10"]["low"] is None
+    some = evaluate(
+        index, QUERIES, k=10, ways=["exact"], timed=False, where="id = :one", params={"one": "d 2"}
+    )
+    assert some.where == 'id = :one with {"one": "d 2"}'
+    mapped = evaluate(index, QUERIES, k=10, ways=["exact"], timed=False, where={"even": True})
+    assert mapped.where == '{"even": true}'
+
+
+def test_what_was_not_measured_names_what_was(index: Index) -> None:
+    found = evaluate(index, QUERIES, JUDGMENTS, k=(5, 10, 20), ways=["exact"], timed=False)
+    assert list(found["exact"].measures) == ["nDCG@5", "nDCG@10", "MRR@5", "MAP@20", "R@20"]
+    with pytest.raises(KeyError, match="no recall at k = 7; there are .5, 10, 20."):
+        found.recall("exact", 7)
+    with pytest.raises(KeyError, match=r"no measure 'nDCG@20'; there are .'nDCG@5', 'nDCG@10'"):
+        found.measure("exact", "nDCG@20")
+    for wrong in ("indexes/i", None):
+        with pytest.raises(QueryError, match="an open index is needed"):
+            evaluate(wrong, QUERIES)  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="an Evaluation is compared"):
+        compare(index, {})  # type: ignore[arg-type]
+
+
+def test_a_way_that_cannot_be_is_found_before_anything_is_encoded(index: Index) -> None:
+    encode = Counts()
+    with pytest.raises(QueryError, match="the way binary:50 at k = 100: candidates must be"):
+        evaluate(index, QUERIES, k=(10, 100), ways=["exact", "binary:50"], progress=encode)
+    assert encode.totals == {}
+
+
+def test_an_interruption_before_anything_says_so(index: Index) -> None:
+    found = evaluate(index, QUERIES, k=10, keep_interrupted=True, progress=Stops("encode", 0))
+    assert found.notes[-1] == "interrupted before anything was measured"
+    assert found.tables() == []
+
+
+def test_a_picture_says_what_it_is_of(index: Index, tmp_path: Path) -> None:
+    ways = ["exact", "0.99", "binary", "keywords"]
+    found = evaluate(index, QUERIES, JUDGMENTS, k=(5, 10), ways=ways, where="even")
+    found.plot(tmp_path / "report.svg")
+    drawn = (tmp_path / "report.svg").read_text()
+    for told in ("30 queries, where even", "recall 0.99", "exact search: ", "keywords: not here"):
+        assert told in drawn, told  # texts, not outlines
+    assert "nDCG@5 against judgments" in drawn
+
+
+def test_tuning_says_what_it_did_not_do(tmp_path: Path) -> None:
+    records = [record(number) for number in range(30)]
+    with Index.build(records, tmp_path / "i", encoder=HashedWords()) as few:
+        tuned = tune(few, QUERIES)
+    assert not tuned.measured
+    assert "recall was not measured: an index of so few rows" in tuned.notes()[0]
+    assert tuned.to_dict()["measured"] is False
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.02, True), (0.5, False)])
+def test_a_weight_stays_unless_another_surely_gains(gain: float, kept: bool) -> None:
+    gains = np.random.default_rng(0).random((len(WEIGHTS), 40))
+    gains[3] = gains[10] + np.random.default_rng(1).normal(gain, 0.3, size=40)
+    chosen = _chosen(gains, WEIGHTS[10])
+    assert chosen.gain is not None
+    assert chosen.gain.interval is not None
+    assert (chosen.gain.interval.low <= 0) is kept
+    assert chosen.weight == (WEIGHTS[10] if kept else WEIGHTS[3])

@@ -48,16 +48,23 @@ def test_columns_may_be_parted_by_white_space(tmp_path: Path) -> None:
         ("", "holds no judgments"),
         ("query-id\tcorpus-id\tscore\n", "holds no judgments"),
         ("a b\n", "has 2 columns"),
+        (
+            "query,document,relevance\n",
+            "has 1 column; columns are parted by tabs or white space, not",
+        ),
         ("a b c d e\n", "has 5 columns"),
         ("q d 1\nq 0 d 1\n", "has 4 columns, the lines before have 3"),
-        ("q d 1\nq e relevant\n", r":2: the relevance must be a whole number, found 'relevant'"),
-        ("q d 1.5\n", "must be a whole number, found '1.5'"),
+        (
+            "q d 1\nq e relevant\n",
+            r":2: the relevance must be a whole number of at most a million, found 'relevant'",
+        ),
+        ("q d 1.5\n", "must be a whole number of at most a million, found '1.5'"),
         ("q d 1\nq d 2\n", "is judged 2 for query 'q', and 1 further up"),
         ("q d nan\nq d 1\n", None),
         ("q d 1\nq e inf\n", "must be a whole number"),
         (
             "q d 1\nq e 2147483648\n",
-            "must be a whole number, found '2147483648' .a million at most",
+            "whole number of at most a million, found '2147483648'",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from qsearch.evaluation import Measure, judged, measures_at, recall_at_k
 from qsearch.evaluation.intervals import difference, holm, mean_of
+from qsearch.evaluation.measures import found_among
 
 DOCUMENTS = [f"d{number}" for number in range(8)]
 RELEVANCE = st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(-1, 3), max_size=8)
@@ -44,7 +46,7 @@ def test_measures_are_what_they_are_defined_as(
     names = [f"q{number}" for number in range(len(cases))]
     rankings = {name: ranking for name, (ranking, _) in zip(names, cases, strict=True)}
     judgments = {name: relevance for name, (_, relevance) in zip(names, cases, strict=True)}
-    measures = measures_at(depth, depth)
+    measures = measures_at([depth])
     found = judged(rankings, judgments, measures, names)
     for measure in measures:
         expected = [defined(measure.trec, *case, depth) for case in cases]
@@ -53,20 +55,20 @@ def test_measures_are_what_they_are_defined_as(
 
 def test_measures_look_no_deeper_than_asked() -> None:
     ranking = ["x", "y", "a"]
-    for measure in measures_at(2, 2):
+    for measure in measures_at([2]):
         assert judged({"q": ranking}, {"q": {"a": 1}}, [measure], ["q"])[measure.name][0] == 0.0
     found = judged({"q": ranking}, {"q": {"a": 1}}, [Measure("R", "recall", 3)], ["q", "strange"])
     assert found["R"][0] == 1.0
     assert math.isnan(found["R"][1])
-    assert judged({}, {"q": {"a": 1}}, measures_at(3, 3), ["q"])["nDCG@3"][0] == 0.0
-    assert math.isnan(judged({"q": ["a"]}, {"q": {"a": 0}}, measures_at(3, 3), ["q"])["MAP@3"][0])
+    assert judged({}, {"q": {"a": 1}}, measures_at([3]), ["q"])["nDCG@3"][0] == 0.0
+    assert math.isnan(judged({"q": ["a"]}, {"q": {"a": 0}}, measures_at([3]), ["q"])["MAP@3"][0])
 
 
 @pytest.mark.parametrize("name", ["a\x00b", "\ud800", "", "q d", "é" * 5000])
 def test_any_text_is_an_id(name: str) -> None:
     """Which C strings would cut, and at which a process would end."""
     other = name[:1] + "c"
-    found = judged({name: [other, name]}, {name: {name: 1, "a": 1}}, measures_at(3, 3), [name, "a"])
+    found = judged({name: [other, name]}, {name: {name: 1, "a": 1}}, measures_at([3]), [name, "a"])
     assert found["MRR@3"][0] == 0.5
     assert found["R@3"][0] == 0.5
     assert math.isnan(found["R@3"][1])
@@ -117,9 +119,12 @@ def test_a_difference_by_chance_is_seldom_called_one() -> None:
     assert clear.probability < 0.001
     assert clear.mean == pytest.approx(0.3)
     assert clear.interval is not None
-    assert clear.interval.low == pytest.approx(0.3)
+    assert clear.interval.low == pytest.approx(0.3 - (1 - 0.05 ** (1 / 40)) * 1.3)
     same = difference(some, some)
     assert (same.mean, same.probability) == (0.0, 1.0)
+    assert same.interval is not None
+    assert same.interval.high == pytest.approx(1 - 0.05 ** (1 / 40))  # forty queries are not all
+    assert same.interval.low == -same.interval.high
     nothing = difference(np.array([math.nan]), np.array([1.0]))
     assert nothing.queries == 0
     assert math.isnan(nothing.probability)
@@ -133,3 +138,17 @@ def test_probabilities_are_corrected_for_their_number() -> None:
     assert corrected[0] == 0.02
     assert math.isnan(corrected[1])
     assert corrected[2] == 0.02
+
+
+def test_many_neighbours_are_counted_without_much_memory() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.stack([generator.permutation(50_000)[:20_000] for _ in range(4)])
+    found = np.where(generator.random(truth.shape) < 0.25, truth[:, ::-1], -1)
+    tracemalloc.start()
+    recall = recall_at_k(found, truth, 20_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert recall.tolist() == [float((row >= 0).mean()) for row in found]
+    assert peak < 40 * truth.nbytes  # compared each with each, they would take 10,000 times as much
+    shared = found_among(np.array([[7, -1], [8, 9]]), np.array([[8, 7], [7, -1]]))
+    assert shared.tolist() == [[True, False], [False, False]]  # of the same query only
