@@ -205,7 +205,7 @@ class Cascade:
             scores[np.isnan(scores)] = np.inf  # its floats decide
             places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
             if depths:
-                found = leads(scores, places, candidates, depths)
+                found = leads(scores, places, [candidates], depths)[:, 0]
             best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
         times.append(time.perf_counter())
         exact = np.full(best.shape, -np.inf, dtype=np.float32)

@@ -14,63 +14,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lead", "leads", "leads_at"]
-
-
-def lead(
-    scores: NDArray[np.float32], places: NDArray[np.int64], candidates: int, depth: int
-) -> NDArray[np.float64]:
-    """Mean of ln(candidates / rank) over the best candidates, rank being that by binary codes.
-
-    It is 1 where the best stand anywhere among the candidates (the mean of −ln U for U uniform in 0 to
-    1), and ln(candidates) at most.
-
-    Args:
-        scores: (q, c) float32 by int8 codes; −inf for what does not count.
-        places: (c,) places by binary codes, from 0, of each segment.
-        candidates: of each segment.
-        depth: how many of the best to look at; all, where there are fewer.
-
-    Returns:
-        (q,) float64.
-    """
-    found: NDArray[np.float64] = leads(scores, places, candidates, [depth])[0]
-    return found
+__all__ = ["leads"]
 
 
 def leads(
     scores: NDArray[np.float32],
     places: NDArray[np.int64],
-    candidates: int,
-    depths: Sequence[int],
-) -> NDArray[np.float64]:
-    """The ``lead`` at several depths: (depths, q) float64.
-
-    Args:
-        scores: as there.
-        places: as there.
-        candidates: as there.
-        depths: how many of the best to look at.
-    """
-    return leads_at(scores, places, [candidates], depths)[:, 0]
-
-
-def leads_at(
-    scores: NDArray[np.float32],
-    places: NDArray[np.int64],
     grid: Sequence[int],
     depths: Sequence[int],
 ) -> NDArray[np.float64]:
-    """The ``lead`` at several depths and numbers of candidates: (depths, grid, q) float64.
+    """Mean of ln(candidates / rank) over the best candidates, rank being that by binary codes.
 
-    Of equal scores the first counts, as everywhere: what is measured about leads holds for those that a
-    search finds only if both break ties alike.
+    It is 1 where the best stand anywhere among the candidates (the mean of −ln U for U uniform in 0 to
+    1), and ln(candidates) at most. Of equal scores the first counts, as everywhere: what is measured about
+    leads holds for those that a search finds only if both break ties alike.
 
     Args:
-        scores: as there, of as many candidates as the largest number.
-        places: as there.
-        grid: numbers of candidates of each segment.
-        depths: how many of the best to look at.
+        scores: (q, c) float32 by int8 codes; −inf for what does not count.
+        places: (c,) places by binary codes, from 0, of each segment.
+        grid: numbers of candidates of each segment; c is of the largest.
+        depths: how many of the best to look at; all, where there are fewer.
+
+    Returns:
+        (depths, grid, q) float64.
     """
     found = np.empty((len(depths), len(grid), len(scores)))
     # Best first: the score as an integer of the same order (0 and −0 are equal), then the number.

@@ -17,7 +17,7 @@ from qsearch.kernels import int8_gather
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.lead import leads_at
+from qsearch.retrieval.lead import leads
 from qsearch.retrieval.ranking import BATCH_PLACES, unit_queries
 from qsearch.retrieval.samples import Kinds
 from qsearch.store import Segment
@@ -74,7 +74,7 @@ def look(
         binary, int8 = candidates.ranks(truth, every)
         seen.binary_ranks[these], seen.int8_ranks[these] = binary, int8
         scores = candidates.scores_without(every)
-        seen.leads[:, :, these] = leads_at(scores, candidates.places, grid, lead_depths)
+        seen.leads[:, :, these] = leads(scores, candidates.places, grid, lead_depths)
         advance(len(some))
     return seen
 
