@@ -525,7 +525,6 @@ class Worker {
   // times as long as all else. So the second row of a page that is met reads a byte of the first one, which
   // is in the cache by now if the page is mapped, and maps it if not.
   void fetch(std::size_t row) {
-    const std::int8_t* codes = rows_.int8 + row * rows_.d;
     std::uint32_t& met = pages_[page_of(row) - first_page_];
     if (met == kNobody) {
       met = static_cast<std::uint32_t>(row);

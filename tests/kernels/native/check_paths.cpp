@@ -419,7 +419,8 @@ class Segment {
 
   Rows rows() const {
     return {n_, d_, head_, rotated_.data(), bounds_.data(), int8_.data(), scale_.data(),
-            residual_.data(), vectors_.data(), static_cast<std::int64_t>(first_)};
+            residual_.data(), vectors_.data(), static_cast<std::int64_t>(first_),
+            0, {nullptr, n_}};
   }
 
  private:
@@ -559,8 +560,8 @@ void check_hamming_nearest(std::vector<Tally>& tallies, std::size_t n, std::size
   for (Tally& tally : tallies)
     for (const std::size_t threads : kThreads) {
       std::vector<std::int64_t> found(n_queries * count);
-      hamming_nearest(*tally.path, held, n, words, queries.data(), n_queries, count, found.data(),
-                      threads);
+      hamming_nearest(*tally.path, held, n, words, {nullptr, n}, queries.data(), n_queries, count,
+                      found.data(), threads);
       for (std::size_t i = 0; i < found.size(); ++i)
         expect(tally, found[i] == expected[i],
                "hamming_nearest, n = %zu, %zu words, query %zu of %zu, rank %zu of %zu, %zu threads: "
