@@ -157,14 +157,9 @@ def cli(context: click.Context, quiet: bool) -> None:
     log.setLevel(logging.INFO)
 
 
-_stopped: list[int] = []
-"""The signal that came, if one did."""
-
-
 def _interrupt(number: int, frame: object) -> None:
     """Stop orderly at the first Ctrl-C and at once at the second: what was finished is on disk."""
     signal.signal(number, lambda *ignored: os._exit(130))
-    _stopped.append(number)
     raise KeyboardInterrupt
 
 
@@ -177,9 +172,11 @@ def _interrupted(cause: BaseException | None) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 1 after an error, 2 after a usage error, 130 after Ctrl-C."""
+    ours = False
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has other plans
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, _interrupt)
+            ours = True
     code = 1
     try:
         with speaking(COMMAND_LINE):
@@ -199,8 +196,9 @@ def main(arguments: list[str] | None = None) -> None:
         Console().note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
     except Exception:
-        # A library that is imported meanwhile may take it for a failure of its own, and say so.
-        if not _stopped:
+        # A library that is being imported may take Ctrl-C for a failure of its own, and say so.
+        stopped = ours and signal.getsignal(signal.SIGINT) is not _interrupt
+        if not stopped or os.environ.get("QSEARCH_DEBUG"):
             raise
         Console().error("interrupted")
         code = 130

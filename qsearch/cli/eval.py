@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
+from qsearch.cli.excerpts import excerpt
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json, print_text, printable
@@ -120,7 +120,8 @@ Examples:
     "--sample",
     type=click.IntRange(min=1),
     help="How many queries are made of the documents, where none are given: half of them documents, half "
-    "middles between two, never more than there are documents; others come to them.  [default: 1000]",
+    "middles between two, of each no more than there are documents; strangers come to them.  "
+    "[default: 1000]",
 )
 @click.option(
     "--ways",
@@ -428,24 +429,23 @@ def _losses(index: Index, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:
     for one in lost:
         lines.append(f"  {one.query}: {one.ours:.4f} here, {one.theirs:.4f} there")
         if one.text is not None:
-            lines.append(f"    {_shown(one.text)}")
+            lines.append(f"    {excerpt(one.text, '', _CHARACTERS)}")
         relevant = {name for name, _, _ in one.relevant}
         for where, ids in (("here", one.our_best), ("there", one.their_best)):
             for rank, name in enumerate(ids, 1):
                 mark = "+" if name in relevant else " "
-                lines.append(f"    {where:<5} {rank}. {mark} {name}{_content(index, name)}")
+                lines.append(
+                    f"    {where:<5} {rank}. {mark} {name}{_content(index, name, one.text)}"
+                )
         for name, ours, theirs in one.relevant[:_RELEVANT]:
             ranks = f"here {ours or 'not found'}, there {theirs or 'not found'}"
-            lines.append(f"    relevant: {name} ({ranks}){_content(index, name)}")
+            lines.append(f"    relevant: {name} ({ranks}){_content(index, name, one.text)}")
         if len(one.relevant) > _RELEVANT:
             lines.append(f"    and {len(one.relevant) - _RELEVANT:,} more that are relevant (+)")
     return "\n".join(lines)
 
 
-def _content(index: Index, name: str) -> str:
-    return f": {_shown(index.get(name).content)}" if name in index else " (not in this index)"
-
-
-def _shown(text: str) -> str:
-    """In one line, enough of it to judge."""
-    return textwrap.shorten(text, _CHARACTERS, placeholder=" …")
+def _content(index: Index, name: str, query: str | None) -> str:
+    if name not in index:
+        return " (not in this index)"
+    return f": {excerpt(index.get(name).content, query or '', _CHARACTERS)}"

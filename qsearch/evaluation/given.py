@@ -155,7 +155,7 @@ def sampled(snapshot: Snapshot, count: int) -> Asked:
     Args:
         snapshot: of the index.
         count: at most so many of those that stand for queries to come: documents, and middles between two,
-            half of each, and no more than there are documents. About as many strangers come to them.
+            half of each, and of each no more than there are documents. Strangers come to them.
 
     Raises:
         QueryError: it holds no documents, or ``count`` is no number of queries.

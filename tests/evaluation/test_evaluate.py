@@ -475,11 +475,13 @@ def test_what_was_not_measured_names_what_was(index: Index) -> None:
         found.recall("exact", 7)
     with pytest.raises(KeyError, match=r"no measure 'nDCG@20'; there are .'nDCG@5', 'nDCG@10'"):
         found.measure("exact", "nDCG@20")
+    wrong: Any
     for wrong in ("indexes/i", None):
         with pytest.raises(QueryError, match="an open index is needed"):
-            evaluate(wrong, QUERIES)  # type: ignore[arg-type]
+            evaluate(wrong, QUERIES)
+    wrong = index
     with pytest.raises(QueryError, match="an Evaluation is compared"):
-        compare(index, {})  # type: ignore[arg-type]
+        compare(wrong, {})
 
 
 def test_a_way_that_cannot_be_is_found_before_anything_is_encoded(index: Index) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_check_in_cpp_compiles() -> None:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
-        pytest.skip("no C++ compiler")
+        pytest.skip("no C++ compiler")  # then qsearch has no native kernels that it could not fit
     source = ROOT / "tests" / "kernels" / "native" / "check_paths.cpp"
     include = ROOT / "qsearch" / "kernels" / "native"
     done = subprocess.run(

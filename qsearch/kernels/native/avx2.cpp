@@ -10,11 +10,14 @@
 namespace qsearch {
 namespace {
 
+inline __m256i add_pairs(__m256i sum, __m256i pairs) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
 // Two products of int8 numbers go into one int16 sum. With both factors within ±127 (codes never
 // are -128) that is at most 32,258: nothing saturates.
 inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i sign, __m256i codes) {
-  const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(codes, sign));
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  return add_pairs(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(codes, sign)));
 }
 
 inline __m256i load(const std::uint8_t* rows) {
@@ -27,10 +30,6 @@ constexpr std::int32_t kMostCode = 32;
 
 inline __m256i products(const std::uint8_t* rows, __m256i codes) {
   return _mm256_maddubs_epi16(load(rows), codes);
-}
-
-inline __m256i add_pairs(__m256i sum, __m256i pairs) {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 inline std::uint32_t reach(__m256i dots, const float* bounds, const ScanQuery& query) {
@@ -53,19 +52,20 @@ inline std::uint64_t reach(const __m256i dots[2], const float* bounds, const Sca
          << (b * kBlockRows);
 }
 
+constexpr std::size_t kBytes = kBlockRows * kGroup, kHalf = kBytes / 2;  // of a group of components
+
 // kQueries queries with codes within ±kMostCode.
-template <int kQueries>
+template <std::size_t kQueries>
 void scan_block(const std::uint8_t* block, const float* bounds, std::size_t groups,
                 const std::int32_t* packed, std::size_t stride, const ScanQuery* queries,
                 std::uint64_t* masks, std::size_t b) {
-  constexpr std::size_t kBytes = kBlockRows * kGroup, kHalf = kBytes / 2;
   __m256i dots[kQueries][2];
-  for (int q = 0; q < kQueries; ++q)
+  for (std::size_t q = 0; q < kQueries; ++q)
     dots[q][0] = dots[q][1] = _mm256_set1_epi32(-queries[q].bias);
   std::size_t g = 0;
   for (; g + 2 <= groups; g += 2) {
     const std::uint8_t* group = block + g * kBytes;
-    for (int q = 0; q < kQueries; ++q) {
+    for (std::size_t q = 0; q < kQueries; ++q) {
       const __m256i codes = _mm256_set1_epi32(packed[g * stride + q]);
       const __m256i next = _mm256_set1_epi32(packed[(g + 1) * stride + q]);
       for (std::size_t half = 0; half < 2; ++half) {
@@ -76,11 +76,11 @@ void scan_block(const std::uint8_t* block, const float* bounds, std::size_t grou
     }
   }
   if (g < groups)
-    for (int q = 0; q < kQueries; ++q)
+    for (std::size_t q = 0; q < kQueries; ++q)
       for (std::size_t half = 0; half < 2; ++half)
         dots[q][half] = add_pairs(dots[q][half], products(block + g * kBytes + half * kHalf,
                                                           _mm256_set1_epi32(packed[g * stride + q])));
-  for (int q = 0; q < kQueries; ++q) masks[q] |= reach(dots[q], bounds, queries[q], b);
+  for (std::size_t q = 0; q < kQueries; ++q) masks[q] |= reach(dots[q], bounds, queries[q], b);
 }
 
 // Bytes ahead that are fetched for a single query: it is a stream, and the processor alone does not keep up.
@@ -90,7 +90,6 @@ constexpr std::size_t kAhead = 3072;
 void scan_block_finely(const std::uint8_t* block, const float* bounds, std::size_t groups,
                        const std::int32_t* packed, std::size_t stride, const ScanQuery& query,
                        std::uint64_t* mask, std::size_t b) {
-  constexpr std::size_t kBytes = kBlockRows * kGroup, kHalf = kBytes / 2;
   const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
   __m256i dots[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   for (std::size_t g = 0; g < groups; ++g) {
@@ -113,8 +112,8 @@ void scan(const std::uint8_t* blocks, const float* bounds, std::size_t count, st
     const std::uint8_t* block = blocks + b * groups * kBlockRows * kGroup;
     const float* bound = bounds + b * 3 * kBlockRows;
     std::size_t q = 0;
-    for (; q + 3 <= n_queries; q += 3)  // 3 queries and their sums fit the sixteen registers
-      scan_block<3>(block, bound, groups, packed + q, n_queries, queries + q, masks + q, b);
+    for (; q + kManyQueries <= n_queries; q += kManyQueries)  // they and their sums fit sixteen registers
+      scan_block<kManyQueries>(block, bound, groups, packed + q, n_queries, queries + q, masks + q, b);
     for (; q < n_queries; ++q)
       scan_block_finely(block, bound, groups, packed + q, n_queries, queries[q], masks + q, b);
   }
