@@ -297,8 +297,8 @@ def _of_run(ours: Evaluation, run: Rankings, name: str) -> list[str]:
     deepest, depth = max(map(len, run.values()), default=0), ours.depths[-1]
     if deepest < depth:
         notes.append(
-            f"{name} goes to {deepest:,} documents a query, these answers to {depth:,}: measures at "
-            f"{depth:,} are as if it had found nothing behind"
+            f"{name} goes to {deepest:,} document{'s' * (deepest != 1)} a query, these answers to "
+            f"{depth:,}: measures at {depth:,} are as if it had found nothing behind"
         )
     if ours.where is not None:
         notes.append(f"{name} is taken as it is: the filter ({ours.where}) is of this index alone")
