@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qsearch.codes import binary_codes, query_words, unpack_blocks
 from qsearch.kernels import RowMask, hamming_nearest, has_native_kernels
+from qsearch.retrieval.ranking import Candidates
 from qsearch.store import Segment
 
 __all__ = ["BinaryCandidates"]
@@ -32,16 +33,19 @@ class BinaryCandidates:
         count: int,
         threads: int | None = None,
         mask: RowMask | None = None,
-    ) -> NDArray[np.int64]:
+    ) -> Candidates:
         """Rows of smallest Hamming distance; see ``CandidateSource``."""
         codes = binary_codes(queries)
+        segment = self._segment
         if has_native_kernels() or mask is not None:
-            segment = self._segment
-            return hamming_nearest(
+            rows = hamming_nearest(
                 segment.binary, query_words(codes), segment.rows, count, threads, mask
             )
-        _, rows = self._faiss_index().search(codes, count)
-        return np.asarray(rows, dtype=np.int64)
+        else:
+            rows = np.asarray(self._faiss_index().search(codes, count)[1], dtype=np.int64)
+        scanned = segment.rows if mask is None else mask.scanned
+        looked = np.full(len(queries), scanned, dtype=np.int64)
+        return Candidates(rows, looked, codes.shape[1])
 
     def _faiss_index(self) -> Any:
         if self._faiss is None:

@@ -101,7 +101,7 @@ class Cascade:
         allowed = allowed or Allowed.living(self._segments)
         none = np.empty((len(units), 0), dtype=np.int64)
         return [
-            source.nearest(units, min(candidates, most), threads, mask) if most else none
+            source.nearest(units, min(candidates, most), threads, mask).rows if most else none
             for source, mask, most in zip(self.binary, allowed.masks, allowed.counts, strict=True)
         ]
 

@@ -17,6 +17,7 @@ from qsearch.codes import int8_query_codes
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
 from qsearch.locks import ProcessLock
+from qsearch.retrieval.ranking import Candidates
 from qsearch.store import Segment
 from qsearch.wording import words
 
@@ -88,16 +89,18 @@ class WithoutGraph:
         count: int,
         threads: int | None = None,
         mask: RowMask | None = None,
-    ) -> NDArray[np.int64]:
+    ) -> Candidates:
         """The rows of highest score; see ``CandidateSource``."""
         with np.errstate(all="ignore"):
             scores = queries @ self._segment.vectors.T
+        looked = np.full(len(queries), self._segment.rows, dtype=np.int64)
         if mask is not None:
             scores[:, ~mask.to_bools()] = -np.inf
         if count == scores.shape[1]:
-            return np.tile(np.arange(count), (len(queries), 1))
-        found: NDArray[np.int64] = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-        return found
+            found = np.tile(np.arange(count), (len(queries), 1))
+        else:
+            found = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        return Candidates(found, looked, 4 * queries.shape[1])
 
 
 class GraphCandidates:
@@ -135,19 +138,22 @@ class GraphCandidates:
         count: int,
         threads: int | None = None,
         mask: RowMask | None = None,
-    ) -> NDArray[np.int64]:
+    ) -> Candidates:
         """Rows that the graph search ends at; see ``CandidateSource``."""
         allowed = None if mask is None else mask.indices()
         most = self._rows if allowed is None else len(allowed)
+        looked = np.zeros(len(queries), dtype=np.int64)
         if count >= most:
             every = np.arange(self._rows) if allowed is None else allowed
-            return np.tile(every, (len(queries), 1))
+            return Candidates(np.tile(every, (len(queries), 1)), looked, self._dimensions)
         # The walk knows nothing of masks. It goes as far as finds so many allowed rows on average.
         walked = min(self._rows, -(-count * self._rows // most))
         graph = self._view(max(_MIN_EXPANSION_SEARCH, walked))
         found = np.empty((len(queries), count), dtype=np.int64)
         for i, codes in enumerate(int8_query_codes(queries).codes):
-            keys = np.asarray(graph.search(codes, walked).keys, dtype=np.int64)
+            walk = graph.search(codes, walked)
+            looked[i] = walk.computed_distances
+            keys = np.asarray(walk.keys, dtype=np.int64)
             if allowed is not None:
                 keys = keys[np.isin(keys, allowed, assume_unique=True)][:count]
             if len(keys) < count:
@@ -157,7 +163,7 @@ class GraphCandidates:
                 others = np.setdiff1d(every, keys)[: count - len(keys)]
                 keys = np.concatenate([keys, others])
             found[i] = keys
-        return found
+        return Candidates(found, looked, self._dimensions)
 
     def _view(self, expansion: int) -> Any:
         """The graph with this many places on a walk.

@@ -23,6 +23,7 @@ from qsearch.store import Segment
 __all__ = [
     "BATCH_PLACES",
     "CandidateSource",
+    "Candidates",
     "Ranking",
     "Stage",
     "add_stages",
@@ -125,6 +126,21 @@ def add_stages(
         stages[stage.name] = Stage(stage.name, rows, size, seconds)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Rows of one segment that were chosen by their codes.
+
+    Attributes:
+        rows: (q, count) int64 rows without repetition, in any order; −1 where there are fewer.
+        looked: (q,) int64: at how many rows' codes it took a look.
+        row_bytes: that a code takes.
+    """
+
+    rows: NDArray[np.int64]
+    looked: NDArray[np.int64]
+    row_bytes: int
+
+
 class CandidateSource(Protocol):
     """Chooses rows of one segment by their codes. The seam behind which kernels are exchanged."""
 
@@ -134,7 +150,7 @@ class CandidateSource(Protocol):
         count: int,
         threads: int | None = None,
         mask: RowMask | None = None,
-    ) -> NDArray[np.int64]:
+    ) -> Candidates:
         """Rows that are likely to be the nearest of those that are allowed.
 
         Args:
@@ -142,9 +158,6 @@ class CandidateSource(Protocol):
             count: how many rows to return for each query, 1 to the rows that are allowed.
             threads: ``None``: all.
             mask: which rows are allowed; ``None``: all.
-
-        Returns:
-            (q, count) int64 rows without repetition, in any order; −1 where there are fewer.
         """
         ...
 
@@ -312,7 +325,7 @@ def _search_candidates(
     units = unit_queries(queries)
     positions = np.empty((len(queries), 0), dtype=np.int64)
     scores = np.empty((len(queries), 0), dtype=np.float32)
-    found = np.zeros(len(queries), dtype=np.int64)
+    found, looked, size = (np.zeros(len(queries), dtype=np.int64) for _ in range(3))
     choosing = 0.0
     for segment, source, mask, most in zip(
         segments, sources, allowed.masks, allowed.counts, strict=True
@@ -320,7 +333,10 @@ def _search_candidates(
         if not most:
             continue
         before = time.perf_counter()
-        rows = source.nearest(units, min(count, most), threads, mask)
+        chosen = source.nearest(units, min(count, most), threads, mask)
+        rows = chosen.rows
+        looked += chosen.looked
+        size += chosen.looked * chosen.row_bytes
         choosing += time.perf_counter() - before
         # The k best of the segments so far stay: memory does not grow with their number.
         here = np.where(rows >= 0, rows + segment.first_row, -1)
@@ -336,7 +352,7 @@ def _search_candidates(
     total = np.full(len(queries), allowed.rows, dtype=np.int64)
     scoring = time.perf_counter() - started - choosing
     stages = (
-        Stage("codes", total, 0 * total, choosing),
+        Stage("codes", looked, size, choosing),
         Stage("floats", found, found * 4 * queries.shape[1], scoring),
     )
     return Ranking(positions, scores, found == total, stages)

@@ -7,7 +7,7 @@ import pytest
 
 import qsearch.retrieval.ranking as ranking
 from qsearch.kernels import RowMask
-from qsearch.retrieval.ranking import search_candidates
+from qsearch.retrieval.ranking import Candidates, search_candidates
 from qsearch.store import Segment
 from tests.retrieval.segments import oracle, segments_of
 
@@ -26,9 +26,10 @@ class Watched:
         count: int,
         threads: int | None = None,
         mask: RowMask | None = None,
-    ) -> np.ndarray:
+    ) -> Candidates:
         self.places.append(len(queries) * count)
-        return np.stack([self._proposed(query, count) for query in queries])
+        rows = np.stack([self._proposed(query, count) for query in queries])
+        return Candidates(rows, np.full(len(queries), self._rows), 3)
 
     def _proposed(self, query: np.ndarray, count: int) -> np.ndarray:
         generator = np.random.default_rng(list(query.tobytes()))
@@ -67,6 +68,8 @@ def test_all_rows_as_candidates_are_an_exact_search_and_proven(pieces: int) -> N
     np.testing.assert_array_equal(found.positions, positions)
     np.testing.assert_array_equal(found.scores, scores)
     assert found.certified.all()
+    assert (found.stages[0].rows == 120).all()  # as the sources say
+    assert (found.stages[0].bytes == 3 * 120).all()
 
 
 def test_a_source_that_finds_too_few_rows_leaves_places_empty() -> None:
