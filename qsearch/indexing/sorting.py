@@ -104,7 +104,7 @@ class Sorter:
         """
         documents = [one for one in records if isinstance(one, Document)]
         stored = self._view.catalog.by_id([one.id for one in documents])
-        rows = self._stored_rows(stored.values(), given)
+        same = self._same_rows(stored.values(), given)
         lines: dict[str, int | None] = {}
         for waiting in self._waiting:
             lines |= waiting
@@ -132,7 +132,7 @@ class Sorter:
                 continue
             self.seen[there.position] = True
             if (there.title, there.text) != (record.title, record.text) or (
-                given is not None and not _same_row(given[offset], rows.get(there.position))
+                given is not None and not same(offset, there.position)
             ):
                 found.replacing.append((offset, record))
                 found.gone.append(there.position)
@@ -144,12 +144,33 @@ class Sorter:
             self._waiting = [*self._waiting, own][-self._most_waiting :]
         return found
 
-    def _stored_rows(
+    def _same_rows(
         self, stored: Iterable[StoredDocument], given: NDArray[np.floating] | None
-    ) -> dict[int, NDArray[np.float32]]:
+    ) -> Callable[[int, int], bool]:
+        """Whether an embedding gives the row that is stored, or is that row, whose length is not quite 1.
+
+        Args:
+            stored: documents whose rows are asked for.
+            given: (records, d) embeddings.
+
+        Returns:
+            A function of the number of an embedding and the position of a document.
+        """
         if given is None or self._kind == ADD:
-            return {}
-        return self._view.vectors_of([one.position for one in stored])
+            return lambda offset, position: False
+        rows = self._view.vectors_of([one.position for one in stored])
+        units, usable = unit_rows(given)
+
+        def same(offset: int, position: int) -> bool:
+            there = rows.get(position)
+            if there is None:
+                return False
+            before = there.tobytes()
+            if usable[offset] and units[offset].tobytes() == before:
+                return True
+            return given.dtype == np.float32 and given[offset].tobytes() == before
+
+        return same
 
     def _reject(self, found: Sorted, record: RejectedRecord) -> None:
         if not self._skip_invalid:
@@ -187,13 +208,3 @@ def check_new(documents: Sequence[Document], view: IndexView, corpus: Corpus) ->
         if position is not None and position < view.start:
             reject = taken(one, view.index.name, corpus.found.numbered_by)
             raise invalid_record(reject, corpus.name, line=one.line)
-
-
-def _same_row(given: NDArray[np.floating], stored: NDArray[np.float32] | None) -> bool:
-    """Whether an embedding gives the row that is stored, or is that row, whose length is not quite 1."""
-    if stored is None:
-        return False
-    if given.dtype == np.float32 and given.tobytes() == stored.tobytes():
-        return True
-    row, usable = unit_rows(given[None])
-    return bool(usable[0]) and row[0].tobytes() == stored.tobytes()

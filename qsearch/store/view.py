@@ -88,8 +88,7 @@ class IndexView:
                 numbers = np.searchsorted(of_segment, here)
             shape = (entry.rows, self.dimensions)
             vectors = map_array(directory, VECTORS, files, shape)
-            for position, number in zip(here, numbers.tolist(), strict=True):
-                found[position] = np.array(vectors[number])
+            found |= zip(here, np.asarray(vectors[numbers]), strict=True)
         return found
 
     def close(self) -> None:
