@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import click
 
-from qsearch.cli.excerpts import excerpt
+from qsearch.cli.eval_other import Other
+from qsearch.cli.eval_output import check_run_ids, check_target, show, write_runs
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
-from qsearch.cli.output import Console, OutputError, human_bytes, print_json, print_text, printable
+from qsearch.cli.output import Console
 from qsearch.cli.progress import progress_on
 from qsearch.cli.target import (
     backend_option,
@@ -24,14 +24,8 @@ from qsearch.cli.target import (
     model_option,
     wait_option,
 )
-from qsearch.errors import QsearchError, QueryError
+from qsearch.errors import QsearchError
 from qsearch.options import FilterOptions
-
-if TYPE_CHECKING:
-    from qsearch.documents import Run
-    from qsearch.evaluation import Comparison, Evaluation, Tuned
-    from qsearch.evaluation.comparing import Lost
-    from qsearch.index import Index
 
 __all__ = ["eval"]
 
@@ -44,13 +38,6 @@ _GROUPS = {
     "Output": ("format", "run", "plot"),
     "Encoder": ("model", "device", "backend"),
 }
-
-
-_CHARACTERS = 200
-"""Of a text that is shown beside others."""
-
-_RELEVANT = 5
-"""So many relevant documents of a query are shown."""
 
 
 class _Depths(click.ParamType[Any]):
@@ -120,7 +107,8 @@ Examples:
     "--sample",
     type=click.IntRange(min=1),
     help="How many queries are made of the documents, where none are given: half of them documents, half "
-    "middles between two, of each no more than there are documents; strangers come to them.  "
+    "middles between two, of each no more than there are documents; some with noise and some from anywhere "
+    "come to them.  "
     "[default: 1000]",
 )
 @click.option(
@@ -136,7 +124,8 @@ Examples:
     type=_Depths(),
     default="10,100",
     show_default=True,
-    help="Depths. nDCG, MRR and times are of the first, MAP and recall of judged documents of the last.",
+    help="Depths. MRR and times are of the first, MAP and recall of judged documents of the last, nDCG of "
+    "all others.",
 )
 @click.option("--no-times", is_flag=True, help="Do not measure how long searches take.")
 @click.option(
@@ -215,6 +204,8 @@ def eval(
     """
     from qsearch.evaluation import evaluate
     from qsearch.evaluation import tune as tune_index
+    from qsearch.evaluation.evaluating import check
+    from qsearch.evaluation.given import given_judgments, given_queries
     from qsearch.evaluation.plotting import check_picture
     from qsearch.index import Index
 
@@ -222,127 +213,90 @@ def eval(
         raise click.UsageError(
             "--run is a file beside the tables; 'qsearch query - --format trec' writes to standard output"
         )
-    if plot is not None:
-        check_picture(plot)
-    if run is not None and not run.parent.is_dir():
-        raise OutputError(f"{run} cannot be written (there is no folder {run.parent})")
+    none_given = queries is None and vectors is None
     if qrels is None and queries is not None:
         qrels = _judgments_of(queries)
-    if qrels is not None and queries is None and vectors is None:
+    if qrels is not None and none_given:
         raise click.UsageError("--qrels are judgments of queries; give these with --queries")
     if worst is not None and compare is None:
         raise click.UsageError("--worst is beside another index or run; name it with --compare")
-    if sample is not None and (queries is not None or vectors is not None):
+    if sample is not None and not none_given:
         raise click.UsageError(
             "--sample is of queries made of documents; leave it out where queries are given"
         )
-    if compare is not None and queries is None and vectors is None:
+    if compare is not None and none_given:
         raise click.UsageError("--compare is by the same queries; give these with --queries")
-    if tune and queries is None and vectors is None:
+    if tune and none_given:
         raise click.UsageError("--tune is to queries; give these with --queries")
     if tune and filters["where"] is not None:
         raise click.UsageError("--tune is for the whole index; leave out --where")
-    with Index.open(
-        find_index(path or index), encoder=model, device=device, backend=backend
-    ) as opened:
-        other = None if compare is None else _Other.at(compare, vectors)
-        tuned = None
-        if tune:
-            tuned = tune_index(
-                opened,
-                None if queries is None else str(queries),
-                None if qrels is None else str(qrels),
-                vectors=vectors,
-                wait=wait,
-                progress=progress_on(console),
-            )
+    target = find_index(path or index)
+    read = (queries, qrels, vectors, compare, target)
+    if run is not None:
+        check_target(run, "--run", read)
+    if plot is not None:
+        check_picture(plot)
+        check_target(plot, "--plot", read)
+    # Once: standard input and pipes cannot be read again.
+    asked = None
+    if not none_given:
+        asked = given_queries(None if queries is None else str(queries), vectors)
+    if asked is not None and run is not None:
+        check_run_ids(asked.ids)
+    judgments = None if qrels is None else given_judgments(str(qrels))
+    with Index.open(target, encoder=model, device=device, backend=backend) as opened:
+        other = None
+        if compare is not None and asked is not None:
+            other = Other.at(compare, asked, device, backend)
         ask = partial(
             evaluate,
-            queries=None if queries is None else str(queries),
-            qrels=None if qrels is None else str(qrels),
-            vectors=vectors,
+            queries=asked,
+            qrels=judgments,
             k=k,
             keep_interrupted=True,
             progress=progress_on(console),
             **filters,
         )
-        found = ask(opened, ways=ways, sample=sample, timed=not no_times)
-        compared, failure = None, None
-        if other is not None and found.complete:
+        tuned = None
+        if tune:
+            check(opened, asked, judgments, ways=ways, k=k, **filters)  # before anything is stored
+            tuned = tune_index(opened, asked, judgments, wait=wait, progress=progress_on(console))
+        try:
+            found = ask(opened, ways=ways, sample=sample, timed=not no_times)
+        except QsearchError:
+            for note in [] if tuned is None else tuned.notes():
+                console.note(note)
+            raise
+        compared, complete = None, found.complete
+        problems: list[QsearchError] = []
+        if other is not None and complete:
             try:
-                compared = other.beside(found, ask, worst or 0)
+                compared = other.beside(found, ask, model, worst or 0)
+                complete = compared is not None
             except QsearchError as error:  # what was measured here is shown all the same
-                failure = error
-        _show(console, opened, found, compared, tuned, format)
-        if run is not None:
-            _write_runs(console, found, run)
-        if plot is not None and found.ways:
-            found.plot(plot)
-        if failure is not None:
-            raise failure
-    return 0 if found.complete else 130
-
-
-@dataclass(frozen=True, slots=True)
-class _Other:
-    """What the answers are held against: an index, or a run."""
-
-    path: Path
-    run: Run | None
-
-    @classmethod
-    def at(cls, path: Path, vectors: Path | None) -> _Other:
-        """Look at a path before anything is measured.
-
-        Raises:
-            QsearchError: it is neither index nor run, or the queries cannot be asked there.
-        """
-        from qsearch.documents import Embeddings, read_run
-        from qsearch.index import Index
-        from qsearch.store.format import CATALOG
-
-        index = find_index(path)
-        if not (index / CATALOG).is_file():
-            return cls(path, read_run(str(path)))
-        with Index.open(index) as opened:
-            if vectors is None and opened.encoder_identity is None:
-                raise QueryError(
-                    f"{index} was built without an encoder; give vectors of the queries with --vectors"
-                )
-            if vectors is not None:
-                found = Embeddings(str(vectors)).dimensions
-                if found != opened.dimensions:
-                    raise QueryError(
-                        f"{vectors} has vectors of {found:,} dimensions, {index} has {opened.dimensions:,}"
-                    )
-        return cls(index, None)
-
-    def beside(
-        self, found: Evaluation, ask: Callable[..., Evaluation], worst: int
-    ) -> Comparison | None:
-        """What differs; ``None``: it was interrupted."""
-        from qsearch.evaluation import compare
-        from qsearch.index import Index
-
-        if self.run is not None:
-            return compare(found, self.run, str(self.path), worst=worst)
-        with Index.open(self.path) as opened:
-            words = opened.text_index is not None
-            can = {
-                one.name: (opened.has_graph or one.way.options.get("method") != "graph")
-                and (words or one.way.mode == "meaning")
-                for one in found.ways
-            }
-            ways = [one.way for one in found.ways if can[one.name]]
-            if not ways:
-                raise QueryError(f"{self.path} cannot be searched in any of these ways")
-            theirs = ask(opened, ways=ways, timed=False)
-        if not theirs.complete:
-            return None
-        compared = compare(found, theirs, str(self.path), worst=worst)
-        cannot = [name for name, one in can.items() if not one]
-        note = f"{self.path} cannot be searched by {', '.join(cannot)}: not compared"
-        return replace(compared, notes=(*compared.notes, note)) if cannot else compared
+                problems.append(error)
+            except KeyboardInterrupt:
+                complete = False
+            if not complete:
+                told = f"interrupted: not compared with {compare}"
+                found = replace(found, complete=False, notes=(*found.notes, told))
+        # Files first: a pipe may not want the tables to their end.
+        try:
+            if run is not None:
+                write_runs(console, found, run)
+        except QsearchError as error:
+            problems.append(error)
+        try:
+            if plot is not None and found.ways:
+                found.plot(plot)
+        except QsearchError as error:
+            problems.append(error)
+        show(console, opened, found, compared, tuned, format)
+    for problem in problems[1:] if complete else problems:
+        console.note(str(problem))
+    if problems and complete:
+        raise problems[0]
+    return 0 if complete else 130
 
 
 def _judgments_of(queries: Path) -> Path | None:
@@ -353,99 +307,3 @@ def _judgments_of(queries: Path) -> Path | None:
         return queries if has_judgments(str(queries)) else None
     folder = queries
     return folder if (folder / "qrels").is_dir() or any(folder.glob("qrels.*")) else None
-
-
-def _write_runs(console: Console, found: Evaluation, path: Path) -> None:
-    from qsearch.documents import run_line
-
-    for one in found.ways:
-        name = one.name.replace(":", "-")
-        target = path if len(found.ways) == 1 else path.with_stem(f"{path.stem}.{name}")
-        lines = [
-            run_line(query, document, rank, score, f"qsearch-{name}")
-            for query, documents in found.run(one.name).items()
-            for rank, (document, score) in enumerate(documents.items(), 1)
-        ]
-        try:
-            target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{target} cannot be written ({error.strerror})") from error
-        console.note(f"wrote {target}: {len(lines):,} lines")
-
-
-def _show(
-    console: Console,
-    index: Index,
-    found: Evaluation,
-    compared: Comparison | None,
-    tuned: Tuned | None,
-    format: str,
-) -> None:
-    if format == "json":
-        told = found.to_dict()
-        told |= {} if compared is None else {"comparison": compared.to_dict()}
-        told |= {} if tuned is None else {"tuned": tuned.to_dict()}
-        print_json(told)
-        return
-    tables = found.tables() if compared is None else [*found.tables(), *compared.tables()]
-    of_weights = None if tuned is None else tuned.table()
-    tables += [] if of_weights is None else [of_weights]
-    if format == "md":
-        parts = [table.markdown() for table in tables]
-        parts += ["\n".join(f"- {note}" for note in found.notes)] if found.notes else []
-    else:
-        parts = [table.text() for table in tables]
-    if compared is not None:
-        parts += [_losses(index, *one) for one in compared.losses.items()]
-    if parts:
-        print_text(printable("\n\n".join(parts), lines=True))
-    if found.encoding is not None and (times := found.encoding.percentiles()):
-        console.note(f"the encoder takes {times['p50']:.1f} ms for a query (median)")
-    memory = found.machine["memory"]
-    if memory:
-        console.note(
-            f"memory: {human_bytes(memory['own'])}, and {human_bytes(memory['mapped'])} of mapped files; "
-            f"the index takes {human_bytes(found.index['bytes'])} on disk"
-        )
-    machine = found.machine
-    console.note(
-        f"{machine['processor']}, {machine['processors']} processors, kernels {machine['kernels']}"
-    )
-    notes = [*(found.notes if format == "text" else ())]
-    notes += [] if compared is None else compared.notes
-    if tuned is not None:
-        notes += tuned.notes()
-        notes.append(
-            "what it is tuned with it is measured with: other queries may fare a little worse"
-        )
-    for note in notes:
-        console.note(note)
-
-
-def _losses(index: Index, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:
-    """The queries that lose most, with what is first here and there."""
-    measure, lost = told
-    lines = [f"{way}: queries that lose most by {measure}" if lost else f"{way}: no query loses"]
-    for one in lost:
-        lines.append(f"  {one.query}: {one.ours:.4f} here, {one.theirs:.4f} there")
-        if one.text is not None:
-            lines.append(f"    {excerpt(one.text, '', _CHARACTERS)}")
-        relevant = {name for name, _, _ in one.relevant}
-        for where, ids in (("here", one.our_best), ("there", one.their_best)):
-            for rank, name in enumerate(ids, 1):
-                mark = "+" if name in relevant else " "
-                lines.append(
-                    f"    {where:<5} {rank}. {mark} {name}{_content(index, name, one.text)}"
-                )
-        for name, ours, theirs in one.relevant[:_RELEVANT]:
-            ranks = f"here {ours or 'not found'}, there {theirs or 'not found'}"
-            lines.append(f"    relevant: {name} ({ranks}){_content(index, name, one.text)}")
-        if len(one.relevant) > _RELEVANT:
-            lines.append(f"    and {len(one.relevant) - _RELEVANT:,} more that are relevant (+)")
-    return "\n".join(lines)
-
-
-def _content(index: Index, name: str, query: str | None) -> str:
-    if name not in index:
-        return " (not in this index)"
-    return f": {excerpt(index.get(name).content, query or '', _CHARACTERS)}"

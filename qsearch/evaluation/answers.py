@@ -57,7 +57,8 @@ class Answers:
 
     Attributes:
         positions: (q, k) int64 of documents, best first; −1 behind the last.
-        scores: (q, k) float64, by which they are in this order; −inf behind the last.
+        scores: (q, k) float64, by which they are in this order, −inf behind the last; or (q, 0), where
+            nobody wants them.
         certified: (q,) bool: whether it is proven that these are those of an exact search; of a hybrid
             search, that its part by meaning is.
         rows: (q,) int64: rows that were looked at, in all stages; 0 where words alone were.

@@ -52,8 +52,8 @@ class Lost:
     Attributes:
         query: its id.
         text: its text, if it has one.
-        ours: the measure here.
-        theirs: there.
+        ours: the measure here; or, without judgments, the share in common.
+        theirs: the measure there; NaN without judgments.
         our_best: ids of the first documents here.
         their_best: there.
         relevant: ids of relevant documents, the most relevant first, with their ranks here and there, from
@@ -108,7 +108,7 @@ class Comparison:
             header = ("way", "measure", "here", "there", "difference", "p", "p (Holm)")
             title = (
                 f"Beside {self.name}: differences, p by randomisation, alone and corrected for "
-                f"{len(cells)} tests"
+                f"{sum(not np.isnan(one.corrected) for one in self.rows)} tests"
             )
             found.append(Table(title, header, cells))
         shared = tuple(
@@ -147,7 +147,7 @@ class Comparison:
                             "query": one.query,
                             "text": one.text,
                             "ours": one.ours,
-                            "theirs": one.theirs,
+                            "theirs": None if np.isnan(one.theirs) else one.theirs,
                             "our_best": list(one.our_best),
                             "their_best": list(one.their_best),
                             "relevant": [
@@ -195,6 +195,8 @@ def compare(
     """
     if not isinstance(ours, Evaluation):
         raise QueryError(f"an Evaluation is compared, found {type(ours).__name__}")
+    if ours.groups or (isinstance(theirs, Evaluation) and theirs.groups):
+        raise QueryError("what was measured with queries made of documents cannot be compared")
     notes: list[str] = []
     queries = ours.queries
     pairs: list[tuple[str, Rankings]] = []
@@ -247,10 +249,9 @@ def compare(
                     )
                 )
         if worst:
-            first = f"in common@{depth}"
-            values = overlap[way], np.ones(len(queries))
-            if by_measure:
-                first, values = next(iter(by_measure.items()))
+            judged_by = [name for name, (mine, _) in by_measure.items() if not np.isnan(mine).all()]
+            first = judged_by[0] if judged_by else f"in common@{depth}"
+            values = by_measure[first] if judged_by else (overlap[way], None)
             losses[way] = first, _worst(ours, way, rankings, values, worst)
     corrected = holm([one.difference.probability for one in rows])
     return Comparison(
@@ -278,6 +279,10 @@ def _unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
         notes.append(
             f"{name} holds {there:,} documents, this index {here:,}: the fewer there are, the easier it "
             "is to find the right ones"
+        )
+    if ours.index["encoder"] != theirs.index["encoder"]:
+        notes.append(
+            f"{name} has another encoder: {theirs.index['encoder']}, this index {ours.index['encoder']}"
         )
     notes += [f"{name}: {note}" for note in theirs.notes if note not in ours.notes]
     if ours.where != theirs.where:
@@ -320,18 +325,28 @@ def _worst(
     ours: Evaluation,
     way: str,
     theirs: Rankings,
-    values: tuple[NDArray[np.float64], NDArray[np.float64]],
+    values: tuple[NDArray[np.float64], NDArray[np.float64] | None],
     count: int,
 ) -> tuple[Lost, ...]:
-    mine, other = values
-    lost = np.where(np.isnan(mine - other), 0.0, other - mine)
+    """The queries that lose most.
+
+    Args:
+        ours: the evaluation.
+        way: of it.
+        theirs: the other ranking.
+        values: a measure here and there; or the share in common, and ``None``.
+        count: most that are told.
+    """
+    mine, there = values
+    best = np.ones(len(mine)) if there is None else there
+    lost = np.where(np.isnan(mine - best), 0.0, best - mine)
     order = [int(one) for one in np.argsort(-lost, kind="stable")[:count] if lost[one] > 0]
     return tuple(
         Lost(
             ours.queries[one],
             None if ours.texts is None else ours.texts[one],
             float(mine[one]),
-            float(other[one]),
+            float("nan") if there is None else float(there[one]),
             tuple(ours[way].documents[ours.queries[one]][:_BEST]),
             tuple(theirs.get(ours.queries[one], ())[:_BEST]),
             _relevant(

@@ -79,10 +79,7 @@ class Evaluation(Measured):
             "options": dict(one.way.options),
             "recall": {str(k): self.recall(one.name, k).to_dict() for k in one.recall},
             "groups": {
-                group.name: {
-                    str(k): mean_of(values[group.members]).to_dict()
-                    for k, values in one.recall.items()
-                }
+                group.name: {str(k): self.recall(one.name, k, group).to_dict() for k in one.recall}
                 for group in self.groups
             },
             "certified": float(first.certified[own].mean())
@@ -90,6 +87,7 @@ class Evaluation(Measured):
             else None,
             "milliseconds": one.times.percentiles(),
             "milliseconds_in_batches": one.times.batch,
+            "queries_in_a_batch": one.times.batch_queries,
             "milliseconds_of_rounds": list(one.times.batches),
             "rows": float(first.rows[own].mean()) if own.any() else None,
             "bytes": float(first.bytes[own].mean()) if own.any() else None,

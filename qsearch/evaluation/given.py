@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "SAMPLE",
     "Asked",
     "checked_depths",
+    "excluded",
     "given_judgments",
     "given_queries",
     "matched",
@@ -86,10 +88,14 @@ def opened(index: Any) -> Snapshot:
 def given_queries(queries: Any, vectors: Any) -> Asked:
     """Queries of a file, a mapping of texts by id, or several texts; with vectors, or vectors alone.
 
+    What this gave before is taken as it is: standard input can be read once.
+
     Raises:
-        QueryError: they are none of these, empty, or another number than the vectors.
+        QueryError: they are none of these, empty, or another number than the vectors, or two have one id.
         CorpusError: a file cannot be read.
     """
+    if isinstance(queries, Asked):
+        return queries
     array = None if vectors is None else _given_vectors(vectors)
     if queries is None:
         if array is None:
@@ -119,6 +125,9 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
         if not isinstance(text, str) or not text.strip():
             raise QueryError(f"query {name} must be a text that is not empty, found {text!r}")
         check_text(f"query {name}", text)
+    names = Counter(name for name, _ in pairs)
+    if len(names) < len(pairs):
+        raise QueryError(f"query {names.most_common(1)[0][0]!r} stands twice")
     if array is not None and len(array) != len(pairs):
         raise QueryError(f"there are {len(pairs):,} queries, and vectors of {len(array):,}")
     ids = tuple(name for name, _ in pairs)
@@ -260,6 +269,35 @@ def matched(
     return found
 
 
+def excluded(
+    judgments: Judgments, snapshot: Snapshot, filters: Mapping[str, Any], notes: list[str]
+) -> None:
+    """Tell in ``notes`` how many relevant documents a filter leaves out: nothing can find these.
+
+    Args:
+        judgments: of the queries.
+        snapshot: of the index.
+        filters: see ``FilterOptions``.
+        notes: of the evaluation.
+    """
+    if filters["where"] is None or not judgments:
+        return
+    relevant = {
+        document for of_query in judgments.values() for document, v in of_query.items() if v > 0
+    }
+    places = snapshot.catalog.positions_of([one for one in relevant if surrogate_in(one) is None])
+    allowed = snapshot.selections.positions(
+        filters["where"], filters["params"], missing_ok=filters["missing_fields_ok"]
+    )
+    inside = set(allowed.tolist())
+    lost = sorted(name for name, place in places.items() if place not in inside)
+    if lost:
+        notes.append(
+            f"the filter leaves out {_counted(lost, 'relevant document', 'relevant documents')}: nothing "
+            "can find these"
+        )
+
+
 def checked_depths(k: Any, most: int, notes: list[str]) -> tuple[int, ...]:
     """The depths that are asked for, rising, no deeper than there are documents.
 
@@ -270,9 +308,9 @@ def checked_depths(k: Any, most: int, notes: list[str]) -> tuple[int, ...]:
     depths = sorted({whole_number("k", one) for one in given})
     if not depths or depths[0] < 1:
         raise QueryError(f"k must be at least 1, found {depths[0] if depths else 'none'}")
-    if depths[-1] > most > 0:
+    if depths[-1] > max(1, most):
         notes.append(f"k goes to {most:,}: there are no more documents")
-        depths = sorted({min(one, most) for one in depths})
+        depths = sorted({min(one, max(1, most)) for one in depths})
     return tuple(depths)
 
 

@@ -15,7 +15,13 @@ CONFIDENCE = 0.95
 _DRAWS = 9999
 _DRAWS_OF_MANY = 1999
 _MANY = 1000
-"""From so many values fewer draws say as much."""
+"""From so many values fewer draws say as much of an interval."""
+
+_SIGNS_MANY = 20_000
+"""The same of a probability, which is no smaller than one of the draws: it takes a second."""
+
+_FEW = 5
+"""Fewer values than this that differ from all others are too few for what a bootstrap draws of them."""
 
 _LEAST_QUERIES = 10
 """From fewer values a bootstrap draws intervals that are too narrow: none is given."""
@@ -61,7 +67,8 @@ def mean_of(values: NDArray[np.float64]) -> Quantity:
 
     Where all values are equal no draw differs, and says nothing of queries that were not asked: a value
     that differs by 1 may have escaped n queries with a probability of 5% if its share is 1 − 0.05^(1/n),
-    about 3/n, and the interval reaches as far, within 0 to 1.
+    about 3/n, and the interval reaches at least as far, within 0 to 1. So it does where fewer than five
+    differ.
 
     Args:
         values: (q,) one of each query, from 0 to 1; NaN where a query has none.
@@ -127,11 +134,11 @@ def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Differ
     if not there.any():
         return Difference(0.0, interval, 1.0, count)
     generator = np.random.default_rng(0)
-    reached = 1
-    for some in _portions(count):
+    reached, draws = 1, _DRAWS if count < _SIGNS_MANY else _DRAWS_OF_MANY
+    for some in _portions(count, draws):
         signs = generator.integers(0, 2, size=(some, count), dtype=np.int8) * 2 - 1
         reached += int((np.abs(signs @ there) >= abs(there.sum()) * (1 - 1e-12)).sum())
-    return Difference(mean, interval, reached / (_draws(count) + 1), count)
+    return Difference(mean, interval, reached / (draws + 1), count)
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
@@ -155,30 +162,29 @@ def holm(probabilities: Sequence[float]) -> list[float]:
 
 def _interval(values: NDArray[np.float64], least: float) -> Interval:
     """Of the mean of values from ``least`` to 1, see ``mean_of``."""
-    if np.ptp(values) > 1e-12:
-        return _percentiles(values)
+    mean = float(values.mean())
+    drawn = _percentiles(values) if np.ptp(values) > 1e-12 else Interval(mean, mean)
+    if (np.abs(values - np.median(values)) > 1e-12).sum() >= _FEW:
+        return drawn
     unseen = 1.0 - 0.05 ** (1.0 / len(values))
-    mean = float(values[0])
-    return Interval(mean - unseen * (mean - least), mean + unseen * (1.0 - mean))
+    return Interval(
+        min(drawn.low, mean - unseen * (mean - least)),
+        max(drawn.high, mean + unseen * (1.0 - mean)),
+    )
 
 
 def _percentiles(values: NDArray[np.float64]) -> Interval:
     generator = np.random.default_rng(0)
     means = [
         values[generator.integers(len(values), size=(some, len(values)))].mean(axis=1)
-        for some in _portions(len(values))
+        for some in _portions(len(values), _DRAWS if len(values) < _MANY else _DRAWS_OF_MANY)
     ]
     edge = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(np.concatenate(means), [edge, 100.0 - edge])
     return Interval(float(low), float(high))
 
 
-def _portions(count: int) -> list[int]:
-    """How many draws of ``count`` values are made at a time."""
+def _portions(count: int, draws: int) -> list[int]:
+    """How many of the draws of ``count`` values are made at a time."""
     step = max(1, _PLACES // count)
-    draws = _draws(count)
     return [min(step, draws - start) for start in range(0, draws, step)]
-
-
-def _draws(count: int) -> int:
-    return _DRAWS if count < _MANY else _DRAWS_OF_MANY

@@ -37,7 +37,7 @@ class WayResult:
 
     Attributes:
         way: its name and options.
-        answers: by k: (q, k) positions and scores, and what was looked at.
+        answers: by k: (q, k) positions, and what was looked at; scores at the deepest k alone.
         documents: ids of what it found at the deepest k, by query id, best first.
         recall: by k: (q,) share of the exact top k that it found; NaN where there is none.
         measures: by name: (q,) against judgments; NaN for queries without a relevant document. Empty where
@@ -116,13 +116,19 @@ class Measured:
             return self.groups[0].members
         return np.ones(len(self.queries), dtype=np.bool_)
 
-    def recall(self, way: str, k: int) -> Quantity:
-        """The mean share of the exact top k that a way finds, over the queries of the first group.
+    def recall(self, way: str, k: int, group: Group | None = None) -> Quantity:
+        """The mean share of the exact top k that a way finds.
+
+        Args:
+            way: its name.
+            k: one of the depths.
+            group: over its queries; by default those of the first one.
 
         Raises:
             KeyError: the way, or this k, was not measured.
         """
-        value = mean_of(_of(self[way].recall, k, "recall at k =")[self.own])
+        members = self.own if group is None else group.members
+        value = mean_of(_of(self[way].recall, k, "recall at k =")[members])
         # By definition: there is nothing that chance could have spared.
         return replace(value, interval=None) if self[way].exact else value
 

@@ -95,7 +95,9 @@ def judged(
         evaluator = pytrec_eval.RelevanceEvaluator(relevant, {asked})
         run = {
             query: {
-                document: -float(place) for place, document in enumerate(found[: measure.depth])
+                # One that stands twice counts where it stands first.
+                document: -float(place)
+                for place, document in reversed([*enumerate(found[: measure.depth])])
             }
             for query, found in ranked.items()
         }

@@ -61,12 +61,27 @@ def plot_evaluation(evaluation: Measured, path: Path | None) -> Any:
             written, or nothing was measured.
     """
     check_picture(path)
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     panels = [draw for draw, is_there in _PANELS if is_there(evaluation)]
     if not panels:
-        raise OptionError("there is nothing to draw: no way of searching was measured")
+        raise OptionError(
+            "there is nothing to draw: neither times nor judgments, nor a way to hold against exact search"
+        )
+    from matplotlib import rc_context
+
+    # Texts stay texts, in files and where they hold dollars.
+    with rc_context({"svg.fonttype": "none", "text.parse_math": False}):
+        figure = _drawn(evaluation, panels)
+        if path is not None:
+            try:
+                figure.savefig(path, dpi=150)
+            except OSError as error:
+                raise OptionError(f"{path} cannot be written ({error.strerror})") from error
+    return figure
+
+
+def _drawn(evaluation: Measured, panels: Sequence[Callable[[Any, Measured], None]]) -> Any:
+    from matplotlib.figure import Figure
+
     rows = -(-len(panels) // 2)
     columns = min(2, len(panels))
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
@@ -83,12 +98,6 @@ def plot_evaluation(evaluation: Measured, path: Path | None) -> Any:
     held = f"{name}: {index['documents']:,} documents of {index['dimensions']:,} dimensions"
     asked = textwrap.wrap(asked_of(evaluation), int(62 * columns))
     figure.suptitle("\n".join([held, *asked]), fontsize=_SIZE + 1)
-    if path is not None:
-        try:
-            with rc_context({"svg.fonttype": "none"}):  # texts stay texts
-                figure.savefig(path, dpi=150)
-        except OSError as error:
-            raise OptionError(f"{path} cannot be written ({error.strerror})") from error
     return figure
 
 
@@ -155,9 +164,10 @@ def _latency(axes: Any, evaluation: Measured) -> None:
     for number, one in enumerate(ways):
         times = one.times.percentiles() or {}
         y = len(ways) - 1 - number
-        axes.plot([times["p50"], times["p99"]], [y, y], color=_GREY, lw=1, zorder=1)
+        axes.plot([times["p50"], max(times.values())], [y, y], color=_GREY, lw=1, zorder=1)
         for name, marker in (("p50", "o"), ("p95", "|"), ("p99", "x")):
-            axes.plot(times[name], y, marker, color=_DARK, markersize=6, zorder=2)
+            if name in times:
+                axes.plot(times[name], y, marker, color=_DARK, markersize=6, zorder=2)
     axes.set_yticks(range(len(ways)), [_label(one) for one in reversed(ways)], fontsize=_SIZE - 1)
     axes.set_ylim(-0.7, len(ways) - 0.3)
     _milliseconds(axes)
@@ -167,16 +177,20 @@ def _latency(axes: Any, evaluation: Measured) -> None:
 
 def _by_rank(axes: Any, evaluation: Measured) -> None:
     """How many of the exact neighbours of each rank each way finds."""
-    k = evaluation.depths[-1]
-    exact = evaluation.exact
-    if exact is None:
+    if evaluation.exact is None:
         return
+    # Documents that were left out of their own results have left gaps.
+    exact = np.take_along_axis(
+        evaluation.exact, np.argsort(evaluation.exact < 0, axis=1, kind="stable"), axis=1
+    )
+    k = max(1, int((exact[evaluation.own] >= 0).any(axis=0).sum()))
     ends: dict[float, list[str]] = {}
     ranks = np.arange(1, k + 1)
     for number, one in enumerate(_by_meaning(evaluation)):
         if one.exact:
             continue
-        found = _found_by_rank(one.answers[k].positions, exact, evaluation.own)
+        positions = one.answers[evaluation.depths[-1]].positions
+        found = _found_by_rank(positions, exact, evaluation.own)[:k]
         axes.plot(
             ranks,
             found,
@@ -199,9 +213,11 @@ def _by_rank(axes: Any, evaluation: Measured) -> None:
             fontsize=_SIZE - 1,
             va="center",
         )
-    axes.set_xlim(1, k)
+    axes.set_xlim(1, max(2, k))
     axes.set_xlabel("rank by exact search" + _absent(evaluation), fontsize=_SIZE)
-    axes.set_title(f"share that is found at k = {k}", fontsize=_SIZE, loc="left")
+    axes.set_title(
+        f"share that is found at k = {evaluation.depths[-1]}", fontsize=_SIZE, loc="left"
+    )
 
 
 def _gain(axes: Any, evaluation: Measured) -> None:
@@ -233,7 +249,7 @@ _PANELS: tuple[tuple[Callable[[Any, Measured], None], Callable[[Measured], bool]
         lambda one: any(way.times.singles for way in _by_meaning(one)) and _compared(one),
     ),
     (_latency, lambda one: any(way.times.singles for way in one.ways)),
-    (_by_rank, lambda one: _compared(one) and len(_by_meaning(one)) > 1),
+    (_by_rank, lambda one: _compared(one) and any(not way.exact for way in _by_meaning(one))),
     (_gain, lambda one: any(way.measures for way in one.ways)),
 )
 
@@ -254,7 +270,10 @@ def _by_meaning(evaluation: Measured) -> list[WayResult]:
 
 
 def _compared(evaluation: Measured) -> bool:
-    return evaluation.exact is not None and bool(_by_meaning(evaluation))
+    """Whether there is an exact search that found anything, and a way to hold against it."""
+    exact = evaluation.exact
+    found = exact is not None and bool((exact[evaluation.own] >= 0).any())
+    return found and bool(_by_meaning(evaluation))
 
 
 def _found_by_rank(
@@ -262,7 +281,7 @@ def _found_by_rank(
 ) -> NDArray[np.float64]:
     here = found_among(exact[own], found[own])
     there = (exact[own] >= 0).sum(axis=0)
-    return np.asarray(here.sum(axis=0) / np.maximum(there, 1), dtype=np.float64)
+    return np.asarray(here.sum(axis=0) / np.where(there, there, np.nan), dtype=np.float64)
 
 
 def _marker(number: int) -> str:

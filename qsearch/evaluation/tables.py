@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from qsearch.evaluation.intervals import Interval, Quantity, mean_of
 
@@ -92,8 +94,8 @@ def tables_of(evaluation: Measured) -> list[Table]:
     """Recall, kinds of queries, judgments, cost: those that there is something to say in."""
     if not evaluation.ways:
         return []
-    of_words = [one for one in evaluation.ways if one.way.mode != "meaning"]
-    by_meaning = [one for one in evaluation.ways if one.way.mode == "meaning"]
+    of_words = [one for one in evaluation.ways if one.way.words]
+    by_meaning = [one for one in evaluation.ways if not one.way.words]
     found = [_recall(evaluation, by_meaning)] if by_meaning else []
     if of_words and (evaluation.exact is not None or not by_meaning):
         found.append(_shared(evaluation, of_words))
@@ -143,7 +145,10 @@ def _groups(evaluation: Measured) -> Table:
     rows = [
         (
             one.name,
-            *(f"{one.recall[k][group.members].mean():.4f}" for group in evaluation.groups),
+            *(
+                shown_quantity(replace(mean_of(one.recall[k][group.members]), interval=None))
+                for group in evaluation.groups
+            ),
         )
         for one in evaluation.ways
     ]
@@ -160,7 +165,9 @@ def _judged(evaluation: Measured) -> Table:
         rows.append(
             (one.name, *cells, NOTHING if math.isnan(missing.mean) else f"{missing.mean:.1%}")
         )
-    count = max(mean_of(one.measures[name]).queries for one in evaluation.ways for name in names)
+    count = max(
+        int((~np.isnan(one.measures[name])).sum()) for one in evaluation.ways for name in names
+    )
     header = ("way", *names, f"unjudged@{evaluation.depths[0]}")
     return Table(
         f"Against judgments: {count:,} queries with relevant documents", header, tuple(rows)
@@ -172,10 +179,11 @@ def _cost(evaluation: Measured) -> Table:
     rows = []
     for one in evaluation.ways:
         first = one.answers[evaluation.depths[0]]
-        times = one.times.percentiles()
-        shown = (
-            [NOTHING] * 3 if times is None else [_milliseconds(value) for value in times.values()]
-        )
+        times = one.times.percentiles() or {}
+        shown = [
+            _milliseconds(times[name]) if name in times else NOTHING
+            for name in ("p50", "p95", "p99")
+        ]
         batch = NOTHING if one.times.batch is None else _milliseconds(one.times.batch)
         looked = first.rows[own].mean() if own.any() else 0.0
         size = first.bytes[own].mean() if own.any() else 0.0
@@ -188,7 +196,8 @@ def _cost(evaluation: Measured) -> Table:
                 f"{size / 1e6:,.2f}" if size else NOTHING,
             )
         )
-    header = ("way", "p50", "p95", "p99", "in batches", "rows scored", "MB read")
+    batches = max(one.times.batch_queries for one in evaluation.ways)
+    header = ("way", "p50", "p95", "p99", f"in batches of {batches}", "rows scored", "MB read")
     title = (
         f"Milliseconds a query at k = {evaluation.depths[0]}, the encoder apart; rows and bytes of all "
         "stages"

@@ -27,24 +27,31 @@ _SECONDS = 5.0
 """That one way may take for its queries one after the other in one round, if they are more than 20."""
 
 
+_PERCENTILES = {50: 1, 95: 20, 99: 100}
+"""By percentile, from how many values on there is one."""
+
+
 @dataclass(slots=True, eq=False)
 class Times:
     """Milliseconds for one query.
 
     Attributes:
-        singles: of single queries, of all rounds: their percentiles are what users wait.
+        singles: of single queries, of all rounds: their percentiles are what a search takes.
         batches: of the queries of a batch, the mean of each round.
+        batch_queries: how many queries a batch has.
     """
 
     singles: list[float] = field(default_factory=list)
     batches: list[float] = field(default_factory=list)
+    batch_queries: int = 0
 
     def percentiles(self) -> dict[str, float] | None:
-        """p50, p95 and p99 of single queries; ``None``: none was timed."""
+        """p50, p95 and p99 of single queries, those that so many can tell; ``None``: none was timed."""
         if not self.singles:
             return None
-        some: NDArray[np.float64] = np.percentile(self.singles, [50, 95, 99])
-        return {name: float(one) for name, one in zip(("p50", "p95", "p99"), some, strict=True)}
+        shares = [share for share, least in _PERCENTILES.items() if len(self.singles) >= least]
+        some: NDArray[np.float64] = np.percentile(self.singles, shares)
+        return {f"p{share}": float(one) for share, one in zip(shares, some, strict=True)}
 
     @property
     def batch(self) -> float | None:
@@ -82,11 +89,12 @@ def time_in_turns(
                 started = time.perf_counter()
                 search(one)
                 times[number].singles.append(1000.0 * (time.perf_counter() - started))
-            batch = some.part(0, BATCH)
+            batch = chosen.part(0, BATCH)
             started = time.perf_counter()
             search(batch)
             taken = time.perf_counter() - started
             times[number].batches.append(1000.0 * taken / len(batch))
+            times[number].batch_queries = len(batch)
             yield times
 
 

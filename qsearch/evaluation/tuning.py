@@ -33,6 +33,7 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 _FOLDS = 5
 _LEAST_JUDGED = 20
 _DEPTH = 10
+_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Tuned:
     """What was tuned.
 
     Attributes:
-        queries: that recall was measured with.
+        queries: that recall is measured with.
         commit: that stored it.
         weight: of the meaning in a hybrid search, which the index has from now on; ``None``: there was
             nothing to choose it by.
@@ -151,12 +152,12 @@ def tune(
             "queries": gains.shape[1],
             "gain": None if chosen.gain is None else chosen.gain.to_dict(),
         }
-    commit = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
+    commit, kept = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
     index.refresh()
     measured = index._open.tuning is not None
     if chosen is None:
-        return Tuned(len(given), commit, measured=measured)
-    return replace(chosen, queries=len(given), commit=commit, measured=measured)
+        return Tuned(kept, commit, measured=measured)
+    return replace(chosen, queries=kept, commit=commit, measured=measured)
 
 
 def gains_by_weight(
@@ -192,22 +193,23 @@ def gains_by_weight(
             f"{len(here)}; leave the judgments out to tune recall alone"
         )
     asked = snapshot.text_query(_DEPTH, Way("hybrid", {"mode": "hybrid"}).settled)
-    some = vectors[here]
-    ranking = snapshot.searcher.search(some, asked.meaning)
     every = replace(asked.words, k=2 * asked.words.depth)  # of each way, none left out
-    answers = snapshot.text_search.hybrid([texts[one] for one in here], some, ranking, every)
     names = [ids[one] for one in here]
     measure = measures_at([_DEPTH])[0]
     found = []
-    positions = [np.array([one.position for one in answer.found]) for answer in answers]
+    positions: list[NDArray[np.int64]] = []
+    scores: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    for start in range(0, len(here), _AT_A_TIME):
+        numbers = here[start : start + _AT_A_TIME]
+        some = vectors[numbers]
+        ranking = snapshot.searcher.search(some, asked.meaning)
+        some_texts = [texts[one] for one in numbers]
+        for answer in snapshot.text_search.hybrid(some_texts, some, ranking, every):
+            positions.append(np.array([one.position for one in answer.found], dtype=np.int64))
+            cosines = np.array([one.cosine or 0.0 for one in answer.found], dtype=np.float64)
+            bm25 = np.array([one.bm25 for one in answer.found], dtype=np.float64)
+            scores.append((cosines, bm25))
     documents = [snapshot.ids(some) for some in positions]
-    scores = [
-        (
-            np.array([one.cosine or 0.0 for one in answer.found]),
-            np.array([one.bm25 for one in answer.found]),
-        )
-        for answer in answers
-    ]
     for weight in WEIGHTS:
         rankings = {
             name: documents[number][

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,8 @@ class Way:
 def named_way(name: str) -> Way:
     """The way of a name.
 
+    However it is written, a way has one name.
+
     Args:
         name: ``exact``, a recall below 1 (``0.99``, ``99%``), a method with or without candidates
             (``cascade``, ``binary:400``, ``graph:100``), ``keywords``, ``hybrid`` with or without a weight
@@ -62,29 +65,34 @@ def named_way(name: str) -> Way:
     Examples:
         >>> named_way("0.99").options, named_way("binary:400").options
         ({'recall': 0.99}, {'method': 'binary', 'candidates': 400})
+        >>> named_way("99 %").name, named_way("hybrid: .70").name
+        ('0.99', 'hybrid:0.7')
     """
     if not isinstance(name, str):
         raise QueryError(f"a way of searching has a name, found {name!r}")
-    name = name.strip()
-    kind, colon, number = name.partition(":")
+    kind, colon, number = (one.strip() for one in name.strip().partition(":"))
+    named = not colon
     try:
-        if name == EXACT:
-            return Way(name)
         if kind in METHODS and kind != EXACT:
-            return Way(name, {"method": kind, **({"candidates": int(number)} if colon else {})})
-        if kind == "hybrid":
-            return Way(name, {"mode": kind, **({"weight": float(number)} if colon else {})})
-        if name == "rrf":
-            return Way(name, {"mode": "hybrid", "fusion": "rrf"})
-        if name in MODES:
-            return Way(EXACT) if name == "meaning" else Way(name, {"mode": name})
-        recall = float(name.removesuffix("%"))
-        if name.endswith("%"):
-            recall = float(f"{recall / 100:.12g}")
+            if named:
+                return Way(kind, {"method": kind})
+            return Way(f"{kind}:{int(number)}", {"method": kind, "candidates": int(number)})
+        if kind == "hybrid" and not named:
+            return Way(f"{kind}:{float(number):g}", {"mode": kind, "weight": float(number)})
+        if named and kind in (EXACT, "meaning"):
+            return Way(EXACT)
+        if named and kind == "rrf":
+            return Way(kind, {"mode": "hybrid", "fusion": "rrf"})
+        if named and kind in MODES:
+            return Way(kind, {"mode": kind})
+        recall = float(kind.removesuffix("%")) if named else math.nan
+        if kind.endswith("%"):
+            recall /= 100
+        recall = float(f"{recall:.12g}")
         if recall == 1:
             return Way(EXACT)
         if 0 < recall < 1:
-            return Way(name, {"recall": recall})
+            return Way(f"{recall:g}" if recall < 0.999999 else repr(recall), {"recall": recall})
     except ValueError:
         pass
     raise QueryError(

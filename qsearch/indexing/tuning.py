@@ -19,8 +19,8 @@ __all__ = ["tune_index"]
 
 def tune_index(
     how: Changing, name: str, queries: NDArray[np.float32], hybrid: dict[str, Any] | None
-) -> int:
-    """Measure recall with queries, and store that in one commit; returns its number.
+) -> tuple[int, int]:
+    """Measure recall with queries, and store that in one commit; returns its number, and of how many.
 
     The queries are kept, so that recall is measured with them again when the index has changed.
 
@@ -44,4 +44,4 @@ def tune_index(
                 f"{how.index} was changed while recall was measured on it; nothing is stored, tune it again"
             )
         editor.put_samples(chosen)
-        return editor.commit(settings)
+        return editor.commit(settings), len(chosen)

@@ -89,7 +89,7 @@ class QsearchIndex:
 
     def _forget(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._rows: list[NDArray[np.int64]] = []
+        self._rows = np.empty(0, dtype=np.int64)
         self._without: list[int] = []
         self._samples: list[Any] = []
         self._count = 0
@@ -117,7 +117,7 @@ class QsearchIndex:
         rows = np.flatnonzero(directed)
         if len(rows):
             self._append(array if directed.all() else array[rows])
-        self._rows.append(rows + self._count)
+        self._rows = np.concatenate([self._rows, rows + self._count])
         self._without += (np.flatnonzero(~directed) + self._count).tolist()
         self._samples.append(_spread(embeddings))
         self._numbers.update(zip(names, range(self._count, self._count + len(names)), strict=True))
@@ -165,6 +165,8 @@ class QsearchIndex:
         """
         if not self._count:
             raise QueryError("there are no documents to search; call add_documents first")
+        if not len(embeddings):
+            return [], []
         queries = Embeddings(embeddings)
         array = queries.read(0, queries.rows)
         if similarity_fn is not None:
@@ -188,7 +190,7 @@ class QsearchIndex:
         directed = np.flatnonzero(queries.any(axis=1))
         if self._index is not None and len(directed):
             found = self._index.search_vectors(queries[directed], k, **self._options)
-            rows = np.concatenate(self._rows)
+            rows = self._rows
             for query, positions, cosines in zip(
                 directed.tolist(), found.positions, found.scores, strict=True
             ):
@@ -217,7 +219,7 @@ class QsearchIndex:
         scores: list[float] = []
         found: list[int] = []
         idle = sorted(set(places) & set(self._without)) if query.any() else sorted(places)
-        rows = np.concatenate(self._rows)
+        rows = self._rows
         wanted = np.searchsorted(rows, sorted(set(places) - set(idle)))
         if self._index is not None and len(wanted):
             condition = {"id": {"$in": [str(one) for one in wanted.tolist()]}}
@@ -270,8 +272,12 @@ def _check_name(model: Any) -> None:
 
 
 def _spread(embeddings: Any) -> Any:
-    """Some rows, in the type that they have, as the model's similarity takes them."""
-    return embeddings[:: max(1, -(-len(embeddings) // _COMPARED))]
+    """A copy of some rows, in the type that they have, as the model's similarity takes them."""
+    some = embeddings[:: max(1, -(-len(embeddings) // _COMPARED))]
+    for name in ("clone", "copy"):  # a view would keep all of them
+        if hasattr(some, name):
+            return getattr(some, name)()
+    return some
 
 
 def _array(embeddings: Any) -> NDArray[np.floating]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +179,86 @@ def test_ids_that_no_run_can_hold(made: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "the id 'a b' holds white space" in done.stderr
     assert "Against exact search: 1 query vectors" in done.stdout  # nothing is lost
+
+
+def test_nothing_is_tuned_before_all_is_checked(place: Path) -> None:
+    for wrong in (("--ways", "fast"), ("-k", "0"), ("--ways", "binary:5"), ("--ways", "graph")):
+        done = run("eval", "--queries", ".", "--no-times", "--tune", *wrong, cwd=place)
+        assert done.returncode == 1, done.stderr
+    assert "needs a graph, and the index has none" in done.stderr
+    with Index.open(place / "indexes" / "i") as index:
+        assert index.commit == 1
+
+
+def test_queries_from_a_pipe_are_read_once(place: Path) -> None:
+    text = (place / "queries.jsonl").read_text()
+    arguments = ("eval", "--queries", "-", "--qrels", "qrels/test.tsv", "-k", "10", "--no-times")
+    done = run(*arguments, "--tune", "--compare", "i", "--ways", "exact", cwd=place, stdin=text)
+    assert done.returncode == 0, done.stderr
+    assert "tuned" in done.stderr
+    assert "Beside" in done.stdout
+
+
+def test_files_are_written_whoever_reads_the_tables(made: Path, tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("run.trec", "report.svg")]
+    arguments = ["eval", "--queries", ".", "--ways", "exact,binary:120"]
+    options = ["--run", names[0], "--plot", names[1], "--format", "json"]
+    command = shlex.join([sys.executable, "-m", "qsearch", *arguments, *options])
+    done = subprocess.run(
+        f"{command} | true", shell=True, cwd=made, capture_output=True, timeout=300
+    )
+    assert b"Traceback" not in done.stderr
+    assert {one.name for one in tmp_path.iterdir()} == {
+        "run.exact.trec",
+        "run.binary-120.trec",
+        "report.svg",
+    }
+
+
+def test_nothing_that_is_read_is_written_over(place: Path) -> None:
+    (place / "words.trec").write_text("q0 Q0 d0 1 1.0 t\n")
+    before = (place / "words.trec").read_bytes(), (place / "queries.jsonl").read_bytes()
+    arguments = ("eval", "--queries", ".", "-k", "5", "--no-times", "--ways", "exact")
+    for wrong in (
+        ("--compare", "words.trec", "--run", "./words.trec"),
+        ("--run", "queries.jsonl"),
+        ("--run", "qrels/test.tsv"),
+        ("--run", "indexes/i/run.trec"),
+        ("--plot", "indexes/i/report.svg"),
+    ):
+        done = run(*arguments, *wrong, cwd=place)
+        assert done.returncode == 1
+        assert "would take the place of what is read" in done.stderr
+    assert ((place / "words.trec").read_bytes(), (place / "queries.jsonl").read_bytes()) == before
+    for _ in range(2):  # a report of before is no queries
+        assert run(*arguments, "--run", "found.trec.gz", cwd=place).returncode == 0
+    assert len(read_run(str(place / "found.trec.gz"))) == 40
+
+
+def test_a_query_that_no_run_can_hold_is_told_first(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"_id": "a b", "text": "cat"}\n')
+    done = run("eval", "--queries", tmp_path / "q.jsonl", "--run", tmp_path / "r.trec", cwd=made)
+    assert done.returncode == 1
+    assert "the id 'a b' holds white space" in done.stderr
+    assert done.stdout == ""
+
+
+def test_losses_without_judgments_are_what_is_in_common(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.trec").write_text("".join(f"q{n} Q0 d{n} 1 1.0 t\n" for n in range(40)))
+    arguments = ("eval", "--queries", "queries.jsonl", "-k", "5", "--no-times", "--ways", "exact")
+    compared = ("--compare", tmp_path / "r.trec", "--worst", "1")
+    done = run(*arguments, *compared, cwd=made)
+    assert " in common\n" in done.stdout
+    told = json.loads(run(*arguments, *compared, "--format", "json", cwd=made).stdout)
+    assert told["comparison"]["losses"]["exact"]["queries"][0]["theirs"] is None
+
+
+def test_an_index_without_an_encoder_is_compared_by_words(made: Path, tmp_path: Path) -> None:
+    records = [{"id": f"d{n}", "text": "cat dog"} for n in range(4)]
+    options = BuildOptions(text_index=True)
+    Index.build(records, tmp_path / "o", embeddings=np.eye(4), options=options).close()
+    arguments = ("eval", "--queries", ".", "-k", "5", "--no-times", "--compare", tmp_path / "o")
+    done = run(*arguments, "--ways", "exact,keywords", cwd=made)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be searched by exact: not compared" in done.stderr
+    assert "has another encoder" in done.stderr

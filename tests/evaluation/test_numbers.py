@@ -152,3 +152,25 @@ def test_many_neighbours_are_counted_without_much_memory() -> None:
     assert peak < 40 * truth.nbytes  # compared each with each, they would take 10,000 times as much
     shared = found_among(np.array([[7, -1], [8, 9]]), np.array([[8, 7], [7, -1]]))
     assert shared.tolist() == [[True, False], [False, False]]  # of the same query only
+
+
+def test_one_small_loss_makes_nothing_surer() -> None:
+    ones = np.ones(1000)
+    without = mean_of(ones).interval
+    ones[3] = 0.9
+    with_loss = mean_of(ones).interval
+    assert without is not None
+    assert with_loss is not None
+    assert with_loss.low <= without.low
+
+
+def test_more_queries_do_not_hide_a_difference() -> None:
+    generator = np.random.default_rng(0)
+    theirs = generator.random(5000) * 0.5
+    assert difference(theirs + 0.2, theirs).probability == pytest.approx(1e-4)
+
+
+def test_a_document_that_stands_twice_counts_where_it_stands_first() -> None:
+    (measure,) = [one for one in measures_at([10]) if one.name == "MRR@10"]
+    found = judged({"q": ["a", "b", "a"]}, {"q": {"a": 1}}, [measure], ["q"])
+    assert found["MRR@10"].tolist() == [1.0]

@@ -331,3 +331,14 @@ def test_the_protocol_is_the_one_of_mteb(mteb: Any) -> None:
         theirs = list(inspect.signature(getattr(protocol, name)).parameters)
         ours = list(inspect.signature(getattr(QsearchIndex, name)).parameters)
         assert ours == theirs
+
+
+def test_no_more_of_the_embeddings_is_kept_than_is_compared() -> None:
+    index = QsearchIndex()
+    for some in (np.eye(64), torch.eye(64)):
+        index.add_documents(some, [f"{type(some)} {number}" for number in range(64)])
+    array, tensor = index._samples
+    assert array.base is None
+    assert tensor.untyped_storage().nbytes() == 8 * 64 * 4
+    assert index.search(np.empty((0, 64)), 3) == ([], [])
+    index.clear()
