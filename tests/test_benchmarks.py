@@ -378,13 +378,14 @@ def test_a_snippet_is_measured_from_texts_to_answers(
     results = tmp_path / "benchmarks"
     with pytest.raises(SystemExit) as ended:
         main(
-            ["endtoend", "--scifact", str(judged), "--model", str(tiny_bert), "--rounds", "1"]
+            ["endtoend", "--texts", str(judged), "--model", str(tiny_bert), "--rounds", "1"]
             + ["--systems", "qsearch,txtai", "--work", str(tmp_path / "work"), "--limit", "120"]
             + ["--results", str(results)]
         )
     assert ended.value.code == 0
     found = json.loads((results / "endtoend.json").read_text(encoding="utf-8"))
-    assert found["data"] == {"name": "endtoend", "rows": 4, "queries": 5, "judged_queries": 1}
+    about = {"name": "endtoend", "title": judged.name, "rows": 4, "queries": 5, "judged_queries": 1}
+    assert found["data"] == about
     one = found["systems"]["qsearch"]
     assert one["lines"] == 7
     built, opened = one["turns"]["build"]["0"], one["turns"]["open"]["0"]

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
 from qsearch.cli.eval_other import Other
-from qsearch.cli.eval_output import check_run_ids, check_target, show, write_runs
+from qsearch.cli.eval_output import (
+    check_run_ids,
+    check_targets,
+    run_files,
+    show,
+    write_picture,
+    write_run,
+)
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console
@@ -26,6 +33,10 @@ from qsearch.cli.target import (
 )
 from qsearch.errors import QsearchError
 from qsearch.options import FilterOptions
+
+if TYPE_CHECKING:
+    from qsearch.evaluation import Evaluation
+    from qsearch.index import Index
 
 __all__ = ["eval"]
 
@@ -202,9 +213,9 @@ def eval(
     Without queries they are made of the documents, as when the index was built, but more of them. Ctrl-C
     ends it with what was measured until then.
     """
-    from qsearch.evaluation import evaluate
+    from qsearch.documents import judgments_in
     from qsearch.evaluation import tune as tune_index
-    from qsearch.evaluation.evaluating import check
+    from qsearch.evaluation.evaluating import measured, planned
     from qsearch.evaluation.given import given_judgments, given_queries
     from qsearch.evaluation.plotting import check_picture
     from qsearch.index import Index
@@ -230,13 +241,12 @@ def eval(
         raise click.UsageError("--tune is to queries; give these with --queries")
     if tune and filters["where"] is not None:
         raise click.UsageError("--tune is for the whole index; leave out --where")
+    if queries is not None and queries == qrels and not _has_both(queries):
+        raise click.UsageError(f"{queries} cannot be both --queries and --qrels")
     target = find_index(path or index)
     read = (queries, qrels, vectors, compare, target)
-    if run is not None:
-        check_target(run, "--run", read)
     if plot is not None:
         check_picture(plot)
-        check_target(plot, "--plot", read)
     # Once: standard input and pipes cannot be read again.
     asked = None
     if not none_given:
@@ -244,34 +254,38 @@ def eval(
     if asked is not None and run is not None:
         check_run_ids(asked.ids)
     judgments = None if qrels is None else given_judgments(str(qrels))
+    if qrels is not None and qrels.is_dir():
+        console.note(f"judgments of {judgments_in(qrels)}")
+    elif qrels is None and queries is not None and queries.is_dir():
+        console.note(f"{queries} holds no judgments")
     with Index.open(target, encoder=model, device=device, backend=backend) as opened:
+        plan = partial(planned, queries=asked, qrels=judgments, **filters)
+        here = plan(opened, ways=ways, k=k, sample=sample)
+        targets = {} if run is None else run_files(run, here.ways)
+        named = [("--run", one) for one in targets.values()]
+        check_targets(named if plot is None else [*named, ("--plot", plot)], read)
         other = None
         if compare is not None and asked is not None:
             other = Other.at(compare, asked, device, backend)
-        ask = partial(
-            evaluate,
-            queries=asked,
-            qrels=judgments,
-            k=k,
-            keep_interrupted=True,
-            progress=progress_on(console),
-            **filters,
-        )
+        progress = progress_on(console)
         tuned = None
         if tune:
-            check(opened, asked, judgments, ways=ways, k=k, **filters)  # before anything is stored
-            tuned = tune_index(opened, asked, judgments, wait=wait, progress=progress_on(console))
-        try:
-            found = ask(opened, ways=ways, sample=sample, timed=not no_times)
-        except QsearchError:
-            for note in [] if tuned is None else tuned.notes():
+            tuned = tune_index(opened, asked, judgments, wait=wait, progress=progress)
+            for note in tuned.notes():
                 console.note(note)
-            raise
+            here = plan(opened, ways=ways, k=k)  # of the new commit
+
+        def ask(index: Index, **options: Any) -> Evaluation:
+            timed = options.pop("timed")
+            some = plan(index, **options)
+            return measured(index, some, timed=timed, keep_interrupted=True, progress=progress)
+
+        found = measured(opened, here, timed=not no_times, keep_interrupted=True, progress=progress)
         compared, complete = None, found.complete
         problems: list[QsearchError] = []
         if other is not None and complete:
             try:
-                compared = other.beside(found, ask, model, worst or 0)
+                compared = other.beside(opened, found, ask, model, worst or 0)
                 complete = compared is not None
             except QsearchError as error:  # what was measured here is shown all the same
                 problems.append(error)
@@ -281,19 +295,25 @@ def eval(
                 told = f"interrupted: not compared with {compare}"
                 found = replace(found, complete=False, notes=(*found.notes, told))
         # Files first: a pipe may not want the tables to their end.
-        try:
-            if run is not None:
-                write_runs(console, found, run)
-        except QsearchError as error:
-            problems.append(error)
+        wrote = []
+        for way in found.ways if run is not None else ():
+            try:
+                wrote.append(write_run(found, way.name, targets[way.name]))
+            except QsearchError as error:
+                problems.append(error)
         try:
             if plot is not None and found.ways:
-                found.plot(plot)
+                write_picture(found, plot)
         except QsearchError as error:
             problems.append(error)
-        show(console, opened, found, compared, tuned, format)
-    for problem in problems[1:] if complete else problems:
-        console.note(str(problem))
+        try:
+            show(console, opened, found, compared, tuned, format)
+        except SystemExit:  # nobody reads the tables any more
+            if problems:
+                raise problems[0] from None
+            raise
+    for note in (*wrote, *map(str, problems if not complete else problems[1:])):
+        console.note(note)
     if problems and complete:
         raise problems[0]
     return 0 if complete else 130
@@ -307,3 +327,10 @@ def _judgments_of(queries: Path) -> Path | None:
         return queries if has_judgments(str(queries)) else None
     folder = queries
     return folder if (folder / "qrels").is_dir() or any(folder.glob("qrels.*")) else None
+
+
+def _has_both(place: Path) -> bool:
+    """Whether queries and judgments can be found at one place: a folder, or a dataset."""
+    from qsearch.documents import is_dataset
+
+    return place.is_dir() or is_dataset(str(place))

@@ -51,12 +51,15 @@ class Other:
             QsearchError: it is neither index nor run, or the queries cannot be asked there.
         """
         from qsearch.documents import read_run
+        from qsearch.evaluation.likeness import check_common
         from qsearch.index import Index
         from qsearch.store.format import CATALOG
 
         index = find_index(path)
         if not (index / CATALOG).is_file():
-            return cls(path, read_run(str(path)), False, device, backend)
+            run = read_run(str(path))
+            check_common(asked.ids, run, str(path))
+            return cls(path, run, False, device, backend)
         with Index.open(index) as opened:
             by_words = opened.text_index is not None and asked.texts is not None
             by_vectors = asked.vectors is not None or opened.encoder_identity is not None
@@ -72,11 +75,17 @@ class Other:
         return cls(index, None, by_vectors, device, backend)
 
     def beside(
-        self, found: Evaluation, ask: Callable[..., Evaluation], model: str | None, worst: int
+        self,
+        index: Index,
+        found: Evaluation,
+        ask: Callable[..., Evaluation],
+        model: str | None,
+        worst: int,
     ) -> Comparison | None:
         """What differs; ``None``: it was interrupted.
 
         Args:
+            index: this one.
             found: here.
             ask: evaluates an index in some ways.
             model: where the encoder of this index is, if that was said.
@@ -89,7 +98,9 @@ class Other:
         from qsearch.index import Index
 
         if self.run is not None:
-            return compare(found, self.run, str(self.path), worst=worst)
+            strange = self._strange(index, self.run)
+            compared = compare(found, self.run, str(self.path), worst=worst)
+            return replace(compared, notes=(*compared.notes, *strange))
         with Index.open(self.path) as looked:
             identity = looked.encoder_identity
         same = identity is not None and identity.model == found.index["encoder"]
@@ -99,14 +110,37 @@ class Other:
             can = {one.name: self._can(opened, one.way) for one in found.ways}
             ways = [one.way for one in found.ways if can[one.name]]
             if not ways:
-                raise QueryError(f"{self.path} cannot be searched in any of these ways")
-            theirs = ask(opened, ways=ways, timed=False)
+                why = "" if self.by_vectors else ": it has no encoder; give vectors with --vectors"
+                raise QueryError(f"{self.path} cannot be searched in any of these ways{why}")
+            try:
+                theirs = ask(opened, ways=ways, k=found.depths, timed=False)
+            except QueryError as error:
+                raise QueryError(f"{self.path}: {error}") from error
         if not theirs.complete:
             return None
         compared = compare(found, theirs, str(self.path), worst=worst)
         cannot = [name for name, one in can.items() if not one]
         note = f"{self.path} cannot be searched by {', '.join(cannot)}: not compared"
         return replace(compared, notes=(*compared.notes, note)) if cannot else compared
+
+    def _strange(self, index: Index, run: Run) -> list[str]:
+        """What to tell of documents of a run that an index does not hold.
+
+        Raises:
+            QueryError: it holds none.
+        """
+        names = list({name for of_query in run.values() for name in of_query})
+        strange = [name for name in names if name not in index]
+        if names and len(strange) == len(names):
+            raise QueryError(
+                f"{index.path} holds none of the documents of {self.path}: the first there is "
+                f"{names[0]!r}, the first here {next(iter(index)).id!r}"
+            )
+        if not strange:
+            return []
+        return [
+            f"{len(strange):,} of the {len(names):,} documents of {self.path} are not in this index"
+        ]
 
     def _can(self, index: Index, way: Way) -> bool:
         """Whether the other index can be searched in this way."""

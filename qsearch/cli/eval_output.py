@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsearch.cli.excerpts import excerpt
-from qsearch.cli.files import written
+from qsearch.cli.files import check_file, written
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json, print_text, printable
+from qsearch.cli.target import find_index
 from qsearch.store.format import CATALOG
 
 if TYPE_CHECKING:
-    from qsearch.evaluation import Comparison, Evaluation, Tuned
+    from qsearch.evaluation import Comparison, Evaluation, Tuned, Way
     from qsearch.evaluation.comparing import Lost
     from qsearch.index import Index
 
-__all__ = ["check_run_ids", "check_target", "show", "write_runs"]
+__all__ = [
+    "check_run_ids",
+    "check_targets",
+    "run_files",
+    "show",
+    "write_picture",
+    "write_run",
+]
 
 _CHARACTERS = 200
 """Of a text that is shown beside others."""
@@ -30,33 +39,42 @@ _RELEVANT = 5
 """So many relevant documents of a query are shown."""
 
 
-def check_target(target: Path, option: str, read: Iterable[Path | None]) -> None:
-    """Look at a file that is to be written before anything is measured.
+def check_targets(targets: Iterable[tuple[str, Path]], read: Iterable[Path | None]) -> None:
+    """Look at files that are to be written before anything is measured.
 
     Args:
-        target: this.
-        option: that named it.
+        targets: these, each with the option that named it.
         read: files, indexes, and folders in BEIR's form that are read, ``None`` among them.
 
     Raises:
-        OutputError: there is no such folder, or it would take the place of something that is read.
+        OutputError: one cannot be a file, is written twice, or would take the place of something that is
+            read.
     """
-    if not target.parent.is_dir():
-        raise OutputError(f"{target} cannot be written (there is no folder {target.parent})")
-    place = target.resolve()
+    sources: list[Path] = []
     for one in read:
-        if one is None or not one.exists():
+        if one is None:
             continue
-        sources = [one]
-        if one.is_dir() and not (one / CATALOG).is_file():
+        file, npz, _ = str(one).partition(".npz:")  # an array of an archive
+        place = Path(file + ".npz") if npz else find_index(one)
+        if place.is_dir() and not (place / CATALOG).is_file():
             # A report may well lie in the folder of its queries, but not in the place of these.
-            sources = [part for name in _BEIR for part in one.glob(name)]
-        for source in sources:
-            if source.resolve() in (place, *place.parents):
+            sources += [part for name in _BEIR for part in place.glob(name)]
+        else:
+            sources.append(place)
+    taken: set[str] = set()
+    resolved = {os.path.realpath(source): source for source in sources}
+    for option, target in targets:
+        check_file(target)
+        name = os.path.realpath(target)
+        for around in (name, *map(str, Path(name).parents)):
+            if around in resolved:
                 raise OutputError(
-                    f"{target} would take the place of what is read ({source}); name another file with "
-                    f"{option}"
+                    f"{target} would take the place of what is read ({resolved[around]}); name another "
+                    f"file with {option}"
                 )
+        if name in taken:
+            raise OutputError(f"{target} would be written twice; name another file with {option}")
+        taken.add(name)
 
 
 def check_run_ids(queries: Iterable[str]) -> None:
@@ -71,31 +89,54 @@ def check_run_ids(queries: Iterable[str]) -> None:
         run_line(name, "document", 1, 0.0, "qsearch")
 
 
-def write_runs(console: Console, found: Evaluation, path: Path) -> None:
-    """Write what was found as a TREC run; of several ways, each to a file of its own.
+def run_files(path: Path, ways: Sequence[Way]) -> dict[str, Path]:
+    """By way, the file that its run goes to: of several, each has its name in it."""
+    if len(ways) == 1:
+        return {ways[0].name: path}
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    found = {}
+    for way in ways:
+        whole = plain.with_stem(f"{plain.stem}.{_file_name(way.name)}")
+        found[way.name] = whole if plain == path else Path(f"{whole}.gz")
+    return found
+
+
+def _file_name(way: str) -> str:
+    return way.replace(":", "-")
+
+
+def write_run(found: Evaluation, way: str, target: Path) -> str:
+    """Write what a way found as a TREC run; returns what to say about it.
 
     Raises:
         QueryError: an id cannot stand in a run.
-        OutputError: a file cannot be written.
+        OutputError: the file cannot be written.
     """
     from qsearch.documents import run_line
 
-    for one in found.ways:
-        name = one.name.replace(":", "-")
-        target = path
-        if len(found.ways) > 1:
-            plain = path.with_suffix("") if path.suffix == ".gz" else path
-            whole = plain.with_stem(f"{plain.stem}.{name}")
-            target = whole if plain == path else Path(f"{whole}.gz")
-        lines = [
-            run_line(query, document, rank, score, f"qsearch-{name}")
-            for query, documents in found.run(one.name).items()
-            for rank, (document, score) in enumerate(documents.items(), 1)
-        ]
-        content = "".join(f"{line}\n" for line in lines).encode()
-        with written(target) as file:
-            file.write(gzip.compress(content) if target.suffix == ".gz" else content)
-        console.note(f"wrote {target}: {len(lines):,} lines")
+    lines = [
+        run_line(query, document, rank, score, f"qsearch-{_file_name(way)}")
+        for query, documents in found.run(way).items()
+        for rank, (document, score) in enumerate(documents.items(), 1)
+    ]
+    content = "".join(f"{line}\n" for line in lines).encode()
+    with written(target) as file:
+        file.write(gzip.compress(content) if target.suffix == ".gz" else content)
+    return f"wrote {target}: {len(lines):,} lines"
+
+
+def write_picture(found: Evaluation, target: Path) -> None:
+    """Draw it.
+
+    Raises:
+        OptionError: there is nothing to draw.
+        OutputError: the file cannot be written.
+    """
+    from qsearch.evaluation.plotting import picture
+
+    content = picture(found, target.suffix.lower())
+    with written(target) as file:
+        file.write(content)
 
 
 def show(
@@ -139,8 +180,7 @@ def show(
     )
     notes = [*(found.notes if format == "text" else ())]
     notes += [] if compared is None else compared.notes
-    if tuned is not None:
-        notes += tuned.notes()
+    if tuned is not None and (tuned.measured or tuned.weight != tuned.before):
         notes.append(
             "what it is tuned with it is measured with: other queries may fare a little worse"
         )

@@ -10,7 +10,29 @@ from typing import IO
 
 from qsearch.cli.output import OutputError
 
-__all__ = ["written"]
+__all__ = ["check_file", "written"]
+
+_LONGEST = 230
+"""Bytes of a name, so that there is room for the one that it has while it is written."""
+
+
+def check_file(path: Path) -> None:
+    """Refuse what ``written`` cannot replace.
+
+    Raises:
+        OutputError: there is something else than a file, no such folder, or the name cannot be.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            what = "a directory" if target.is_dir() else "no regular file"
+            raise OutputError(f"{path} is {what}; name a file")
+        if not target.parent.is_dir():
+            raise OutputError(f"{path} cannot be written (there is no folder {path.parent})")
+        if len(os.fsencode(target.name)) > _LONGEST:
+            raise OutputError(f"{path} cannot be written (the name is too long)")
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path} cannot be written ({error})") from error
 
 
 @contextmanager
@@ -23,11 +45,9 @@ def written(path: Path) -> Iterator[IO[bytes]]:
         OutputError: the file system refuses, or there is something else than a file.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
-    if target.exists() and not target.is_file():
-        what = "a directory" if target.is_dir() else "no regular file"
-        raise OutputError(f"{path} is {what}; name a file")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        check_file(path)
         try:
             with open(part, "wb") as file:
                 yield file

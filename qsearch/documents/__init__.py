@@ -8,7 +8,7 @@ from qsearch.documents.document import Document, surrogate_in
 from qsearch.documents.embeddings import Embeddings
 from qsearch.documents.encodings import encoding_advice
 from qsearch.documents.fields import Fields, FieldsFound, Role
-from qsearch.documents.judgments import Judgments, read_judgments
+from qsearch.documents.judgments import Judgments, judgments_in, read_judgments
 from qsearch.documents.queries import check_text, read_queries, read_query_lines, read_query_texts
 from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, format_by_name, open_corpus
 from qsearch.documents.rejected import RejectedRecord
@@ -32,6 +32,7 @@ __all__ = [
     "format_by_name",
     "has_judgments",
     "is_dataset",
+    "judgments_in",
     "open_corpus",
     "read_judgments",
     "read_queries",

@@ -11,7 +11,7 @@ from qsearch.documents.lines import text_lines
 from qsearch.documents.relevance import relevance_of
 from qsearch.errors import CorpusError, QueryError
 
-__all__ = ["Judgments", "read_judgments", "table_columns"]
+__all__ = ["Judgments", "judgments_in", "read_judgments", "table_columns"]
 
 Judgments = dict[str, dict[str, int]]
 """Relevance by query id, then document id; 1 and more is relevant."""
@@ -37,7 +37,7 @@ def read_judgments(path: str) -> Judgments:
     if is_dataset(path):
         return dataset_judgments(path)
     if path != "-" and Path(path).is_dir():
-        path = str(_judgments_in(Path(path)))
+        path = str(judgments_in(Path(path)))
     found: Judgments = {}
     width = 0
     lines = (line for line in text_lines(path, "line of judgments") if line.text.strip())
@@ -100,7 +100,7 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _judgments_in(folder: Path) -> Path:
+def judgments_in(folder: Path) -> Path:
     """The judgments of a folder in BEIR's form.
 
     Raises:

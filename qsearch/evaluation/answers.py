@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qsearch.evaluation.ways import Way
 from qsearch.options import TextSearchOptions, listed
+from qsearch.retrieval import Request
 from qsearch.retrieval.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -73,7 +74,12 @@ class Answers:
 
 
 def answer(
-    snapshot: Snapshot, way: Way, queries: Queries, k: int, filters: dict[str, Any]
+    snapshot: Snapshot,
+    way: Way,
+    queries: Queries,
+    k: int,
+    filters: dict[str, Any],
+    more: int = 0,
 ) -> Answers:
     """Search all queries at once.
 
@@ -83,6 +89,7 @@ def answer(
         queries: with texts where the way has words.
         k: documents wanted.
         filters: ``FilterOptions``, those that are given.
+        more: so many documents more are given, of a search by meaning, in the way that k is searched.
 
     Raises:
         QueryError: the options contradict each other, the filter is none, or there is no text index.
@@ -96,7 +103,8 @@ def answer(
     vectors = queries.vectors
     if vectors is None:
         raise ValueError("a search by meaning needs vectors")
-    ranking = snapshot.searcher.search(vectors, asked.meaning)
+    meaning = _with_more(snapshot, asked.meaning, more) if more else asked.meaning
+    ranking = snapshot.searcher.search(vectors, meaning)
     if asked.words.mode == "hybrid":
         texts = queries.texts or ()
         both = snapshot.text_search.hybrid(
@@ -105,11 +113,21 @@ def answer(
         return _of_words(both, k, ranking)
     positions = snapshot.searcher.documents.documents(ranking.positions)
     return Answers(
-        _padded(positions, k, -1),
-        _padded(ranking.scores.astype(np.float64), k, -np.inf),
+        _padded(positions, k + more, -1),
+        _padded(ranking.scores.astype(np.float64), k + more, -np.inf),
         ranking.certified,
         *_looked_at(ranking, len(queries)),
     )
+
+
+def _with_more(snapshot: Snapshot, request: Request, more: int) -> Request:
+    """The same search, but for how many documents it gives."""
+    most = snapshot.documents
+    if request.allowed is not None and request.allowed.documents is not None:
+        most = request.allowed.documents
+    k, plan = min(request.k + more, most), request.plan
+    plan = replace(plan, candidates=max(plan.candidates, k), kept=max(plan.kept, k))
+    return replace(request, k=k, plan=plan)
 
 
 def checked(snapshot: Snapshot, way: Way, k: int, filters: Mapping[str, Any]) -> TextQuery:

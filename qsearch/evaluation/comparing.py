@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.documents import read_run
 from qsearch.errors import QueryError
 from qsearch.evaluation.evaluation import Evaluation
 from qsearch.evaluation.intervals import Difference, Quantity, difference, holm, mean_of
-from qsearch.evaluation.measures import judged, measures_at
+from qsearch.evaluation.likeness import Rankings, check_common, checked_run, of_run, unlike
+from qsearch.evaluation.measures import judged_at, measures_at
 from qsearch.evaluation.tables import NOTHING, Table, shown_difference, shown_quantity
 
 __all__ = ["Compared", "Comparison", "Lost", "compare"]
 
 _BEST = 3
 """Hits of a query that are shown beside each other."""
-
-Rankings = Mapping[str, Sequence[str]]
-"""Document ids by query id, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Lost:
         theirs: the measure there; NaN without judgments.
         our_best: ids of the first documents here.
         their_best: there.
-        relevant: ids of relevant documents, the most relevant first, with their ranks here and there, from
-            1; ``None``: it was not found.
+        relevant: ids of relevant documents, those that one of both found and the most relevant first, with
+            their ranks here and there, from 1; ``None``: it was not found.
     """
 
     query: str
@@ -166,7 +166,7 @@ class Comparison:
 
 def compare(
     ours: Evaluation,
-    theirs: Evaluation | Mapping[str, Iterable[str]],
+    theirs: Evaluation | Mapping[str, Iterable[str] | Mapping[str, float]] | str | Path,
     name: str = "the other",
     *,
     worst: int = 0,
@@ -175,9 +175,10 @@ def compare(
 
     Args:
         ours: of this index.
-        theirs: of another index, whose ways of the same names are compared, or a run: ids of documents by
-            query id, best first (a ``Run`` too), which every way is compared with. Queries that a run does
-            not answer have found nothing, as in ``trec_eval -c``.
+        theirs: of another index, whose ways of the same names are compared; or a run, which every way is
+            compared with: the path of a TREC run, ids of documents by query id, best first, or scores by
+            query id and document id. Queries that a run does not answer have found nothing, as in
+            ``trec_eval -c``.
         name: of the other one.
         worst: so many of the queries that lose most are told, of each way: by the first measure, or where
             there are no judgments by the documents in common.
@@ -198,26 +199,29 @@ def compare(
     if ours.groups or (isinstance(theirs, Evaluation) and theirs.groups):
         raise QueryError("what was measured with queries made of documents cannot be compared")
     notes: list[str] = []
+    if isinstance(theirs, str | Path):
+        theirs = read_run(str(theirs))
     queries = ours.queries
-    pairs: list[tuple[str, Rankings]] = []
+    pairs: list[tuple[str, Mapping[int, Rankings]]] = []
     if isinstance(theirs, Evaluation):
         names = {one.name for one in theirs.ways}
-        pairs = [(one.name, theirs[one.name].documents) for one in ours.ways if one.name in names]
+        pairs = [
+            (one.name, {k: theirs[one.name].documents_at(k) for k in ours.depths})
+            for one in ours.ways
+            if one.name in names
+        ]
         if not pairs:
             raise QueryError(f"{name} was not measured in any of the ways of this index")
-        notes += _unlike(ours, theirs, name)
+        notes += unlike(ours, theirs, name)
     else:
         if not isinstance(theirs, Mapping):
             raise QueryError(f"a run is ids by query id, found {type(theirs).__name__}")
-        ranked = {query: list(documents) for query, documents in theirs.items()}
-        pairs = [(one.name, ranked) for one in ours.ways]
-        notes += _of_run(ours, ranked, name)
-    common = set(queries) & set(pairs[0][1]) if pairs else set()
-    if pairs and not common:
-        raise QueryError(
-            f"{name} has no query in common with these: the first here is {queries[0]!r}, there "
-            f"{next(iter(pairs[0][1]), None)!r}"
-        )
+        ranked = checked_run(theirs)
+        pairs = [(one.name, dict.fromkeys(ours.depths, ranked)) for one in ours.ways]
+        notes += of_run(ours, ranked, name)
+    common: set[str] = set()
+    if pairs:
+        common = check_common(queries, pairs[0][1][ours.depths[-1]], name)
     here = np.ones(len(queries), dtype=np.bool_)
     if len(common) < len(queries):
         told = f"{name} answers {len(common):,} of {len(queries):,} queries; "
@@ -230,10 +234,10 @@ def compare(
     measures = measures_at(ours.depths)
     rows, overlap, losses = [], {}, {}
     for way, rankings in pairs:
-        overlap[way] = np.where(here, _shared(ours, way, rankings, depth), np.nan)
+        overlap[way] = np.where(here, _shared(ours, way, rankings[depth], depth), np.nan)
         by_measure: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         if ours.judgments:
-            there = judged(rankings, ours.judgments, measures, queries)
+            there = judged_at(rankings, ours.judgments, measures, queries)
             for measure in measures:
                 mine = np.where(here, ours[way].measures[measure.name], np.nan)
                 other = np.where(here, there[measure.name], np.nan)
@@ -252,7 +256,7 @@ def compare(
             judged_by = [name for name, (mine, _) in by_measure.items() if not np.isnan(mine).all()]
             first = judged_by[0] if judged_by else f"in common@{depth}"
             values = by_measure[first] if judged_by else (overlap[way], None)
-            losses[way] = first, _worst(ours, way, rankings, values, worst)
+            losses[way] = first, _worst(ours, way, rankings[ours.depths[-1]], values, worst)
     corrected = holm([one.difference.probability for one in rows])
     return Comparison(
         name,
@@ -271,50 +275,11 @@ def _probability(value: float) -> str:
     return NOTHING if np.isnan(value) else f"{value:.4f}"
 
 
-def _unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
-    """What two indexes do not have in common, by which a difference may come about."""
-    notes = []
-    here, there = ours.index["documents"], theirs.index["documents"]
-    if here != there:
-        notes.append(
-            f"{name} holds {there:,} documents, this index {here:,}: the fewer there are, the easier it "
-            "is to find the right ones"
-        )
-    if ours.index["encoder"] != theirs.index["encoder"]:
-        notes.append(
-            f"{name} has another encoder: {theirs.index['encoder']}, this index {ours.index['encoder']}"
-        )
-    notes += [f"{name}: {note}" for note in theirs.notes if note not in ours.notes]
-    if ours.where != theirs.where:
-        notes.append(
-            f"{name} was searched {_filter(theirs.where)}, this index {_filter(ours.where)}"
-        )
-    return notes
-
-
-def _filter(where: str | None) -> str:
-    return "without a filter" if where is None else f"where {where}"
-
-
-def _of_run(ours: Evaluation, run: Rankings, name: str) -> list[str]:
-    """What to know of a run before it is compared."""
-    notes = []
-    deepest, depth = max(map(len, run.values()), default=0), ours.depths[-1]
-    if deepest < depth:
-        notes.append(
-            f"{name} goes to {deepest:,} document{'s' * (deepest != 1)} a query, these answers to "
-            f"{depth:,}: measures at {depth:,} are as if it had found nothing behind"
-        )
-    if ours.where is not None:
-        notes.append(f"{name} is taken as it is: the filter ({ours.where}) is of this index alone")
-    return notes
-
-
 def _shared(ours: Evaluation, way: str, theirs: Rankings, depth: int) -> NDArray[np.float64]:
     """The share of the first ``depth`` that both have, of the longer of the two."""
     found = np.full(len(ours.queries), np.nan)
     for number, query in enumerate(ours.queries):
-        mine = set(ours[way].documents[query][:depth])
+        mine = set(ours[way].documents_at(depth)[query][:depth])
         other = set(theirs.get(query, ())[:depth])
         if mine or other:
             found[number] = len(mine & other) / max(len(mine), len(other))
@@ -362,10 +327,13 @@ def _worst(
 def _relevant(
     judgments: Mapping[str, int], here: Sequence[str], there: Sequence[str]
 ) -> tuple[tuple[str, int | None, int | None], ...]:
-    """Relevant documents, the most relevant first, with their ranks in two rankings."""
+    """Relevant documents, those that were found and the most relevant first, with their two ranks."""
     names = [name for name, value in judgments.items() if value > 0]
     ours, theirs = ({name: rank for rank, name in enumerate(one, 1)} for one in (here, there))
+    neither = len(judgments) + max(len(ours), len(theirs))
+    best = {name: min(ours.get(name, neither), theirs.get(name, neither)) for name in names}
     return tuple(
         (name, ours.get(name), theirs.get(name))
-        for name in sorted(names, key=lambda name: -judgments[name])
+        # What neither has found stands behind.
+        for name in sorted(names, key=lambda name: (best[name] == neither, -judgments[name]))
     )

@@ -22,10 +22,12 @@ from qsearch.evaluation.given import (
     sampled,
 )
 from qsearch.evaluation.machine import described_machine, memory_of_process
+from qsearch.evaluation.measured import WayResult
 from qsearch.evaluation.running import EvaluationRun, named
 from qsearch.evaluation.ways import Way, known_ways, named_way
 from qsearch.indexing import Progress, index_sizes
 from qsearch.indexing.report import Silent
+from qsearch.keywords import DEFAULT_WEIGHT
 from qsearch.options import FilterOptions, settled
 from qsearch.wording import words
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from qsearch.index import Index
     from qsearch.snapshot import Snapshot
 
-__all__ = ["check", "evaluate"]
+__all__ = ["EvaluationPlan", "evaluate", "measured", "planned"]
 
 
 def evaluate(
@@ -82,8 +84,28 @@ def evaluate(
         >>> found.recall("exact", 2).mean, found.measure("exact", "nDCG@2").mean
         (1.0, 1.0)
     """
-    plan = _planned(index, queries, qrels, vectors, ways, k, sample, filters)
-    snapshot, asked, notes = plan.snapshot, plan.asked, plan.notes
+    plan = planned(index, queries, qrels, vectors=vectors, ways=ways, k=k, sample=sample, **filters)
+    return measured(index, plan, timed=timed, keep_interrupted=keep_interrupted, progress=progress)
+
+
+def measured(
+    index: Index,
+    plan: EvaluationPlan,
+    *,
+    timed: bool,
+    keep_interrupted: bool,
+    progress: Progress | None,
+) -> Evaluation:
+    """Do what was planned.
+
+    Args:
+        index: that it was planned for.
+        plan: see ``planned``.
+        timed: see ``evaluate``.
+        keep_interrupted: see there.
+        progress: see there.
+    """
+    snapshot, asked, notes = plan.snapshot, plan.asked, list(plan.notes)
     told = progress or Silent()
     run = EvaluationRun(
         index,
@@ -97,9 +119,11 @@ def evaluate(
         told,
     )
     complete = True
+    results: tuple[WayResult, ...] | None = None
     try:
         run.search()
         run.time()
+        results = tuple(run.results())
     except KeyboardInterrupt:
         if not keep_interrupted:
             raise
@@ -112,7 +136,7 @@ def evaluate(
     finally:
         told.end()
     return Evaluation(
-        _described(index, snapshot),
+        plan.index,
         _shown_filter(plan.filters),
         {**described_machine(), "memory": memory_of_process()},
         asked.source,
@@ -121,7 +145,7 @@ def evaluate(
         asked.groups,
         plan.depths,
         None if run.truth is None else run.truth.positions,
-        tuple(run.results()),
+        tuple(run.results()) if results is None else results,
         plan.judgments,
         run.encoding if run.encoding.singles else None,
         tuple(notes),
@@ -129,26 +153,12 @@ def evaluate(
     )
 
 
-def check(
-    index: Index,
-    queries: Any = None,
-    qrels: Any = None,
-    *,
-    vectors: Any = None,
-    ways: Iterable[str | Way] | Mapping[str, Mapping[str, Any]] | None = None,
-    k: int | Iterable[int] = (10, 100),
-    sample: int | None = None,
-    **filters: Unpack[FilterOptions],
-) -> None:
-    """Raise what ``evaluate`` would raise before it encodes or searches anything."""
-    _planned(index, queries, qrels, vectors, ways, k, sample, filters)
-
-
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class EvaluationPlan:
     """What is measured, checked.
 
     Attributes:
+        index: what it is, and how large, before anything is measured.
         snapshot: of the index.
         asked: the queries.
         judgments: of these.
@@ -158,6 +168,7 @@ class _Plan:
         notes: what is to be known.
     """
 
+    index: dict[str, Any]
     snapshot: Snapshot
     asked: Asked
     judgments: Judgments
@@ -167,16 +178,22 @@ class _Plan:
     notes: list[str]
 
 
-def _planned(
+def planned(
     index: Index,
-    queries: Any,
-    qrels: Any,
-    vectors: Any,
-    ways: Iterable[str | Way] | Mapping[str, Mapping[str, Any]] | None,
-    k: int | Iterable[int],
-    sample: int | None,
-    filters: Mapping[str, Any],
-) -> _Plan:
+    queries: Any = None,
+    qrels: Any = None,
+    *,
+    vectors: Any = None,
+    ways: Iterable[str | Way] | Mapping[str, Mapping[str, Any]] | None = None,
+    k: int | Iterable[int] = (10, 100),
+    sample: int | None = None,
+    **filters: Unpack[FilterOptions],
+) -> EvaluationPlan:
+    """Check all that ``evaluate`` is given, before anything is encoded or searched.
+
+    Raises:
+        QsearchError: see ``evaluate``.
+    """
     given = settled(FilterOptions, filters, "evaluate")
     snapshot = opened(index)
     notes: list[str] = []
@@ -193,11 +210,15 @@ def _planned(
     judgments = {} if qrels is None else matched(given_judgments(qrels), asked.ids, snapshot, notes)
     chosen = _chosen(ways, index, snapshot, asked, given, notes)
     allowed = snapshot.selections.asked(**given)
-    documents = snapshot.documents if allowed is None else allowed.documents
+    documents = snapshot.documents if allowed is None else allowed.documents or 0
+    if allowed is not None and not documents:
+        raise QueryError(f"no document matches the condition {_shown_filter(given)}")
     excluded(judgments, snapshot, given, notes)
-    depths = checked_depths(k, documents or 0, notes)
+    depths = checked_depths(k, documents, allowed is not None, notes)
     notes += _searched_exactly(snapshot, chosen, depths, given)
-    return _Plan(snapshot, asked, judgments, chosen, depths, given, notes)
+    return EvaluationPlan(
+        _described(index, snapshot), snapshot, asked, judgments, chosen, depths, given, notes
+    )
 
 
 def _searched_exactly(
@@ -238,6 +259,10 @@ def _chosen(
         found = known_ways(tuned=tuned and not filtered, graph=index.has_graph, words=by_words)
         if snapshot.contract is None and asked.vectors is None:
             found = [way for way in found if way.mode == "keywords"]
+            if found:
+                notes.append(
+                    "the index has no encoder: without vectors of the queries only keywords are measured"
+                )
         if filtered and tuned:
             notes.append(
                 "recall was measured without a filter: at any recall it is searched exactly"
@@ -257,6 +282,10 @@ def _chosen(
             raise QueryError(f"the way {way.name} needs options by name, found {way.options!r}")
         if way.name in [other.name for other in found[:number]]:
             raise QueryError(f"the way {way.name} stands twice")
+        if not FilterOptions.__annotations__.keys().isdisjoint(way.options):
+            raise QueryError(
+                f"the way {way.name} has a filter; one filter is for all ways: give it to evaluate"
+            )
         if way.words and asked.texts is None:
             raise QueryError(
                 f"the way {way.name} reads the words of queries, of which there are none"
@@ -273,7 +302,11 @@ def _chosen(
     if not found:
         raise QueryError(
             "there is no way to measure"
-            + (": the index has neither an encoder nor a text index" if ways is None else "")
+            + (
+                ": the index has neither an encoder nor a text index; give vectors of the queries"
+                if ways is None
+                else ""
+            )
         )
     return found
 
@@ -297,5 +330,8 @@ def _described(index: Index, snapshot: Snapshot) -> dict[str, Any]:
         "commit": snapshot.commit,
         "encoder": None if identity is None else identity.model,
         "bytes": sum(index_sizes(index.path).values()),
+        "hybrid_weight": DEFAULT_WEIGHT
+        if snapshot.hybrid_weight is None
+        else snapshot.hybrid_weight,
         "measured_on": None if snapshot.tuning is None else snapshot.tuning.measured_on,
     }

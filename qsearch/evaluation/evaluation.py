@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.errors import OptionError
 from qsearch.evaluation.intervals import mean_of
 from qsearch.evaluation.measured import Measured, WayResult
-from qsearch.evaluation.plotting import plot_evaluation
+from qsearch.evaluation.plotting import check_picture, picture, plot_evaluation
 from qsearch.evaluation.tables import Table, tables_of
 
 __all__ = ["Evaluation"]
@@ -107,7 +108,16 @@ class Evaluation(Measured):
         Raises:
             OptionError: matplotlib is not installed, or the file cannot be written.
         """
-        return plot_evaluation(self, None if path is None else Path(path))
+        figure = plot_evaluation(self)
+        if path is not None:
+            target = Path(path)
+            check_picture(target)
+            content = picture(self, target.suffix.lower())
+            try:
+                target.write_bytes(content)
+            except OSError as error:
+                raise OptionError(f"{path} cannot be written ({error.strerror})") from error
+        return figure
 
 
 def _listed(values: NDArray[np.float64]) -> list[float | None]:

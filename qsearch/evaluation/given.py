@@ -257,11 +257,17 @@ def matched(
     judged = {document for of_query in found.values() for document in of_query}
     there = snapshot.catalog.positions_of([one for one in judged if surrogate_in(one) is None])
     missing = sorted(judged - set(there))
+    if judged and not there:
+        (first,) = (one.id for one in snapshot.catalog.page(-1, 1))
+        raise QueryError(
+            f"the index holds none of the {len(judged):,} documents that are judged: their ids have "
+            f"nothing in common (the first judged is {missing[0]!r}, the first here {first!r})"
+        )
     if missing:
         lost = sum(one in relevant for one in missing)
         notes.append(
             f"judgments of {_counted(missing, 'document', 'documents')} that the index does not hold"
-            + (f" ({lost:,} of them relevant: nothing can find these)" if lost else "")
+            + (f" ({lost:,} of them relevant, which count as not found)" if lost else "")
         )
     idle = [query for query, of_query in found.items() if not any(v > 0 for v in of_query.values())]
     if idle:
@@ -293,13 +299,19 @@ def excluded(
     lost = sorted(name for name, place in places.items() if place not in inside)
     if lost:
         notes.append(
-            f"the filter leaves out {_counted(lost, 'relevant document', 'relevant documents')}: nothing "
-            "can find these"
+            f"the filter leaves out {_counted(lost, 'relevant document', 'relevant documents')}, which "
+            "count as not found"
         )
 
 
-def checked_depths(k: Any, most: int, notes: list[str]) -> tuple[int, ...]:
+def checked_depths(k: Any, most: int, filtered: bool, notes: list[str]) -> tuple[int, ...]:
     """The depths that are asked for, rising, no deeper than there are documents.
+
+    Args:
+        k: one or several.
+        most: documents.
+        filtered: whether a filter has left these.
+        notes: are added to.
 
     Raises:
         QueryError: one is no whole number from 1.
@@ -309,7 +321,12 @@ def checked_depths(k: Any, most: int, notes: list[str]) -> tuple[int, ...]:
     if not depths or depths[0] < 1:
         raise QueryError(f"k must be at least 1, found {depths[0] if depths else 'none'}")
     if depths[-1] > max(1, most):
-        notes.append(f"k goes to {most:,}: there are no more documents")
+        why = (
+            "there are no more documents" if not filtered else "the filter allows no more documents"
+        )
+        if not most and filtered:
+            why = "the filter allows no document"
+        notes.append(f"k goes to {max(1, most):,}: {why}")
         depths = sorted({min(one, max(1, most)) for one in depths})
     return tuple(depths)
 

@@ -38,7 +38,8 @@ class WayResult:
     Attributes:
         way: its name and options.
         answers: by k: (q, k) positions, and what was looked at; scores at the deepest k alone.
-        documents: ids of what it found at the deepest k, by query id, best first.
+        ranked: by k: ids of what it found, by query id, best first; at the deepest k, with judgments at
+            every one.
         recall: by k: (q,) share of the exact top k that it found; NaN where there is none.
         measures: by name: (q,) against judgments; NaN for queries without a relevant document. Empty where
             there are no judgments.
@@ -49,7 +50,7 @@ class WayResult:
 
     way: Way
     answers: Mapping[int, Answers]
-    documents: Mapping[str, Sequence[str]]
+    ranked: Mapping[int, Mapping[str, Sequence[str]]]
     recall: Mapping[int, NDArray[np.float64]]
     measures: Mapping[str, NDArray[np.float64]]
     unjudged: NDArray[np.float64]
@@ -59,6 +60,15 @@ class WayResult:
     def name(self) -> str:
         """Of the way."""
         return self.way.name
+
+    @property
+    def documents(self) -> Mapping[str, Sequence[str]]:
+        """Ids of what it found at the deepest k, by query id, best first."""
+        return self.ranked[max(self.ranked)]
+
+    def documents_at(self, k: int) -> Mapping[str, Sequence[str]]:
+        """What a search for k found, or where nobody kept that, the first of what the deepest did."""
+        return self.ranked.get(k, self.documents)
 
     @property
     def exact(self) -> bool:
@@ -129,8 +139,11 @@ class Measured:
         """
         members = self.own if group is None else group.members
         value = mean_of(_of(self[way].recall, k, "recall at k =")[members])
-        # By definition: there is nothing that chance could have spared.
-        return replace(value, interval=None) if self[way].exact else value
+        # By definition, or by proof: there is nothing that chance could have spared.
+        answers = self[way].answers[k]
+        proven = self[way].exact or bool(answers.certified[members].all())
+        sure = proven and self[way].way.mode == "meaning"
+        return replace(value, interval=None) if sure else value
 
     def measure(self, way: str, name: str) -> Quantity:
         """The mean of a measure against judgments, over the queries that have a relevant document.

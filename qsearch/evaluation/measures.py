@@ -114,6 +114,27 @@ def judged(
     return values
 
 
+def judged_at(
+    rankings: Mapping[int, Mapping[str, Sequence[str]]],
+    judgments: Mapping[str, Mapping[str, int]],
+    measures: Sequence[Measure],
+    queries: Sequence[str],
+) -> dict[str, NDArray[np.float64]]:
+    """The same, each measure of what a search to its depth found.
+
+    Args:
+        rankings: by depth, see ``judged``.
+        judgments: see there.
+        measures: whose depths are among those.
+        queries: see there.
+    """
+    values: dict[str, NDArray[np.float64]] = {}
+    for depth in sorted({one.depth for one in measures}):
+        some = [one for one in measures if one.depth == depth]
+        values |= judged(rankings[depth], judgments, some, queries)
+    return {one.name: values[one.name] for one in measures}
+
+
 def found_among(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the right positions stand anywhere among those that were found, query by query.
 

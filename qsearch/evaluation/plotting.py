@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import textwrap
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from qsearch.evaluation.tables import asked_of
 if TYPE_CHECKING:
     from qsearch.evaluation.measured import Measured, WayResult
 
-__all__ = ["FORMATS", "check_picture", "plot_evaluation"]
+__all__ = ["FORMATS", "check_picture", "picture", "plot_evaluation"]
 
 FORMATS = (".svg", ".png", ".pdf")
 
@@ -46,37 +47,49 @@ def check_picture(path: Path | None) -> None:
         raise OptionError("pictures need matplotlib: pip install matplotlib") from None
 
 
-def plot_evaluation(evaluation: Measured, path: Path | None) -> Any:
+def picture(evaluation: Measured, form: str) -> bytes:
+    """A picture as the content of a file.
+
+    Args:
+        evaluation: with one way at least.
+        form: one of ``FORMATS``.
+
+    Raises:
+        OptionError: matplotlib is not installed, or there is nothing to draw.
+    """
+    content = io.BytesIO()
+    with _style():
+        plot_evaluation(evaluation).savefig(content, dpi=150, format=form.removeprefix("."))
+    return content.getvalue()
+
+
+def plot_evaluation(evaluation: Measured) -> Any:
     """Draw what was measured.
 
     Args:
         evaluation: with one way at least.
-        path: of a file to write, or ``None``.
 
     Returns:
         The ``matplotlib.figure.Figure``.
 
     Raises:
-        OptionError: matplotlib is not installed, the file's name says no known format, it cannot be
-            written, or nothing was measured.
+        OptionError: matplotlib is not installed, or there is nothing to draw.
     """
-    check_picture(path)
+    check_picture(None)
     panels = [draw for draw, is_there in _PANELS if is_there(evaluation)]
     if not panels:
         raise OptionError(
             "there is nothing to draw: neither times nor judgments, nor a way to hold against exact search"
         )
+    with _style():
+        return _drawn(evaluation, panels)
+
+
+def _style() -> Any:
+    """Texts stay texts, in files and where they hold dollars."""
     from matplotlib import rc_context
 
-    # Texts stay texts, in files and where they hold dollars.
-    with rc_context({"svg.fonttype": "none", "text.parse_math": False}):
-        figure = _drawn(evaluation, panels)
-        if path is not None:
-            try:
-                figure.savefig(path, dpi=150)
-            except OSError as error:
-                raise OptionError(f"{path} cannot be written ({error.strerror})") from error
-    return figure
+    return rc_context({"svg.fonttype": "none", "text.parse_math": False})
 
 
 def _drawn(evaluation: Measured, panels: Sequence[Callable[[Any, Measured], None]]) -> Any:
@@ -177,13 +190,10 @@ def _latency(axes: Any, evaluation: Measured) -> None:
 
 def _by_rank(axes: Any, evaluation: Measured) -> None:
     """How many of the exact neighbours of each rank each way finds."""
-    if evaluation.exact is None:
+    exact = evaluation.exact
+    if exact is None:
         return
-    # Documents that were left out of their own results have left gaps.
-    exact = np.take_along_axis(
-        evaluation.exact, np.argsort(evaluation.exact < 0, axis=1, kind="stable"), axis=1
-    )
-    k = max(1, int((exact[evaluation.own] >= 0).any(axis=0).sum()))
+    k = max(1, int((exact[evaluation.own] >= 0).any(axis=0).sum()))  # ranks that there are
     ends: dict[float, list[str]] = {}
     ranks = np.arange(1, k + 1)
     for number, one in enumerate(_by_meaning(evaluation)):

@@ -14,7 +14,7 @@ from qsearch.errors import QueryError
 from qsearch.evaluation.answers import Answers, Queries, answer
 from qsearch.evaluation.given import Asked
 from qsearch.evaluation.measured import WayResult
-from qsearch.evaluation.measures import judged, measures_at, recall_at_k
+from qsearch.evaluation.measures import judged_at, measures_at, recall_at_k
 from qsearch.evaluation.timing import ROUNDS, Times, time_in_turns
 from qsearch.evaluation.ways import EXACT, Way
 from qsearch.indexing import Progress
@@ -87,13 +87,14 @@ class EvaluationRun:
         ids = self.asked.ids
         measures = measures_at(self.depths)
         found = []
-        ranked_in = self._documents()
+        last = self.depths[-1]
+        ranked_in = {k: self._documents(k) for k in (self.depths if self.judgments else [last])}
         for number, way in enumerate(self.ways):
             answers = self.found.get(way.name)
             if answers is None:
                 continue
-            ranked = ranked_in[way.name]
-            values = judged(ranked, self.judgments, measures, ids) if self.judgments else {}
+            ranked = {k: of_ways[way.name] for k, of_ways in ranked_in.items()}
+            values = judged_at(ranked, self.judgments, measures, ids) if self.judgments else {}
             times = self.times[number] if self.times else Times()
             found.append(
                 WayResult(
@@ -102,7 +103,7 @@ class EvaluationRun:
                     ranked,
                     self._recall(answers),
                     values,
-                    self._unjudged(ranked),
+                    self._unjudged(ranked.get(self.depths[0], {})),
                     times,
                 )
             )
@@ -134,13 +135,14 @@ class EvaluationRun:
         for times in time_in_turns([lambda some: encode(some.texts or ())], whole):
             self.encoding = times[0]
 
-    def _search(self, way: Way, k: int) -> Callable[[Queries], Answers]:
+    def _search(self, way: Way, k: int, more: int = 0) -> Callable[[Queries], Answers]:
         if way.options.get("rerank") is None:
-            return lambda queries: answer(self.snapshot, way, queries, k, self.filters)
+            return lambda queries: answer(self.snapshot, way, queries, k, self.filters, more)
         return lambda queries: _reranked(self.index, self.snapshot, way, queries, k, self.filters)
 
     def _answers(self, way: Way, queries: Queries, k: int) -> Answers:
-        search = self._search(way, k)
+        left_out = self.asked.left_out
+        search = self._search(way, k, 0 if left_out is None else left_out.shape[1])
         parts = []
         for start in range(0, len(queries), _AT_A_TIME):
             some = queries.part(start, start + _AT_A_TIME)
@@ -148,13 +150,15 @@ class EvaluationRun:
                 parts.append(search(some))
             self.progress.advance(len(some))
         positions = np.concatenate([one.positions for one in parts])
-        if self.asked.left_out is not None:
-            out = (positions[:, :, None] == self.asked.left_out[:, None, :]).any(axis=2)
-            positions = np.where(out, -1, positions)
-        scores = [one.scores if k == self.depths[-1] else one.scores[:, :0] for one in parts]
+        scores = np.concatenate([one.scores for one in parts])
+        if left_out is not None:
+            out = (positions[:, :, None] == left_out[:, None, :]).any(axis=2) | (positions < 0)
+            kept = np.argsort(out, axis=1, kind="stable")[:, :k]
+            positions = np.take_along_axis(np.where(out, -1, positions), kept, axis=1)
+            scores = np.take_along_axis(np.where(out, -np.inf, scores), kept, axis=1)
         return Answers(
             positions,
-            np.concatenate(scores),
+            scores if k == self.depths[-1] else scores[:, :0],
             np.concatenate([one.certified for one in parts]),
             np.concatenate([one.rows for one in parts]),
             np.concatenate([one.bytes for one in parts]),
@@ -166,9 +170,9 @@ class EvaluationRun:
             return {k: np.full(len(self.asked.ids), np.nan) for k in answers}
         return {k: recall_at_k(one.positions, truth.positions, k) for k, one in answers.items()}
 
-    def _documents(self) -> dict[str, dict[str, list[str]]]:
-        """By way and query, ids of documents at the deepest k, best first."""
-        last = {way: answers[self.depths[-1]].positions for way, answers in self.found.items()}
+    def _documents(self, k: int) -> dict[str, dict[str, list[str]]]:
+        """By way and query, ids of the documents that a search for k finds, best first."""
+        last = {way: answers[k].positions for way, answers in self.found.items()}
         if not last:
             return {}
         every = np.unique(np.concatenate([one.ravel() for one in last.values()]))

@@ -147,11 +147,12 @@ def tune(
         gains = gains_by_weight(snapshot, asked.ids, asked.texts, given, judgments)
         before = DEFAULT_WEIGHT if snapshot.hybrid_weight is None else snapshot.hybrid_weight
         chosen = _chosen(gains, before)
-        hybrid = {
-            "weight": chosen.weight,
-            "queries": gains.shape[1],
-            "gain": None if chosen.gain is None else chosen.gain.to_dict(),
-        }
+        if chosen.weight != before:
+            hybrid = {
+                "weight": chosen.weight,
+                "queries": gains.shape[1],
+                "gain": None if chosen.gain is None else chosen.gain.to_dict(),
+            }
     commit, kept = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
     index.refresh()
     measured = index._open.tuning is not None

@@ -2,7 +2,7 @@
 
 python scripts/benchmark list
 python scripts/benchmark run registry-100k --registry FOLDER --minutes 9
-python scripts/benchmark endtoend --scifact FOLDER --minutes 9
+python scripts/benchmark endtoend --texts FOLDER --minutes 9
 python scripts/benchmark page
 """
 
@@ -48,13 +48,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=float, default=900.0, help="seconds that a child may take")
     parser.add_argument("--minutes", type=float, help="start nothing more after so many")
     parser.add_argument("--again", action="store_true", help="forget what is known of the systems")
-    parser.add_argument("--scifact", type=Path, help="folder in BEIR's form")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="+", choices=list(DATA_SETS), metavar="DATA")
     _add_common(parser)
     parser.add_argument("--registry", type=Path, help="folder of registry-100k")
+    parser.add_argument("--scifact", type=Path, help="folder of SciFact in BEIR's form")
     parser.add_argument("--builds", type=int, default=3, help="of what is built within 20 seconds")
     parser.add_argument("--rows", type=int, help="take no more, to try things out")
     parser.add_argument("--setting", type=float, default=0.5, help="seconds for it in each turn")
@@ -65,6 +65,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_end(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
+    parser.add_argument("--texts", type=Path, help="folder in BEIR's form, with judgments")
     parser.add_argument("--model", type=Path, help="another model than all-MiniLM-L6-v2")
     parser.add_argument("--documents", type=int, help="take no more, to try things out")
     parser.add_argument("--queries", type=int, default=1000)
@@ -97,7 +98,7 @@ def _endtoend(chosen: argparse.Namespace) -> None:
 
     done = measure(
         _named(chosen.systems, list(SNIPPETS)),
-        folder=chosen.scifact,
+        folder=chosen.texts,
         model=chosen.model,
         documents=chosen.documents,
         queries=chosen.queries,

@@ -147,7 +147,7 @@ def texts(folder: Path | None, place: Path, documents: int | None, most: int) ->
         found: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
         return found
     if folder is None:
-        raise SystemExit("--scifact gives the folder with corpus, queries and judgments")
+        raise SystemExit("--texts gives the folder with corpus, queries and judgments")
     place.mkdir(parents=True, exist_ok=True)
     corpus = list(records(folder, "corpus.jsonl"))[:documents]
     with open(place / "corpus.jsonl", "w", encoding="utf-8") as file:
@@ -163,6 +163,7 @@ def texts(folder: Path | None, place: Path, documents: int | None, most: int) ->
     (place / "queries.json").write_text(json.dumps(queries), encoding="utf-8")
     about = {
         "name": "endtoend",
+        "title": folder.name,
         "rows": len(corpus),
         "queries": len(queries["texts"]),
         "judged_queries": len(judged.queries),

@@ -326,7 +326,7 @@ def _endtoend(ends: dict[str, Any] | None) -> str:
     ]
     told = ends["data"]
     said = (
-        f"SciFact: {told['rows']:,} abstracts as JSON Lines, {told['queries']:,} different "
+        f"{told['title']}: {told['rows']:,} texts as JSON Lines, {told['queries']:,} different "
         f"queries, of which {told['judged_queries']} have judgments; all-MiniLM-L6-v2 everywhere, "
         "all threads, one query at a time. Seconds count from the start of a process, with "
         "Python, imports and the model, and for qsearch with the export of the model to ONNX, "

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from qsearch import BuildOptions, Index
 from qsearch.documents import read_run
+from qsearch.evaluation import running
 from qsearch.keywords import DEFAULT_WEIGHT
 from tests.cli.test_cli import run
 
@@ -254,11 +258,111 @@ def test_losses_without_judgments_are_what_is_in_common(made: Path, tmp_path: Pa
 
 
 def test_an_index_without_an_encoder_is_compared_by_words(made: Path, tmp_path: Path) -> None:
-    records = [{"id": f"d{n}", "text": "cat dog"} for n in range(4)]
+    records = [
+        {"id": f"d{n}", "text": "cat dog"} for n in range(4)
+    ]  # some of those that are judged
     options = BuildOptions(text_index=True)
     Index.build(records, tmp_path / "o", embeddings=np.eye(4), options=options).close()
     arguments = ("eval", "--queries", ".", "-k", "5", "--no-times", "--compare", tmp_path / "o")
     done = run(*arguments, "--ways", "exact,keywords", cwd=made)
     assert done.returncode == 0, done.stderr
     assert "cannot be searched by exact: not compared" in done.stderr
-    assert "has another encoder" in done.stderr
+    assert "names another encoder: none" in done.stderr
+    done = run(*arguments, "--ways", "exact", cwd=made)
+    assert "it has no encoder; give vectors with --vectors" in done.stderr
+
+
+def test_runs_of_several_ways_take_no_place_of_what_is_read(place: Path) -> None:
+    line = "q0 Q0 d0 1 1.0 t\n"
+    shutil.copytree(place / "indexes" / "i", place / "indexes" / "other")
+    (place / "run.exact.trec").write_text(line)
+    np.savez(place / "v.npz", q=np.ones((40, 32)))
+    arguments = (
+        "eval",
+        "i",
+        "--queries",
+        ".",
+        "-k",
+        "5",
+        "--no-times",
+        "--ways",
+        "exact,binary:50",
+    )
+    for wrong in (
+        ("--run", "run.trec", "--compare", "run.exact.trec"),
+        ("--run", "indexes/other/run.trec", "--compare", "other"),
+        ("--run", "v.npz", "--vectors", "v.npz:q", "--ways", "exact"),
+    ):
+        done = run(*arguments, *wrong, cwd=place)
+        assert done.returncode == 1
+    assert (place / "run.exact.trec").read_text() == line
+    (place / "dir.binary-50.trec").mkdir()
+    os.mkfifo(place / "fifo.svg")
+    (place / "loop.svg").symlink_to("loop.svg")
+    for wrong, told in (
+        (("--run", "dir.trec"), "is a directory"),
+        (("--plot", "fifo.svg"), "no regular file"),
+        (("--run", "x.svg", "--plot", "x.svg", "--ways", "exact"), "written twice"),
+        (("--run", "a" * 252 + ".trec"), "too long"),
+    ):
+        done = run(*arguments, *wrong, "--tune", cwd=place)
+        assert done.returncode == 1, wrong
+        assert told in done.stderr
+    with Index.open(place / "indexes" / "i") as index:
+        assert index.commit == 1  # nothing was tuned before
+
+
+def test_what_fails_is_told_though_nobody_reads_the_tables(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.trec").write_text("q0 Q0 strange 1 1.0 t\n")
+    arguments = ["eval", "--queries", ".", "--ways", "exact", "--no-times", "--compare", "r.trec"]
+    arguments[-1] = str(tmp_path / "r.trec")
+    command = shlex.join([sys.executable, "-m", "qsearch", *arguments])
+    done = subprocess.run(
+        f"set -o pipefail; {command} | true",
+        shell=True,
+        executable="/bin/bash",
+        cwd=made,
+        capture_output=True,
+        timeout=300,
+    )
+    assert b"holds none of the documents" in done.stderr
+    assert done.returncode == 1
+
+
+def test_an_interruption_changes_no_name(made: Path, tmp_path: Path) -> None:
+    found = tmp_path / "s.trec"
+    calls = 0
+    before = running.answer
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise KeyboardInterrupt
+        return before(*given, **named)
+
+    with mock.patch.object(running, "answer", interrupted):
+        done = run(
+            *("eval", "--queries", ".", "-k", "5,9", "--no-times", "--ways", "exact,binary:50"),
+            *("--run", found),
+            cwd=made,
+        )
+    assert done.returncode == 130
+    assert [one.name for one in tmp_path.glob("*.trec")] == ["s.exact.trec"]
+    assert "Against exact search" in done.stdout
+
+
+def test_tuning_that_keeps_the_weight_stores_none(place: Path) -> None:
+    judged = "".join(f"q{n}\td{(n * 7) % 300}\t1\n" for n in range(40))  # by nobody's words
+    (place / "some.tsv").write_text(judged)
+    arguments = ("--queries", "queries.jsonl", "--qrels", "some.tsv", "--no-times", "-k", "10")
+    done = run("eval", *arguments, "--tune", "--ways", "exact", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "the weight of the meaning stays" in done.stderr
+    assert "chosen on" not in run("info", cwd=place).stdout
+
+
+def test_one_stream_cannot_be_queries_and_judgments(made: Path) -> None:
+    done = run("eval", "--queries", "-", "--qrels", "-", cwd=made, stdin="x")
+    assert done.returncode == 2
+    assert "cannot be both" in done.stderr

@@ -1,0 +1,114 @@
+"""What an evaluation and another one, or a run, have in common, and by what they are unlike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qsearch.errors import QueryError
+
+if TYPE_CHECKING:
+    from qsearch.evaluation.evaluation import Evaluation
+
+__all__ = ["Rankings", "check_common", "checked_run", "of_run", "unlike"]
+
+Rankings = Mapping[str, Sequence[str]]
+"""Document ids by query id, best first."""
+
+
+def check_common(queries: Sequence[str], there: Iterable[str], name: str) -> set[str]:
+    """The queries that both have.
+
+    Raises:
+        QueryError: none.
+    """
+    other = list(there)
+    common = set(queries) & set(other)
+    if not common:
+        raise QueryError(
+            f"{name} has no query in common with these: the first here is {queries[0]!r}, there "
+            f"{next(iter(other), None)!r}"
+        )
+    return common
+
+
+def checked_run(run: Mapping[Any, Any]) -> dict[str, list[str]]:
+    """Ids by query id, as texts.
+
+    Raises:
+        QueryError: they are no such ids.
+    """
+    found: dict[str, list[str]] = {}
+    for query, documents in run.items():
+        if isinstance(documents, str) or not isinstance(documents, Iterable):
+            raise QueryError(
+                f"a run is several ids by query id, found {documents!r} for query {query!r}"
+            )
+        some = list(documents)
+        if isinstance(documents, Mapping):
+            some.sort(key=lambda one: -float(documents[one]))  # by score, equal ones as they come
+        if not all(isinstance(one, str | int) for one in some):
+            raise QueryError(
+                f"a run is ids by query id, or scores by query id and document id; found "
+                f"{next(one for one in some if not isinstance(one, str | int))!r} for query {query!r}"
+            )
+        names = [str(one) for one in some]
+        if len(set(names)) < len(names):
+            raise QueryError(f"a document stands twice among those of query {query!r}")
+        found[str(query)] = names
+    return found
+
+
+def unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
+    """What two indexes do not have in common, by which a difference may come about."""
+    notes = []
+    if ours.depths[-1] > theirs.depths[-1]:
+        notes.append(
+            f"{name} was searched to {theirs.depths[-1]:,} documents, this index to {ours.depths[-1]:,}: "
+            f"behind these it has found nothing"
+        )
+    texts = [dict(zip(one.queries, one.texts or (), strict=False)) for one in (ours, theirs)]
+    other = sum(texts[0][query] != text for query, text in texts[1].items() if query in texts[0])
+    if other:
+        notes.append(f"{other:,} queries of the same id have another text there")
+    here, there = ours.index["documents"], theirs.index["documents"]
+    if here != there:
+        notes.append(
+            f"{name} holds {there:,} documents, this index {here:,}: the fewer there are, the easier it "
+            "is to find the right ones"
+        )
+    weights = [one.index["hybrid_weight"] for one in (ours, theirs)]
+    by_both = any(one.way.mode == "hybrid" and "weight" not in one.way.options for one in ours.ways)
+    if by_both and weights[0] != weights[1]:
+        notes.append(
+            f"{name} weighs the meaning by {weights[1]:g} in hybrid searches, this index by {weights[0]:g}"
+        )
+    if ours.index["encoder"] != theirs.index["encoder"]:
+        notes.append(
+            f"{name} names another encoder: {theirs.index['encoder'] or 'none'}, this index "
+            f"{ours.index['encoder'] or 'none'}"
+        )
+    notes += [f"{name}: {note}" for note in theirs.notes if note not in ours.notes]
+    if ours.where != theirs.where:
+        notes.append(
+            f"{name} was searched {_filter(theirs.where)}, this index {_filter(ours.where)}"
+        )
+    return notes
+
+
+def _filter(where: str | None) -> str:
+    return "without a filter" if where is None else f"where {where}"
+
+
+def of_run(ours: Evaluation, run: Rankings, name: str) -> list[str]:
+    """What to know of a run before it is compared."""
+    notes = []
+    deepest, depth = max(map(len, run.values()), default=0), ours.depths[-1]
+    if deepest < depth:
+        notes.append(
+            f"{name} goes to {deepest:,} document{'s' * (deepest != 1)} a query, these answers to "
+            f"{depth:,}: measures at {depth:,} are as if it had found nothing behind"
+        )
+    if ours.where is not None:
+        notes.append(f"{name} is taken as it is: the filter ({ours.where}) is of this index alone")
+    return notes
