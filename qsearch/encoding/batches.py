@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "LENGTH_STEP",
+    "SPARE_ON_GPU",
     "Batch",
     "by_length",
     "padded_length",
@@ -23,6 +24,9 @@ __all__ = [
 LENGTH_STEP = 16
 """Lengths are padded to a multiple of this many tokens."""
 
+SPARE_ON_GPU = 1
+"""A row of each batch on a GPU is for no text and is padded: where nothing is padded, the transformers
+package takes another kernel, and that rounds otherwise."""
 
 _ALONE = 96
 """Texts of more tokens than this are encoded alone: their matrix products are large enough."""
@@ -65,7 +69,9 @@ def by_length(lengths: Sequence[int]) -> list[tuple[int, list[int]]]:
     return sorted(buckets.items(), reverse=True)
 
 
-def plan_batches(lengths: Sequence[int], rows_for: Callable[[int], int]) -> list[Batch]:
+def plan_batches(
+    lengths: Sequence[int], rows_for: Callable[[int], int], spare: int = 0
+) -> list[Batch]:
     """Put texts of the same length together, the longest first.
 
     The longest first, because then the largest allocation is the first one and progress speeds up
@@ -74,12 +80,13 @@ def plan_batches(lengths: Sequence[int], rows_for: Callable[[int], int]) -> list
     Args:
         lengths: tokens that each text is padded to.
         rows_for: how many rows a batch of a length has.
+        spare: so many of them are for no text.
     """
     return [
-        Batch(tuple(members[start : start + rows]), length, rows)
+        Batch(tuple(members[start : start + rows - spare]), length, rows)
         for length, members in by_length(lengths)
         for rows in [rows_for(length)]
-        for start in range(0, len(members), rows)
+        for start in range(0, len(members), rows - spare)
     ]
 
 

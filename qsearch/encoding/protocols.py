@@ -21,7 +21,7 @@ class Encoder(Protocol):
     embedding whatever stands beside it in the list. An encoder that several threads may use at once
     says so by an attribute ``concurrent = True``: then a build reads and writes while it encodes. A build
     gives it some 32 kB of text at a time, and makes durable what has become of it; one that is slow on so
-    little says by an attribute ``documents_at_once`` how many documents it wants at least (at most 2,048).
+    little says by an attribute ``documents_at_once`` how many documents it wants at least (at most 16,384).
     """
 
     def identity(self) -> EncoderIdentity:

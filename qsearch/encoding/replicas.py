@@ -1,4 +1,4 @@
-"""Copies of a torch model that work side by side: one thread each on the CPU, or one GPU each."""
+"""Copies of a torch model that work side by side: one thread each on the CPU, or two on each GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from qsearch.encoding.running import Runner
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
 from qsearch.locks import ProcessLock
+from qsearch.streams import settle
 from qsearch.wording import words
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ __all__ = ["Replicas", "chosen_devices"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+_TOGETHER = 2
+"""Copies on a GPU: while one is computed, the next batch of the other is prepared."""
 
 
 def chosen_devices(device: str) -> list[str]:
@@ -72,43 +77,52 @@ class Replicas:
     """A model for queries, and copies of it for documents. Safe to share between threads.
 
     On the CPU copies share their weights, and each runs on one thread: faster than one model on all
-    threads, and its results do not depend on how many there are. On several devices each has its own.
-    Copies are made when they are first needed.
+    threads, and its results do not depend on how many there are. Several devices have weights of their
+    own, which the copies on one share. Copies are made when they are first needed.
     """
 
-    def __init__(self, model: SentenceTransformer, devices: Sequence[str]) -> None:
-        """Take a model that is on the first of ``devices``."""
-        self._model = model
+    def __init__(self, model: SentenceTransformer, devices: Sequence[str], output: str) -> None:
+        """Take a model that is on the first of ``devices``.
+
+        Args:
+            model: this.
+            devices: as torch names them.
+            output: which of the features that the model gives is wanted.
+        """
+        self._model = Runner(model, output)
+        self._output = output
         self._devices = list(devices)
         self._on_cpu = self._devices[0].partition(":")[0] == "cpu"
         self._lock = ProcessLock()
         self._model_lock = ProcessLock()
-        self._free: queue.SimpleQueue[SentenceTransformer] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        self._there = {self._devices[0]: model}
         self._made = 0
         self._queries = _Workers()
         self._documents = _Workers()
 
     def documents(
-        self, work: Callable[[SentenceTransformer, Task], Result], tasks: Iterable[Task]
+        self, work: Callable[[Runner, Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result]:
         """Results of ``work`` for all tasks, in their order, by all copies."""
 
         def run(task: Task) -> Result:
-            model = self._borrowed()
-            if model is None:
+            runner = self._borrowed()
+            if runner is None:
                 with self._model_lock:
                     return work(self._model, task)
             try:
-                return work(model, task)
+                return work(runner, task)
             finally:
-                self._free.put(model)
+                self._free.put(runner)
 
-        one_cpu = self._devices == ["cpu"]
-        threads = thread_count() if one_cpu else len(self._devices)
+        threads = len(self._devices) * (1 if self._on_cpu else _TOGETHER)
+        if self._devices == ["cpu"]:
+            threads = thread_count()
         return self._documents.pool(threads, limited=self._on_cpu).map(run, tasks)
 
     def queries(
-        self, work: Callable[[SentenceTransformer, Task], Result], tasks: Iterable[Task]
+        self, work: Callable[[Runner, Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result]:
         """The same by the model itself, which does not wait for documents."""
 
@@ -118,7 +132,7 @@ class Replicas:
 
         return self._queries.pool(1, limited=self._on_cpu).map(run, tasks)
 
-    def _borrowed(self) -> SentenceTransformer | None:
+    def _borrowed(self) -> Runner | None:
         """A copy that is not in use, made if need be; ``None`` if the model cannot be copied.
 
         There are as many threads as there may be copies, so none has to wait for one.
@@ -139,16 +153,20 @@ class Replicas:
                     ) from error
                 return None
             self._made += 1
-            return copied
+            return Runner(copied, self._output)
 
     def _copy(self, device: str) -> SentenceTransformer:
         # Copies of their own, because some models keep tables for the length that they saw last.
-        shared: list[object] = []
-        if (device == self._devices[0] and self._made == 0) or self._devices == ["cpu"]:
-            tokenizer = getattr(self._model[0], "tokenizer", None)
-            shared = [*self._model.parameters(), *([] if tokenizer is None else [tokenizer])]
-        copied: SentenceTransformer = copy.deepcopy(self._model, {id(one): one for one in shared})
-        return copied if device == self._devices[0] else copied.to(device)
+        there = self._there.get(device)
+        if there is None:
+            whole: SentenceTransformer = copy.deepcopy(self._model.model).to(device)
+            settle(whole.device)  # streams of others do not wait for what this one copies
+            self._there[device] = whole
+            return whole
+        tokenizer = getattr(there[0], "tokenizer", None)
+        shared = [*there.parameters(), *([] if tokenizer is None else [tokenizer])]
+        copied: SentenceTransformer = copy.deepcopy(there, {id(one): one for one in shared})
+        return copied
 
 
 class _Workers:

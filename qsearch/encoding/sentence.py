@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.encoding.batches import Batch, padded_length, plan_batches
+from qsearch.encoding.batches import SPARE_ON_GPU, Batch, padded_length, plan_batches
 from qsearch.encoding.describing import (
     NO_LIMIT,
     default_tokenizer,
@@ -26,9 +26,11 @@ from qsearch.encoding.describing import (
     torch_versions,
     weights_digest,
 )
+from qsearch.encoding.features import TokenFeatures
 from qsearch.encoding.identity import UNNAMED_MODEL, EncoderIdentity
 from qsearch.encoding.models import LocatedModel, locate_model
 from qsearch.encoding.replicas import Replicas, chosen_devices
+from qsearch.encoding.running import Features, Runner
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError
 from qsearch.locks import ProcessLock
@@ -45,10 +47,11 @@ _QUERY_ROWS = 4
 """A query waits for its whole batch: 4 rows cost 1.6 times the time of one, 16 rows 4 times. Of documents
 8 rows a thread are best: MiniLM encodes 118 texts a second with 8, 112 with 4, 117 with 6."""
 
-_CUDA_ROWS = 16
-_CUDA_TOKENS = 65_536
+_GPU_ROWS = 16
+_GPU_QUERY_ROWS = 8
+_GPU_TOKENS = 16_384
 _AT_ONCE_CPU = 128
-_AT_ONCE_GPU = 2048
+_AT_ONCE_GPU = 16_384
 """MiniLM on CPU, long texts, bytes encoded in a second of one thread with 32, 64, 128, 256 texts at once:
 6,500, 8,500, 9,700, 11,000 (scripts/bench/chunks.py)."""
 
@@ -116,7 +119,9 @@ class SentenceEncoder:
         self._query_prompt = own[0] if query_prompt is None else query_prompt
         self._document_prompt = own[1] if document_prompt is None else document_prompt
         self._tokenizer = default_tokenizer(self._model)
-        self._replicas = Replicas(self._model, devices)
+        self._on_gpu = self._model.device.type != "cpu"
+        self._features: dict[tuple[str, str], TokenFeatures | None] = {}
+        self._replicas = Replicas(self._model, devices, "sentence_embedding")
         self._identity: EncoderIdentity | None = None
         self._lock = ProcessLock()  # tokenizers refuse to be used by two threads at once
 
@@ -181,7 +186,7 @@ class SentenceEncoder:
     @property
     def documents_at_once(self) -> int:
         """So many are needed to fill batches of fixed shape with little waste."""
-        return _AT_ONCE_CPU if self._model.device.type == "cpu" else _AT_ONCE_GPU
+        return _AT_ONCE_GPU if self._on_gpu else _AT_ONCE_CPU
 
     # For those who export it
 
@@ -232,20 +237,34 @@ class SentenceEncoder:
     ) -> NDArray[np.float32]:
         prepared = self._heads([self._prepared(text) for text in texts], prompt)
         embeddings: NDArray[np.float32] | None = None
+        features = self._features_of(prompt, task)
+        tokens: list[NDArray[np.int32]] = []
         if self._tokenizer is None:
             batches = [
                 Batch(tuple(range(start, min(start + 256, len(prepared)))), 0, 0)
                 for start in range(0, len(prepared), 256)
             ]
         else:
-            counts = self._token_counts(prepared, prompt)
+            if features is None:
+                counts = self._token_counts(prepared, prompt)
+            else:
+                tokens = features.tokens([prompt + text for text in prepared])
+                counts = [one.shape[1] for one in tokens]
             rows_for = self._document_rows if task == "document" else self._query_rows
             lengths = [padded_length(count, self._max_length) for count in counts]
-            batches = plan_batches(lengths, rows_for)
+            batches = plan_batches(lengths, rows_for, SPARE_ON_GPU if self._on_gpu else 0)
 
-        def run(model: SentenceTransformer, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+        def run(runner: Runner, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+            if features is not None:
+                made = features.padded([tokens[index] for index in batch.indices], batch)
+                return batch, self._forward(runner, lambda: made, batch, task)
             chosen = [prepared[index] for index in batch.indices]
-            return batch, self._forward(model, chosen, batch, prompt, task)
+            return batch, self._forward(
+                runner,
+                lambda: self._preprocessed(runner.model, chosen, batch, prompt, task),
+                batch,
+                task,
+            )
 
         on = self._replicas.documents if task == "document" else self._replicas.queries
         for batch, values in on(run, batches):
@@ -258,50 +277,55 @@ class SentenceEncoder:
             return np.empty((0, self.identity().dimensions), dtype=np.float32)
         return embeddings
 
-    def _forward(
-        self,
-        model: SentenceTransformer,
-        texts: list[str],
-        batch: Batch,
-        prompt: str,
-        task: str,
-    ) -> NDArray[np.float32]:
-        import torch
+    def _features_of(self, prompt: str, task: str) -> TokenFeatures | None:
+        """What makes features without the model, where a GPU would wait for it; ``None``: it does."""
+        if not self._on_gpu or self._tokenizer is None:
+            return None
+        with self._lock:
+            if (prompt, task) not in self._features:
+                self._features[prompt, task] = TokenFeatures.of(
+                    self._model, prompt, task, self._max_length
+                )
+            return self._features[prompt, task]
 
+    def _preprocessed(
+        self, model: SentenceTransformer, texts: list[str], batch: Batch, prompt: str, task: str
+    ) -> Features:
         options: dict[str, Any] = {}
         if batch.length:
-            # The dummy rows repeat the last text: any text will do, rows do not see each other.
-            texts = texts + texts[-1:] * (batch.rows - len(texts))
+            # Any text will do for the dummy rows: rows do not see each other.
+            dummy = [""] if self._on_gpu else texts[-1:]
+            texts = texts + dummy * (batch.rows - len(texts))
             text_options = {"padding": "max_length", "max_length": batch.length}
             options["processing_kwargs"] = {"text": text_options}
+        with self._lock:
+            features: Features = model.preprocess(
+                texts, prompt=prompt or None, task=task, **options
+            )
+        return features
+
+    def _forward(
+        self, runner: Runner, features: Callable[[], Features], batch: Batch, task: str
+    ) -> NDArray[np.float32]:
         try:
-            with self._lock:
-                features = model.preprocess(texts, prompt=prompt or None, task=task, **options)
-            features = {
-                key: value.to(model.device) if isinstance(value, torch.Tensor) else value
-                for key, value in features.items()
-            }
-            model.eval()  # whoever gave it may have trained it meanwhile
-            with torch.inference_mode():
-                output = model(features, task=task)["sentence_embedding"]
+            values = runner.run(features(), len(batch.indices), task=task)
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
             raise EncoderError(
-                f"the model {self._name} failed on {len(texts)} texts of {batch.length or 'any'} "
+                f"the model {self._name} failed on {len(batch.indices)} texts of {batch.length or 'any'} "
                 f"tokens ({type(error).__name__}: {error})"
             ) from error
-        values: NDArray[np.float32] = output[: len(batch.indices)].float().cpu().numpy()
         return values[:, : self._truncate_dim] if self._truncate_dim else values
 
     # Rows of a batch are a function of the length, the task and the kind of device, nothing else.
 
     def _document_rows(self, length: int) -> int:
-        if self._model.device.type == "cpu":
+        if not self._on_gpu:
             return _DOCUMENT_ROWS
-        rows = max(_CUDA_ROWS, _CUDA_TOKENS // max(1, length))
+        rows = max(_GPU_ROWS, _GPU_TOKENS // max(1, length))
         return int(1 << (rows.bit_length() - 1))
 
     def _query_rows(self, length: int) -> int:
-        return _QUERY_ROWS
+        return _GPU_QUERY_ROWS if self._on_gpu else _QUERY_ROWS
 
     def _token_counts(self, texts: list[str], prompt: str) -> list[int]:
         if self._tokenizer is None or not texts:

@@ -31,6 +31,9 @@ __all__ = [
 _CHUNK_RECORDS = 2048
 """Most records that are made durable together where they are encoded."""
 
+_CHUNK_WANTED = 16_384
+"""Most of an encoder that wants many at once."""
+
 _CHUNK_ROWS = 4096
 """The same where the embeddings are given and nothing is slow but the syncs."""
 
@@ -101,8 +104,13 @@ def encoded_limit(longest: int, least: int = 1) -> ChunkLimit:
         longest: tokens of a text that are encoded; 0: all of them.
         least: records that the encoder wants at once.
     """
+    least = min(least, _CHUNK_WANTED)
     return ChunkLimit(
-        _CHUNK_RECORDS, _CHUNK_CHARACTERS, _CHUNK_ENCODED, least, longest * _BYTES_A_TOKEN
+        max(_CHUNK_RECORDS, least),
+        _CHUNK_CHARACTERS,
+        _CHUNK_ENCODED,
+        least,
+        longest * _BYTES_A_TOKEN,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.encoding.batches import Batch, padded_length, plan_batches
+from qsearch.encoding.batches import SPARE_ON_GPU, Batch, padded_length, plan_batches
 from qsearch.encoding.describing import (
     NO_LIMIT,
     default_tokenizer,
@@ -26,6 +26,7 @@ from qsearch.encoding.describing import (
 )
 from qsearch.encoding.models import LocatedModel
 from qsearch.encoding.replicas import Replicas, chosen_devices
+from qsearch.encoding.running import Runner
 from qsearch.errors import EncoderError
 from qsearch.locks import ProcessLock
 from qsearch.reranking.activation import ACTIVATIONS, activated, activation_of
@@ -100,7 +101,8 @@ class CrossEncoderReranker:
         # Where pairs become messages of a chat, nobody else knows their tokens.
         plain = getattr(self._model[0], "modalities", None) == ["text"]
         self._tokenizer = default_tokenizer(self._model) if plain else None
-        self._replicas = Replicas(self._model, devices)
+        self._on_gpu = self._model.device.type != "cpu"
+        self._replicas = Replicas(self._model, devices, "scores")
         self._identity: RerankerIdentity | None = None
         self._lock = ProcessLock()  # tokenizers refuse to be used by two threads at once
 
@@ -143,7 +145,7 @@ class CrossEncoderReranker:
 
     def logits(self, pairs: Sequence[Pair]) -> NDArray[np.float32]:
         """What the model gives before its activation: (n,) float32."""
-        return self._scored(pairs, None, lambda model, logits: logits.numpy())
+        return self._scored(pairs, None, lambda model, logits: logits)
 
     def tokens(self, pair: Pair) -> tuple[list[int], list[int] | None]:
         """The tokens that a pair becomes, and which side each is of, where the model is told."""
@@ -183,13 +185,13 @@ class CrossEncoderReranker:
             lengths = [
                 padded_length(count, self._max_length) for count in self._token_counts(prepared)
             ]
-            rows = _ROWS_CPU if self._model.device.type == "cpu" else _ROWS_GPU
-            batches = plan_batches(lengths, lambda length: rows)
+            rows, spare = (_ROWS_GPU, SPARE_ON_GPU) if self._on_gpu else (_ROWS_CPU, 0)
+            batches = plan_batches(lengths, lambda length: rows, spare)
         scores = np.empty(len(prepared), dtype=np.float32)
 
-        def run(model: CrossEncoder, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+        def run(runner: Runner, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
             chosen = [prepared[index] for index in batch.indices]
-            return batch, finish(model, self._forward(model, chosen, batch))
+            return batch, finish(runner.model, self._forward(runner, chosen, batch))
 
         for batch, values in self._replicas.documents(run, batches):
             scores[list(batch.indices)] = values
@@ -197,41 +199,35 @@ class CrossEncoderReranker:
                 advance(len(batch.indices))
         return scores
 
-    def _forward(self, model: CrossEncoder, pairs: list[Pair], batch: Batch) -> Any:
-        """Logits of a batch: a float32 tensor (n,) on the CPU."""
-        import torch
-
+    def _forward(self, runner: Runner, pairs: list[Pair], batch: Batch) -> NDArray[np.float32]:
+        """Logits of a batch: (n,) float32."""
         options: dict[str, Any] = {}
         if batch.length:
-            # The dummy rows repeat the last pair: any will do, rows do not see each other.
-            pairs = pairs + pairs[-1:] * (batch.rows - len(pairs))
+            # Any pair will do for the dummy rows: rows do not see each other.
+            dummy = [("", "")] if self._on_gpu else pairs[-1:]
+            pairs = pairs + dummy * (batch.rows - len(pairs))
             text_options = {"padding": "max_length", "max_length": batch.length}
             options["processing_kwargs"] = {"text": text_options}
         try:
             with self._lock:
-                features = model.preprocess(pairs, **options)
-            features = {
-                key: value.to(model.device) if isinstance(value, torch.Tensor) else value
-                for key, value in features.items()
-            }
-            model.eval()  # whoever gave it may have trained it meanwhile
-            with torch.inference_mode():
-                output = model(features)["scores"]
+                features = runner.model.preprocess(pairs, **options)
+            found = runner.run(features, len(batch.indices))
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
             raise EncoderError(
                 f"the model {self._name} failed on {len(pairs)} pairs of {batch.length or 'any'} tokens "
                 f"({type(error).__name__}: {error})"
             ) from error
-        return output[: len(batch.indices)].float().cpu().reshape(-1)
+        return found.reshape(-1)
 
-    def _activated(self, model: CrossEncoder, logits: Any) -> NDArray[np.float32]:
+    def _activated(self, model: CrossEncoder, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of logits, of each by itself."""
         if self._activation in ACTIVATIONS:
-            return activated(self._activation, logits.numpy())
+            return activated(self._activation, logits)
         import torch
 
         with torch.inference_mode():
-            found = [float(model.activation_fn(one.reshape(1, 1))) for one in logits]
+            each = torch.from_numpy(logits).reshape(-1, 1, 1)
+            found = [float(model.activation_fn(one)) for one in each]
         return np.array(found, dtype=np.float32)
 
     # Describing
