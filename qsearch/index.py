@@ -212,7 +212,7 @@ class Index:
             options=options,
             progress=progress,
         )
-        index = cls.open(path, encoder=used[0] if used else None)
+        index = cls.open(path, encoder=used[0] if used else None, device=device, backend=backend)
         index.build_report = report
         return index
 
@@ -235,7 +235,10 @@ class Index:
             path: the index directory.
             encoder: a model's name or path, a ``SentenceTransformer``, or an ``Encoder``; by default the
                 one that the index names.
-            device: where a named model runs, also one that reranks.
+            device: where a named model runs, also one that reranks, and where exact searches do: ``cpu``;
+                ``cuda`` or names of GPUs (``cuda:0,cuda:1``), each of which holds a part of the index;
+                ``auto``: the GPUs there are, for searches as soon as it pays to load the index there (32
+                queries at once, or 1,000 in all) and if it fits. The answers are the same to the bit.
             backend: what runs a named model, see ``build``; also one that reranks.
 
         Raises:
@@ -251,7 +254,7 @@ class Index:
         index._encoder = None
         index._rerankers = Rerankers(device, backend)
         index._lock = ProcessLock()
-        index._snapshot = Snapshot.open(index.path)
+        index._snapshot = Snapshot.open(index.path, device=device)
         return index
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -821,7 +824,7 @@ class Index:
         Searches that are going on in other threads end on the commit that they began with.
         """
         before = self._open
-        now = Snapshot.open(self.path, before)
+        now = Snapshot.open(self.path, before, self._device)
         if now.commit == before.commit and not before.catalog.was_replaced():
             now.catalog.close()
             return False

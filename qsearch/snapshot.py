@@ -21,6 +21,7 @@ from qsearch.documents import Document
 from qsearch.encoding import EncoderContract
 from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
+from qsearch.gpu import Placing
 from qsearch.keywords import TextRequest, TextSearch, hybrid_answers, keyword_answers, passage_of
 from qsearch.options import FilterOptions, TextSearchOptions, WayOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
@@ -66,6 +67,7 @@ class Snapshot:
         catalog: documents and settings.
         segments: in document order.
         settings: of the catalog.
+        placing: where exact searches run; ``None``: on the CPU.
         searcher: every way of retrieval.
         selections: filters.
     """
@@ -77,6 +79,7 @@ class Snapshot:
         segments: list[Segment],
         settings: dict[str, Any],
         before: Snapshot | None = None,
+        device: str = "cpu",
     ) -> None:
         """Use ``open``."""
         self.path = path
@@ -85,22 +88,27 @@ class Snapshot:
         self.settings = settings
         if before is not None and before.settings.get("tuning") == settings.get("tuning"):
             self.tuning = before.tuning  # which takes longer to read than all else
+        self.placing: Placing | None = None
+        if device != "cpu":
+            self.placing = Placing(segments, device, None if before is None else before.placing)
         self.searcher = Searcher(
             segments,
             self.tuning,
             measured=self._measured,
             graphs=bool(settings.get("graph")),
             documents=self.documents,
+            placing=self.placing,
         )
         self.selections = Selections(catalog, segments, int(settings["positions"]))
 
     @classmethod
-    def open(cls, path: Path, before: Snapshot | None = None) -> Snapshot:
+    def open(cls, path: Path, before: Snapshot | None = None, device: str = "cpu") -> Snapshot:
         """Check sizes and headers of all files, and map them.
 
         Args:
             path: the directory.
             before: an earlier snapshot of the same index.
+            device: where exact searches run, see ``gpu.placing.Placing``.
 
         Raises:
             IndexFormatError: it is missing, half written, damaged, or of another version.
@@ -112,7 +120,7 @@ class Snapshot:
                     set_commit(catalog)
                     segments = open_segments(path, catalog)
                     settings = checked_settings(catalog, segments)
-                    return cls(path, catalog, segments, settings, before)
+                    return cls(path, catalog, segments, settings, before, device)
             except BaseException as error:
                 catalog.close()
                 # Another index may have taken the place of this one between two files.

@@ -21,6 +21,7 @@ ROOMS = (
     "version",
     "wording",
     "locks",
+    "streams",
     "errors",
     "options",
     "documents",
@@ -31,6 +32,7 @@ ROOMS = (
     "encoding",
     "reranking",
     "retrieval",
+    "gpu",
     "indexing",
     "results",
     "reordering",
@@ -43,7 +45,14 @@ ROOMS = (
     "cli",
     "__main__",
 )
-HEAVY = {"torch", "sentence_transformers", "transformers", "faiss", "usearch", "huggingface_hub"}
+HEAVY = {
+    "torch",
+    "sentence_transformers",
+    "transformers",
+    "faiss",
+    "usearch",
+    "huggingface_hub",
+}
 HEAVY |= {"mteb", "datasets", "ir_datasets"}
 
 

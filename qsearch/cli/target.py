@@ -46,8 +46,8 @@ device_option = click.option(
     envvar="QSEARCH_DEVICE",
     default="auto",
     show_default=True,
-    help="Where the model runs: auto, cpu, cuda, cuda:1, … auto and cuda take all GPUs of one kind for "
-    "documents; cuda:0,cuda:2 takes some.",
+    help="Where the model runs, and exact searches: auto, cpu, cuda, cuda:1, … auto and cuda take all GPUs "
+    "of one kind; cuda:0,cuda:2 takes some.",
 )
 
 

@@ -23,10 +23,10 @@ __all__ = ["FLOAT_ROUNDOFF", "QueryCodes", "int8_query_codes", "rotated_query_co
 FLOAT_ROUNDOFF: float = 2.0**-24
 """Unit roundoff of float32."""
 
-_UNIT_SLACK = 4.0 * FLOAT_ROUNDOFF
+UNIT_SLACK = 4.0 * FLOAT_ROUNDOFF
 """Rows and queries are unit vectors rounded to float32: what that moves a cosine at most."""
 
-_SCAN_SLACK = 20.0 * FLOAT_ROUNDOFF
+SCAN_SLACK = 20.0 * FLOAT_ROUNDOFF
 """The scan computes in float32: at most six roundings of numbers below 3."""
 
 
@@ -56,7 +56,7 @@ def int8_query_codes(units: NDArray[np.float32]) -> QueryCodes:
     intervals = np.zeros((len(units), 4))
     intervals[:, 0] = factor
     intervals[:, 1] = length
-    intervals[:, 3] = residual * (1 + 4 * FLOAT_ROUNDOFF) + _UNIT_SLACK
+    intervals[:, 3] = residual * (1 + 4 * FLOAT_ROUNDOFF) + UNIT_SLACK
     return QueryCodes(codes, intervals)
 
 
@@ -84,7 +84,7 @@ def rotated_query_codes(
     intervals[:, 0] = factor
     intervals[:, 1] = length
     intervals[:, 2] = rest_length(units, kept, error)
-    intervals[:, 3] = slack + (1.1 * error + _UNIT_SLACK + _SCAN_SLACK)
+    intervals[:, 3] = slack + (1.1 * error + UNIT_SLACK + SCAN_SLACK)
     return QueryCodes(codes, intervals)
 
 

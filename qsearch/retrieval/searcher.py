@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Unpack
+from typing import Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment, check_sample
 
-__all__ = ["Request", "Searcher", "whole_number"]
+__all__ = ["ExactRanking", "Placement", "Request", "Searcher", "whole_number"]
 
 _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
 _CASCADE_KEPT = 4
@@ -56,11 +56,39 @@ class Request:
     allowed: Allowed | None = None
 
 
+class ExactRanking(Protocol):
+    """What ranks as ``ExactSearch`` does, to the bit."""
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        threads: int | None = None,
+        allowed: Allowed | None = None,
+    ) -> Ranking:
+        """See ``ExactSearch.search``."""
+        ...
+
+
+class Placement(Protocol):
+    """Where exact searches run: the seam behind which GPUs are."""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether they run elsewhere than on the CPU by now."""
+        ...
+
+    def exact(self, queries: int) -> ExactRanking | None:
+        """Who searches so many queries; ``None``: the CPU does."""
+        ...
+
+
 class Searcher:
     """All ways of retrieval over the segments of one index. Safe to share between threads.
 
     Attributes:
         documents: which rows belong to which.
+        placing: where exact searches run.
     """
 
     def __init__(
@@ -71,6 +99,7 @@ class Searcher:
         measured: int | None = None,
         documents: int | None = None,
         graphs: bool = False,
+        placing: Placement | None = None,
     ) -> None:
         """Take the segments in document order, and what was measured on them.
 
@@ -81,7 +110,9 @@ class Searcher:
                 are searched exactly. ``None``: all.
             documents: how many live, where somebody knows.
             graphs: whether segments that are large enough have graphs, though there be none so far.
+            placing: where exact searches run; ``None``: on the CPU.
         """
+        self.placing = placing
         self._segments = list(segments)
         self._tuning = tuning
         self._graphs_wanted = graphs
@@ -140,6 +171,8 @@ class Searcher:
                 reason = "the index has changed much since recall was measured"
             elif every:
                 reason = "recall was measured for documents, not for passages"
+            elif self.placing is not None and self.placing.loaded:
+                reason = "an exact search on the GPU is faster than any other"
             if self._tuning is None or reason:
                 return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every, allowed)
             plan = self._plan(self._tuning, wanted, k)
@@ -216,9 +249,14 @@ class Searcher:
     ) -> Ranking:
         allowed = request.allowed
         few = allowed is not None and allowed.rows <= _FEW_ALLOWED
+        checks = request.plan.checks
+        placed = None
+        if self.placing is not None and (request.method == "exact" or checks) and not few:
+            placed = self.placing.exact(len(queries))
+        if placed is not None:
+            return placed.search(queries, rows, threads, allowed)
         if request.method == "exact" or few:
             return self._exact.search(queries, rows, threads, allowed)
-        checks = request.plan.checks
         if request.method == "cascade" and checks and candidates > request.plan.candidates:
             return self._exact.search(queries, rows, threads)  # nothing is known of so many
         if request.method == "cascade":

@@ -259,10 +259,11 @@ class Segment:
         if rows % ROTATED_BLOCK_ROWS:
             raise ValueError(f"pieces must have a multiple of {ROTATED_BLOCK_ROWS} rows")
         return [
-            self._piece(first, min(first + rows, self.rows)) for first in range(0, self.rows, rows)
+            self.piece(first, min(first + rows, self.rows)) for first in range(0, self.rows, rows)
         ]
 
-    def _piece(self, first: int, last: int) -> Segment:
+    def piece(self, first: int, last: int) -> Segment:
+        """Rows ``first`` (a multiple of 16) to ``last`` (likewise, or the end), not copied."""
         rotated = self.rotated
         if rotated is not None:
             blocks = slice(first // ROTATED_BLOCK_ROWS, -(-last // ROTATED_BLOCK_ROWS))

@@ -225,8 +225,8 @@ def check_scan_slack() -> None:
             + Fraction(float(factor)) * Fraction(float(rest))
         )
         worst = max(worst, abs(float(Fraction(float(third)) - exact)))
-    assert worst <= qsearch.codes.bounds._SCAN_SLACK
-    assert worst >= qsearch.codes.bounds._SCAN_SLACK / 40
+    assert worst <= qsearch.codes.bounds.SCAN_SLACK
+    assert worst >= qsearch.codes.bounds.SCAN_SLACK / 40
 
 
 def check_native_roundings() -> None:
@@ -408,9 +408,9 @@ def understating(which: int) -> Callable[..., qsearch.codes.bounds.QueryCodes]:
         (qsearch.codes.rotated, "round_up", inwards, check_rotated_bounds),
         (qsearch.codes.rotated, "ROUNDOFF", -(2.0**-20), check_rotated_bounds),
         (qsearch.codes.bounds, "ROUNDOFF", -(2.0**-45), check_query_lengths),
-        (qsearch.codes.bounds, "_UNIT_SLACK", -(2.0**-22), check_query_lengths),
-        (qsearch.codes.bounds, "_SCAN_SLACK", 0.0, check_scan_slack),
-        (qsearch.codes.bounds, "_SCAN_SLACK", 0.0, check_rotated_query_lengths),
+        (qsearch.codes.bounds, "UNIT_SLACK", -(2.0**-22), check_query_lengths),
+        (qsearch.codes.bounds, "SCAN_SLACK", 0.0, check_scan_slack),
+        (qsearch.codes.bounds, "SCAN_SLACK", 0.0, check_rotated_query_lengths),
         (qsearch.codes.rotated, "product_error", lambda h, d: 0.0, check_product_error),
         (
             qsearch.codes.rotated,

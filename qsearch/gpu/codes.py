@@ -1,0 +1,162 @@
+"""Codes and intervals of queries, made on a device: ``qsearch.codes.bounds`` in torch, in the same float64.
+
+Sums may be added up in another order than there, which the intervals allow for: they bound what any order
+gives. So codes and intervals may differ from the CPU's in their last bits, and answers do not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.codes.bounds import FLOAT_ROUNDOFF, SCAN_SLACK, UNIT_SLACK
+from qsearch.codes.rotated import ROUNDOFF, product_error
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Batch", "Head", "Rotation", "coded_batch", "coded_head", "scan_thresholds"]
+
+_MOST = 127
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Queries on a device.
+
+    Attributes:
+        vectors: (q, d) float32, as they came.
+        units: (q, d) float64: divided by their length and rounded to float32.
+        codes: (q, ⌈d/32⌉ 32) int8.
+        intervals: (q, 4) float64 of these, see ``codes.int8_query_codes``.
+    """
+
+    vectors: torch.Tensor
+    units: torch.Tensor
+    codes: torch.Tensor
+    intervals: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """Queries as the rotated codes of one segment see them.
+
+    Attributes:
+        codes: (q, ⌈h/32⌉ 32) int8.
+        intervals: (q, 4) float64 of these, see ``codes.rotated_query_codes``.
+        factors: (q, 2) float32: residual and rest factor, in units of the query's factor, rounded up.
+    """
+
+    codes: torch.Tensor
+    intervals: torch.Tensor
+    factors: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rotation:
+    """Principal axes of a segment on a device.
+
+    Attributes:
+        axes: (⌈h/32⌉ 32, d) float64; 0 behind the last.
+        kept: h.
+        error: see ``codes.rotation_error``.
+    """
+
+    axes: torch.Tensor
+    kept: int
+    error: float
+
+    @classmethod
+    def of(
+        cls, rotation: NDArray[np.float32], error: float, width: int, device: object
+    ) -> Rotation:
+        """Bring them there.
+
+        Args:
+            rotation: (h, d).
+            error: of it.
+            width: ⌈h/32⌉ 32.
+            device: a ``torch.device``.
+        """
+        import torch
+
+        axes = np.zeros((width, rotation.shape[1]))
+        axes[: len(rotation)] = rotation
+        return cls(torch.from_numpy(axes).to(device), len(rotation), error)
+
+
+def coded_batch(vectors: torch.Tensor, width: int) -> Batch:
+    """Queries against the int8 codes of rows.
+
+    Args:
+        vectors: (q, d) float32, checked.
+        width: columns of the codes; those behind d are 0.
+    """
+    import torch
+
+    wide = vectors.double()
+    units = (wide / (wide * wide).sum(dim=1, keepdim=True).sqrt()).float().double()
+    codes, factor, length, residual = _coded(units, units.shape[1], width)
+    slack = residual * (1 + 4 * FLOAT_ROUNDOFF) + UNIT_SLACK
+    intervals = torch.stack([factor, length, torch.zeros_like(factor), slack], dim=1)
+    return Batch(vectors, units, codes, intervals)
+
+
+def coded_head(batch: Batch, rotation: Rotation) -> Head:
+    """Queries against the rotated codes of a segment, see ``codes.rotated_query_codes``."""
+    import torch
+
+    h, d, error = rotation.kept, batch.units.shape[1], rotation.error
+    kept = batch.units @ rotation.axes.T
+    codes, factor, length, residual = _coded(kept, h, kept.shape[1])
+    missing = (batch.units * batch.units).sum(dim=1) - (kept * kept).sum(dim=1)
+    more = 1.1 * error + 2.2 * product_error(h, d) + 1.1 * (2 * d + 32) * ROUNDOFF
+    rest = (missing.clamp(min=0.0) + more).sqrt() * (1.0 + 4 * ROUNDOFF)
+    slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
+    slack = slack + (1.1 * error + UNIT_SLACK + SCAN_SLACK)
+    intervals = torch.stack([factor, length, rest, slack], dim=1)
+    factors = _away((intervals[:, 1:3] / factor[:, None]).float(), math.inf)
+    return Head(codes, intervals, factors)
+
+
+def scan_thresholds(needed: torch.Tensor, head: Head) -> torch.Tensor:
+    """As ``scan_threshold`` of kernels/native/bounds.hpp: everything that may reach ``needed`` passes.
+
+    Args:
+        needed: (q,) float32.
+        head: the queries.
+
+    Returns:
+        (q,) float32 in units of each query's factor.
+    """
+    exact = (needed.double() - 2.0**-24 - head.intervals[:, 3]) / head.intervals[:, 0]
+    return _away(_away(exact.float(), -math.inf), -math.inf)
+
+
+def _coded(
+    values: torch.Tensor, columns: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """See ``codes.bounds._code``: codes, factor, at least the length, at least the rest."""
+    import torch
+
+    largest = values.abs().amax(dim=1)
+    factor = torch.where(largest > 0, largest / _MOST, 1.0)
+    rounded = (values / factor[:, None]).round()
+    lost = values - factor[:, None] * rounded
+    growth = 1 + (columns + 8) * ROUNDOFF
+    length = factor * (rounded * rounded).sum(dim=1).sqrt() * growth
+    residual = (lost * lost).sum(dim=1).sqrt() * growth + 2 * ROUNDOFF * length
+    codes = rounded.to(torch.int8)
+    if width > values.shape[1]:
+        codes = torch.nn.functional.pad(codes, (0, width - values.shape[1]))
+    return codes, factor, length, residual
+
+
+def _away(values: torch.Tensor, to: float) -> torch.Tensor:
+    import torch
+
+    return torch.nextafter(values, torch.full_like(values, to))

@@ -1,0 +1,379 @@
+"""Exact search with the codes on GPUs: which rows lie where, and the answers of all of them together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.codes import unit_rows
+from qsearch.errors import IndexFormatError, QueryError
+from qsearch.gpu.rows import TILE, DeviceRows, bytes_of_rows
+from qsearch.gpu.search import DeviceSearch, Result
+from qsearch.gpu.steps import TorchSteps
+from qsearch.kernels import RowMask
+from qsearch.locks import ProcessLock
+from qsearch.retrieval.allowed import Allowed
+from qsearch.retrieval.exact import ExactSearch, is_gathered
+from qsearch.retrieval.ranking import Ranking, Stage, merged
+from qsearch.store import Segment
+from qsearch.store.tail import TAIL
+from qsearch.streams import free_bytes, settle
+from qsearch.wording import words
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DeviceExact", "Loaded"]
+
+_log = logging.getLogger("qsearch")
+
+_SHARE = 0.85
+"""Of the memory that is free, that codes and rows may take: searches need some too."""
+
+_MOST_K = 1 << 14
+"""More rows for a query are for the CPU."""
+
+_MANY = 65
+"""So many queries go through kernels that fewer do not."""
+
+_TRIED = 10
+"""Best rows of a query, and segments, that are tried out."""
+
+_WORKSPACE = 1 << 30
+"""Bytes that a search takes at most, by its places and what lies between its steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was put on devices.
+
+    Attributes:
+        rows: of the index.
+        bytes: that they take there.
+        seconds: that it took.
+        devices: their names.
+        whole: whether all rows stay there; else they come in slabs for every search.
+    """
+
+    rows: int
+    bytes: int
+    seconds: float
+    devices: tuple[str, ...]
+    whole: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Slab:
+    """Rows that lie on a device together: pieces of segments.
+
+    Attributes:
+        device: where.
+        pieces: number of the segment, first row, row behind the last.
+        segments: these pieces.
+        search: of these rows, on the device; ``None``: they are brought there for every search.
+    """
+
+    device: torch.device
+    pieces: list[tuple[int, int, int]]
+    segments: list[Segment]
+    search: DeviceSearch | None = None
+
+    def masks(self, allowed: Allowed) -> list[RowMask | None]:
+        """The rows that are allowed, of each piece."""
+        every = []
+        for number, first, last in self.pieces:
+            mask = allowed.masks[number]
+            every.append(None if mask is None else mask.piece(first, last))
+        return every
+
+
+class DeviceExact:
+    """Exact search over the segments of an index, whose codes lie on GPUs: answers as ``ExactSearch``.
+
+    They are the same to the bit. Rows that are in no segment on disk yet, segments of before there were
+    rotated codes, and few rows that a filter allows are searched by the CPU.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        devices: Sequence[str],
+        *,
+        before: DeviceExact | None = None,
+        steps: Any = None,
+        budget: int | None = None,
+        lenient: bool = False,
+    ) -> None:
+        """Load what the memory of the devices holds.
+
+        Args:
+            segments: of the index, in document order.
+            devices: as torch names them, one at least; each holds a part.
+            before: of an earlier commit: what has not changed is copied from there.
+            steps: who does the steps; by default Triton on a GPU that has it, else torch.
+            budget: bytes that a device may take; by default most of what is free.
+            lenient: whether the CPU takes over, with a warning, where a device fails.
+        """
+        import torch
+
+        started = time.perf_counter()
+        self._segments = list(segments)
+        self._here = [one.id != TAIL and one.rotated is not None for one in segments]
+        self._cpu = ExactSearch(segments)
+        self._elsewhere = ExactSearch(
+            [one for one, here in zip(segments, self._here, strict=True) if not here]
+        )
+        self._lock = ProcessLock()
+        self._lenient, self.broken = lenient, False
+        names = [torch.device(one) for one in devices]
+        self._steps = steps or steps_of(names[0])
+        budgets = [_budget(one) if budget is None else budget for one in names]
+        needed = sum(
+            bytes_of_rows(one) for one, here in zip(segments, self._here, strict=True) if here
+        )
+        if needed > sum(budgets) and before is not None:  # there is no room beside it
+            before.forget()
+            before = None
+            budgets = [_budget(one) if budget is None else budget for one in names]
+        whole = needed <= sum(budgets)
+        self._slabs = list(self._slabs_for(names, budgets, needed, whole))
+        if whole:
+            old = {} if before is None else before.loaded_rows()
+            for slab in self._slabs:
+                rows = DeviceRows(slab.segments, slab.device, old.get(slab.device))
+                slab.search = DeviceSearch(rows, self._steps)
+                settle(slab.device)
+        self._pool = ThreadPoolExecutor(len(names)) if len(names) > 1 else None
+        self.loaded = Loaded(
+            sum(one.rows for slab in self._slabs for one in slab.segments),
+            sum(one.bytes for one in self.loaded_rows().values()),
+            time.perf_counter() - started,
+            tuple(map(str, names)),
+            whole,
+        )
+
+    def loaded_rows(self) -> dict[torch.device, DeviceRows]:
+        """By device, what stays there."""
+        return {slab.device: slab.search.rows for slab in self._slabs if slab.search is not None}
+
+    def try_out(self) -> None:
+        """Search alone and in a batch, and hold the answers against the CPU's.
+
+        What does not work on this machine is found out now, and an answer that is not the CPU's to the bit
+        is the last one.
+
+        Raises:
+            QueryError: it does not work, and the CPU is not to take over.
+            RuntimeError: the answers differ.
+        """
+        living = Allowed.living(self._segments).rows
+        if not (self._slabs and self.loaded.whole and living):
+            return
+        k = min(_TRIED, living)
+        try:
+            rows = [
+                segment.vectors[[0, segment.rows // 2, segment.rows - 1]]
+                for segment, here in zip(self._segments, self._here, strict=True)
+                if here
+            ]
+            queries = np.concatenate(
+                [*rows[:_TRIED], np.eye(2, rows[0].shape[1], dtype=np.float32)]
+            )
+            queries = queries[unit_rows(queries)[1]]
+            expected = self._cpu.search(queries, k)
+        except IndexFormatError:
+            return  # damage is told where it is met
+        many = np.resize(queries, (_MANY, queries.shape[1]))
+        found = [self.search(queries, k), self.search(queries[:1], k), self.search(many, k)]
+        for one in found:
+            count = min(len(one.scores), len(expected.scores))
+            same = np.array_equal(one.positions[:count], expected.positions[:count])
+            bits = one.scores[:count].tobytes() == expected.scores[:count].tobytes()
+            if not (same and bits):
+                raise RuntimeError("it gives other answers than the CPU")
+
+    def forget(self) -> None:
+        """Give the memory back. Whoever still searches this commit brings its rows there again."""
+        for slab in self._slabs:
+            slab.search = None
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        threads: int | None = None,
+        allowed: Allowed | None = None,
+    ) -> Ranking:
+        """See ``ExactSearch.search``.
+
+        Raises:
+            IndexFormatError: a row is damaged.
+        """
+        gathered = allowed is not None and is_gathered(allowed, len(queries))
+        if gathered or not self._slabs or k > _MOST_K:
+            return self._cpu.search(queries, k, threads, allowed)
+        allowed = allowed or Allowed.living(self._segments)
+        started = time.perf_counter()
+        if self.broken:
+            return self._cpu.search(queries, k, threads, allowed)
+        try:
+            with self._lock:
+                found = self._search(queries, k, allowed)
+        except FloatingPointError as failure:
+            # The CPU finds the segment, and says what to do.
+            self._cpu.search(queries, k, threads, allowed)
+            raise IndexFormatError(
+                f"what lies on {', '.join(self.loaded.devices)} is not what the index holds: open it again"
+            ) from failure
+        except Exception as failure:  # Triton's errors are of no kind that they share
+            where = ", ".join(self.loaded.devices)
+            if not self._lenient:
+                raise QueryError(
+                    f"the search on {where} failed ({_line(failure)}); search on the CPU with "
+                    f"{words().device} cpu"
+                ) from failure
+            self.broken = True
+            _log.warning(
+                "the search on %s failed (%s): searching on the CPU", where, _line(failure)
+            )
+            return self._cpu.search(queries, k, threads, allowed)
+        ranking = self._ranking(found, queries, k, allowed, time.perf_counter() - started)
+        rest = [not one for one in self._here]
+        others = allowed.of(rest)
+        if others.rows:
+            more = self._elsewhere.search(queries, min(k, others.rows), threads, others)
+            ranking = merged(ranking, more, k)
+        return ranking
+
+    def _search(self, queries: NDArray[np.float32], k: int, allowed: Allowed) -> list[Result]:
+        work = []
+        for slab in self._slabs:
+            masks = slab.masks(allowed)
+            count = sum(
+                one.rows if mask is None else mask.allowed
+                for one, mask in zip(slab.segments, masks, strict=True)
+            )
+            if count:
+                work.append((slab, masks, min(k, count)))
+
+        def of_slab(slab: _Slab, masks: list[RowMask | None], most: int) -> Result:
+            search = slab.search
+            if search is None:
+                rows = DeviceRows(slab.segments, slab.device)
+                search = DeviceSearch(rows, self._steps, stays=False)
+            return search.search(queries, most, masks)
+
+        def of_device(device: torch.device) -> list[Result]:
+            # One after the other: each may take all the memory that there is.
+            return [of_slab(*one) for one in work if one[0].device == device]
+
+        devices = list(dict.fromkeys(slab.device for slab, _, _ in work))
+        if self._pool is None:
+            return [one for device in devices for one in of_device(device)]
+        running = [self._pool.submit(of_device, device) for device in devices]
+        wait(running)  # also where one has failed: the next search would find others at it
+        return [one for some in running for one in some.result()]
+
+    def _ranking(
+        self,
+        found: Sequence[Result],
+        queries: NDArray[np.float32],
+        k: int,
+        allowed: Allowed,
+        seconds: float,
+    ) -> Ranking:
+        """One ranking of the answers of all slabs."""
+        count, d = queries.shape
+        every = np.zeros(count, dtype=np.int64)
+        scanned = every + sum(
+            rows for rows, here in zip(allowed.counts, self._here, strict=True) if here
+        )
+        size = every + sum(
+            one.rotated.blocks.nbytes + one.rotated.bounds.nbytes
+            for one, here in zip(self._segments, self._here, strict=True)
+            if here and one.rotated is not None
+        )
+        reached = every + sum(one.reached for one in found)
+        rescored = every + sum(one.rescored for one in found)
+        where = ", ".join(self.loaded.devices)
+        stages = (
+            Stage(f"rotated codes on {where}", scanned, size, seconds),
+            Stage("int8 codes", reached, reached * (d + 8), None),
+            Stage("floats", rescored, rescored * 4 * d, None),
+        )
+        certified = np.ones(count, dtype=np.bool_)
+        ranking = Ranking(
+            np.empty((count, 0), dtype=np.int64),
+            np.empty((count, 0), dtype=np.float32),
+            certified,
+            stages,
+        )
+        for one in found:
+            width = min(k, ranking.positions.shape[1] + one.positions.shape[1])
+            ranking = merged(ranking, Ranking(one.positions, one.scores, certified), width)
+        return ranking
+
+    def _slabs_for(
+        self, names: Sequence[torch.device], budgets: Sequence[int], needed: int, whole: bool
+    ) -> Iterator[_Slab]:
+        """Rows in document order, as many together as a device holds, or as are its part."""
+        number = 0
+        room = _part(needed, budgets, 0, whole)
+        pieces: list[tuple[int, int, int]] = []
+        segments: list[Segment] = []
+        for place, (segment, here) in enumerate(zip(self._segments, self._here, strict=True)):
+            if not here:
+                continue
+            each = bytes_of_rows(segment) / segment.rows
+            first = 0
+            while first < segment.rows:
+                fits = max(TILE, int(min(room / each, segment.rows)) // TILE * TILE)
+                last = segment.rows if room == float("inf") else min(segment.rows, first + fits)
+                pieces.append((place, first, last))
+                segments.append(segment.piece(first, last))
+                room -= (last - first) * each
+                first = last
+                if first < segment.rows or room < TILE * each:
+                    yield _Slab(names[number % len(names)], pieces, segments)
+                    number += 1
+                    room, pieces, segments = _part(needed, budgets, number, whole), [], []
+        if pieces:
+            yield _Slab(names[number % len(names)], pieces, segments)
+
+
+def _line(error: Exception) -> str:
+    """Its first line, and of what kind it is."""
+    told = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
+
+
+def steps_of(device: torch.device) -> Any:
+    """Who does the steps on a device: Triton, where there is one for it."""
+    if device.type == "cuda":
+        try:
+            from qsearch.gpu.kernels import TritonSteps
+        except ImportError:
+            return TorchSteps()
+        return TritonSteps()
+    return TorchSteps()
+
+
+def _budget(device: torch.device) -> int:
+    free = free_bytes(device)
+    return 1 << 62 if free is None else max(0, int(_SHARE * free) - _WORKSPACE)
+
+
+def _part(needed: int, budgets: Sequence[int], number: int, whole: bool) -> float:
+    """Bytes of the slab of a number: a part of all, or what a device holds; the last takes the rest."""
+    if not whole:
+        return budgets[number % len(budgets)]
+    if number >= len(budgets) - 1:
+        return float("inf")
+    return needed * budgets[number] / sum(budgets)

@@ -1,0 +1,131 @@
+"""What runs as a CUDA graph gives what it gives step by step, on a GPU of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from qsearch import SentenceEncoder
+from qsearch.gpu.exact import DeviceExact
+from qsearch.gpu.search import DeviceSearch
+from qsearch.gpu.steps import Found, TorchSteps, _bits, _cosines
+from qsearch.retrieval import ExactSearch
+from tests.encoders import ARCHITECTURES, make_tiny
+from tests.gpu.fakes import fake_gpu
+from tests.gpu.test_device import same
+from tests.retrieval.segments import rows_of, segments_of
+
+__all__ = ["fake_gpu"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_batches_that_come_again_are_graphs(
+    tmp_path: Path,
+    architecture: str,
+    sample_texts: list[str],
+    fake_gpu: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qsearch.encoding.sentence._GPU_TOKENS", 256)
+    model = make_tiny(tmp_path / "m", architecture, dense=True)
+    encoder = SentenceEncoder(model, device="cpu")
+    encoder._on_gpu = True
+    texts = [text[:length] for text in sample_texts[::40] for length in (20, 60, 400)]
+    first = encoder.encode_documents(texts)
+    again = encoder.encode_documents(texts)
+    assert fake_gpu
+    third = encoder.encode_documents(texts[::-1])[::-1]
+    assert first.tobytes() == again.tobytes() == third.tobytes()
+    queries = [encoder.encode_queries([texts[number]]) for number in (3, 6, 9, 3)]
+    assert queries[0].tobytes() == queries[3].tobytes()
+    assert len({one.tobytes() for one in queries}) == 3
+    recorded = encoder._replicas._model._recorded
+    assert any(one is not None for one in recorded.values())
+
+
+def test_a_model_that_waits_for_the_device_runs_step_by_step(
+    tiny_bert: Path, sample_texts: list[str], fake_gpu: list[Any]
+) -> None:
+    class Waits(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+            if features["sentence_embedding"].sum().item() > 1e9:
+                raise ValueError
+            return features
+
+    plain = SentenceTransformer(str(tiny_bert), device="cpu")
+    encoder = SentenceEncoder(SentenceTransformer(modules=[*plain, Waits()], device="cpu"))
+    encoder._on_gpu = True
+    found = [encoder.encode_queries(sample_texts[:1]) for _ in range(4)]
+    assert not fake_gpu
+    assert len({one.tobytes() for one in found}) == 1
+
+
+class SteadySteps(TorchSteps):
+    """The same without a look at how many there are, as a graph wants it."""
+
+    waits = False
+
+    def scan(self, rows, part, first, last, head, thresholds, allowed, found) -> None:  # type: ignore[no-untyped-def]
+        here = slice(first - part.first, last - part.first)
+        dots = (head.codes.double() @ part.codes[here].double().T).float()
+        scale, residual, rest = rows.bounds[:, first:last]
+        bound = dots * scale + head.factors[:, :1] * residual + head.factors[:, 1:] * rest
+        every = torch.arange(first, last)
+        put(found, ~(bound < thresholds[:, None]) & _bits(allowed, every), every, None)
+
+    def score(self, rows, batch, needed, found, best, damaged) -> None:  # type: ignore[no-untyped-def]
+        places = found.rows.shape[1]
+        there = torch.arange(places) < found.counts[:, None]
+        number = torch.where(there, found.rows, 0).long()
+        score = _cosines(rows.vectors[number], batch.vectors[:, None, :])
+        finite = torch.isfinite(score)
+        damaged.add_((there & ~finite).sum(dtype=torch.int32))
+        put(best, there & finite, number, score)
+
+
+def put(
+    found: Found, passed: torch.Tensor, rows: torch.Tensor, scores: torch.Tensor | None
+) -> None:
+    """Behind what is there; what has no place goes to one that nobody reads."""
+    most = found.rows.shape[1]
+    place = found.counts[:, None] + passed.cumsum(dim=1) - 1
+    place = torch.where(passed & (place < most), place, most)
+    for target, values in ((found.rows, rows), (found.scores, scores)):
+        if values is not None:
+            wide = torch.cat([target, target[:, :1]], dim=1)
+            wide.scatter_(1, place, values.expand(passed.shape).to(target.dtype))
+            target.copy_(wide[:, :most])
+    found.counts.add_(passed.sum(dim=1, dtype=torch.int32))
+
+
+def test_searches_of_few_queries_are_graphs(
+    fake_gpu: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsearch.gpu.search._LEAST_PLACES", 512)
+    generator = np.random.default_rng(0)
+    rows = rows_of("random", 900, 24, generator)
+    segments = segments_of(rows, 2)
+    device = DeviceExact(segments, ["cpu"], steps=SteadySteps())
+    exact = ExactSearch(segments)
+    for count, k in ((1, 5), (1, 5), (3, 5), (4, 5), (16, 7), (1, 900)):
+        queries = rows_of("random", count, 24, generator)
+        same(device.search(queries, k), exact.search(queries, k, 1))
+    assert len(fake_gpu) == 4  # of 1, 4 and 16 queries, and another k
+    same(device.search(rows[:40], 5), exact.search(rows[:40], 5, 1))
+    assert len(fake_gpu) == 4
+
+
+def test_steps_that_wait_are_not_recorded(fake_gpu: list[Any]) -> None:
+    segments = segments_of(rows_of("random", 400, 16, np.random.default_rng(0)), 1)
+    device = DeviceExact(segments, ["cpu"])
+    for slab in device._slabs:
+        assert isinstance(slab.search, DeviceSearch)
+        assert not slab.search._records
+    queries = rows_of("random", 2, 16, np.random.default_rng(1))
+    same(device.search(queries, 5), ExactSearch(segments).search(queries, 5, 1))
+    assert not fake_gpu
