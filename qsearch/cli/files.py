@@ -28,7 +28,9 @@ def check_file(path: Path) -> None:
             what = "a directory" if target.is_dir() else "no regular file"
             raise OutputError(f"{path} is {what}; name a file")
         if not target.parent.is_dir():
-            raise OutputError(f"{path} cannot be written (No such file or directory: {path.parent})")
+            raise OutputError(
+                f"{path} cannot be written (No such file or directory: {path.parent})"
+            )
         if len(os.fsencode(target.name)) > _LONGEST:
             raise OutputError(f"{path} cannot be written (the name is too long)")
     except (OSError, RuntimeError) as error:
