@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton looks when it is imported
 pytest.importorskip("triton", reason="no Triton")
 
 import numpy as np
