@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["PYTHON", "Words", "speaking", "words"]
+__all__ = ["PYTHON", "Words", "first_line", "speaking", "words"]
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; of one that says nothing, its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

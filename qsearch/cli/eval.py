@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -119,8 +121,7 @@ Examples:
     type=click.IntRange(min=1),
     help="How many queries are made of the documents, where none are given: half of them documents, half "
     "middles between two, of each no more than there are documents; some with noise and some from anywhere "
-    "come to them.  "
-    "[default: 1000]",
+    "come to them.  [default: 1000]",
 )
 @click.option(
     "--ways",
@@ -285,10 +286,9 @@ def eval(
         problems: list[QsearchError] = []
         if other is not None and complete:
             try:
-                compared = other.beside(opened, found, ask, model, worst or 0)
-                complete = compared is not None
-            except QsearchError as error:  # what was measured here is shown all the same
-                problems.append(error)
+                with _kept(problems):
+                    compared = other.beside(opened, found, ask, model, worst or 0)
+                    complete = compared is not None
             except KeyboardInterrupt:
                 complete = False
             if not complete:
@@ -297,15 +297,11 @@ def eval(
         # Files first: a pipe may not want the tables to their end.
         wrote = []
         for way in found.ways if run is not None else ():
-            try:
+            with _kept(problems):
                 wrote.append(write_run(found, way.name, targets[way.name]))
-            except QsearchError as error:
-                problems.append(error)
-        try:
-            if plot is not None and found.ways:
+        if plot is not None and found.ways:
+            with _kept(problems):
                 write_picture(found, plot)
-        except QsearchError as error:
-            problems.append(error)
         try:
             show(console, opened, found, compared, tuned, format)
         except SystemExit:  # nobody reads the tables any more
@@ -317,6 +313,15 @@ def eval(
     if problems and complete:
         raise problems[0]
     return 0 if complete else 130
+
+
+@contextmanager
+def _kept(problems: list[QsearchError]) -> Iterator[None]:
+    """Keep an error for later: what was measured is shown all the same."""
+    try:
+        yield
+    except QsearchError as error:
+        problems.append(error)
 
 
 def _judgments_of(queries: Path) -> Path | None:

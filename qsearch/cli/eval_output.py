@@ -134,7 +134,7 @@ def write_picture(found: Evaluation, target: Path) -> None:
     """
     from qsearch.evaluation.plotting import picture
 
-    content = picture(found, target.suffix.lower())
+    content = picture(found.plot(), target.suffix.lower())
     with written(target) as file:
         file.write(content)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qsearch.errors import EncoderError
-from qsearch.wording import words
+from qsearch.wording import first_line, words
 
 __all__ = ["DEFAULT_MODEL", "LocatedModel", "locate_model"]
 
@@ -124,9 +124,8 @@ def _from_hub(name: str, revision: str | None, option: str) -> LocatedModel:
     except HFValidationError as error:
         raise EncoderError(f"{name} is neither a folder nor a name on the hub ({error})") from error
     except Exception as error:  # the hub client raises many kinds, of several packages
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(
             f"the model {name} is not on this machine and the hub did not give it "
-            f"({first_line}); {advice}"
+            f"({first_line(error)}); {advice}"
         ) from error
     return LocatedModel(name, path, path.name, "hub")

@@ -165,8 +165,7 @@ class Replicas:
             return whole
         tokenizer = getattr(there[0], "tokenizer", None)
         shared = [*there.parameters(), *([] if tokenizer is None else [tokenizer])]
-        copied: SentenceTransformer = copy.deepcopy(there, {id(one): one for one in shared})
-        return copied
+        return copy.deepcopy(there, {id(one): one for one in shared})
 
 
 class _Workers:

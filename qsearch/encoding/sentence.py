@@ -254,17 +254,14 @@ class SentenceEncoder:
             lengths = [padded_length(count, self._max_length) for count in counts]
             batches = plan_batches(lengths, rows_for, SPARE_ON_GPU if self._on_gpu else 0)
 
-        def run(runner: Runner, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+        def made(model: SentenceTransformer, batch: Batch) -> Features:
             if features is not None:
-                made = features.padded([tokens[index] for index in batch.indices], batch)
-                return batch, self._forward(runner, lambda: made, batch, task)
+                return features.padded([tokens[index] for index in batch.indices], batch)
             chosen = [prepared[index] for index in batch.indices]
-            return batch, self._forward(
-                runner,
-                lambda: self._preprocessed(runner.model, chosen, batch, prompt, task),
-                batch,
-                task,
-            )
+            return self._preprocessed(model, chosen, batch, prompt, task)
+
+        def run(runner: Runner, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+            return batch, self._forward(runner, made, batch, task)
 
         on = self._replicas.documents if task == "document" else self._replicas.queries
         for batch, values in on(run, batches):
@@ -305,10 +302,14 @@ class SentenceEncoder:
         return features
 
     def _forward(
-        self, runner: Runner, features: Callable[[], Features], batch: Batch, task: str
+        self,
+        runner: Runner,
+        made: Callable[[SentenceTransformer, Batch], Features],
+        batch: Batch,
+        task: str,
     ) -> NDArray[np.float32]:
         try:
-            values = runner.run(features(), len(batch.indices), task=task)
+            values = runner.run(made(runner.model, batch), len(batch.indices), task=task)
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
             raise EncoderError(
                 f"the model {self._name} failed on {len(batch.indices)} texts of {batch.length or 'any'} "

@@ -108,11 +108,11 @@ class Evaluation(Measured):
         Raises:
             OptionError: matplotlib is not installed, or the file cannot be written.
         """
+        target = None if path is None else Path(path)
+        check_picture(target)
         figure = plot_evaluation(self)
-        if path is not None:
-            target = Path(path)
-            check_picture(target)
-            content = picture(self, target.suffix.lower())
+        if target is not None:
+            content = picture(figure, target.suffix.lower())
             try:
                 target.write_bytes(content)
             except OSError as error:

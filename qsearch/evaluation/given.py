@@ -251,9 +251,7 @@ def matched(
         )
     if without:
         notes.append(f"{_counted(without, 'query', 'queries')} without judgments")
-    relevant = {
-        document for of_query in found.values() for document, value in of_query.items() if value > 0
-    }
+    relevant = _relevant(found)
     judged = {document for of_query in found.values() for document in of_query}
     there = snapshot.catalog.positions_of([one for one in judged if surrogate_in(one) is None])
     missing = sorted(judged - set(there))
@@ -288,9 +286,7 @@ def excluded(
     """
     if filters["where"] is None or not judgments:
         return
-    relevant = {
-        document for of_query in judgments.values() for document, v in of_query.items() if v > 0
-    }
+    relevant = _relevant(judgments)
     places = snapshot.catalog.positions_of([one for one in relevant if surrogate_in(one) is None])
     allowed = snapshot.selections.positions(
         filters["where"], filters["params"], missing_ok=filters["missing_fields_ok"]
@@ -329,6 +325,11 @@ def checked_depths(k: Any, most: int, filtered: bool, notes: list[str]) -> tuple
         notes.append(f"k goes to {max(1, most):,}: {why}")
         depths = sorted({min(one, max(1, most)) for one in depths})
     return tuple(depths)
+
+
+def _relevant(judgments: Judgments) -> set[str]:
+    """Documents that are relevant for any query."""
+    return {name for of_query in judgments.values() for name, v in of_query.items() if v > 0}
 
 
 def _counted(ids: list[str], one: str, many: str) -> str:

@@ -47,19 +47,16 @@ def check_picture(path: Path | None) -> None:
         raise OptionError("pictures need matplotlib: pip install matplotlib") from None
 
 
-def picture(evaluation: Measured, form: str) -> bytes:
-    """A picture as the content of a file.
+def picture(figure: Any, form: str) -> bytes:
+    """A figure as the content of a file.
 
     Args:
-        evaluation: with one way at least.
+        figure: see ``plot_evaluation``.
         form: one of ``FORMATS``.
-
-    Raises:
-        OptionError: matplotlib is not installed, or there is nothing to draw.
     """
     content = io.BytesIO()
     with _style():
-        plot_evaluation(evaluation).savefig(content, dpi=150, format=form.removeprefix("."))
+        figure.savefig(content, dpi=150, format=form.removeprefix("."))
     return content.getvalue()
 
 
@@ -75,7 +72,6 @@ def plot_evaluation(evaluation: Measured) -> Any:
     Raises:
         OptionError: matplotlib is not installed, or there is nothing to draw.
     """
-    check_picture(None)
     panels = [draw for draw, is_there in _PANELS if is_there(evaluation)]
     if not panels:
         raise OptionError(

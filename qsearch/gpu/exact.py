@@ -17,7 +17,7 @@ from qsearch.errors import IndexFormatError, QueryError
 from qsearch.gpu.rows import TILE, DeviceRows, bytes_of_rows
 from qsearch.gpu.search import DeviceSearch, Result
 from qsearch.gpu.steps import TorchSteps
-from qsearch.kernels import RowMask
+from qsearch.kernels import RowMask, allowed_rows
 from qsearch.locks import ProcessLock
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.exact import ExactSearch, is_gathered
@@ -25,7 +25,7 @@ from qsearch.retrieval.ranking import Ranking, Stage, merged
 from qsearch.store import Segment
 from qsearch.store.tail import TAIL
 from qsearch.streams import free_bytes, settle
-from qsearch.wording import words
+from qsearch.wording import first_line, words
 
 if TYPE_CHECKING:
     import torch
@@ -217,12 +217,10 @@ class DeviceExact:
             IndexFormatError: a row is damaged.
         """
         gathered = allowed is not None and is_gathered(allowed, len(queries))
-        if gathered or not self._slabs or k > _MOST_K:
+        if gathered or self.broken or not self._slabs or k > _MOST_K:
             return self._cpu.search(queries, k, threads, allowed)
         allowed = allowed or Allowed.living(self._segments)
         started = time.perf_counter()
-        if self.broken:
-            return self._cpu.search(queries, k, threads, allowed)
         try:
             with self._lock:
                 found = self._search(queries, k, allowed)
@@ -234,15 +232,14 @@ class DeviceExact:
             ) from failure
         except Exception as failure:  # Triton's errors are of no kind that they share
             where = ", ".join(self.loaded.devices)
+            told = f"{type(failure).__name__}: {first_line(failure)}"
             if not self._lenient:
                 raise QueryError(
-                    f"the search on {where} failed ({_line(failure)}); search on the CPU with "
+                    f"the search on {where} failed ({told}); search on the CPU with "
                     f"{words().device} cpu"
                 ) from failure
             self.broken = True
-            _log.warning(
-                "the search on %s failed (%s): searching on the CPU", where, _line(failure)
-            )
+            _log.warning("the search on %s failed (%s): searching on the CPU", where, told)
             return self._cpu.search(queries, k, threads, allowed)
         ranking = self._ranking(found, queries, k, allowed, time.perf_counter() - started)
         rest = [not one for one in self._here]
@@ -257,8 +254,7 @@ class DeviceExact:
         for slab in self._slabs:
             masks = slab.masks(allowed)
             count = sum(
-                one.rows if mask is None else mask.allowed
-                for one, mask in zip(slab.segments, masks, strict=True)
+                allowed_rows(one.rows, mask) for one, mask in zip(slab.segments, masks, strict=True)
             )
             if count:
                 work.append((slab, masks, min(k, count)))
@@ -346,12 +342,6 @@ class DeviceExact:
                     room, pieces, segments = _part(needed, budgets, number, whole), [], []
         if pieces:
             yield _Slab(names[number % len(names)], pieces, segments)
-
-
-def _line(error: Exception) -> str:
-    """Its first line, and of what kind it is."""
-    told = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
 
 
 def steps_of(device: torch.device) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qsearch.errors import QueryError
 from qsearch.locks import ProcessLock
 from qsearch.store import Segment
-from qsearch.wording import words
+from qsearch.wording import first_line, words
 
 if TYPE_CHECKING:
     from qsearch.gpu.exact import DeviceExact
@@ -124,13 +124,12 @@ class Placing:
             made.try_out()
         except (QueryError, RuntimeError) as error:
             self._before, self._given_up = None, auto
-            told_error = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if not auto:
                 raise QueryError(
-                    f"the index cannot be searched on {where} ({told_error}); other programs may use its "
-                    f"memory, or search on the CPU with {words().device} cpu"
+                    f"the index cannot be searched on {where} ({first_line(error)}); other programs may "
+                    f"use its memory, or search on the CPU with {words().device} cpu"
                 ) from error
-            _log.warning("%s cannot be used (%s): searching on the CPU", where, told_error)
+            _log.warning("%s cannot be used (%s): searching on the CPU", where, first_line(error))
             return
         if made.broken:  # it has been said why
             self._before, self._given_up = None, True

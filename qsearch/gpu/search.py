@@ -24,7 +24,7 @@ from qsearch.gpu.codes import Batch, coded_batch, coded_head, scan_thresholds
 from qsearch.gpu.outcome import Outcome, better, safe_rank, top
 from qsearch.gpu.rows import TILE, DeviceRows
 from qsearch.gpu.steps import Found, TorchSteps
-from qsearch.kernels import RowMask
+from qsearch.kernels import RowMask, allowed_rows
 from qsearch.streams import Stream
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ class DeviceSearch:
         every = all(mask is None for mask in masks)
         bits = rows.every if every else rows.allowed(masks)
         allowed = sum(
-            part.rows if mask is None else mask.allowed
-            for part, mask in zip(rows.parts, masks, strict=True)
+            allowed_rows(part.rows, mask) for part, mask in zip(rows.parts, masks, strict=True)
         )
         seen = rows.sampled(masks)
         rank = safe_rank(k, seen / max(1, allowed))

@@ -190,13 +190,12 @@ class QsearchIndex:
         directed = np.flatnonzero(queries.any(axis=1))
         if self._index is not None and len(directed):
             found = self._index.search_vectors(queries[directed], k, **self._options)
-            rows = self._rows
             for query, positions, cosines in zip(
                 directed.tolist(), found.positions, found.scores, strict=True
             ):
                 there = positions >= 0
                 scores[query] = cosines[there].tolist()
-                numbers[query] = rows[positions[there]].tolist()
+                numbers[query] = self._rows[positions[there]].tolist()
         zeros = set(range(len(queries))) - set(directed.tolist())
         for query in range(len(queries)):
             idle = range(self._count) if query in zeros else self._without
@@ -219,13 +218,12 @@ class QsearchIndex:
         scores: list[float] = []
         found: list[int] = []
         idle = sorted(set(places) & set(self._without)) if query.any() else sorted(places)
-        rows = self._rows
-        wanted = np.searchsorted(rows, sorted(set(places) - set(idle)))
+        wanted = np.searchsorted(self._rows, sorted(set(places) - set(idle)))
         if self._index is not None and len(wanted):
             condition = {"id": {"$in": [str(one) for one in wanted.tolist()]}}
             ranking = self._index.search_vectors(query, min(k, len(wanted)), where=condition)
             scores = ranking.scores[0].tolist()
-            found = rows[ranking.positions[0]].tolist()
+            found = self._rows[ranking.positions[0]].tolist()
         scores, found = _with_zeros(scores, found, idle, k)
         return scores, [places[number] for number in found]
 

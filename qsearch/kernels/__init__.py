@@ -23,7 +23,7 @@ from qsearch.kernels.dispatch import (
     use_kernels,
     without_native,
 )
-from qsearch.kernels.masks import RowMask
+from qsearch.kernels.masks import RowMask, allowed_rows
 from qsearch.kernels.reference import LANES, hamming_distances, lane_dot
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "CascadeResult",
     "CascadeSegments",
     "RowMask",
+    "allowed_rows",
     "cascade_top_k",
     "certified_top_k",
     "code_rows",

@@ -18,6 +18,11 @@ _BLOCK = 16
 """Rows that a mask is padded to: the largest block of any codes."""
 
 
+def allowed_rows(rows: int, mask: RowMask | None) -> int:
+    """How many of so many rows are allowed; ``None``: all."""
+    return rows if mask is None else mask.allowed
+
+
 @dataclass(frozen=True, eq=False)
 class RowMask:
     """A bit for each row of a segment.

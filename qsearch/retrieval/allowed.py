@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.kernels import RowMask
+from qsearch.kernels import RowMask, allowed_rows
 from qsearch.store import Segment
 
 __all__ = ["Allowed"]
@@ -75,7 +75,7 @@ class Allowed:
         return cls(
             tuple(masks),
             tuple(
-                segment.rows if mask is None else mask.allowed
+                allowed_rows(segment.rows, mask)
                 for segment, mask in zip(segments, masks, strict=True)
             ),
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes import QueryCodes, int8_query_codes, rotated_query_codes
-from qsearch.kernels import RowMask, certified_top_k, has_native_kernels
+from qsearch.kernels import RowMask, allowed_rows, certified_top_k, has_native_kernels
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.floats import (
     FEW_ROWS,
@@ -223,7 +223,7 @@ class _CodeSearch:
             mask=mask,
             before=self._done,
         )
-        self._done += segment.rows if mask is None else mask.allowed
+        self._done += allowed_rows(segment.rows, mask)
 
     def state(self) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
         """What ``restore`` goes back to."""

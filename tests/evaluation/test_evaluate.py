@@ -690,7 +690,7 @@ def test_a_run_may_have_scores_and_is_checked(index: Index, tmp_path: Path) -> N
         ({"q0": ["d 0", "d 1", "d 0"]}, "stands twice"),
     ):
         with pytest.raises(QueryError, match=told):
-            compare(found, wrong)  # type: ignore[arg-type]
+            compare(found, wrong)  # type: ignore[arg-type] # (wrong on purpose)
     deeper = evaluate(index, QUERIES, JUDGMENTS, k=20, ways=["exact"], timed=False)
     assert any("searched to 10 documents" in note for note in compare(deeper, found).notes)
     others = evaluate(index, {"q0": "cat dog"}, k=10, ways=["exact"], timed=False)

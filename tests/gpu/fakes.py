@@ -27,7 +27,7 @@ _WAITING = (
 )
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[misc]
+class _Operations(TorchDispatchMode):  # type: ignore[misc] # (torch has no types here)
     def __init__(self) -> None:
         super().__init__()
         self.done: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
@@ -87,7 +87,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> list[_Graph]:
         except RuntimeError:
             return None
         graphs.append(_Graph(operations))
-        return Recorded(graphs[-1], made)  # type: ignore[arg-type]
+        return Recorded(graphs[-1], made)  # type: ignore[arg-type] # (a fake)
 
     monkeypatch.setattr("qsearch.streams._is_gpu", lambda device: True)
     monkeypatch.setattr(Stream, "record", record)

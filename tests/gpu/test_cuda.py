@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch")
 if not torch.cuda.is_available():
-    pytest.skip("no GPU", allow_module_level=True)
+    pytest.skip("no GPU: where there is one, scripts/test-gpu runs this", allow_module_level=True)
 if os.environ.get("TRITON_INTERPRET") == "1":
-    pytest.skip("Triton interprets", allow_module_level=True)
+    pytest.skip("Triton interprets: nothing would run on the GPU", allow_module_level=True)
 
 from qsearch import BuildOptions, Index, SentenceEncoder
 from qsearch.codes import unit_rows

@@ -51,7 +51,7 @@ def test_batches_that_come_again_are_graphs(
 def test_a_model_that_waits_for_the_device_runs_step_by_step(
     tiny_bert: Path, sample_texts: list[str], fake_gpu: list[Any]
 ) -> None:
-    class Waits(torch.nn.Module):  # type: ignore[misc]
+    class Waits(torch.nn.Module):  # type: ignore[misc] # (torch has no types here)
         def forward(self, features: dict[str, Any]) -> dict[str, Any]:
             if features["sentence_embedding"].sum().item() > 1e9:
                 raise ValueError
@@ -70,7 +70,7 @@ class SteadySteps(TorchSteps):
 
     waits = False
 
-    def scan(self, rows, part, first, last, head, thresholds, allowed, found) -> None:  # type: ignore[no-untyped-def]
+    def scan(self, rows, part, first, last, head, thresholds, allowed, found) -> None:  # type: ignore[no-untyped-def] # (as there)
         here = slice(first - part.first, last - part.first)
         dots = (head.codes.double() @ part.codes[here].double().T).float()
         scale, residual, rest = rows.bounds[:, first:last]
@@ -78,7 +78,7 @@ class SteadySteps(TorchSteps):
         every = torch.arange(first, last)
         put(found, ~(bound < thresholds[:, None]) & _bits(allowed, every), every, None)
 
-    def score(self, rows, batch, needed, found, best, damaged) -> None:  # type: ignore[no-untyped-def]
+    def score(self, rows, batch, needed, found, best, damaged) -> None:  # type: ignore[no-untyped-def] # (as there)
         places = found.rows.shape[1]
         there = torch.arange(places) < found.counts[:, None]
         number = torch.where(there, found.rows, 0).long()
