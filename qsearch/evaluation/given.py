@@ -231,6 +231,8 @@ def matched(
     Raises:
         QueryError: they are of none of the queries.
     """
+    if not judgments:
+        raise QueryError("there are no judgments; leave them out, or give some")
     queries = list(ids)
     known = set(queries)
     strange = [one for one in judgments if one not in known]
@@ -239,8 +241,8 @@ def matched(
     found = {query: judgments[query] for query in queries if query in judgments}
     without = [query for query in queries if query not in found]
     if not found:
-        first = next(iter(judgments), None)
-        swapped = first is not None and not known.isdisjoint(judgments[first])
+        first = next(iter(judgments))
+        swapped = not known.isdisjoint(judgments[first])
         raise QueryError(
             f"no query has judgments: their ids have nothing in common (the first query is {queries[0]!r}, "
             f"the first judgment is of query {first!r})"

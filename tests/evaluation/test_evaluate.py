@@ -665,6 +665,8 @@ def test_a_filter_of_one_way_is_refused(index: Index) -> None:
 
 
 def test_judgments_of_no_document_are_an_error(index: Index) -> None:
+    with pytest.raises(QueryError, match="there are no judgments"):
+        evaluate(index, QUERIES, {})
     with pytest.raises(QueryError, match="none of the 2 documents that are judged.*'doc 0'"):
         evaluate(index, QUERIES, {"q0": {"doc 0": 1, "doc 1": 0}})
     with pytest.raises(QueryError, match="none of the 30 documents"):
