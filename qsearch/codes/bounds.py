@@ -30,10 +30,6 @@ SCAN_SLACK = 20.0 * FLOAT_ROUNDOFF
 """The scan computes in float32: at most six roundings of numbers below 3."""
 
 
-_FEW = 4
-"""A matrix product is worth its conversions for more queries than this."""
-
-
 class QueryCodes(NamedTuple):
     """Codes of q queries.
 
@@ -61,7 +57,10 @@ def int8_query_codes(units: NDArray[np.float32]) -> QueryCodes:
 
 
 def rotated_query_codes(
-    units: NDArray[np.float32], rotation: NDArray[np.float32], error: float
+    units: NDArray[np.float32],
+    rotation: NDArray[np.float32],
+    error: float,
+    threads: int | None = None,
 ) -> QueryCodes:
     """Codes and intervals against ``rotated_codes`` of the rows.
 
@@ -69,15 +68,15 @@ def rotated_query_codes(
         units: (q, d) float32 unit rows.
         rotation: see ``fit_rotation``.
         error: see ``rotation_error``.
+        threads: ``None``: all.
 
     Returns:
         Codes padded with zeros to a multiple of 4, none beyond what the kernel in use takes.
     """
     h, d = rotation.shape
-    if len(units) > _FEW:
-        kept = units.astype(np.float64) @ rotation.T.astype(np.float64)
-    else:
-        kept = project(units, rotation, 1)
+    # No product of NumPy: the threads of its BLAS spin for a while behind it, and a scan that follows has
+    # to share the processors with them (half as fast, on two).
+    kept = project(units, rotation, threads)
     codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP, most_code(len(units)))
     slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
     intervals = np.empty((len(units), 4))

@@ -206,7 +206,7 @@ class _CodeSearch:
     def turn(self, rotation: NDArray[np.float32], error: float) -> None:
         """Have the codes along the axes of a rotation: of one at a time, so that memory is bounded."""
         if self._rotation is not rotation:
-            self._head = rotated_query_codes(self._units, rotation, error)
+            self._head = rotated_query_codes(self._units, rotation, error, self._threads)
             self._rotation = rotation
 
     def update(self, segment: Segment, mask: RowMask | None = None) -> None:

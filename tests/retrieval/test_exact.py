@@ -104,6 +104,20 @@ def test_exact_search_in_every_dimension(d: int) -> None:
                 check(segments, queries, k, threads=2)
 
 
+@pytest.mark.parametrize("path", kernel_paths())
+@pytest.mark.parametrize(
+    ("queries", "threads"),
+    [(31, 2), (32, 2), (33, 2), (96, 7), (97, 7), (111, 7), (112, 7), (193, 13), (200, 3)],
+)
+def test_many_queries_on_many_threads(path: str, queries: int, threads: int) -> None:
+    """Threads share out rows, in passes of some queries, or queries: the answers are the same."""
+    generator = np.random.default_rng(queries)
+    rows = rows_of("grid", 700, 12, generator)  # many are equally near
+    asked = generator.standard_normal((queries, 12)).astype(np.float32)
+    with use_kernels(path):
+        check(segments_of(rows, 2, 0.88), asked, 7, threads)
+
+
 @pytest.mark.parametrize("path", NATIVE)
 def test_few_rows_are_scored(path: str) -> None:
     """The codes are of use: on rows like real embeddings a scan leaves few of them."""

@@ -30,6 +30,7 @@ constexpr std::size_t kMaskBytes = kBlockRows / 8;
 constexpr std::size_t kPageBytes = 4096;    // what a file system leaves as zeros comes in pages
 constexpr std::size_t kEarly = 32;         // survivors in a piece whose codes are fetched while it is scanned
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
+constexpr std::size_t kTogether = 16;       // of fewer queries a thread, threads share rows out, not queries
 constexpr std::size_t kMostWaiting = 8192;  // rows of a query that wait to be scored
 
 // The error of an int8 score is a sum over d components that point either way, so it is about
@@ -512,6 +513,16 @@ bool search_queries(const Path& path, const Rows& rows, const Queries& queries, 
   return finite;
 }
 
+// The queries [first, last), as all there are.
+Queries some_of(const Queries& queries, const Rows& rows, std::size_t first, std::size_t last) {
+  return {last - first,
+          queries.vectors + first * rows.d,
+          queries.head_codes + first * rows.head,
+          queries.head_intervals + first * 4,
+          queries.codes + first * rows.d,
+          queries.intervals + first * 4};
+}
+
 // Few queries: each thread takes some of the rows, and they tell each other what the best k reach.
 bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                  std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
@@ -598,19 +609,32 @@ bool search_rows(const Path& path, const Rows& rows, const Queries& queries, std
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                      std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
                      std::size_t threads, Watch* watch) {
-  if (threads > 1 && queries.count < 2 * threads)
-    return search_rows(path, rows, queries, k, filled, scores, positions, counts, threads, watch);
+  const auto until = [&](std::size_t first, std::size_t last) {  // a pass, all about as large
+    const std::size_t passes = (last - first + kPassQueries - 1) / kPassQueries;
+    return first + (last - first + passes - 1) / passes;
+  };
+  if (threads > 1 && queries.count < kTogether * threads) {
+    // A pass over the rows serves many queries for little more than one: no thread should make one for few.
+    bool sound = true;
+    for (std::size_t first = 0; first < queries.count && !stop(watch);) {
+      const std::size_t last = until(first, queries.count);
+      sound = search_rows(path, rows, some_of(queries, rows, first, last), k, filled, scores + first * k,
+                          positions + first * k, counts + first, threads, watch) &&
+              sound;
+      first = last;
+    }
+    return sound;
+  }
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, queries.count));
   std::atomic<bool> finite{true};
   in_parallel(parts, [&](std::size_t part) {
-    const std::size_t last = share(queries.count, parts, part + 1);
-    for (std::size_t first = share(queries.count, parts, part); first < last && !stop(watch);) {
-      const std::size_t passes = (last - first + kPassQueries - 1) / kPassQueries;
-      const std::size_t until = first + (last - first + passes - 1) / passes;
-      if (!search_queries(path, rows, queries, first, until, k, filled, scores, positions, counts,
+    const std::size_t end = share(queries.count, parts, part + 1);
+    for (std::size_t first = share(queries.count, parts, part); first < end && !stop(watch);) {
+      const std::size_t last = until(first, end);
+      if (!search_queries(path, rows, queries, first, last, k, filled, scores, positions, counts,
                           watch))
         finite = false;
-      first = until;
+      first = last;
     }
   }, watch);
   return finite;
