@@ -168,6 +168,7 @@ def timed(
         setting: which.
         seconds: for searches one by one, and for both kinds of batches together.
     """
+    width = queries.shape[1]
     for i in range(3):
         searcher.search(queries[i : i + 1], 10, setting)
     one_by_one: list[float] = []
@@ -183,15 +184,17 @@ def timed(
     found: dict[str, float | None] = {
         "single": float(np.mean(one_by_one)),
         "single_p95": float(np.quantile(one_by_one, 0.95)),
+        "singles": len(one_by_one),
         "batch": None,
         "batch_100": None,
     }
     if system.batches:
-        some = np.resize(queries, (BATCH, queries.shape[1]))
         for name, k in (("batch", 10), ("batch_100", 100)):
-            searcher.search(some[:8], k, setting)
+            searcher.search(queries[:8], k, setting)
             times: list[float] = []
             while sum(times) < seconds / 2:
+                # Each batch has other queries than the one before.
+                some = np.resize(np.roll(queries, -BATCH * len(times), axis=0), (BATCH, width))
                 started = time.perf_counter()
                 searcher.search(some, k, setting)
                 times.append(time.perf_counter() - started)

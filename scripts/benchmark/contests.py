@@ -15,22 +15,22 @@ class Contest:
     """qsearch and the best other system in one measure.
 
     Attributes:
+        group: of measures that belong together.
         what: is measured.
         mine: qsearch's figure.
         theirs: the other's.
         system: which.
         times: how much better the other is; below 1: qsearch is better.
         unit: behind the figures.
-        kind: groups contests that tell the same story.
     """
 
+    group: str
     what: str
     mine: float
     theirs: float
     system: str
     times: float
     unit: str
-    kind: str
 
 
 def best(order: dict[str, Point]) -> tuple[Point | None, Point | None]:
@@ -52,13 +52,10 @@ def contests(measured: Measured) -> list[Contest]:
                 if mine is None or other is None:
                     continue
                 a, b = mine.speed(mode).median, other.speed(mode).median
-                what = f"Queries a second, {words.at_recall(level)}, {how}, {several}, {measured.title}"
-                kind = f"speed {level} {mode}"
-                found.append(
-                    Contest(what, a, b, f"{other.system} ({other.setting})", b / a, "", kind)
-                )
+                group = f"queries a second, {several}, {how}"
+                what = words.at_recall(level)
+                found.append(Contest(group, what, a, b, other.system, b / a, ""))
     reached = fastest(measured.points(measured.threads[0]), HEADLINE, "single")
-    where = f"{measured.title}, of what reaches recall@10 {HEADLINE}"
     if OURS not in reached:
         return found
     for kind, value in (
@@ -79,23 +76,23 @@ def contests(measured: Measured) -> list[Contest]:
         scale, unit = (1e6, " MB") if kind in ("disk", "memory") else (1.0, " s")
         found.append(
             Contest(
-                f"{_MEASURES[kind]}, {where}",
+                "the rest",
+                _MEASURES[kind],
                 mine_value / scale,
                 others[name] / scale,
                 name,
                 mine_value / max(others[name], 1e-9),
                 unit,
-                kind,
             )
         )
     return found
 
 
 _MEASURES = {
-    "build": "Time to build",
-    "disk": "Size on disk",
-    "memory": "Memory behind all searches",
-    "cold": "From the start of a process to its first answer",
+    "build": "time to build",
+    "disk": "size on disk",
+    "memory": "memory after all searches",
+    "cold": "from the start of a process to its first answer",
 }
 
 
@@ -131,17 +128,17 @@ def end_contests(ends: dict[str, Any] | None) -> list[Contest]:
             continue
         name = (max if more else min)(others, key=lambda one: others[one])
         times = others[name] / own if more else own / others[name]
-        found.append(Contest(what, own, others[name], name, times, unit, f"endtoend {column}"))
+        found.append(Contest("all processors", what, own, others[name], name, times, unit))
     return found
 
 
 END_MEASURES = {
-    "build_first": ("From texts on disk to the first answer", " s", False),
-    "build_last": ("From texts on disk to the thousandth answer", " s", False),
-    "open_first": ("From an index on disk to the first answer", " s", False),
-    "open_last": ("From an index on disk to the thousandth answer", " s", False),
-    "memory": ("Memory behind a thousand queries", " MB", False),
-    "lines": ("Lines of user code", "", False),
+    "build_first": ("from texts on disk to the first answer", " s", False),
+    "build_last": ("from texts on disk to the thousandth answer", " s", False),
+    "open_first": ("from an index on disk to the first answer", " s", False),
+    "open_last": ("from an index on disk to the thousandth answer", " s", False),
+    "memory": ("memory behind a thousand queries", " MB", False),
+    "lines": ("lines of user code", "", False),
     "ndcg10": ("nDCG@10", "", True),
 }
 

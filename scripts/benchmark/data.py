@@ -138,7 +138,6 @@ DATA_SETS = {
             "Package descriptions, dictionary entries and glosses, as all-MiniLM-L6-v2 encodes "
             "them; queries are real.",
             registry,
-            rounds=5,
         ),
         DataSet(
             "registry-10k",

@@ -93,7 +93,10 @@ def measure(
                 if kind == "open" and not (place / f"{index.name}.built").is_file():
                     continue
                 if end is not None and time.monotonic() > end:
-                    print("the time is over; run the same command again to go on", flush=True)
+                    more = ", without --again," if again else ""
+                    print(
+                        f"the time is over; run the same command again{more} to go on", flush=True
+                    )
                     return False
                 # A package that keeps something of a model makes it anew in every round.
                 cache = place / "caches" / index.name
@@ -149,7 +152,9 @@ def texts(folder: Path | None, place: Path, documents: int | None, most: int) ->
     if folder is None:
         raise SystemExit("--texts gives the folder with corpus, queries and judgments")
     place.mkdir(parents=True, exist_ok=True)
-    corpus = list(records(folder, "corpus.jsonl"))[:documents]
+    read = list(records(folder, "corpus.jsonl"))[:documents]
+    # Some systems refuse a document without a text, and some do not notice: none gets one.
+    corpus = [one for one in read if one["text"].strip()]
     with open(place / "corpus.jsonl", "w", encoding="utf-8") as file:
         for one in corpus:
             record = {"id": str(one["_id"]), "title": one.get("title", ""), "text": one["text"]}
@@ -158,13 +163,18 @@ def texts(folder: Path | None, place: Path, documents: int | None, most: int) ->
     # Titles fill up what is missing to so many different queries; they are not judged.
     asked = list(judged.queries.values())
     known = set(asked)
-    asked += [title for one in corpus if (title := one.get("title")) and title not in known]
+    for one in corpus:
+        title = one.get("title")
+        if title and title not in known:
+            known.add(title)
+            asked.append(title)
     queries = {"ids": list(judged.queries), "texts": asked[:most], "judgments": judged.judgments}
     (place / "queries.json").write_text(json.dumps(queries), encoding="utf-8")
     about = {
         "name": "endtoend",
         "title": folder.name,
         "rows": len(corpus),
+        "without_text": len(read) - len(corpus),
         "queries": len(queries["texts"]),
         "judged_queries": len(judged.queries),
     }

@@ -20,6 +20,12 @@ HEADLINE = 0.99
 _DRAWN = ("registry-1m", "tokens-sentences")
 """Data sets with a plot of their own beside the first: a page of plots is read by nobody."""
 
+ENOUGH = 20
+"""Of fewer searches, the one that 95% are faster than is nearly the slowest."""
+
+PROMISES = (0.999, 0.99, 0.95, 0.9)
+"""Recalls that qsearch is asked for."""
+
 MODES = {"single": "one by one", "batch": "in batches"}
 
 
@@ -52,8 +58,10 @@ class Point:
     Attributes:
         single: queries a second, one by one.
         batch: in batches of 64; for a system that takes one at a time, the same.
-        p95: milliseconds that 95% of the queries took no longer than.
+        p95: milliseconds that 95% of the queries took no longer than; ``None`` where too few were timed.
         sure: whether the answer is meant to be exact.
+        promises: the recall that was asked for; ``None`` where an effort was.
+        turns: how often it was measured.
     """
 
     system: str
@@ -64,12 +72,24 @@ class Point:
     single: Spread
     batch: Spread
     batch_100: Spread | None
-    p95: float
+    p95: float | None
     sure: bool
+    promises: float | None
+    turns: int
 
     def speed(self, mode: str) -> Spread:
         """Of one of the modes."""
         return self.single if mode == "single" else self.batch
+
+    def reaches(self, level: float | None) -> bool:
+        """Whether this is what a user takes who wants a recall; ``None``: exact answers.
+
+        Of a system that is asked for a recall, that is what was asked for no less: more than that may
+        come, and nobody can know before.
+        """
+        if level is None or self.sure:
+            return self.sure
+        return self.recall10 >= level and (self.promises is None or self.promises >= level)
 
 
 class Measured:
@@ -95,12 +115,15 @@ class Measured:
         """All settings of all systems."""
         found: list[Point] = []
         for name, told in self.systems.items():
+            if "failed" in told:
+                continue
             turns = list(told["turns"].get(str(threads), {}).values())
             for setting, known in told["recall"].items():
                 some = [one["settings"][setting] for one in turns if setting in one["settings"]]
                 if not some or "recall10" not in known:
                     continue
                 single = _speeds(some, "single")
+                what = told["settings"][setting]
                 found.append(
                     Point(
                         system=name,
@@ -111,9 +134,12 @@ class Measured:
                         single=single,
                         batch=_speeds(some, "batch") if told["batches"] else single,
                         batch_100=_speeds(some, "batch_100") if told["batches"] else None,
-                        p95=statistics.median(one["single_p95"] for one in some),
-                        sure=told["exact"]
-                        and (setting in ("exact", "brute force") or len(told["recall"]) == 1),
+                        p95=statistics.median(one["single_p95"] for one in some)
+                        if min(one["singles"] for one in some) >= ENOUGH
+                        else None,
+                        sure=what["exact"],
+                        promises=what["promises"],
+                        turns=len(some),
                     )
                 )
         return found
@@ -137,24 +163,33 @@ class Measured:
         turns = self.systems[system]["turns"].get(str(threads), {})
         return _spread(one["memory"]["uss"] for one in turns.values())
 
+    def anonymous(self, system: str, threads: int = 1) -> float | None:
+        """Of the memory, the bytes that no file backs."""
+        turns = self.systems[system]["turns"].get(str(threads), {})
+        spread = _spread(one["memory"]["anonymous"] for one in turns.values())
+        return None if spread is None else spread.median
+
     def cold(self, system: str, threads: int = 1) -> Spread | None:
         """Seconds from the start of a process to its first answer."""
         turns = self.systems[system]["turns"].get(str(threads), {})
         return _spread(one["cold"]["seconds"] for one in turns.values())
 
-    def failures(self) -> dict[str, str]:
-        """Reasons by system."""
-        return {
+    def failures(self, systems: Iterable[str]) -> dict[str, str]:
+        """Why systems were not measured, by name, of those that anything was tried with."""
+        told = {
             name: one["failed"]["reason"] for name, one in self.systems.items() if "failed" in one
         }
+        return told | {name: "not run" for name in systems if name not in self.systems}
 
     def others(self) -> list[float]:
-        """Shares of the processors that other processes used, one for each turn."""
+        """Shares of the processors that other processes used, one for each turn and each build."""
         return [
-            turn["others"]
-            for one in self.systems.values()
-            for turns in one["turns"].values()
-            for turn in turns.values()
+            one["others"]
+            for system in self.systems.values()
+            for one in (
+                *system["builds"],
+                *(turn for turns in system["turns"].values() for turn in turns.values()),
+            )
         ]
 
     def dates(self) -> tuple[str, str]:
@@ -184,7 +219,7 @@ def fastest(points: Iterable[Point], level: float | None, mode: str) -> dict[str
     """For each system its fastest setting that reaches a recall, the fastest system first."""
     best: dict[str, Point] = {}
     for point in points:
-        if not point.sure if level is None else point.recall10 < level:
+        if not point.reaches(level):
             continue
         before = best.get(point.system)
         if before is None or point.speed(mode).median > before.speed(mode).median:
@@ -220,20 +255,7 @@ def recall_speed(measured: Measured, threads: int, mode: str) -> dict[str, Any]:
                 [one.recall10, one.speed(mode).median, one.speed(mode).low, one.speed(mode).high]
                 for one in some
             ]
-    return {
-        "kind": "recall",
-        "title": _title(measured, threads, mode),
-        "series": series,
-        "behind": [name for name in series if not ours(name) and _behind(name, series)],
-    }
-
-
-def _behind(name: str, series: dict[str, list[list[float]]]) -> bool:
-    """Whether qsearch has for every point of a system one of no less recall and no less speed."""
-    mine = [point for other, points in series.items() if ours(other) for point in points]
-    return all(
-        any(our[0] >= point[0] and our[1] >= point[1] for our in mine) for point in series[name]
-    )
+    return {"kind": "recall", "title": _title(measured, threads, mode), "series": series}
 
 
 def time_rows(all_measured: Sequence[Measured], level: float | None) -> dict[str, Any]:

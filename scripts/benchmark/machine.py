@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import subprocess
@@ -53,19 +55,36 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def versions(distributions: Sequence[str]) -> dict[str, str]:
-    """The installed versions; what is not installed is left out."""
+    """The installed versions, of qsearch with its commit; what is not installed is left out."""
     found = {}
     for name in distributions:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+        if name == "qsearch":
+            found[name] += f" ({engine()})"
     return found
 
 
 @cache
-def commit() -> str:
-    """Of the repository, with a plus where files differ from it; empty outside of one."""
+def engine() -> str:
+    """The commit of the qsearch that is measured: the installed one, which need not be that beside us.
+
+    With a plus where files differ from the commit; empty where qsearch is not installed or there is no
+    repository.
+
+    Raises:
+        SystemExit: another one is installed than the one of this repository.
+    """
+    spec = importlib.util.find_spec("qsearch")
+    if spec is None or spec.origin is None:
+        return ""
+    if sources(Path(spec.origin).parent) != sources(ROOT / "qsearch"):
+        raise SystemExit(
+            "another qsearch is installed than the one of this repository, and nobody could say what "
+            f"was measured; {sys.executable} -m pip install --no-deps . installs it"
+        )
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -74,4 +93,13 @@ def commit() -> str:
         return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "qsearch")
-    return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
+    # The last commit that changed the engine: those since are of tests, scripts and documents.
+    return git("log", "-1", "--format=%h", "--abbrev=10", "--", "qsearch") + "+" * bool(changed)
+
+
+def sources(package: Path) -> str:
+    """A digest of the names and texts of a package's modules."""
+    told = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        told.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    return told.hexdigest()

@@ -14,6 +14,7 @@ from .figures import (
     LEVELS,
     MODES,
     OURS,
+    PROMISES,
     Measured,
     Point,
     Spread,
@@ -23,10 +24,9 @@ from .figures import (
     plots,
     read,
 )
+from .running import BUSY
 
 NOTICE = "<!-- Made by `python scripts/benchmark page` from the JSON beside it. Do not edit. -->"
-BUSY = 0.05
-"""The page names the turns in which other processes had a larger share of the processors."""
 
 
 def write(results: Path, page: Path, *, plots: bool) -> None:
@@ -79,69 +79,90 @@ def text(results: Path) -> str:
 
 
 def _sentences(main: Measured) -> str:
-    """Three sentences for a reader with a minute; the first is of who is faster."""
+    """Three sentences for a reader with a minute, and what they were measured on."""
     threads = main.threads[0]
     points = main.points(threads)
-    at = fastest(points, HEADLINE, "single")
-    sure = fastest(points, None, "single")
     said = []
-    mine, other = best(at)
+    mine, other = best(fastest(points, HEADLINE, "single"))
     if mine and other:
         said.append(
-            f"On {main.title}, one thread, one query at a time, {_against(mine, other)}, at recall@10 "
-            f"of at least {HEADLINE}."
+            f"On {main.title}, one thread, one query at a time, at recall@10 of at least {HEADLINE}, "
+            f"{_against(mine, other)}."
         )
-    mine_sure, other_sure = best(sure)
+    mine_sure, other_sure = best(fastest(points, None, "single"))
     if mine_sure and other_sure:
         said.append(f"Where every answer has to be exact, {_against(mine_sure, other_sure)}.")
     built, theirs = main.build(OURS), main.build(other.system) if other else None
     if built and theirs and other:
         took = (
-            f"To build, qsearch takes {words.seconds(built.median)}, {other.system} "
+            f"qsearch builds its index in {words.seconds(built.median)}, {other.system} in "
             f"{words.seconds(theirs.median)}"
         )
         memory = [main.memory(name) for name in (OURS, other.system)]
         if memory[0] and memory[1]:
             took += (
-                f"; behind all searches they hold {words.megabytes(memory[0].median)} and "
+                f"; after the searches their processes use {words.megabytes(memory[0].median)} and "
                 f"{words.megabytes(memory[1].median)} of memory"
             )
         said.append(took + ".")
-    return " ".join(said)
+    machine = main.told["machine"]
+    on = (
+        f"All of it on {machine['cores']} processors of {machine['processor']}, which has "
+        f"{_instructions(machine)}: on another machine other figures come, and other ratios."
+    )
+    return " ".join(said) + "\n\n" + on
+
+
+def _instructions(machine: dict[str, Any]) -> str:
+    there = machine["instructions"]
+    told = ", ".join(there) or "no instructions that this page knows of"
+    x86 = "x86_64" in machine["system"]
+    return f"{told} and no AVX-512" if x86 and "avx512f" not in there else told
 
 
 def _against(mine: Point, other: Point) -> str:
     """Two systems and their speeds, the faster one first."""
     quick, slow = sorted((mine, other), key=lambda one: -one.single.median)
-    names = [
-        one.system if one.setting == "exact" else f"{one.system} ({one.setting})"
-        for one in (quick, slow)
-    ]
+    times = quick.single.median / slow.single.median
     return (
-        f"{names[0]} answers {words.number(quick.single.median)} queries a second and {names[1]} "
-        f"{words.number(slow.single.median)}, {quick.single.median / slow.single.median:.1f} times as few"
+        f"{_named(quick)} answers {words.number(quick.single.median)} queries a second and "
+        f"{_named(slow)} {words.number(slow.single.median)}: {times:.1f} times faster"
     )
+
+
+def _named(point: Point) -> str:
+    if point.setting == "exact":
+        return point.system
+    if point.promises is not None:
+        return f"{point.system}, asked for {point.promises},"
+    return f"{point.system} ({point.setting})"
 
 
 def _better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
-    """Where another system is better, the largest differences first, one line for each kind of measure."""
-    every = [one for some in measured for one in contests(some)] + end_contests(ends)
-    lost = sorted((one for one in every if one.times > 1), key=lambda one: -one.times)
-    seen: set[str] = set()
-    lines = []
-    for one in lost:
-        if one.kind in seen:
-            continue
-        seen.add(one.kind)
-        lines.append(
-            f"- {one.what}: {one.system} {words.number(one.theirs)}{one.unit}, qsearch "
-            f"{words.number(one.mine)}{one.unit} ({one.times:.1f} times)."
-        )
+    """Where another system is better: in every measure, on every data set."""
+    every = {one.title: contests(one) for one in measured}
+    if ends is not None:
+        every[f"{ends['data']['rows']:,} texts, from end to end"] = end_contests(ends)
+    some = [one for found in every.values() for one in found]
+    lost = [one for one in some if one.times > 1]
     said = (
-        "In each measure, the data where qsearch is farthest behind the best of the others. Of "
-        f"{len(every)} comparisons with the best of the others, qsearch is behind in "
-        f"{len(lost)}."
+        f"Of {len(some)} comparisons of qsearch with the best of the others, qsearch is behind in "
+        f"{len(lost)}. Here are all of them: the other system and its figure, qsearch's, and how "
+        "many times as good the other is. Build, disk, memory and start are compared among the systems "
+        f"that reach recall@10 {HEADLINE}."
     )
+    lines = []
+    for title, found in every.items():
+        by_group: dict[str, list[str]] = {}
+        for one in sorted(found, key=lambda one: -one.times):
+            if one.times > 1:
+                by_group.setdefault(one.group, []).append(
+                    f"{one.what}: {one.system} {words.number(one.theirs)}{one.unit}, "
+                    f"{words.number(one.mine)}{one.unit} ({one.times:.1f}×)"
+                )
+        if by_group:
+            lines.append(f"- **{title}**")
+            lines += [f"  - {group}: {'; '.join(told)}." for group, told in by_group.items()]
     return "\n\n".join(["## Where another system is better", said, "\n".join(lines) or "Nowhere."])
 
 
@@ -162,10 +183,11 @@ def _fastest(measured: Sequence[Measured]) -> str:
                 rows.append([one.title, words.at_recall(level), *cells])
     heads = [f"{words.threads(n)}, {how}" for n in counts for how in MODES.values()]
     said = (
-        "The fastest setting of each system that reaches the recall, by the median of its turns; "
-        "behind it, how many times as fast as the other it is: than qsearch, where it is another "
-        "system; than the fastest of the others, where it is qsearch. Exact: systems whose "
-        "answers are meant to be exact."
+        "Queries a second of the fastest system, and of qsearch or, where that is the fastest, of the "
+        "next one; behind them how many times faster the first is. It is the setting that a user takes "
+        "who wants this recall: of qsearch the fastest that was asked for at least so much and gave it, "
+        "of the others the fastest that gave it, which one knows after trying them. Exact: settings "
+        "whose answers are meant to be exact. –: not measured."
     )
     table = words.table(["data", "recall@10", *heads], rows)
     return "\n\n".join(["## Who is fastest", said, table])
@@ -177,11 +199,15 @@ def _winner(order: dict[str, Point], mode: str) -> str:
         return "–"
     if mine is None or other is None:
         only = mine or other
-        return f"{only.system}, alone" if only else "–"
-    a, b = mine.speed(mode).median, other.speed(mode).median
-    first, times = (mine, a / b) if a >= b else (other, b / a)
-    name = f"**{first.system}**" if ours(first.system) else first.system
-    return f"{name} {times:.1f}×"
+        return f"{_speed_of(only, mode)}, alone" if only else "–"
+    quick, slow = sorted((mine, other), key=lambda one: -one.speed(mode).median)
+    times = quick.speed(mode).median / slow.speed(mode).median
+    return words.against(_speed_of(quick, mode), _speed_of(slow, mode), times)
+
+
+def _speed_of(point: Point, mode: str) -> str:
+    name = f"**{point.system}**" if ours(point.system) else point.system
+    return f"{name} {words.number(point.speed(mode).median)}"
 
 
 def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
@@ -197,7 +223,8 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
         if not some:
             continue
         point = reached.get(name) or max(some, key=lambda one: one.recall10)
-        cells = [name, point.setting, words.share(point.recall10), words.share(point.recall100)]
+        turns = "" if point.turns == measured.rounds() else f" ({point.turns} turns)"
+        cells = [name, point.setting + turns, words.share(point.recall10)]
         if judged:
             cells.append("–" if point.ndcg10 is None else f"{point.ndcg10:.4f}")
         for points in by_threads.values():
@@ -206,37 +233,34 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
             batch = same[0].batch if same and measured.systems[name]["batches"] else None
             cells += [words.spread(single), words.spread(batch)]
         cells += [
-            f"{point.p95:.3g}",
+            "–" if point.p95 is None else f"{point.p95:.3g}",
+            words.share(point.recall100),
+            words.spread(point.batch_100),
             words.seconds(build_of(measured, name), unit=False),
             words.megabytes(measured.disk(name), unit=False),
             words.megabytes(memory_of(measured, name), unit=False),
+            words.megabytes(measured.anonymous(name), unit=False),
             words.seconds(cold_of(measured, name), unit=False),
         ]
         rows.append((0 if name in reached else 1, -point.single.median, cells))
-    heads = ["system", "setting", "recall@10", "@100", *(["nDCG@10"] if judged else [])]
+    heads = ["system", "setting", "recall@10", *(["nDCG@10"] if judged else [])]
     heads += [
         f"queries/s, {words.threads(n)}, {how}" for n in measured.threads for how in MODES.values()
     ]
-    heads += ["p95 ms", "build s", "disk MB", "memory MB", "cold s"]
+    heads += ["p95 ms", "for 100: recall@100", "for 100: queries/s, 1 thread, in batches"]
+    heads += ["build s", "disk MB", "memory MB", "of it not in files", "cold s"]
     table = words.table(heads, [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
     about = (
         f"{_about(measured)} {told['dimensions']} dimensions, "
-        f"{told['queries']} queries, {measured.rounds()} turns of each system. Of each system the "
-        f"fastest setting that reaches recall@10 {HEADLINE}, or, below those that do, the one "
-        "with the highest recall. All settings are in [the "
-        f"JSON]({results.name}/{measured.name}.json)."
+        f"{told['queries']} queries (one row of their ten missed is {0.1 / told['queries']:.5f} of "
+        f"recall), {measured.rounds()} turns of each system. Of each system the setting that stands for "
+        f"recall@10 {HEADLINE} above, or, below those that have one, the one with the highest recall. "
+        f"All settings are in [the JSON]({results.name}/{measured.name}.json)."
     )
     name = f"recall-{measured.name}.svg"
-    behind = drawn.get(name, {}).get("behind", [])
-    note = ""
-    if behind:
-        note = (
-            "In the plot, lines without a name are of systems to each of whose points qsearch "
-            f"has one of no less recall and speed: {', '.join(behind)}."
-        )
     # The first plot is the one that the page opens with.
     image = "" if next(iter(drawn), None) == name else words.image(drawn, name, results)
-    parts = [f"## {measured.title}", about, image, note, table]
+    parts = [f"## {measured.title}", about, image, table]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -247,25 +271,35 @@ def _about(measured: Measured) -> str:
 
 
 def _promise(measured: Sequence[Measured]) -> str:
-    """The recall that was asked of qsearch, and the one that came."""
+    """The recall that was asked of qsearch, the one that came, and what it cost."""
     rows = []
     for one in measured:
-        told = one.systems.get(OURS)
-        if told is None or "failed" in told:
-            continue
-        cells = [one.title]
-        for recall in (0.999, 0.99, 0.95, 0.9):
-            known = told["recall"].get(f"recall {recall}")
-            cells.append(words.share(known["recall10"]) if known else "–")
-        rows.append([*cells, told.get("note", "")])
+        points = one.points(one.threads[0])
+        for name in one.systems:
+            asked = [point for point in points if point.system == name and point.promises]
+            if not asked:
+                continue
+            exact = next((point for point in points if point.system == OURS and point.sure), None)
+            cells = [one.title, name, "–" if exact is None else words.number(exact.single.median)]
+            for recall in PROMISES:
+                point = next((some for some in asked if some.promises == recall), None)
+                cells.append(
+                    "–"
+                    if point is None
+                    else f"{point.recall10:.4f}, {words.number(point.single.median)}"
+                )
+            rows.append([*cells, one.systems[name].get("note", "")])
     if not rows:
         return ""
     said = (
-        "qsearch is the only system here that is asked for a recall instead of for an effort. "
-        "What came of it, and how many candidates its plan has; a query that is too unlike what "
-        "was measured is answered exactly."
+        "qsearch is the only system here that is asked for a recall instead of for an effort. Beside each "
+        "recall that is asked for: what came, and queries a second, one by one on one thread. qsearch "
+        "measured with a sample of other queries like these, as a user with a log of queries would; "
+        "qsearch untuned with rows of its own, which it does of itself. A plan is how many candidates the "
+        "codes give to be rescored with floats; a query that is too unlike what was measured is answered "
+        "exactly, and a plan with fewer candidates has more of these."
     )
-    heads = ["data", "asked 0.999", "0.99", "0.95", "0.9", "plan"]
+    heads = ["data", "", "exact", *(f"asked {recall}" for recall in PROMISES), "plan"]
     return "\n\n".join(["## What is asked, and what comes", said, words.table(heads, rows)])
 
 
@@ -326,13 +360,15 @@ def _endtoend(ends: dict[str, Any] | None) -> str:
     ]
     told = ends["data"]
     said = (
-        f"{told['title']}: {told['rows']:,} texts as JSON Lines, {told['queries']:,} different "
-        f"queries, of which {told['judged_queries']} have judgments; all-MiniLM-L6-v2 everywhere, "
-        "all threads, one query at a time. Seconds count from the start of a process, with "
-        "Python, imports and the model, and for qsearch with the export of the model to ONNX, "
-        "which is made once on a machine. The lines are those of the snippets in "
-        "[scripts/benchmark/endtoend](../scripts/benchmark/endtoend), which do the same with "
-        "each package; memory is USS in the process that opened the index."
+        f"{told['title']}: {told['rows']:,} texts as JSON Lines (all but {told['without_text']} that "
+        f"have none), {told['queries']:,} different queries: {told['judged_queries']} with "
+        "judgments, and titles of the texts to fill up; all-MiniLM-L6-v2 everywhere, all "
+        "processors, one query at a time. Seconds count from the start of a process, with Python, "
+        "imports and the model, and for qsearch with the export of the model to ONNX, which is "
+        "made once on a machine. Shown are medians of the turns, with the smallest and the largest. "
+        "The lines are those of the snippets in "
+        "[scripts/benchmark/endtoend](../scripts/benchmark/endtoend), which do the same with each "
+        "package; memory is USS in the process that opened the index."
     )
     return "\n\n".join(["## From texts on disk to answers", said, words.table(heads, rows)])
 
@@ -343,8 +379,9 @@ def _endtoend(ends: dict[str, Any] | None) -> str:
 def _failures(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     """What was not measured, and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
+    known = dict.fromkeys(name for one in measured for name in one.systems)
     for one in measured:
-        for name, reason in one.failures().items():
+        for name, reason in one.failures(known).items():
             reasons.setdefault((name, reason), []).append(one.title)
     for name, told in (ends or {}).get("systems", {}).items():
         if "failed" in told:
@@ -360,19 +397,18 @@ def _failures(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
 def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     """What it was measured on, and how."""
     told = measured[0].told["machine"]
-    commits = sorted(
-        {
-            one
-            for told in (*(some.told for some in measured), ends or {})
-            for one in told.get("commits", [])
-        }
-    )
     days = [day for one in measured for day in one.dates() if day]
     shares = [share for one in measured for share in one.others()]
+    shares += [
+        turn["others"]
+        for one in (ends or {}).get("systems", {}).values()
+        for turns in one["turns"].values()
+        for turn in turns.values()
+    ]
     notes = {one.systems.get(OURS, {}).get("note", "").split(";")[0] for one in measured} - {""}
     machine = [
         ["processor", f"{told['processor']}; {', '.join(told['instructions'])}"],
-        ["qsearch", f"commit {', '.join(commits)}; {', '.join(sorted(notes))}"],
+        ["qsearch", ", ".join(sorted(notes))],
         ["cores, memory", f"{told['cores']}, {told['memory_gib']} GiB"],
         ["system", f"{told['system']}, Python {told['python']}"],
         ["measured", f"{min(days, default='')} to {max(days, default='')}"],
@@ -386,7 +422,9 @@ def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
         for name, known in one.systems.items():
             if "about" in known:
                 found = ", ".join(f"{key} {value}" for key, value in known["versions"].items())
-                systems.setdefault(name, [name, found, known["about"]])
+                line = systems.setdefault(name, [name, found, known["about"]])
+                if found not in line[1].split("; "):  # not all with the same
+                    line[1] += f"; {found}"
     return "\n\n".join(
         [
             "## How it was measured",
@@ -398,22 +436,27 @@ def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
 
 
 _METHOD = """\
-Every system is built by a process of its own and then has its turn in each round by a new one, one
-after the other, in another order in each round, so that a machine that slows down slows down all.
-Shown are medians of the turns, in tables with the smallest and the largest in brackets; a build
-that takes more than twenty seconds is made once.
+Every system is built by a process of its own, on all processors, and then has its turn in each round
+by a new one, one after the other, in another order in each round, so that a machine that slows down
+slows down all. Shown are medians of the turns, in tables with the smallest and the largest in
+brackets; a build that takes more than twenty seconds is made once.
 
 - **Recall** counts a row as found if its cosine, in float64, is at least that of the k-th true
   neighbour (less 1e-6): equal texts stand in the data more than once. Recall@100 is that of a
-  search for 100.
+  search for 100, with the same setting, or with an effort of 100 where it is less.
 - **One by one**: searches for 10, for half a second or until all queries were asked. **In
-  batches**: 64 queries in one call; nothing for a system that takes one at a time, which stands
-  with its other figure in comparisons.
+  batches**: 64 queries in one call, others each time; nothing for a system that takes one at a time,
+  which stands with its other figure in comparisons. p95 is given of what was asked twenty times a turn
+  or more.
 - **One thread** is one processor to which the process is tied, with the variables that set threads.
 - **Cold** is from the start of the process, with Python and imports, to its first answer, when no
   file of the index was in memory. Libraries were.
-- **Memory** is USS behind all searches: with pages of mapped files that no other process has, of
-  which the system can take back those that nobody needs. It holds Python and NumPy too, some 30 MB.
+- **Memory** is the USS after all searches: what would be free if the process ended. Pages of mapped
+  files are in it, which the system can take back; what a process reads without mapping it, as
+  sqlite-vec and LanceDB do, is in nobody's memory, though the system keeps it there. Python and NumPy
+  are in it too, some 30 MB.
+- **+ floats**: candidates by codes or a graph of codes, rescored with the float rows; by NumPy in this
+  benchmark's code, unless the library does it.
 - **Disk** is what the index takes, with the float rows where candidates are rescored with them.
 - Every system gets the same rows as a .npy file, of any length; those that need unit rows make them
   in their build.
@@ -428,5 +471,5 @@ def _busy(shares: Sequence[float]) -> str:
     busy = sum(share > BUSY for share in shares)
     return (
         f"{100 * statistics.median(shares):.1f}% of the processors in the median of {len(shares)} "
-        f"turns, more than {100 * BUSY:.0f}% in {busy}"
+        f"turns and builds, more than {100 * BUSY:.0f}% in {busy}"
     )

@@ -12,6 +12,8 @@ from .figures import OURS, digest
 _NEAREST = 1e-4  # of 1 − recall: whatever is nearer to 1 stands at 1
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^v<>PXhp"
+# Okabe and Ito's, which people who see few colours tell apart, without yellow, which paper swallows.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 
 
 def draw(shown: dict[str, Any], path: Path) -> None:
@@ -31,7 +33,7 @@ def draw(shown: dict[str, Any], path: Path) -> None:
         "axes.linewidth": 0.6,
     }
     with plt.rc_context(settings):
-        figure, axes = plt.subplots(figsize=(8, 5.2))
+        figure, axes = plt.subplots(figsize=(9, 6.6))
         {"recall": _recall, "rows": _rows, "build": _build}[shown["kind"]](axes, shown)
         axes.set_title(shown["title"], loc="left", fontsize=10)
         axes.grid(visible=True, which="major", color="0.92", linewidth=0.6)
@@ -51,9 +53,6 @@ def _recall(axes: Any, shown: dict[str, Any]) -> None:
     for number, (name, points) in enumerate(shown["series"].items()):
         x = [_nines(one[0]) for one in points]
         y = [one[1] for one in points]
-        if name in shown["behind"]:  # without a name: the page says which these are
-            axes.plot(x, y, color="0.85", linewidth=1.0, marker=".", markersize=3, zorder=1)
-            continue
         axes.plot(x, y, markersize=3.5, **_style(name, number))
         for place, (_, _, low, high) in zip(x, points, strict=True):
             axes.plot([place, place], [low, high], color="0.6", linewidth=0.8, zorder=1)
@@ -67,7 +66,7 @@ def _recall(axes: Any, shown: dict[str, Any]) -> None:
     _thousands(axes.yaxis)
     axes.set_xlabel("recall@10")
     axes.set_ylabel("queries a second")
-    _label(axes, ends)
+    _label(axes, ends, list(shown["series"]))
 
 
 def _rows(axes: Any, shown: dict[str, Any]) -> None:
@@ -83,7 +82,7 @@ def _rows(axes: Any, shown: dict[str, Any]) -> None:
     _thousands(axes.yaxis)
     axes.set_xlabel("rows")
     axes.set_ylabel("milliseconds a query")
-    _label(axes, ends)
+    _label(axes, ends, list(shown["series"]))
 
 
 def _build(axes: Any, shown: dict[str, Any]) -> None:
@@ -99,21 +98,21 @@ def _build(axes: Any, shown: dict[str, Any]) -> None:
     _thousands(axes.yaxis)
     axes.set_xlabel("seconds to build")
     axes.set_ylabel("queries a second")
-    _label(axes, ends)
+    _label(axes, ends, list(shown["series"]))
 
 
 def _style(name: str, number: int) -> dict[str, Any]:
-    """Qsearch in black and thick; the others in grey, told apart by dashes and markers."""
+    """Qsearch in black and thick; the others in colours that differ in grey, by dashes and markers."""
     if name.startswith(OURS):
         return {
             "color": "black",
-            "linewidth": 2.0,
-            "marker": "o" if name == OURS else "s",
+            "linewidth": 2.0 if name == OURS else 1.2,
+            "linestyle": "-" if name == OURS else "--",
+            "marker": {OURS: "o", f"{OURS} graph": "s"}.get(name, "D"),
             "zorder": 3,
         }
-    grey = ("0.35", "0.5", "0.65")[number % 3]
     return {
-        "color": grey,
+        "color": _COLOURS[number % len(_COLOURS)],
         "linewidth": 1.0,
         "linestyle": _DASHES[number % len(_DASHES)],
         "marker": _MARKERS[number % len(_MARKERS)],
@@ -121,7 +120,7 @@ def _style(name: str, number: int) -> dict[str, Any]:
     }
 
 
-def _label(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
+def _label(axes: Any, ends: dict[str, tuple[float, float]], names: Sequence[str]) -> None:
     """Names in the right margin, in the order of the ends and none over another, with a line to each."""
     low, high = (math.log10(one) for one in axes.get_ylim())
 
@@ -129,7 +128,7 @@ def _label(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
         return (math.log10(y) - low) / (high - low)
 
     order = sorted(ends, key=lambda name: ends[name][1])
-    places = spread_out([height(ends[name][1]) for name in order], 0.041)
+    places = spread_out([height(ends[name][1]) for name in order], 0.032)
     for name, place in zip(order, places, strict=True):
         axes.annotate(
             name,
@@ -140,7 +139,7 @@ def _label(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
             va="center",
             fontsize=8,
             fontweight="bold" if name.startswith(OURS) else "normal",
-            color="black" if name.startswith(OURS) else "0.25",
+            color="black" if name.startswith(OURS) else _style(name, names.index(name))["color"],
             arrowprops={
                 "arrowstyle": "-",
                 "color": "0.8",

@@ -2,12 +2,14 @@
 
     {
       "data": {...},                      what the data set is
-      "machine": {...}, "commits": [...], what it was measured on; of qsearch's own, every one
+      "machine": {...},                   what it was measured on
       "systems": {
         NAME: {
-          "versions": {...}, "about": "...", "exact": ..., "batches": ..., "note": "...",
+          "versions": {...}, "about": "...", "batches": ..., "note": "...",
+          "settings": {SETTING: {"exact": ..., "promises": ...}},
+          "index": "...",                       changes when it is built again
           "failed": {"stage": "build" | "turn", "reason": "..."},       where it did
-          "builds": [{"seconds", "bytes", "peak_bytes", "threads", "date", "others"}],
+          "builds": [{"seconds", "bytes", "peak_bytes", "threads", "date", "others"}], "busy": [SECONDS],,
           "recall": {SETTING: {"recall10", "recall100", "queries", "ndcg10"}},
           "turns": {THREADS: {ROUND: {"cold", "memory", "settings": {SETTING: {...}}, "date", "others"}}}
         }
@@ -15,7 +17,8 @@
     }
 
 ``others`` is the share of the processors that other processes used meanwhile: where it is large, nobody
-should trust the times. Times of a setting are milliseconds of one query.
+should trust the times; a build is made again then, and the times before stand in ``busy``. Times of a
+setting are milliseconds of one query.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .machine import commit, machine
+from .machine import machine
 
 DIGITS = 4
 
@@ -58,7 +61,7 @@ class Results:
                 f"{self.path} was measured with other data; --results gives another folder"
             )
         self.told |= {"data": data, "machine": here}
-        self._write()
+        self.save()
 
     def system(self, name: str) -> dict[str, Any]:
         """What is known of one system, to be added to."""
@@ -71,14 +74,7 @@ class Results:
         self.told["systems"].pop(name, None)
 
     def save(self) -> None:
-        """Write all, and which commit this was measured on."""
-        commits = self.told.setdefault("commits", [])
-        if commit() not in commits:
-            commits.append(commit())
-        self._write()
-
-    def _write(self) -> None:
-        """At once or not at all."""
+        """Write all, at once or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         text = json.dumps(rounded(self.told), indent=1, ensure_ascii=False, sort_keys=True)

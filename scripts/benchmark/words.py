@@ -35,6 +35,11 @@ def threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
 
+def against(first: str, second: str, times: float) -> str:
+    """Two systems with their figures, the better one first."""
+    return f"{first}, {second} ({times:.1f}×)"
+
+
 def share(value: float | None) -> str:
     """Four digits."""
     return "–" if value is None else f"{value:.4f}"

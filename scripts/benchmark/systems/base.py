@@ -32,10 +32,14 @@ class Setting:
     Attributes:
         name: what the page calls it.
         values: what the system makes of it.
+        exact: whether its answers are meant to be exact.
+        promises: the recall that the system was asked for; ``None`` where it is asked for an effort.
     """
 
     name: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
+    promises: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,6 @@ class System(ABC):
         about: its parameters, for the page.
         distributions: packages whose versions the page names.
         modules: that it imports.
-        exact: whether its answers are meant to be exact.
         saves: whether it can write its index; one that cannot builds it each time it is opened.
         batches: whether it takes several queries at once; for one that does not, a loop over them would
             only measure the same again.
@@ -95,7 +98,6 @@ class System(ABC):
     about: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
     modules: ClassVar[tuple[str, ...]] = ()
-    exact: ClassVar[bool] = False
     saves: ClassVar[bool] = True
     batches: ClassVar[bool] = True
     most_rows: ClassVar[int | None] = None
@@ -134,13 +136,20 @@ def save_floats(data: Data, folder: Path) -> Floats:
 
 
 def open_floats(folder: Path) -> Floats:
-    """The unit rows, mapped."""
+    """The unit rows, mapped, for ``rescored``.
+
+    A product with so few rows takes longer to be shared out than to be done: from here on NumPy has one
+    thread. The system's own threads are its own matter.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, "blas")
     rows: Floats = np.load(folder / "floats.npy", mmap_mode="r", allow_pickle=False)
     return rows
 
 
 def rescored(queries: Floats, candidates: Ids, rows: Floats, k: int) -> Ids:
-    """The k best of each query's candidates by their floats.
+    """The k best of each query's candidates by their floats, by NumPy.
 
     Args:
         queries: (q, d).
@@ -150,9 +159,8 @@ def rescored(queries: Floats, candidates: Ids, rows: Floats, k: int) -> Ids:
     """
     there = candidates >= 0
     scores = np.empty(candidates.shape, dtype=np.float32)
-    for i, some in enumerate(
-        candidates
-    ):  # a product for each query is faster than one einsum over all
+    # A product for each query is faster than one einsum over all.
+    for i, some in enumerate(candidates):
         scores[i] = rows[np.where(there[i], some, 0)] @ queries[i]
     scores[~there] = -np.inf
     return best(candidates, scores, k)

@@ -16,8 +16,9 @@ class Open(Searcher):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._effort = _DEFAULT
         self._collection = collection(folder)
+        # As it was left: whoever was killed did not put the default back.
+        self._effort = self._collection.configuration["hnsw"]["ef_search"]
 
     def search(self, queries: Floats, k: int, setting: Setting) -> Ids:
         """By vectors, ids only."""
@@ -44,7 +45,7 @@ class Chroma(System):
     name = "Chroma"
     about = (
         "PersistentClient, space cosine, otherwise its defaults; ef_search 100 (its default), "
-        "200 and 400"
+        "200, 400, 800 and 1,600"
     )
     distributions = ("chromadb",)
     modules = ("chromadb",)
@@ -52,7 +53,7 @@ class Chroma(System):
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
-        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (100, 200, 400)]
+        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (100, 200, 400, 800, 1600)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Add all rows, in batches as large as it takes."""

@@ -29,13 +29,13 @@ class Hnswlib(System):
     """HNSW."""
 
     name = "hnswlib"
-    about = "inner product of unit rows, M 16, ef_construction 200 (its README); ef 16 to 512"
+    about = "inner product of unit rows, M 16, ef_construction 200 (its README); ef 16 to 2,048"
     distributions = ("hnswlib",)
     modules = ("hnswlib",)
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
-        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (16, 32, 64, 128, 256, 512)]
+        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (16, 32, 64, 128, 256, 512, 1024, 2048)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Add all rows, save."""

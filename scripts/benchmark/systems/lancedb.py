@@ -20,15 +20,19 @@ class Open(Searcher):
         self._table = lancedb.connect(folder / "lance").open_table("rows")
 
     def search(self, queries: Floats, k: int, setting: Setting) -> Ids:
-        """A query at a time."""
-        found = []
-        for query in queries:
-            asked = self._table.search(query).distance_type("cosine")
-            if "nprobes" in setting.values:
-                asked = asked.nprobes(setting.values["nprobes"])
-                asked = asked.refine_factor(setting.values["refine"])
-            hits = asked.select(["number"]).limit(k).to_arrow()
-            found.append(hits["number"].to_pylist())
+        """One query, or several, which share a scan."""
+        asked = self._table.search(list(queries) if len(queries) > 1 else queries[0])
+        asked = asked.distance_type("cosine")
+        if "nprobes" in setting.values:
+            asked = asked.nprobes(setting.values["nprobes"])
+            asked = asked.refine_factor(setting.values["refine"])
+        hits = asked.select(["number", "_distance"]).limit(k).to_arrow()
+        numbers = hits["number"].to_pylist()
+        if len(queries) == 1:
+            return padded([numbers], k)
+        found: list[list[int]] = [[] for _ in queries]
+        for query, number in zip(hits["query_index"].to_pylist(), numbers, strict=True):
+            found[query].append(number)
         return padded(found, k)
 
 
@@ -39,13 +43,11 @@ class LanceFlat(System):
     about = "a table without a vector index, cosine"
     distributions = ("lancedb",)
     modules = ("lancedb",)
-    exact = True
-    batches = False
     environment: ClassVar[Mapping[str, str]] = {"LANCE_LOG": "error"}
 
     def settings(self, rows: int) -> list[Setting]:
         """One."""
-        return [Setting("exact")]
+        return [Setting("exact", exact=True)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Write the table."""
@@ -74,15 +76,21 @@ class LanceIvfPq(LanceFlat):
 
     name = "LanceDB IVF_PQ + floats"
     about = (
-        "create_index with its defaults (IVF_PQ), cosine; nprobes 5 to 100, refine_factor 10 or 30"
+        "create_index with its defaults (IVF_PQ), cosine; nprobes 5 to 400, refine_factor 10 to 300"
     )
-    exact = False
 
     def settings(self, rows: int) -> list[Setting]:
         """Lists and candidates."""
         return [
             Setting(f"nprobes {n}, refine {m}", {"nprobes": n, "refine": m})
-            for n, m in ((5, 10), (20, 10), (50, 10), (100, 30))
+            for n, m in (
+                (5, 10),
+                (20, 10),
+                (20, 30),
+                (50, 30),
+                (100, 100),
+                (400, 300),
+            )
         ]
 
     def index(self, table: Any, rows: int) -> None:

@@ -28,11 +28,10 @@ class Numpy(System):
     name = "NumPy"
     about = "float32 matrix product and argpartition"
     distributions = ("numpy",)
-    exact = True
 
     def settings(self, rows: int) -> list[Setting]:
         """One."""
-        return [Setting("exact")]
+        return [Setting("exact", exact=True)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Write the unit rows."""

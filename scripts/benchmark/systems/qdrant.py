@@ -31,14 +31,13 @@ class QdrantLocal(System):
     about = "QdrantClient(path=…), cosine; no server, and so none of Qdrant's indexes"
     distributions = ("qdrant-client",)
     modules = ("qdrant_client",)
-    exact = True
     batches = False
     most_rows = 20_000
     why_no_more = "its own advice is to have at most 20,000 points in this mode"
 
     def settings(self, rows: int) -> list[Setting]:
         """One."""
-        return [Setting("exact")]
+        return [Setting("exact", exact=True)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Upload in batches."""

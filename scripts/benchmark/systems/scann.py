@@ -43,7 +43,7 @@ class Scann(System):
     about = (
         "its rules of thumb: brute force below 20,000 rows; score_ah(2, threshold 0.2) and "
         "reordering below 100,000; from there on a tree with the root of the rows as leaves, 5 "
-        "to 320 of them searched"
+        "to all of them searched"
     )
     distributions = ("scann",)
     modules = ("scann",)
@@ -51,13 +51,14 @@ class Scann(System):
     def settings(self, rows: int) -> list[Setting]:
         """Leaves and rows to reorder, as far as there are any."""
         if rows < _BRUTE_FORCE:
-            return [Setting("brute force")]
+            return [Setting("brute force", exact=True)]
         if rows < _PARTITIONED:
-            return [Setting(f"reorder {m}", {"reorder": m}) for m in (20, 50, 100, 300, 1000)]
+            return [Setting(f"reorder {m}", {"reorder": m}) for m in (20, 50, 100, 300, 1000, 3000)]
+        all_leaves = _leaves(rows)
+        steps = [(5, 50), (20, 100), (40, 100), (80, 200), (160, 300), (320, 500), (640, 1000)]
         return [
             Setting(f"{n} leaves, reorder {m}", {"leaves_to_search": n, "reorder": m})
-            for n, m in ((5, 50), (20, 100), (40, 100), (80, 200), (160, 300), (320, 500))
-            if n <= _leaves(rows)
+            for n, m in (*(one for one in steps if one[0] < all_leaves), (all_leaves, 1000))
         ]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:

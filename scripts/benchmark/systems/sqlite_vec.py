@@ -43,17 +43,19 @@ class SqliteVec(System):
 
     name = "sqlite-vec"
     about = (
-        "vec0 with float[d] (cosine) and bit[d]: exact, and signs rescored with floats, 8 to 40 "
+        "vec0 with float[d] (cosine) and bit[d]: exact, and signs rescored with floats, 8 to 100 "
         "times as many as are wanted (its documentation)"
     )
     distributions = ("sqlite-vec",)
     modules = ("sqlite_vec",)
-    exact = True
     batches = False
 
     def settings(self, rows: int) -> list[Setting]:
         """Exact, and by signs."""
-        return [Setting("exact"), *(Setting(f"signs ×{n}", {"times": n}) for n in (8, 20, 40))]
+        return [
+            Setting("exact", exact=True),
+            *(Setting(f"signs ×{n}", {"times": n}) for n in (8, 20, 40, 100)),
+        ]
 
     def load(self) -> None:
         """Import it, and an SQLite that loads extensions."""

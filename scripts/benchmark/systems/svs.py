@@ -38,7 +38,7 @@ class Vamana(System):
     name = "SVS Vamana"
     about = (
         "degree 64, window 128 at the build, alpha 0.95, inner product of unit rows; window 16 "
-        "to 512"
+        "to 1,024"
     )
     distributions = ("scalable-vs",)
     modules = ("svs",)
@@ -46,7 +46,7 @@ class Vamana(System):
 
     def settings(self, rows: int) -> list[Setting]:
         """The window."""
-        return [Setting(f"window {w}", {"window": w}) for w in (16, 32, 64, 128, 256, 512)]
+        return [Setting(f"window {w}", {"window": w}) for w in (16, 32, 64, 128, 256, 512, 1024)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Build over floats, save, and open once, since that makes the codes."""

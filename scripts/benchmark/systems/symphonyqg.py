@@ -34,14 +34,14 @@ class SymphonyQG(System):
     name = "SymphonyQG"
     about = (
         "rabitqlib's SymqgIndex, inner product of unit rows, degree 32, ef_construction 200; ef "
-        "20 to 800"
+        "20 to 3,200"
     )
     distributions = ("rabitqlib",)
     modules = ("rabitqlib",)
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
-        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (20, 50, 100, 200, 400, 800)]
+        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (20, 50, 100, 200, 400, 800, 1600, 3200)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Build, save."""

@@ -44,14 +44,14 @@ class Usearch(System):
     name = "usearch int8 + floats"
     about = (
         "Index(metric cos, dtype i8), connectivity 16 and expansion_add 128 (its defaults); "
-        "expansion_search 32 to 512, 3k candidates rescored with floats in NumPy"
+        "expansion_search 32 to 2,048, 3k candidates rescored with floats in NumPy"
     )
     distributions = ("usearch",)
     modules = ("usearch.index",)
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort."""
-        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (32, 64, 128, 256, 512)]
+        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (32, 64, 128, 256, 512, 1024, 2048)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Add all rows, save graph and floats."""
