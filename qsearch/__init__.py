@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     )
     from qsearch.evaluation import Evaluation, evaluate, tune
     from qsearch.index import Index
-    from qsearch.indexing import BuildOptions, BuildReport
+    from qsearch.indexing import (
+        BuildOptions,
+        BuildReport,
+        ChangeReport,
+        Changes,
+        CompactReport,
+        TextIndexReport,
+        upgrade_index,
+    )
     from qsearch.reranking import Reranker, RerankerIdentity
     from qsearch.reranking.cross import CrossEncoderReranker
     from qsearch.results import (
@@ -55,6 +63,9 @@ __all__ = [
     "BuildOptions",
     "BuildReport",
     "ChangeInterrupted",
+    "ChangeReport",
+    "Changes",
+    "CompactReport",
     "CorpusError",
     "CrossEncoderReranker",
     "Document",
@@ -84,18 +95,23 @@ __all__ = [
     "SentenceEncoder",
     "StageReport",
     "TermReport",
+    "TextIndexReport",
     "TokenEncoder",
     "VectorResult",
     "VerifyReport",
     "__version__",
     "evaluate",
     "tune",
+    "upgrade_index",
     "verify_index",
 ]
 
 _HOME = {
     "BuildOptions": "qsearch.indexing",
     "BuildReport": "qsearch.indexing",
+    "ChangeReport": "qsearch.indexing",
+    "Changes": "qsearch.indexing",
+    "CompactReport": "qsearch.indexing",
     "CrossEncoderReranker": "qsearch.reranking.cross",
     "Document": "qsearch.documents",
     "Encoder": "qsearch.encoding",
@@ -114,11 +130,13 @@ _HOME = {
     "SentenceEncoder": "qsearch.encoding.sentence",
     "StageReport": "qsearch.results",
     "TermReport": "qsearch.results",
+    "TextIndexReport": "qsearch.indexing",
     "TokenEncoder": "qsearch.encoding",
     "VectorResult": "qsearch.results",
     "VerifyReport": "qsearch.store",
     "evaluate": "qsearch.evaluation",
     "tune": "qsearch.evaluation",
+    "upgrade_index": "qsearch.indexing",
     "verify_index": "qsearch.store",
 }
 

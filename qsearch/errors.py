@@ -8,7 +8,7 @@
     │   └── EncoderMismatch    an encoder that is not the one an index was built with
     ├── IndexFormatError       an index that is missing, half written, damaged or of another version
     ├── IndexExists            a build onto an index that is already there
-    ├── IndexBusy              another process is writing the same index
+    ├── IndexBusy              somebody else writes the same index, or keeps it locked
     ├── IndexClosed            an index that was used after it was closed
     ├── IndexWriteError        the disk refused: full, read-only, failing
     ├── OptionError            an option of a build that makes no sense (also a ``ValueError``)
@@ -86,7 +86,7 @@ class IndexExists(QsearchError):
 
 
 class IndexBusy(QsearchError):
-    """Another process is building the same index."""
+    """Somebody else builds, changes or checks the index, or reads it for longer than a commit waits."""
 
 
 class IndexClosed(QsearchError):

@@ -15,6 +15,7 @@ from qsearch.documents import (
     Embeddings,
     Fields,
     check_text,
+    checked_ids,
     open_corpus,
     surrogate_in,
 )
@@ -112,9 +113,11 @@ class Index:
     _given_encoder: Encoder | str | None
     _device: str
     _backend: str
-    _encoder: Encoder | None
+    _encoder: tuple[Any, Encoder] | None  # and the contract that it was held against
     _rerankers: Rerankers
-    _lock: ProcessLock
+    _lock: ProcessLock  # of the encoder
+    _refreshing: ProcessLock
+    _swapping: ProcessLock
 
     def __init__(self, *arguments: object, **named: object) -> None:
         """Not so: ``Index.open`` opens an index, ``Index.build`` makes one."""
@@ -253,7 +256,11 @@ class Index:
         index._device, index._backend = device, backend
         index._encoder = None
         index._rerankers = Rerankers(device, backend)
-        index._lock = ProcessLock()
+        index._lock, index._refreshing, index._swapping = (
+            ProcessLock(),
+            ProcessLock(),
+            ProcessLock(),
+        )
         index._snapshot = Snapshot.open(index.path, device=device)
         return index
 
@@ -274,7 +281,8 @@ class Index:
 
         A search that another thread is in the middle of ends as it would have, or in that error.
         """
-        snapshot, self._snapshot = self._snapshot, None
+        with self._swapping:
+            snapshot, self._snapshot = self._snapshot, None
         if snapshot is not None:
             snapshot.catalog.close()
 
@@ -398,7 +406,7 @@ class Index:
             ('blue', ['a'])
         """
         snapshot = self._open
-        found = snapshot.documents_at(snapshot.positions_of(_checked_ids(ids)))
+        found = snapshot.documents_at(snapshot.positions_of(checked_ids(ids)))
         return found[0] if isinstance(ids, str) else found
 
     def vectors(self, ids: str | Iterable[str]) -> list[NDArray[np.float32]]:
@@ -414,7 +422,7 @@ class Index:
             QueryError: there is no document of an id.
         """
         snapshot = self._open
-        return snapshot.vectors_at(snapshot.positions_of(_checked_ids(ids)))
+        return snapshot.vectors_at(snapshot.positions_of(checked_ids(ids)))
 
     @property
     def fields(self) -> list[FieldReport]:
@@ -638,7 +646,7 @@ class Index:
         metadata changed are not, and those that the corpus does not have are deleted.
 
         Args:
-            corpus: as ``Index.build`` takes it; ``None`` only with ``embeddings``.
+            corpus: as ``Index.build`` takes it.
             dry_run: change nothing, and tell how many documents of each kind there are.
             **options: see ``ChangeOptions``.
 
@@ -689,7 +697,7 @@ class Index:
         self._check_open()
         changing = self._changing(wait, None)
         if ids is not None and where is None:
-            report = delete_from(changing, _checked_ids(ids), missing_ok=missing_ok)
+            report = delete_from(changing, checked_ids(ids), missing_ok=missing_ok)
         elif ids is None and where is not None:
             condition = as_condition(where, params)
             report = delete_matching(changing, condition, missing_fields_ok=missing_fields_ok)
@@ -823,17 +831,19 @@ class Index:
 
         Searches that are going on in other threads end on the commit that they began with.
         """
-        before = self._open
-        now = Snapshot.open(self.path, before, self._device)
-        if now.commit == before.commit and not before.catalog.was_replaced():
-            now.catalog.close()
-            return False
-        # What another thread is reading from the old one it reads to the end: it is not closed here.
-        with self._lock:
-            if now.settings.get("encoder") != before.settings.get("encoder"):
-                self._encoder = None  # another index took the place of this one
-            self._snapshot = now
-        return True
+        with self._refreshing:  # else a thread that began earlier could go back behind another one
+            before = self._open
+            now = Snapshot.open(self.path, before, self._device)
+            if now.commit == before.commit and not before.catalog.was_replaced():
+                now.catalog.close()
+                return False
+            # What another thread is reading from the old one it reads to the end: it is not closed here.
+            with self._swapping:
+                if self._snapshot is None:  # closed meanwhile, and stays so
+                    now.catalog.close()
+                    self._check_open()
+                self._snapshot = now
+            return True
 
     def _refreshed(self) -> None:
         if self._snapshot is not None:
@@ -858,16 +868,15 @@ class Index:
         self._check_open()
         asked = settled(ChangeOptions, options, caller)
         how = self._changing(asked.pop("wait"), asked.pop("progress"))
-        source = self._source(corpus, **asked)
+        source = self._source(corpus, asked)
         if dry_run:
             return compare_index(how, kind, source)
         report = change_index(how, kind, source)
         self.refresh()
         return report
 
-    def _source(self, corpus: Any = None, **options: Any) -> Source:
-        """Where records come from, as ``ChangeOptions`` say."""
-        asked = settled(ChangeOptions, options, "changes")
+    def _source(self, corpus: Any, asked: Mapping[str, Any]) -> Source:
+        """Where records come from; ``asked`` are all of ``RecordOptions``."""
         given = None if asked["embeddings"] is None else Embeddings(asked["embeddings"])
         opened = None
         if corpus is not None:
@@ -1032,13 +1041,14 @@ class Index:
         return self._checked_encoder(self._open)
 
     def _checked_encoder(self, snapshot: Snapshot) -> Encoder:
+        told = snapshot.settings.get("encoder")
         with self._lock:
-            if self._encoder is None:
+            if self._encoder is None or self._encoder[0] != told:  # another index may be there now
                 contract = self._contract_of(snapshot)
                 encoder = self._load_encoder(contract)
                 check_contract(contract, encoder).require(str(self.path))
-                self._encoder = encoder
-            return self._encoder
+                self._encoder = told, encoder
+            return self._encoder[1]
 
     def _load_encoder(self, contract: EncoderContract) -> Encoder:
         given, identity = self._given_encoder, contract.identity
@@ -1059,24 +1069,6 @@ class Index:
                 "search by text"
             )
         return snapshot.contract
-
-
-def _checked_ids(ids: str | Iterable[str]) -> list[str]:
-    """The ids that are meant.
-
-    Raises:
-        QueryError: they are no strings.
-    """
-    try:
-        some = [ids] if isinstance(ids, str) else list(ids)
-    except TypeError:
-        raise QueryError(f"ids must be strings, found {type(ids).__name__}") from None
-    for one in some:
-        if not isinstance(one, str):
-            raise QueryError(f"ids must be strings, found {one!r}")
-        if surrogate_in(one) is not None:
-            raise QueryError(f"the id {one!r} is not valid Unicode text")
-    return some
 
 
 def _opened_again(

@@ -120,8 +120,8 @@ class RetrievalOptions(WayOptions, FilterOptions, total=False):
     """Options of every search; those of ``Index.search_vectors``."""
 
 
-class ChangeOptions(TypedDict, total=False):
-    """Options of every change that takes documents; those of ``Index.add``, ``upsert`` and ``sync``."""
+class RecordOptions(TypedDict, total=False):
+    """How records are read: options of the methods of ``Index.changes``."""
 
     embeddings: Annotated[
         Any,
@@ -145,6 +145,11 @@ class ChangeOptions(TypedDict, total=False):
     rejects: Annotated[
         Any, Option(None, "Where to write these; by default ``<index>.rejects.jsonl``.")
     ]
+
+
+class ChangeOptions(RecordOptions, total=False):
+    """Options of every change that takes documents; those of ``Index.add``, ``upsert`` and ``sync``."""
+
     wait: Annotated[
         float, Option(0.0, "Seconds to wait for another writer, before IndexBusy is raised.")
     ]

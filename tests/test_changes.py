@@ -19,6 +19,7 @@ import pytest
 
 import qsearch.indexing.upkeep
 import qsearch.store.editor
+import qsearch.store.edits
 import qsearch.store.merging
 from qsearch import (
     BuildOptions,
@@ -585,7 +586,7 @@ def test_fields_of_an_interrupted_change_are_those_of_the_commit(
 
 
 def test_a_corpus_that_changed_meanwhile_is_begun_anew(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
 
@@ -599,6 +600,7 @@ def test_a_corpus_that_changed_meanwhile_is_begun_anew(
     changed[0]["text"] = "another"
     report = index.add(changed)
     assert (report.added, report.resumed) == (60, 0)
+    assert "had read other records; what it had done is thrown away" in caplog.text
     assert index.get("d100").text == "another"  # type: ignore[union-attr]
     with pytest.raises(KeyboardInterrupt):
         index.add({**one, "id": f"{one['id']}x"} for one in broken(60))
@@ -779,3 +781,68 @@ def test_metadata_of_a_change_that_was_cut_short_are_not_counted_yet(
     assert sound(index)
     assert index.sync(corpus).resumed
     assert sound(index)
+
+
+def test_an_encoder_that_is_gone_stops_only_what_needs_it(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSEARCH_CACHE", str(tmp_path / "cache"))
+    model = shutil.copytree(tiny_bert, tmp_path / "model")
+    Index.build(records(0, 6), tmp_path / "index", encoder=str(model), device="cpu").close()
+    shutil.rmtree(model)
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # its export, which would do
+    with Index.open(tmp_path / "index", device="cpu") as index:
+        with pytest.raises(EncoderError, match="model"):
+            index.add(records(10, 1))
+        assert (index.commit, "d10" in index) == (1, False)
+        assert index.upsert([{**records(2, 1)[0], "n": 5}]).metadata == 1
+        assert index.delete("d1").deleted == 1
+        index.compact()
+        assert [one.metadata["n"] for one in index] == [0, 5, 3, 4, 5]
+        assert sound(index)
+
+
+def test_much_of_an_unfinished_change_is_thrown_away_in_parts(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when that is interrupted: with what is half gone nobody goes on."""
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
+    monkeypatch.setattr(qsearch.store.edits, "_THROWN_AWAY_AT_A_TIME", 7)
+    index.index_text()
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from records(100, 60)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index.add(broken())
+    assert index.unfinished is not None
+    real = qsearch.store.edits.DocumentEdits.throw_away_last
+    done: list[bool] = []
+
+    def stops(self: Any) -> bool:
+        done.append(real(self))
+        if len(done) == 3:
+            raise ZeroDivisionError
+        return done[-1]
+
+    monkeypatch.setattr(qsearch.store.edits.DocumentEdits, "throw_away_last", stops)
+    with pytest.raises(ZeroDivisionError):
+        index.delete("d1")
+    assert done == [True, True, True]
+    assert sound(index)
+    monkeypatch.setattr(qsearch.store.edits.DocumentEdits, "throw_away_last", real)
+    report = index.add(records(100, 60))  # of the same purpose as what was interrupted
+    assert (report.added, report.resumed) == (60, 0)
+    assert ids(index) == [f"d{n}" for n in (*range(30), *range(100, 160))]
+    assert sound(index)
+    assert len(index.search("number 100", 5, mode="keywords")) > 0
+
+
+def test_vectors_without_documents_are_not_synced(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
+    index = Index.build(None, tmp_path / "index", embeddings=rows)
+    for dry_run in (False, True):
+        with pytest.raises(CorpusError, match="give the documents too"):
+            index.sync(embeddings=rows, dry_run=dry_run)
+    assert (index.commit, len(index)) == (1, 20)

@@ -9,7 +9,7 @@ import click
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console, human_bytes, print_data
 from qsearch.cli.progress import progress_on
-from qsearch.cli.target import find_index, index_argument, index_option
+from qsearch.cli.target import find_index, index_argument, index_option, wait_option
 from qsearch.errors import IndexFormatError
 
 __all__ = ["verify"]
@@ -19,11 +19,15 @@ __all__ = ["verify"]
 @index_argument
 @index_option
 @click.option("--deep", is_flag=True, help="Also derive every code from its float row again.")
+@wait_option
 @click.pass_obj
-def verify(console: Console, path: Path | None, index: Path | None, deep: bool) -> None:
+def verify(
+    console: Console, path: Path | None, index: Path | None, deep: bool, wait: float
+) -> None:
     """Check every checksum of an index; exits 1 if anything is wrong.
 
-    Reads all files. What is damaged cannot be mended from the index itself: restore it from a copy,
+    Reads all files. Nobody can change the index meanwhile, and it cannot be checked while somebody
+    does. What is damaged cannot be mended from the index itself: restore it from a copy,
     or build it again.
     """
     from qsearch.indexing import index_sizes
@@ -36,7 +40,7 @@ def verify(console: Console, path: Path | None, index: Path | None, deep: bool) 
     except (IndexFormatError, OSError):
         total = 0  # verify_index says what is wrong
     progress.begin("verify", total, "B")
-    report = verify_index(path, deep=deep, advance=progress.advance)
+    report = verify_index(path, deep=deep, advance=progress.advance, wait=wait)
     progress.end()
     for problem in report.problems:
         print_data(f"damaged: {problem}")

@@ -9,7 +9,13 @@ from qsearch.documents.embeddings import Embeddings
 from qsearch.documents.encodings import encoding_advice
 from qsearch.documents.fields import Fields, FieldsFound, Role
 from qsearch.documents.judgments import Judgments, judgments_in, read_judgments
-from qsearch.documents.queries import check_text, read_queries, read_query_lines, read_query_texts
+from qsearch.documents.queries import (
+    check_text,
+    checked_ids,
+    read_queries,
+    read_query_lines,
+    read_query_texts,
+)
 from qsearch.documents.readers import FORMATS, Corpus, corpus_stem, format_by_name, open_corpus
 from qsearch.documents.rejected import RejectedRecord
 from qsearch.documents.relevance import relevance_of
@@ -27,6 +33,7 @@ __all__ = [
     "Role",
     "Run",
     "check_text",
+    "checked_ids",
     "corpus_stem",
     "encoding_advice",
     "format_by_name",

@@ -21,7 +21,7 @@ from qsearch.documents.json_values import read_values
 from qsearch.documents.lines import TextLine, text_lines
 from qsearch.errors import CorpusError, QueryError
 
-__all__ = ["check_text", "read_queries", "read_query_lines", "read_query_texts"]
+__all__ = ["check_text", "checked_ids", "read_queries", "read_query_lines", "read_query_texts"]
 
 _WHAT = "query"
 
@@ -250,3 +250,21 @@ def _columns(row: list[str]) -> tuple[int | None, int] | None:
         return None
     of_id = next((names.index(one) for one in _IDS if one in names), None)
     return None if of_id is None and len(row) > 1 else (of_id, of_text)
+
+
+def checked_ids(ids: str | Iterable[str]) -> list[str]:
+    """The ids that are meant.
+
+    Raises:
+        QueryError: they are no strings.
+    """
+    try:
+        some = [ids] if isinstance(ids, str) else list(ids)
+    except TypeError:
+        raise QueryError(f"ids must be strings, found {type(ids).__name__}") from None
+    for one in some:
+        if not isinstance(one, str):
+            raise QueryError(f"ids must be strings, found {one!r}")
+        if surrogate_in(one) is not None:
+            raise QueryError(f"the id {one!r} is not valid Unicode text")
+    return some

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from qsearch.documents import Document, checked_ids
 from qsearch.encoding import Encoder
 from qsearch.encoding.passages import DEFAULT_LANGUAGE
 from qsearch.errors import ChangeInterrupted, CorpusError, OptionError, QueryError
@@ -35,6 +37,7 @@ from qsearch.indexing.report import (
 )
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
 from qsearch.indexing.upkeep import keep_up
+from qsearch.options import RecordOptions, documented, settled
 from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
 from qsearch.store.fields import known_fields, resolved_field
 from qsearch.store.format import FORMAT_VERSION
@@ -52,6 +55,11 @@ __all__ = [
     "index_text",
     "upgrade_index",
 ]
+
+_log = logging.getLogger("qsearch")
+
+Records = str | Path | Iterable[Document | Mapping[str, Any]] | None
+"""What a change takes documents from; ``None`` where only embeddings are given."""
 
 GetEncoder = Callable[[], Encoder | None]
 
@@ -103,6 +111,10 @@ def change_index(how: Changing, kind: str, source: Source) -> ChangeReport:
             try:
                 change.take(source, kind, total)
             except RecordsChanged:
+                _log.warning(
+                    "the interrupted change of %s had read other records; what it had done is thrown away",
+                    how.index,
+                )
                 editor.discard()
                 if not again or attempt == 2:
                     raise CorpusError(
@@ -121,7 +133,7 @@ def compare_index(how: Changing, kind: str, source: Source) -> ChangeReport:
     """What ``change_index`` would do."""
     counts, told = Counts(), how.progress or Silent()
     with IndexView.read(how.index) as view:
-        check_source(view, source)
+        check_source(view, source, kind)
         told.begin("compare", None, "docs")
         try:
             compare(view, source, kind, counts, told.advance)
@@ -366,41 +378,59 @@ class Changes:
         )
         self._done()
 
-    def add(self, corpus: Any = None, **options: Any) -> None:
-        """As ``Index.add``."""
+    @documented(RecordOptions)
+    def add(self, corpus: Records = None, **options: Unpack[RecordOptions]) -> None:
+        """Add documents, as ``Index.add``.
+
+        Args:
+            corpus: as ``Index.add`` takes it.
+            **options: see ``RecordOptions``.
+        """
         self._take(ADD, corpus, options)
 
-    def upsert(self, corpus: Any = None, **options: Any) -> None:
-        """As ``Index.upsert``."""
+    @documented(RecordOptions)
+    def upsert(self, corpus: Records = None, **options: Unpack[RecordOptions]) -> None:
+        """Add documents, in place of those that have their ids, as ``Index.upsert``.
+
+        Args:
+            corpus: as ``Index.upsert`` takes it.
+            **options: see ``RecordOptions``.
+        """
         self._take(UPSERT, corpus, options)
 
-    def sync(self, corpus: Any = None, **options: Any) -> None:
-        """As ``Index.sync``."""
+    @documented(RecordOptions)
+    def sync(self, corpus: Records = None, **options: Unpack[RecordOptions]) -> None:
+        """Make the index hold exactly these documents, as ``Index.sync``.
+
+        Args:
+            corpus: as ``Index.sync`` takes it.
+            **options: see ``RecordOptions``.
+        """
         self._take(SYNC, corpus, options)
 
     def delete(
         self,
-        ids: str | Sequence[str] | None = None,
+        ids: str | Iterable[str] | None = None,
         *,
         missing_ok: bool = False,
         where: Where | None = None,
         params: Mapping[str, Any] | None = None,
         missing_fields_ok: bool = False,
     ) -> None:
-        """As ``Index.delete``: what the block has done so far counts."""
+        """Delete documents, as ``Index.delete``: what the block has done so far counts."""
         with self._whole() as (editor, change):
             if ids is not None and where is None:
-                some = [ids] if isinstance(ids, str) else list(ids)
-                delete_documents(editor, some, change.counts, missing_ok=missing_ok)
+                delete_documents(editor, checked_ids(ids), change.counts, missing_ok=missing_ok)
             elif ids is None and where is not None:
                 condition = as_condition(where, params)
                 delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
             else:
                 raise QueryError("delete takes ids, or a condition with where=")
 
-    def _take(self, kind: str, corpus: Any, options: dict[str, Any]) -> None:
+    def _take(self, kind: str, corpus: Records, options: Mapping[str, Any]) -> None:
+        asked = settled(RecordOptions, options, f"changes.{kind}")
         with self._whole() as (_, change):
-            source = self._source(corpus, **options)
+            source = self._source(corpus, asked)
             change.take(source, kind, change.survey(source, kind))
 
     @contextlib.contextmanager

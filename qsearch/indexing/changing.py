@@ -152,7 +152,7 @@ class Change:
         Raises:
             CorpusError: a record is invalid, or its id is used twice or there.
         """
-        total = check_source(self._editor, source)
+        total = check_source(self._editor, source, kind)
         corpus = source.corpus
         if corpus is None or not corpus.rereadable:
             return total
@@ -252,7 +252,7 @@ def compare(
         counts.deleted += len(sorter.missing())
 
 
-def check_source(view: IndexView, source: Source) -> int | None:
+def check_source(view: IndexView, source: Source, kind: str) -> int | None:
     """Find out what is wrong before anything slow is done; returns the number of records if known.
 
     Raises:
@@ -261,6 +261,11 @@ def check_source(view: IndexView, source: Source) -> int | None:
     embeddings = source.embeddings
     if source.corpus is None and embeddings is None:
         raise CorpusError("there is nothing to add: neither documents nor embeddings")
+    if source.corpus is None and kind == SYNC:
+        raise CorpusError(
+            "embeddings without documents have no ids, by which a sync tells what is there already: give "
+            "the documents too"
+        )
     if source.rejects is not None:
         check_writable(source.rejects)
     if embeddings is None and view.settings().get("encoder") is None:

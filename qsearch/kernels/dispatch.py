@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -56,7 +57,12 @@ _forced: str | None = None
 
 def kernel_paths() -> tuple[str, ...]:
     """Names of all paths that this machine can run, the best first; ``numpy`` is always the last."""
-    return (*(_native.path_names() if _native is not None else ()), NUMPY)
+    return _paths_of(_native)
+
+
+@cache
+def _paths_of(native: ModuleType | None) -> tuple[str, ...]:
+    return (*(native.path_names() if native is not None else ()), NUMPY)
 
 
 def kernel_path() -> str:
@@ -65,7 +71,7 @@ def kernel_path() -> str:
     Raises:
         QueryError: QSEARCH_KERNELS names one that is not here.
     """
-    wanted = _forced or os.environ.get("QSEARCH_KERNELS")
+    wanted = _forced or _setting("QSEARCH_KERNELS")
     there = kernel_paths()
     if not wanted:
         return there[0]
@@ -103,13 +109,18 @@ def use_kernels(path: str) -> Iterator[None]:
         _forced = before
 
 
+def _setting(name: str) -> str | None:
+    # "get" raises and catches an exception where there is none, in every search some times.
+    return os.environ[name] if name in os.environ else None  # noqa: SIM401
+
+
 def thread_count() -> int:
     """Threads for a search: the processors that this process may use, or QSEARCH_THREADS.
 
     Raises:
         QueryError: QSEARCH_THREADS is not a number from 1 to 256.
     """
-    wanted = os.environ.get("QSEARCH_THREADS")
+    wanted = _setting("QSEARCH_THREADS")
     if wanted:
         if not re.fullmatch("[0-9]{1,3}", wanted) or not 1 <= int(wanted) <= _MOST_THREADS:
             raise QueryError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +91,9 @@ class ExactSearch:
         """
         if allowed is not None and is_gathered(allowed, len(queries)):
             return search_few(self._segments, queries, k, threads, allowed)
-        allowed = allowed or Allowed.living(self._segments)
-        coded = [self._has_codes(one) for one in self._segments]
+        allowed = allowed or self._living
+        native = has_native_kernels()
+        coded = [native and one.rotated is not None for one in self._segments]
         if all(coded):
             return self._search_codes(queries, k, threads, allowed)
         if not any(coded):
@@ -102,6 +104,10 @@ class ExactSearch:
         if sum(one.rows for one in others) <= FEW_ROWS:
             return search_few(others, queries, k, threads, allowed.of(plain), found)
         return merged(found, _by_floats(others, queries, k, threads, allowed.of(plain)), k)
+
+    @cached_property
+    def _living(self) -> Allowed:
+        return Allowed.living(self._segments)
 
     def milliseconds(
         self, queries: NDArray[np.float32], k: int, threads: int | None = None
@@ -134,10 +140,7 @@ class ExactSearch:
         return 1000.0 * seconds / len(queries)
 
     def _by_codes(self) -> bool:
-        return all(map(self._has_codes, self._segments))
-
-    def _has_codes(self, segment: Segment) -> bool:
-        return has_native_kernels() and segment.rotated is not None
+        return has_native_kernels() and all(one.rotated is not None for one in self._segments)
 
     def _search_codes(
         self, queries: NDArray[np.float32], k: int, threads: int | None, allowed: Allowed

@@ -426,6 +426,8 @@ def _writing_connection(path: Path, mode: str) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
+            # It is so unless another program has changed it: in WAL mode the promises would not hold.
+            connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
             connection.execute("PRAGMA cache_size = -65536")
@@ -460,10 +462,22 @@ def _unreadable(path: Path, error: Exception) -> IndexFormatError | IndexBusy:
     )
 
 
-def _unwritable(path: Path, error: sqlite3.DatabaseError) -> IndexWriteError:
+def _unwritable(path: Path, error: sqlite3.DatabaseError) -> IndexWriteError | IndexBusy:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_BUSY:
+        return IndexBusy(
+            f"{path} was being read for longer than the {_PATIENCE:.0f} s that a commit waits; what was "
+            "committed is safe: run the same command again"
+        )
+    advice = {
+        sqlite3.SQLITE_FULL: "free some space",
+        sqlite3.SQLITE_READONLY: "make the place writable",
+        sqlite3.SQLITE_PERM: "make the place writable",
+        sqlite3.SQLITE_CANTOPEN: "make the place writable, or close files if too many are open (ulimit -n)",
+    }.get(code, "free some space, make the place writable or mend the disk")
     return IndexWriteError(
-        f"{path} cannot be written ({error}); what was committed is safe: free some space, make the place "
-        "writable or mend the disk, and run the same command again"
+        f"{path} cannot be written ({error}); what was committed is safe: {advice}, and run the same "
+        "command again"
     )
 
 

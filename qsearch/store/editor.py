@@ -54,6 +54,9 @@ _log = logging.getLogger("qsearch")
 _MOST_BYTES = 1 << 22
 """Documents and rows of a step that is not kept are in memory: no more than so many bytes."""
 
+_BYTES_OF_A_CHANGE = 1 << 10
+"""A row that is marked or gets other metadata dirties a page, which it may share with few others."""
+
 _MOST_SECONDS = 5.0
 """Steps that took longer than this are kept, however small: what was encoded is not to be lost."""
 
@@ -182,7 +185,13 @@ class IndexEditor(IndexView):
         return True
 
     def _throw_away(self) -> None:
-        """Forget what an interrupted change has stored."""
+        """Forget what an interrupted change has stored: in parts, where that is much."""
+        more = True
+        while more:
+            with self.catalog.transaction() as connection:
+                more = self._documents.throw_away_last()
+                if more:  # with what is half gone nobody goes on
+                    self.catalog.store_settings(connection, {_UNDERWAY: {"purpose": None}})
         with self.catalog.transaction() as connection:
             self._segments.throw_away()
             self._documents.throw_away()
@@ -248,6 +257,7 @@ class IndexEditor(IndexView):
             if len(positions):
                 self._waiting.append(_Waiting(positions, step.rows, step.passages))
             self._waiting_bytes += step.rows.nbytes + sum(len(one.text) for one in step.documents)
+            self._waiting_bytes += _BYTES_OF_A_CHANGE * (len(step.gone) + len(step.metadata))
             if step.documents or step.gone or step.metadata:
                 self._changed = True
         waiting = sum(len(one.rows) for one in self._waiting)

@@ -34,6 +34,10 @@ from qsearch.store.writer import stored_metadata
 __all__ = ["DocumentEdits", "SegmentEdits", "Step", "forget_steps", "store_tail"]
 
 
+_THROWN_AWAY_AT_A_TIME = 1 << 12
+"""Documents: what one transaction changes is in memory, and holds up whoever reads when it ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A part of a change.
@@ -104,6 +108,20 @@ class DocumentEdits:
                 )
             )
         self.next = max(self.next, (highest if highest is not None else -1) + 1)
+
+    def throw_away_last(self) -> bool:
+        """Delete the last documents that an interrupted change has stored, where there are many.
+
+        In a transaction that is begun. Returns whether there were; else ``throw_away`` takes all.
+        """
+        connection = self._catalog.writer
+        highest = connection.execute("SELECT max(position) FROM documents").fetchone()[0]
+        if highest is None or highest - self._first_new < _THROWN_AWAY_AT_A_TIME:
+            return False
+        first = highest - _THROWN_AWAY_AT_A_TIME + 1
+        self.texts.remove(first)
+        connection.execute("DELETE FROM documents WHERE position >= ?", (first,))
+        return True
 
     def throw_away(self) -> None:
         """Forget what an interrupted change has stored, in a transaction that is begun."""

@@ -65,8 +65,7 @@ def select(
     """
     resolved = resolved_fields(condition, known, missing_ok=missing_ok)
     try:
-        with catalog.view(), catalog.reading() as connection:
-            return _Selection(catalog, known, resolved, positions, connection).of(condition)
+        return _Selection(catalog, known, resolved, positions).of(condition)
     except MemoryError as error:
         raise IndexFormatError(
             f"{catalog.path} says that it has given {positions:,} positions, for which there is not "
@@ -81,30 +80,49 @@ class _Selection:
         known: KnownFields,
         resolved: Mapping[Field, Sequence[tuple[str, ...]]],
         positions: int,
-        connection: sqlite3.Connection,
     ) -> None:
         self._catalog, self._resolved = catalog, resolved
-        self._positions, self._connection = positions, connection
-        # What is known may be from before: who has the index may have dropped one since.
-        self._indexed = known.indexed
-        if known.indexed:
-            rows = connection.execute("SELECT field FROM indexed").fetchall()
-            self._indexed &= {row[0] for row in rows}
+        self._positions, self._indexed = positions, known.indexed
+        self._ends = time.monotonic() + MOST_SECONDS
 
     def of(self, condition: Condition) -> NDArray[np.bool_]:
-        if is_evaluable(condition, self._is_indexed):
-            found, changed = self._evaluated(condition)
-            found[changed] = False
-            return self._with(found, self._selected(condition, changed)) if changed else found
-        first = [one for one in _all_of(condition) if is_evaluable(one, self._is_indexed)]
-        among = None
-        if first:
-            found, changed = self._evaluated(And(tuple(first)))
-            found[changed] = True
-            if np.count_nonzero(found) <= _FEW * self._positions:
-                among = np.flatnonzero(found).tolist()
-        nothing = np.zeros(self._positions, dtype=np.bool_)
-        return self._with(nothing, self._selected(condition, among))
+        with self._catalog.view(), self._catalog.reading() as connection:
+            # What is known may be from before: who has the index may have dropped one since.
+            if self._indexed:
+                rows = connection.execute("SELECT field FROM indexed").fetchall()
+                self._indexed &= {row[0] for row in rows}
+            if is_evaluable(condition, self._is_indexed):
+                found, changed = self._evaluated(connection, condition)
+                found[changed] = False
+                if not changed:
+                    return found
+                return self._with(found, self._among(connection, condition, changed))
+            first = [one for one in _all_of(condition) if is_evaluable(one, self._is_indexed)]
+            if first:
+                found, changed = self._evaluated(connection, And(tuple(first)))
+                found[changed] = True
+                if np.count_nonzero(found) <= _FEW * self._positions:
+                    among = np.flatnonzero(found).tolist()
+                    nothing = np.zeros(self._positions, dtype=np.bool_)
+                    return self._with(nothing, self._among(connection, condition, among))
+        return self._every(condition)
+
+    def _every(self, condition: Condition) -> NDArray[np.bool_]:
+        """By reading all metadata, some at a time: a commit does not wait for all.
+
+        Whatever is committed in between, what was there at our commit is kept, and is what counts.
+        """
+        found = np.zeros(self._positions, dtype=np.bool_)
+        for start in range(0, max(1, self._positions), _AT_A_TIME):
+            with (
+                self._catalog.view(),
+                self._catalog.reading() as connection,
+                guarded(connection, self._ends),
+            ):
+                here = f"position >= {start} AND position < {start + _AT_A_TIME}"
+                more = self._selected(connection, condition, here)
+            found = self._with(found, more)
+        return found
 
     def _with(self, found: NDArray[np.bool_], more: NDArray[np.int64]) -> NDArray[np.bool_]:
         found[more[more < self._positions]] = True
@@ -114,9 +132,10 @@ class _Selection:
         names = self._resolved[field]
         return not names or (len(names) == 1 and spelled(names[0]) in self._indexed)
 
-    def _evaluated(self, condition: Condition) -> tuple[NDArray[np.bool_], list[int]]:
+    def _evaluated(
+        self, connection: sqlite3.Connection, condition: Condition
+    ) -> tuple[NDArray[np.bool_], list[int]]:
         """Where it holds by the indexed fields, and the positions where these have changed since."""
-        connection = self._connection
         columns: dict[Field, Column | None] = {}
         for field in fields_of(condition):
             if field not in columns:
@@ -130,22 +149,33 @@ class _Selection:
         if self._catalog.version >= CHANGES_VERSION:
             query = "SELECT DISTINCT position FROM earlier WHERE until > ?"
             changed = [row[0] for row in connection.execute(query, (self._catalog.commit,))]
-        with guarded(connection):
+        with guarded(connection, self._ends):
             found = evaluated(condition, columns, self._positions, connection)
         # A row of no document says nothing.
         return found, [one for one in changed if type(one) is int and 0 <= one < self._positions]
 
-    def _selected(self, condition: Condition, among: Sequence[int] | None) -> NDArray[np.int64]:
+    def _among(
+        self, connection: sqlite3.Connection, condition: Condition, among: Sequence[int]
+    ) -> NDArray[np.int64]:
+        with guarded(connection, self._ends):
+            return self._selected(connection, condition, "1", among)
+
+    def _selected(
+        self,
+        connection: sqlite3.Connection,
+        condition: Condition,
+        here: str,
+        among: Sequence[int] | None = None,
+    ) -> NDArray[np.int64]:
         commit = self._catalog.commit if self._catalog.version >= CHANGES_VERSION else None
-        with guarded(self._connection):
-            return selected(
-                self._connection,
-                condition,
-                InMetadata(self._resolved),
-                self._catalog.visible,
-                commit,
-                among,
-            )
+        return selected(
+            connection,
+            condition,
+            InMetadata(self._resolved),
+            f"{here} AND {self._catalog.visible}",
+            commit,
+            among,
+        )
 
 
 def _all_of(condition: Condition) -> tuple[Condition, ...]:
@@ -153,13 +183,16 @@ def _all_of(condition: Condition) -> tuple[Condition, ...]:
 
 
 @contextmanager
-def guarded(connection: sqlite3.Connection) -> Iterator[None]:
+def guarded(connection: sqlite3.Connection, ends: float) -> Iterator[None]:
     """Let a connection read the tables that a condition speaks of, call its functions, and nothing else.
+
+    Args:
+        connection: to read from.
+        ends: when it is given up, by ``time.monotonic``.
 
     Raises:
         QueryError: it took too long.
     """
-    ends = time.monotonic() + MOST_SECONDS
 
     def allow(action: int, first: str | None, second: str | None, *_: str | None) -> int:
         if action == sqlite3.SQLITE_SELECT:

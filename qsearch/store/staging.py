@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -181,10 +182,25 @@ def writing(path: Path) -> Iterator[None]:
 
 def _refused(path: Path, error: OSError) -> IndexWriteError:
     """The error for a write that was refused."""
+    advice = _ADVICE.get(
+        error.errno or 0, "free some space, make the place writable or mend the disk"
+    )
     return IndexWriteError(
         f"{error.filename or path} cannot be written ({error.strerror or error}); what was committed "
-        "is safe: free some space or make the place writable and run the same command again"
+        f"is safe: {advice}, and run the same command again"
     )
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "make the place writable",
+    errno.EPERM: "make the place writable",
+    errno.EROFS: "make the place writable",
+    errno.EMFILE: "close files, or raise how many may be open (ulimit -n)",
+    errno.ENFILE: "close files, or raise how many may be open (ulimit -n)",
+    errno.EIO: "mend the disk",
+}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from qsearch.errors import QsearchError
+from qsearch.errors import IndexWriteError, QsearchError
 from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
 from qsearch.store.columns import field_problems
 from qsearch.store.fields import by_name, count_fields, read_counts
@@ -42,6 +43,7 @@ from qsearch.store.segment import SEAL_ROWS, Segment
 from qsearch.store.soundness import code_problems, rotation_problem
 from qsearch.store.tail import TAIL
 from qsearch.store.text_index import text_index_problems
+from qsearch.store.writer_lock import WriterLock
 
 __all__ = ["VerifyReport", "verify_index"]
 
@@ -69,22 +71,48 @@ class VerifyReport:
 
 
 def verify_index(
-    path: str | Path, *, deep: bool = False, advance: Callable[[int], None] | None = None
+    path: str | Path,
+    *,
+    deep: bool = False,
+    advance: Callable[[int], None] | None = None,
+    wait: float = 0.0,
 ) -> VerifyReport:
-    """Check the catalog and the checksum of every file.
+    """Check the catalog and the checksum of every file. Nobody changes the index meanwhile.
 
     Args:
         path: the index directory.
         deep: also derive every code from its float row again and compare, and check that the rows
             are finite and of unit length.
         advance: told how many bytes of the files were just read.
+        wait: seconds to wait for a writer.
 
     Raises:
+        IndexBusy: it is being changed.
         IndexFormatError: there is no index. Whatever is wrong with one that is there is in the report.
     """
     path = Path(path)
     if not os.path.lexists(path / CATALOG):
         Catalog.open(path).close()  # which says why there is none
+    with _unchanged(path, wait):
+        return _verified(path, deep, advance)
+
+
+@contextmanager
+def _unchanged(path: Path, wait: float) -> Iterator[None]:
+    """Keep writers away: of two commits, parts would contradict each other.
+
+    Where nothing can be written there is no writer either, at least none of this machine.
+    """
+    try:
+        lock = WriterLock.take(path, wait, what="checked")
+    except IndexWriteError:
+        yield
+        return
+    with lock:
+        yield
+
+
+def _verified(path: Path, deep: bool, advance: Callable[[int], None] | None) -> VerifyReport:
     check = _Check(path, advance)
     catalogs: list[Catalog] = []
     try:

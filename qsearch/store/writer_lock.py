@@ -35,12 +35,13 @@ class WriterLock:
         self._process = os.getpid()
 
     @classmethod
-    def take(cls, index: Path, wait: float = 0.0) -> WriterLock:
+    def take(cls, index: Path, wait: float = 0.0, *, what: str = "changed") -> WriterLock:
         """Take the lock of an index, or say who has it.
 
         Args:
             index: its directory.
             wait: seconds to wait for another writer.
+            what: is done with the index, for those who do not get it: "changed", "checked".
 
         Raises:
             IndexBusy: another writer has it, in this process or another.
@@ -54,7 +55,7 @@ class WriterLock:
             try:
                 if _try_lock(descriptor):
                     if _same_file(descriptor, path):
-                        _write_owner(descriptor, path)
+                        _write_owner(descriptor, path, what)
                         return cls(descriptor)
                     # Another index took the place of this one meanwhile: its lock is the one.
                 elif time.monotonic() >= ends:
@@ -124,9 +125,10 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _write_owner(descriptor: int, path: Path) -> None:
+def _write_owner(descriptor: int, path: Path, what: str) -> None:
     """Say who has the lock, for those who do not get it."""
     owner = {
+        "what": what,
         "process": os.getpid(),
         "host": socket.gethostname(),
         "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -141,9 +143,16 @@ def _write_owner(descriptor: int, path: Path) -> None:
 
 
 def _busy(index: Path, descriptor: int) -> str:
+    what, advice = "changed", f"wait for it ({words().wait} does), or end it"
     try:
         owner = json.loads(os.pread(descriptor, _MOST_BYTES, 0))
         told = f"process {owner['process']} on {owner['host']}, since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        what = str(owner.get("what", what))
+        if (owner["process"], owner["host"]) == (os.getpid(), socket.gethostname()):
+            told = told.replace(",", " (this one),", 1)
+            advice += (
+                "; what is to be one commit goes into the block of Index.changes() that is open"
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         told = "another process"
-    return f"{index} is being changed by {told}; wait for it ({words().wait} does), or end it"
+    return f"{index} is being {what} by {told}; {advice}"

@@ -1,7 +1,7 @@
 """What changes of an index cost, and what they leave behind for the searches after them.
 
     python scripts/bench/changes.py VECTORS.npy QUERIES.npy [--corpus CORPUS.jsonl]
-        [--only add single deleted compact open sync] [--rows 1000000] [--repeats 5]
+        [--only add single deleted compact open sync beside] [--rows 1000000] [--repeats 5]
 
 add      1,000 vectors, added to an index of 10,000 rows and to one of --rows: seconds and bytes written.
 single   1,000 adds of one vector, each a commit: median with and without the time inside of fsync, bytes
@@ -10,6 +10,8 @@ deleted  exact searches with 1%, 10% and 50% of all rows deleted, spread and in 
 compact  the size before and after half of the rows were deleted, and the memory beside that of a build.
 open     opening an index of 1 segment and one of 100.
 sync     an unchanged corpus (--corpus), whose vectors are those of VECTORS: seconds, and what was encoded.
+beside   how long a reader in another process waits for documents while half of all are deleted, a quarter
+         gets other metadata and as many as there were are added, and while nobody writes.
 
 All of a comparison runs in one process and takes turns. Printed are medians with the smallest and largest.
 On Linux with gcc the syncs are counted and timed by a library that is loaded before all others.
@@ -26,6 +28,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +41,7 @@ from qsearch.documents import open_corpus
 from qsearch.encoding import EncoderIdentity
 from qsearch.kernels import kernel_path, thread_count
 
-PARTS = ("add", "single", "deleted", "compact", "open", "sync")
+PARTS = ("add", "single", "deleted", "compact", "open", "sync", "beside")
 K = 10
 
 COUNTER = r"""
@@ -139,35 +142,42 @@ def built(rows: np.ndarray, path: Path, **options: int) -> Index:
 def measure_add(
     rows: np.ndarray, queries: np.ndarray, folder: Path, options: argparse.Namespace
 ) -> None:
-    """1,000 rows, to a small index and to a large one."""
+    """1,000 rows, to a small index and to a large one: into an empty tail, and into one that overflows."""
     new = mixed(rows[::-1], 1000)
     indexes = {
         count: built(mixed(rows, count), folder / str(count)) for count in (10_000, options.rows)
     }
-    times: dict[int, list[float]] = {count: [] for count in indexes}
-    sizes: dict[int, list[float]] = {count: [] for count in indexes}
-    for _ in range(options.repeats):
-        for count, index in indexes.items():
-            before, started = written(), time.perf_counter()
-            index.add(records(0, len(new)), embeddings=new)
-            times[count].append(1000 * (time.perf_counter() - started))
-            sizes[count].append((written() - before) / new.nbytes)
-            index.delete([one["id"] for one in records(0, len(new))])
-    for count in indexes:
-        print(
-            f"  to {count:>10,} rows: {spread(times[count])}; {np.median(sizes[count]):.2f} bytes written "
-            "for each byte of a row"
-        )
-    small, large = (float(np.median(times[count])) for count in indexes)
-    print(f"  ratio {large / small:.2f}")
+    for there in (0, 900):
+        times: dict[int, list[float]] = {count: [] for count in indexes}
+        sizes: dict[int, list[float]] = {count: [] for count in indexes}
+        for _ in range(options.repeats):
+            for count, index in indexes.items():
+                if there:
+                    index.add(records(len(new), there), embeddings=new[:there])
+                before, started = written(), time.perf_counter()
+                index.add(records(0, len(new)), embeddings=new)
+                times[count].append(1000 * (time.perf_counter() - started))
+                sizes[count].append((written() - before) / new.nbytes)
+                index.delete([one["id"] for one in records(0, len(new) + there)])
+        for count in indexes:
+            print(
+                f"  to {count:>10,} rows, {there} of them in the tail: {spread(times[count])}; "
+                f"{np.median(sizes[count]):.2f} bytes written for each byte of a row"
+            )
+        small, large = (float(np.median(times[count])) for count in indexes)
+        print(f"  ratio {large / small:.2f}")
 
 
 def measure_single(
     rows: np.ndarray, queries: np.ndarray, folder: Path, options: argparse.Namespace
 ) -> None:
-    """1,000 commits of one row each."""
-    base, new = rows[:-1000], rows[-1000:]
+    """1,000 commits of one row each, in the course of which a segment is closed and four are merged."""
+    base, earlier, new = rows[:-5000], rows[-5000:-1000], rows[-1000:]
     index = built(base, folder / "grown")
+    for first in range(0, len(earlier), 1100):  # three small segments, and a tail that is soon full
+        some = earlier[first : first + 1100]
+        index.add(records(len(new) + first, len(some)), embeddings=some)
+    segments = index.segments
     took, without, counts = [], [], []
     before = written()
     for number in range(len(new)):
@@ -178,6 +188,7 @@ def measure_single(
         calls, inside = syncs()[0] - calls, syncs()[1] - inside
         without.append(took[-1] - inside)
         counts.append(calls)
+    print(f"  segments: {segments} before, {index.segments} behind")
     print(f"  an add: {spread(took)}; without its syncs {spread(without)}")
     print(f"  syncs: {np.median(counts):.0f} each")
     print(f"  written: {(written() - before) / new.nbytes:.1f} bytes for each byte of a row")
@@ -276,6 +287,74 @@ def measure_open(
             index.close()
     for name, taken in times.items():
         print(f"  {name:<14} {spread(taken)}")
+
+
+READER = """
+import json, sys, time
+from qsearch import Index
+path, count = sys.argv[1], int(sys.argv[2])
+index = Index.open(path)
+print("open", flush=True)
+took, number = [], 0
+while sys.stdin.readline().strip() != "end":  # a line: go on for a while
+    ends = time.perf_counter() + 0.2
+    while time.perf_counter() < ends:
+        number = (number + 7919) % count
+        started = time.perf_counter()
+        index.get([str(number)])
+        took.append(1000 * (time.perf_counter() - started))
+    print("on", flush=True)
+print(json.dumps(took))
+"""
+
+
+def measure_beside(
+    rows: np.ndarray, queries: np.ndarray, folder: Path, options: argparse.Namespace
+) -> None:
+    """What a reader waits for a writer that changes much."""
+    half = len(rows) // 2
+    index = built(rows, folder / "index")
+    new = mixed(rows[::-1], 2 * half)
+    changes: dict[str, Callable[[], object]] = {
+        "nobody writes": lambda: time.sleep(5.0),
+        "half is deleted": lambda: index.delete([str(n) for n in range(half, 2 * half)]),
+        "metadata are changed": lambda: index.upsert(
+            [{"id": str(n), "text": "", "n": n} for n in range(half // 2)],
+            embeddings=rows[: half // 2],
+        ),
+        "as many are added": lambda: index.add(records(0, len(new)), embeddings=new),
+    }
+    for name, change in changes.items():
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READER, str(folder / "index"), str(half)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if reader.stdin is None or reader.stdout is None:
+            raise RuntimeError("the reader has no pipes")
+        reader.stdout.readline()
+        over = threading.Event()
+
+        def keep_on(reader: subprocess.Popen[str] = reader, over: threading.Event = over) -> None:
+            while not over.is_set():
+                reader.stdin.write("\n")  # type: ignore[union-attr]
+                reader.stdin.flush()  # type: ignore[union-attr]
+                reader.stdout.readline()  # type: ignore[union-attr]
+
+        keeping = threading.Thread(target=keep_on)
+        keeping.start()
+        started = time.perf_counter()
+        change()
+        took = time.perf_counter() - started
+        over.set()
+        keeping.join()
+        told, _ = reader.communicate("end\n")
+        waited = json.loads(told)
+        print(
+            f"  {name:<22} {took:6.2f} s; {len(waited):,} reads: median {np.median(waited):.2f} ms, 99.9% "
+            f"{np.quantile(waited, 0.999):.1f} ms, longest {max(waited):.1f} ms"
+        )
 
 
 class Refusing:

@@ -11,6 +11,7 @@ import qsearch.retrieval.exact
 import qsearch.snapshot
 import qsearch.store.catalog
 import qsearch.store.editor
+import qsearch.store.edits
 import qsearch.store.merging
 import qsearch.store.rewriting
 
@@ -20,6 +21,7 @@ OF_A_FEW: Limits = (
     (qsearch.store.editor, "TAIL_ROWS", 6),
     (qsearch.store.merging, "TAIL_ROWS", 6),
     (qsearch.store.editor, "_MOST_BYTES", 1 << 22),
+    (qsearch.store.edits, "_THROWN_AWAY_AT_A_TIME", 3),
     (qsearch.store.merging, "FANOUT", 3),
     (qsearch.store.merging, "_STEP_ROWS", 3),
     (qsearch.store.rewriting, "_STEP", 3),
@@ -36,6 +38,7 @@ OF_DOZENS: Limits = (
     (qsearch.store.editor, "TAIL_ROWS", 16),
     (qsearch.store.merging, "TAIL_ROWS", 16),
     (qsearch.store.editor, "_MOST_BYTES", 1 << 13),
+    (qsearch.store.edits, "_THROWN_AWAY_AT_A_TIME", 10),
     (qsearch.indexing.chunks, "_CHUNK_RECORDS", 24),
     (qsearch.indexing.chunks, "_CHUNK_ROWS", 24),
     (qsearch.indexing.upkeep, "_LEAST_MORE", 40),
@@ -47,6 +50,7 @@ OF_HISTORIES: Limits = (
     (qsearch.store.editor, "TAIL_ROWS", 6),
     (qsearch.store.merging, "TAIL_ROWS", 6),
     (qsearch.store.editor, "_MOST_BYTES", 600),
+    (qsearch.store.edits, "_THROWN_AWAY_AT_A_TIME", 5),
     (qsearch.indexing.upkeep, "_GRAPH_ROWS", 10),
     (qsearch.retrieval.exact, "FEW_ROWS", 15),
     (qsearch.indexing.chunks, "_CHUNK_ENCODED", 60),

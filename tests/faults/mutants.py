@@ -26,7 +26,6 @@ DAMAGE = "tests/faults/test_damage.py"
 HISTORIES = "tests/faults/test_histories.py"
 KILLS = "tests/faults/test_kills.py"
 READERS = "tests/faults/test_readers.py"
-MASKS = "tests/kernels/test_masks.py"
 
 STORE = "qsearch/store/"
 NATIVE = "qsearch/kernels/native/"
@@ -135,7 +134,7 @@ MUTANTS = (
         "compact",
     ),
     Mutant(
-        "a graph is renamed before its sync, and its name is not synced",
+        "the name of a graph is not synced",
         STORE + "segment.py",
         "    os.rename(unfinished, path)\n    sync_directory(path.parent)",
         "    os.rename(unfinished, path)",
@@ -236,8 +235,8 @@ MUTANTS = (
     Mutant(
         "refresh takes the new segments and the old catalog",
         "qsearch/index.py",
-        "        with self._lock:\n            if now.settings",
-        "        now.catalog = before.catalog\n        with self._lock:\n            if now.settings",
+        "                self._snapshot = now\n",
+        "                now.catalog = before.catalog\n                self._snapshot = now\n",
         (READERS,),
     ),
     # Masks

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import form
 from tests.faults.fuzz_defects import DEFECTS, Defect
 from tests.faults.fuzz_driver import ROOT, WEIGHTS, missing, run_target
 from tests.faults.fuzz_found import FOUND
 from tests.faults.shim import preloaded, told
 
-SECONDS = 1.0
-"""For each target; scripts/fuzz takes two minutes, or as long as it is told."""
+SECONDS = form.times(1.0, 120.0 / len(WEIGHTS), 3600.0 / len(WEIGHTS) / form.PARTS)
+"""For each target: two minutes for all in ``scripts/faults``, an hour in its long form; ``scripts/fuzz
+--seconds`` takes as long as it is told."""
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

@@ -1,6 +1,6 @@
 """Random histories of changes, against a dictionary and brute force, to the bit.
 
-60 histories with every run of the tests, 200 by scripts/faults, 20,000 in its long form.
+40 histories with every run of the tests, 200 by scripts/faults, 20,000 in its long form.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.faults.model import (
 )
 from tests.keywords.definition import bm25, ranked
 
-FIRST, HISTORIES = form.share(form.times(40, 200, 20_000))
+_, HISTORIES = form.share(form.times(40, 200, 20_000))
 QUERIES = np.array(
     [np.eye(DIMENSIONS)[0], np.ones(DIMENSIONS), np.arange(DIMENSIONS) - 3.0], dtype=np.float32
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,7 @@ def test_sqlite_lets_a_condition_read_and_nothing_else(index: Index) -> None:
     """The fence behind the grammar, which lets nothing through that could try it."""
     catalog = index._open.catalog
     with catalog.view(), catalog.reading() as connection:
-        with qsearch.store.selecting.guarded(connection):
+        with qsearch.store.selecting.guarded(connection, time.monotonic() + 60.0):
             assert connection.execute("SELECT id FROM documents LIMIT 1").fetchone()[0] == "d0"
         for statement in (
             "SELECT * FROM settings",
@@ -242,7 +243,7 @@ def test_sqlite_lets_a_condition_read_and_nothing_else(index: Index) -> None:
         ):
             with (
                 pytest.raises(Exception, match="not authorized|prohibited|authoriz"),
-                qsearch.store.selecting.guarded(connection),
+                qsearch.store.selecting.guarded(connection, time.monotonic() + 60.0),
             ):
                 connection.execute(statement)
         assert connection.execute("SELECT count(*) FROM settings").fetchone()[0] > 0
