@@ -26,6 +26,7 @@ from qsearch.store.format import (
     ROTATED_ARRAYS,
     ROTATION,
     SEGMENTS,
+    WRITER_LOCK,
     array_bytes,
     array_shape,
     kept_components,
@@ -93,6 +94,10 @@ def verify_index(
     path = Path(path)
     if not os.path.lexists(path / CATALOG):
         Catalog.open(path).close()  # which says why there is none
+    if not (path / WRITER_LOCK).exists():  # nobody has ever changed it, and checking makes no file
+        report = _verified(path, deep, advance)
+        if report.ok or not (path / WRITER_LOCK).exists():
+            return report
     with _unchanged(path, wait):
         return _verified(path, deep, advance)
 

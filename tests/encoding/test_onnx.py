@@ -333,7 +333,7 @@ from qsearch import BuildOptions, Index
 index = Index.build(None, "axes", embeddings=np.eye(8, dtype=np.float32), options=BuildOptions(graph=True))
 assert index.search_vectors(np.eye(8)[:1], k=1, method="graph").positions.tolist() == [[0]]
 index = Index.build([{{"id": "a", "text": "the cat"}}], "one", encoder={str(model)!r})
-print(index.search("cat").hits[0].id, type(index._encoder).__name__)
+print(index.search("cat").hits[0].id, type(index.encoder).__name__)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path

@@ -163,7 +163,8 @@ def test_pieces_are_not_searched_again(threads: int) -> None:
     assert reached < (
         400 if most_code(len(queries)) == 127 else 500
     )  # coarser codes of a query let more pass
-    assert pieces.stages[2].rows.mean() < 1.25 * reached  # 1.7 with guesses about rows to come
+    # 1.7 with guesses about rows to come. Threads that share a piece each begin with less.
+    assert pieces.stages[2].rows.mean() < (1.25 if threads == 1 else 1.6) * reached
 
 
 class World(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import qsearch.store.database
 import qsearch.store.selecting
+import qsearch.store.verify
 from qsearch import Index, IndexBusy, IndexClosed, IndexWriteError, QueryError, verify_index
 from qsearch.snapshot import Snapshot
 from qsearch.store.writer_lock import WriterLock
@@ -42,6 +44,7 @@ def test_nobody_checks_what_is_being_changed(index: Index) -> None:
 
 
 def test_nobody_changes_what_is_being_checked(index: Index) -> None:
+    index.delete("d9")
     met: list[str] = []
 
     def advance(count: int) -> None:
@@ -80,6 +83,32 @@ def test_a_check_beside_many_commits_finds_no_damage(index: Index) -> None:
     finally:
         stop.set()
         writer.join()
+
+
+def test_a_check_makes_no_file(index: Index) -> None:
+    lock = index.path / "writer.lock"
+    assert not lock.exists()
+    assert verify_index(index.path, deep=True).ok
+    assert not lock.exists()
+
+
+def test_what_the_first_writer_did_meanwhile_is_checked_again(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = qsearch.store.verify._verified
+    calls: list[bool] = []
+
+    def beside(*arguments: Any) -> Any:
+        calls.append((index.path / "writer.lock").exists())
+        if len(calls) == 1:
+            with other(index) as writer:
+                writer.delete("d3")
+            return replace(real(*arguments), problems=("half of two commits",))
+        return real(*arguments)
+
+    monkeypatch.setattr(qsearch.store.verify, "_verified", beside)
+    assert verify_index(index.path).ok
+    assert calls == [False, True]
 
 
 def test_what_cannot_be_locked_is_checked_all_the_same(
