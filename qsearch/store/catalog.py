@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,19 @@ def row_checksum(values: Sequence[Any]) -> int:
 
 def _as_json(row: Sequence[Any]) -> bytes:
     """What a checksum is made of. A BLOB where a text should be has one that nobody stored."""
-    return json.dumps(row, ensure_ascii=True, default=repr).encode("ascii")
+    try:
+        # As those of a tail are, a thousand times in every small change: the same as below, sooner.
+        return f"[{', '.join([_QUICKLY[type(value)](value) for value in row])}]".encode("ascii")
+    except KeyError:
+        return _encoded(row).encode("ascii")
+
+
+_QUICKLY: dict[type, Callable[[Any], str]] = {
+    int: str,
+    type(None): lambda value: "null",
+    str: json.encoder.encode_basestring_ascii,
+}
+_encoded = json.JSONEncoder(ensure_ascii=True, default=repr).encode
 
 
 def _decoded(
@@ -620,7 +632,9 @@ class Catalog(Database):
         for row in rows:
             number, position, first, last, vector, _ = row
             span = None if first is None and last is None else (first, last)
-            self._check_types("tail", (), (number, position, *(span or ())))
+            numbers = (number, position) if span is None else (number, position, first, last)
+            if any(type(one) is not int for one in numbers):
+                self._check_types("tail", (), numbers)
             one = TailRow(number, position, span, vector)
             # NULL in the place of a value is damage too, of which there is no checksum.
             if not isinstance(one.vector, bytes) or one.values() != row:
