@@ -256,11 +256,8 @@ class Index:
         index._device, index._backend = device, backend
         index._encoder = None
         index._rerankers = Rerankers(device, backend)
-        index._lock, index._refreshing, index._swapping = (
-            ProcessLock(),
-            ProcessLock(),
-            ProcessLock(),
-        )
+        index._lock, index._refreshing = ProcessLock(), ProcessLock()
+        index._swapping = ProcessLock()
         index._snapshot = Snapshot.open(index.path, device=device)
         return index
 

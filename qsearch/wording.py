@@ -53,6 +53,7 @@ class Words:
     text_field: str
     title_field: str
     truncate_dim: str
+    upgrade: str
     upsert: str
     vectors: str
     verify: str
@@ -90,6 +91,7 @@ PYTHON = Words(
     text_field="Fields(text=...)",
     title_field="Fields(title=...)",
     truncate_dim="SentenceEncoder(truncate_dim=...)",
+    upgrade="qsearch.upgrade_index",
     upsert="Index.upsert",
     vectors="embeddings=",
     verify="qsearch.verify_index",

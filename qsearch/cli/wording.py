@@ -37,6 +37,7 @@ COMMAND_LINE = Words(
     text_field="--text-field",
     title_field="--title-field",
     truncate_dim="--truncate-dim",
+    upgrade="'qsearch upgrade'",
     upsert="--upsert",
     vectors="--vectors",
     verify="'qsearch verify'",

@@ -280,12 +280,26 @@ def _language_of(settings: Mapping[str, Any]) -> str:
     return DEFAULT_LANGUAGE
 
 
-def upgrade_index(index: Path, wait: float = 0.0) -> tuple[int, int]:
-    """Bring an index to the present format; returns the format before and now."""
+def upgrade_index(index: str | Path, wait: float = 0.0) -> tuple[int, int]:
+    """Bring an index to the present format; returns the format before and now.
+
+    A catalog that another program has put in SQLite's WAL mode is put back.
+
+    Args:
+        index: the directory.
+        wait: seconds to wait for another writer.
+
+    Raises:
+        IndexBusy: another writer is at it.
+        IndexFormatError: it is missing, damaged, or of a format that is not known.
+        IndexWriteError: the file system refuses; the index is as it was.
+    """
+    index = Path(index)
     catalog = Catalog.open(index)
     version = catalog.version
+    needed = version < FORMAT_VERSION or catalog.is_in_wal_mode()
     catalog.close()
-    if version < FORMAT_VERSION:
+    if needed:
         IndexEditor.open(index, wait=wait).close()
     return version, FORMAT_VERSION
 

@@ -632,9 +632,7 @@ class Catalog(Database):
         for row in rows:
             number, position, first, last, vector, _ = row
             span = None if first is None and last is None else (first, last)
-            numbers = (number, position) if span is None else (number, position, first, last)
-            if any(type(one) is not int for one in numbers):
-                self._check_types("tail", (), numbers)
+            self._check_types("tail", (), (number, position, *(span or ())))
             one = TailRow(number, position, span, vector)
             # NULL in the place of a value is damage too, of which there is no checksum.
             if not isinstance(one.vector, bytes) or one.values() != row:

@@ -27,7 +27,7 @@ from qsearch.store.format import (
 )
 from qsearch.store.holding import closing, file_identity, is_held, opening, unfinished
 from qsearch.store.readers import Readers
-from qsearch.store.reading import reading
+from qsearch.store.reading import CLOSE_FILES, reading
 from qsearch.store.schema import SCHEMA, foreign_object
 from qsearch.wording import words
 
@@ -181,6 +181,11 @@ class Database:
                 f"{self.path} is damaged, or qsearch did not make it: it has {foreign}; "
                 f"{words().rebuild} builds the index again"
             )
+
+    def is_in_wal_mode(self) -> bool:
+        """Whether another program has put it in a mode in which it must not be changed."""
+        with self._reading() as connection:
+            return _is_in_wal_mode(connection)
 
     def was_replaced(self) -> bool:
         """Whether there is another file at ``path`` now, or none."""
@@ -426,8 +431,7 @@ def _writing_connection(path: Path, mode: str) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
-            # It is so unless another program has changed it: in WAL mode the promises would not hold.
-            connection.execute("PRAGMA journal_mode = DELETE")
+            _put_back(connection, path)
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache too
             connection.execute("PRAGMA cache_size = -65536")
@@ -441,6 +445,29 @@ def _writing_connection(path: Path, mode: str) -> sqlite3.Connection:
     except _SQLITE_ERRORS as error:
         raise _unreadable(path, error) from error
     return connection
+
+
+def _put_back(connection: sqlite3.Connection, path: Path) -> None:
+    """Take a catalog out of WAL mode, in which another program has put it, and its promises do not hold.
+
+    Raises:
+        IndexBusy: somebody has it open.
+    """
+    if not _is_in_wal_mode(connection):
+        return
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise IndexBusy(
+            f"{path} was put in WAL mode by another program, and cannot be changed so; where nobody has "
+            f"the index open any more, {words().upgrade} puts it back"
+        ) from error
+
+
+def _is_in_wal_mode(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:
@@ -473,7 +500,7 @@ def _unwritable(path: Path, error: sqlite3.DatabaseError) -> IndexWriteError | I
         sqlite3.SQLITE_FULL: "free some space",
         sqlite3.SQLITE_READONLY: "make the place writable",
         sqlite3.SQLITE_PERM: "make the place writable",
-        sqlite3.SQLITE_CANTOPEN: "make the place writable, or close files if too many are open (ulimit -n)",
+        sqlite3.SQLITE_CANTOPEN: f"make the place writable, or {CLOSE_FILES}",
     }.get(code, "free some space, make the place writable or mend the disk")
     return IndexWriteError(
         f"{path} cannot be written ({error}); what was committed is safe: {advice}, and run the same "

@@ -12,7 +12,13 @@ from pathlib import Path
 from qsearch.errors import IndexFormatError
 from qsearch.wording import words
 
-__all__ = ["opened", "reading"]
+__all__ = ["CLOSE_FILES", "opened", "reading"]
+
+CLOSE_FILES = (
+    "close what is not needed, or raise the number of files that a process may have open "
+    "(ulimit -n)"
+)
+"""What to do where no more files can be opened."""
 
 _FLAGS = (
     os.O_RDONLY
@@ -30,10 +36,7 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = f"restore it from a copy, or build the index again with {words().rebuild}"
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            advice = (
-                "close what is not needed, or raise the number of files that a process may have open "
-                "(ulimit -n)"
-            )
+            advice = CLOSE_FILES
         elif error.errno == errno.ENOMEM:
             advice = (
                 "the system has no room, or no more places, for further maps (vm.max_map_count)"

@@ -24,6 +24,7 @@ from qsearch.store.catalog import Catalog
 from qsearch.store.format import FORMAT_VERSION, SEGMENTS, staging_path
 from qsearch.store.guard import holds_only_an_index
 from qsearch.store.publish import make_directory, replaced_directories
+from qsearch.store.reading import CLOSE_FILES
 from qsearch.wording import words
 
 __all__ = [
@@ -197,8 +198,8 @@ _ADVICE = {
     errno.EACCES: "make the place writable",
     errno.EPERM: "make the place writable",
     errno.EROFS: "make the place writable",
-    errno.EMFILE: "close files, or raise how many may be open (ulimit -n)",
-    errno.ENFILE: "close files, or raise how many may be open (ulimit -n)",
+    errno.EMFILE: CLOSE_FILES,
+    errno.ENFILE: CLOSE_FILES,
     errno.EIO: "mend the disk",
 }
 

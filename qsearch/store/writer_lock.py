@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qsearch.errors import IndexBusy, IndexFormatError, IndexWriteError
 from qsearch.store.format import WRITER_LOCK
+from qsearch.store.reading import CLOSE_FILES
 from qsearch.wording import words
 
 if sys.platform == "win32":
@@ -99,7 +100,7 @@ def _opened(path: Path) -> int:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "it can be searched as it is; to change it, make it writable or copy it"
         elif error.errno in (errno.EMFILE, errno.ENFILE):
-            advice = "close what is not needed, or raise the number of open files (ulimit -n)"
+            advice = CLOSE_FILES
         raise IndexWriteError(f"{path.parent} cannot be changed ({why}); {advice}") from error
 
 

@@ -32,6 +32,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from search import mixed, unit
@@ -171,10 +172,10 @@ def measure_add(
 def measure_single(
     rows: np.ndarray, queries: np.ndarray, folder: Path, options: argparse.Namespace
 ) -> None:
-    """1,000 commits of one row each, in the course of which a segment is closed and four are merged."""
+    """1,000 commits of one row each, in the course of which the tail becomes a segment."""
     base, earlier, new = rows[:-5000], rows[-5000:-1000], rows[-1000:]
     index = built(base, folder / "grown")
-    for first in range(0, len(earlier), 1100):  # three small segments, and a tail that is soon full
+    for first in range(0, len(earlier), 1100):  # the last leaves a tail that is soon full
         some = earlier[first : first + 1100]
         index.add(records(len(new) + first, len(some)), embeddings=some)
     segments = index.segments
@@ -335,14 +336,7 @@ def measure_beside(
             raise RuntimeError("the reader has no pipes")
         reader.stdout.readline()
         over = threading.Event()
-
-        def keep_on(reader: subprocess.Popen[str] = reader, over: threading.Event = over) -> None:
-            while not over.is_set():
-                reader.stdin.write("\n")  # type: ignore[union-attr]
-                reader.stdin.flush()  # type: ignore[union-attr]
-                reader.stdout.readline()  # type: ignore[union-attr]
-
-        keeping = threading.Thread(target=keep_on)
+        keeping = threading.Thread(target=keep_on, args=(reader.stdin, reader.stdout, over))
         keeping.start()
         started = time.perf_counter()
         change()
@@ -355,6 +349,14 @@ def measure_beside(
             f"  {name:<22} {took:6.2f} s; {len(waited):,} reads: median {np.median(waited):.2f} ms, 99.9% "
             f"{np.quantile(waited, 0.999):.1f} ms, longest {max(waited):.1f} ms"
         )
+
+
+def keep_on(asks: IO[str], tells: IO[str], over: threading.Event) -> None:
+    """Have a reader go on."""
+    while not over.is_set():
+        asks.write("\n")
+        asks.flush()
+        tells.readline()
 
 
 class Refusing:

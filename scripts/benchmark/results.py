@@ -9,7 +9,7 @@
           "settings": {SETTING: {"exact": ..., "promises": ...}},
           "index": "...",                       changes when it is built again
           "failed": {"stage": "build" | "turn", "reason": "..."},       where it did
-          "builds": [{"seconds", "bytes", "peak_bytes", "threads", "date", "others"}], "busy": [SECONDS],,
+          "builds": [{"seconds", "bytes", "peak_bytes", "threads", "date", "others"}], "busy": [SECONDS],
           "recall": {SETTING: {"recall10", "recall100", "queries", "ndcg10"}},
           "turns": {THREADS: {ROUND: {"cold", "memory", "settings": {SETTING: {...}}, "date", "others"}}}
         }

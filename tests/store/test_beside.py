@@ -13,8 +13,17 @@ import pytest
 import qsearch.store.database
 import qsearch.store.selecting
 import qsearch.store.verify
-from qsearch import Index, IndexBusy, IndexClosed, IndexWriteError, QueryError, verify_index
+from qsearch import (
+    Index,
+    IndexBusy,
+    IndexClosed,
+    IndexWriteError,
+    QueryError,
+    upgrade_index,
+    verify_index,
+)
 from qsearch.snapshot import Snapshot
+from qsearch.store.format import FORMAT_VERSION
 from qsearch.store.writer_lock import WriterLock
 from tests.encoders import HashedWords
 
@@ -186,6 +195,22 @@ def test_a_catalog_that_another_program_put_in_wal_mode_is_put_back(index: Index
     assert verify_index(index.path).ok
 
 
+def test_a_catalog_in_wal_mode_that_is_open_is_not_changed_and_says_what_to_do(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qsearch.store.database, "_PATIENCE", 0.05)
+    index.close()
+    with sqlite3.connect(index.path / "catalog.sqlite") as foreign:
+        foreign.execute("PRAGMA journal_mode = WAL")
+    foreign.close()
+    with other(index) as again, pytest.raises(IndexBusy, match="WAL mode.*qsearch.upgrade_index"):
+        again.delete("d3")
+    assert upgrade_index(index.path) == (FORMAT_VERSION, FORMAT_VERSION)
+    with other(index) as again:
+        assert again.delete("d3").deleted == 1
+    assert verify_index(index.path).ok
+
+
 # Threads of one index
 
 
@@ -244,13 +269,13 @@ def test_what_was_closed_meanwhile_stays_closed(
 def test_a_block_takes_what_the_methods_of_an_index_take(index: Index) -> None:
     with index.changes() as changes:
         with pytest.raises(QueryError, match="ids must be strings, found 1"):
-            changes.delete([1], missing_ok=True)  # type: ignore[list-item]
+            changes.delete([1], missing_ok=True)  # type: ignore[list-item] # (wrong on purpose)
         with pytest.raises(QueryError, match="ids must be strings"):
-            changes.delete(7)  # type: ignore[arg-type]
+            changes.delete(7)  # type: ignore[arg-type] # (wrong on purpose)
         with pytest.raises(QueryError, match="not valid Unicode"):
             changes.delete("\ud800")
         with pytest.raises(TypeError, match=r"changes.add\(\) got an unexpected keyword .*'wait'"):
-            changes.add(records(100, 1), wait=1.0)  # type: ignore[call-arg]
+            changes.add(records(100, 1), wait=1.0)  # type: ignore[call-arg] # (wrong on purpose)
         changes.delete(one for one in ["d1", "d2"])
         changes.add(records(100, 2))
     assert changes.report is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -9,14 +10,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from qsearch import BuildOptions, Index, IndexFormatError, verify_index
+import qsearch.store.catalog
+from qsearch import BuildOptions, Index, IndexFormatError, upgrade_index, verify_index
 from qsearch.retrieval import ExactSearch
 from qsearch.store import Catalog, Segment
-from qsearch.store.format import ARRAYS, HEADER_BYTES, array_shape, npy_header
+from qsearch.store.format import ARRAYS, FORMAT_VERSION, HEADER_BYTES, array_shape, npy_header
 from qsearch.store.publish import replace_directory
 from tests.conftest import ROOT
 from tests.encoders import WORDS, HashedWords
@@ -423,3 +426,19 @@ def test_pieces_of_a_segment_hold_its_rows_and_memory_can_be_let_go_of(tmp_path:
         assert np.array_equal(whole.vectors, before)
         with pytest.raises(ValueError, match="multiple of 16"):
             whole.pieces(100)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [[], [1, -2, 1 << 62], [7, 9, None, None, "0f"], ['ä\ud800\x00"\\/\x7f\U0001f600'], [True, 1.5]]
+    + [[1, b"x"], ["a", float("inf")]],
+)
+def test_checksums_are_of_json(row: list[Any]) -> None:
+    """What is written down sooner is the same, to the byte: indexes that are there hold checksums of it."""
+    expected = json.dumps(row, ensure_ascii=True, default=repr).encode("ascii")
+    assert qsearch.store.catalog._as_json(row) == expected
+
+
+def test_an_index_is_upgraded_by_its_name(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "golden" / "format-2", tmp_path / "old")
+    assert upgrade_index(str(tmp_path / "old")) == (2, FORMAT_VERSION)
