@@ -9,13 +9,14 @@ docs/exactness.md derives it, term by term.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes.rotated import ROUNDOFF, product_error, rest_length
-from qsearch.kernels import code_rows, most_code, project
+from qsearch.codes.rotated import ROUNDOFF, product_error, rest_slack
+from qsearch.kernels import code_projections, code_rows, most_code
 from qsearch.kernels.reference import GROUP
 
 __all__ = ["FLOAT_ROUNDOFF", "QueryCodes", "int8_query_codes", "rotated_query_codes"]
@@ -48,12 +49,12 @@ def int8_query_codes(units: NDArray[np.float32]) -> QueryCodes:
     Args:
         units: (q, d) float32 unit rows.
     """
-    codes, factor, length, residual = _code(units.astype(np.float64), units.shape[1])
-    intervals = np.zeros((len(units), 4))
-    intervals[:, 0] = factor
-    intervals[:, 1] = length
-    intervals[:, 3] = residual * (1 + 4 * FLOAT_ROUNDOFF) + UNIT_SLACK
-    return QueryCodes(codes, intervals)
+    codes, sums = code_rows(units)
+    intervals = []
+    for factor, squared, lost in sums.tolist():
+        length, residual = _lengths(factor, squared, lost, units.shape[1])
+        intervals.append((factor, length, 0.0, residual * (1 + 4 * FLOAT_ROUNDOFF) + UNIT_SLACK))
+    return QueryCodes(codes, _table(intervals))
 
 
 def rotated_query_codes(
@@ -76,25 +77,35 @@ def rotated_query_codes(
     h, d = rotation.shape
     # No product of NumPy: the threads of its BLAS spin for a while behind it, and a scan that follows has
     # to share the processors with them (half as fast, on two).
-    kept = project(units, rotation, threads)
-    codes, factor, length, residual = _code(kept, -(-h // GROUP) * GROUP, most_code(len(units)))
-    slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
-    intervals = np.empty((len(units), 4))
-    intervals[:, 0] = factor
-    intervals[:, 1] = length
-    intervals[:, 2] = rest_length(units, kept, error)
-    intervals[:, 3] = slack + (1.1 * error + UNIT_SLACK + SCAN_SLACK)
-    return QueryCodes(codes, intervals)
+    padded = -(-h // GROUP) * GROUP
+    codes, sums = code_projections(units, rotation, padded, most_code(len(units)), threads)
+    products = product_error(h, d)
+    beside = 1.1 * error + UNIT_SLACK + SCAN_SLACK
+    hidden = rest_slack(h, d, error)
+    intervals = []
+    for factor, squared, lost, kept, whole in sums.tolist():
+        length, residual = _lengths(factor, squared, lost, h)
+        rest = math.sqrt(max(0.0, whole - kept) + hidden) * (1 + 4 * ROUNDOFF)
+        slack = (residual + products) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF)) + beside
+        intervals.append((factor, length, rest, slack))
+    return QueryCodes(codes, _table(intervals))
 
 
-def _code(
-    values: NDArray[np.float64], padded: int, most: int = 127
-) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Codes, factor, at least ``‖factor · code‖``, at least ``‖values − factor · code‖``."""
-    codes, sums = code_rows(values, padded, most)
-    growth = 1 + (values.shape[1] + 8) * ROUNDOFF
-    factor = sums[:, 0]
-    length = factor * np.sqrt(sums[:, 1]) * growth
+def _lengths(factor: float, squared: float, lost: float, components: int) -> tuple[float, float]:
+    """At least ``‖factor · code‖``, and at least what the code loses.
+
+    Args:
+        factor: of the code.
+        squared: the sum of the code's squares.
+        lost: the sum of the squares of what it loses.
+        components: over so many.
+    """
+    growth = 1 + (components + 8) * ROUNDOFF
+    length = factor * math.sqrt(squared) * growth
     # The products of factor and code are rounded too, each by at most a roundoff of its value.
-    residual = np.sqrt(sums[:, 2]) * growth + 2 * ROUNDOFF * length
-    return codes, factor, length, residual
+    return length, math.sqrt(lost) * growth + 2 * ROUNDOFF * length
+
+
+def _table(intervals: list[tuple[float, float, float, float]]) -> NDArray[np.float64]:
+    # Made of Python's numbers, which are the same: a step of NumPy takes longer than all of one query.
+    return np.array(intervals, dtype=np.float64).reshape(len(intervals), 4)

@@ -25,7 +25,7 @@ __all__ = [
     "fit_rotation_to",
     "least_rotation_error",
     "product_error",
-    "rest_length",
+    "rest_slack",
     "rotated_codes",
     "rotation_error",
 ]
@@ -128,24 +128,15 @@ def product_error(h: int, d: int) -> float:
     return 1.1 * d * ROUNDOFF * math.sqrt(h)
 
 
-def rest_length(
-    rows: NDArray[np.float32], kept: NDArray[np.float64], error: float
-) -> NDArray[np.float64]:
-    """At least the length of what ``kept = rows @ W.T`` leaves out of unit rows.
+def rest_slack(h: int, d: int, error: float) -> float:
+    """What the squared length of a rest can be above ``‖x‖² − ‖W x‖²``, both computed in float64.
 
     Args:
-        rows: (n, d) float32 unit rows.
-        kept: (n, h) float64.
+        h: rows of the rotation W.
+        d: components of a unit row x.
         error: see ``rotation_error``.
-
-    Returns:
-        (n,) float64.
     """
-    h, d = kept.shape[1], rows.shape[1]
-    wide = rows.astype(np.float64)
-    missing = np.einsum("ij,ij->i", wide, wide) - np.einsum("ij,ij->i", kept, kept)
-    slack = 1.1 * error + 2.2 * product_error(h, d) + 1.1 * (2 * d + 32) * ROUNDOFF
-    return np.asarray(np.sqrt(missing.clip(min=0.0) + slack) * (1.0 + 4 * ROUNDOFF))
+    return 1.1 * error + 2.2 * product_error(h, d) + 1.1 * (2 * d + 32) * ROUNDOFF
 
 
 def rotated_codes(
@@ -160,7 +151,8 @@ def rotated_codes(
     """
     n, d = rows.shape
     h = len(rotation)
-    kept = rows.astype(np.float64) @ rotation.T.astype(np.float64)
+    wide = rows.astype(np.float64)
+    kept = wide @ rotation.T.astype(np.float64)
     scale = (np.abs(kept).max(axis=1, initial=0) / 127.0).astype(np.float32)
     divisor = np.where(scale > 0, scale, np.float32(1)).astype(np.float64)
     # The scale is rounded, and may so be a little too small for the largest component.
@@ -176,7 +168,9 @@ def rotated_codes(
     bounds = np.zeros((3, blocks * ROTATED_BLOCK_ROWS), dtype=np.float32)
     bounds[0, :n] = scale
     bounds[1, :n] = round_up(residual)
-    bounds[2, :n] = round_up(rest_length(rows, kept, error))
+    whole, length = np.einsum("ij,ij->i", wide, wide), np.einsum("ij,ij->i", kept, kept)
+    rest = np.sqrt((whole - length).clip(min=0.0) + rest_slack(h, d, error)) * (1 + 4 * ROUNDOFF)
+    bounds[2, :n] = round_up(rest)
     return RotatedCodes(
         np.ascontiguousarray(
             padded.reshape(blocks, ROTATED_BLOCK_ROWS, groups, GROUP).transpose(0, 2, 1, 3)

@@ -19,6 +19,8 @@ def as_numbers(source: Any) -> NDArray[Any]:
     Raises:
         ValueError: it is no array of real numbers; says why, to be read behind "must hold numbers".
     """
+    if type(source) is np.ndarray and source.dtype.kind in "fiu":
+        return source
     try:
         array = _as_array(source)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:

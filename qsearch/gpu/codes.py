@@ -140,7 +140,7 @@ def scan_thresholds(needed: torch.Tensor, head: Head) -> torch.Tensor:
 def _coded(
     values: torch.Tensor, columns: int, width: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """See ``codes.bounds._code``: codes, factor, at least the length, at least the rest."""
+    """See ``codes.bounds``: codes, factor, at least the length, at least the rest."""
     import torch
 
     largest = values.abs().amax(dim=1)

@@ -55,14 +55,19 @@ def int8_gather(
     result: NDArray[np.float32],
     threads: int,
 ) -> None: ...
+def setting(name: str) -> bytes | None: ...
+def first_unusable(path: str, rows: NDArray[np.float32]) -> int: ...
+def normalize(path: str, rows: NDArray[np.float32], result: NDArray[np.float32]) -> None: ...
 def code_rows(
-    values: NDArray[np.float64], codes: NDArray[np.int8], sums: NDArray[np.float64]
+    rows: NDArray[np.float32], most: int, codes: NDArray[np.int8], sums: NDArray[np.float64]
 ) -> None: ...
-def project(
+def code_projections(
     path: str,
     rows: NDArray[np.float32],
     axes: NDArray[np.float32],
-    result: NDArray[np.float64],
+    most: int,
+    codes: NDArray[np.int8],
+    sums: NDArray[np.float64],
     threads: int,
 ) -> None: ...
 def cosine_gather(

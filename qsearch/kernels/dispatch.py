@@ -33,15 +33,17 @@ __all__ = [
     "CascadeSegments",
     "cascade_top_k",
     "certified_top_k",
+    "code_projections",
     "code_rows",
     "cosine_gather",
+    "first_unusable",
     "hamming_nearest",
     "has_native_kernels",
     "int8_gather",
     "kernel_path",
     "kernel_paths",
     "most_code",
-    "project",
+    "normalize",
     "thread_count",
     "use_kernels",
     "without_native",
@@ -110,8 +112,11 @@ def use_kernels(path: str) -> Iterator[None]:
 
 
 def _setting(name: str) -> str | None:
-    # "get" raises and catches an exception where there is none, some times in every search.
-    return os.environ[name] if name in os.environ else None  # noqa: SIM401 (slower, see above)
+    if _native is None:
+        return os.environ.get(name)
+    # Python's own way raises and catches an exception where there is none, some times in every search.
+    value = _native.setting(name)
+    return None if value is None else os.fsdecode(value)
 
 
 def thread_count() -> int:
@@ -141,31 +146,55 @@ def most_code(queries: int) -> int:
     return 127 if path == NUMPY or _native is None else int(_native.most_code(path, queries))
 
 
+def first_unusable(rows: NDArray[np.float32]) -> int:
+    """See ``reference.first_unusable``."""
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        return reference.first_unusable(rows)
+    return int(_native.first_unusable(path, rows))
+
+
+def normalize(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """See ``reference.normalize``."""
+    path = kernel_path()
+    if path == NUMPY or _native is None:
+        return reference.normalize(rows)
+    result = np.empty_like(rows, order="C")
+    _native.normalize(path, rows, result)
+    return result
+
+
 def code_rows(
-    values: NDArray[np.float64], padded: int, most: int = 127
+    rows: NDArray[np.float32], most: int = 127
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """See ``reference.code_rows``."""
     if kernel_path() == NUMPY or _native is None:
-        return reference.code_rows(values, padded, most)
-    codes = np.empty((len(values), padded), dtype=np.int8)
-    sums = np.empty((len(values), 3))
-    _native.code_rows(values, most, codes, sums)
+        return reference.code_rows(rows, most)
+    codes = np.empty(rows.shape, dtype=np.int8)
+    sums = np.empty((len(rows), 3))
+    _native.code_rows(rows, most, codes, sums)
     return codes, sums
 
 
-def project(
-    rows: NDArray[np.float32], axes: NDArray[np.float32], threads: int | None = None
-) -> NDArray[np.float64]:
-    """See ``reference.project``; ``threads`` ``None`` takes ``thread_count``.
+def code_projections(
+    rows: NDArray[np.float32],
+    axes: NDArray[np.float32],
+    padded: int,
+    most: int = 127,
+    threads: int | None = None,
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """See ``reference.code_projections``; ``threads`` ``None`` takes ``thread_count``.
 
-    Without native code a matrix product of NumPy does it, whose last bits are its own.
+    Without native code the products are a matrix product of NumPy, whose last bits are its own.
     """
     path = kernel_path()
     if path == NUMPY or _native is None:
-        return np.asarray(rows.astype(np.float64) @ axes.T.astype(np.float64))
-    result = np.empty((len(rows), len(axes)))
-    _native.project(path, rows, axes, result, threads or thread_count())
-    return result
+        products = rows.astype(np.float64) @ axes.T.astype(np.float64)
+        return reference.code_projections(rows, axes, padded, most, products)
+    codes = np.empty((len(rows), padded), dtype=np.int8)
+    sums = np.empty((len(rows), 5))
+    _native.code_projections(path, rows, axes, most, codes, sums, threads or thread_count())
+    return codes, sums
 
 
 def cosine_gather(
@@ -226,12 +255,13 @@ def certified_top_k(
     codes: tuple[NDArray[np.int8], NDArray[np.float64]],
     scores: NDArray[np.float32],
     positions: NDArray[np.int64],
+    counts: NDArray[np.int64],
     filled: int,
     threads: int | None = None,
     *,
     mask: RowMask | None = None,
     before: int = 0,
-) -> NDArray[np.int64]:
+) -> None:
     """Bring the k best documents of every query up to date with the allowed rows of one segment.
 
     Native code only. A scan of the rotated codes leaves the rows whose bound reaches the k-th score
@@ -246,14 +276,12 @@ def certified_top_k(
         codes: codes (q, d) and intervals (q, 4) of ``codes.int8_query_codes``.
         scores: (q, k) float32, changed: the best scores, sorted on return.
         positions: (q, k) int64, changed: their documents, ties by position.
+        counts: (q, 5) int64, added to: rows that the scan left, rows that were scored; and nanoseconds that
+            scanning, the int8 codes and scoring took, of all threads, shared out among the queries.
         filled: how many of the k places are in use already.
         threads: ``None`` takes ``thread_count``.
         mask: which rows are allowed; ``None``: all.
         before: how many rows were allowed in the segments before this one.
-
-    Returns:
-        (q, 5) int64: rows that the scan left, rows that were scored; and nanoseconds that scanning, the
-        int8 codes and scoring took, of all threads, shared out among the queries.
 
     Raises:
         ValueError: a shape is wrong.
@@ -263,7 +291,6 @@ def certified_top_k(
     path = kernel_path()
     if path == NUMPY or _native is None:
         raise RuntimeError("certified_top_k needs native kernels")
-    counts = np.zeros((len(queries), 5), dtype=np.int64)
     finite = _native.certified_top_k(
         path,
         segment.rotated.blocks,
@@ -288,7 +315,6 @@ def certified_top_k(
     )
     if not finite:
         raise FloatingPointError("a row is not finite, or codes contradict the rows")
-    return counts
 
 
 class CascadeSegments:

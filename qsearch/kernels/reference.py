@@ -21,12 +21,15 @@ __all__ = [
     "GROUP",
     "LANES",
     "ROTATED_BLOCK_ROWS",
+    "code_projections",
     "code_rows",
     "cosine_gather",
+    "first_unusable",
     "hamming_distances",
     "hamming_nearest",
     "int8_gather",
     "lane_dot",
+    "normalize",
     "project",
 ]
 
@@ -67,28 +70,77 @@ def lane_dot(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray
     return lanes[..., 0].copy()
 
 
-def code_rows(
-    values: NDArray[np.float64], padded: int, most: int = 127
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Code rows of float64: ``factor = max|x| / most``, ``code = rint(x / factor)``.
+def first_unusable(rows: NDArray[np.float32]) -> int:
+    """Number of the first row that is zero, or holds NaN or infinity; n where none does.
 
     Args:
-        values: (n, m) float64.
-        padded: columns of the codes, at least m; those behind m are 0.
+        rows: (n, d) float32.
+    """
+    # A square of a float32 number is neither 0 nor infinite in float64, unless the number is.
+    squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    unusable = ~((squares > 0) & (squares < np.inf))
+    return int(np.argmax(unusable)) if unusable.any() else len(rows)
+
+
+def normalize(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows divided by their L2 norms, in float64, and rounded once to float32.
+
+    Args:
+        rows: (n, d) float32, not zero.
+    """
+    wide = rows.astype(np.float64)
+    units: NDArray[np.float32] = (wide / np.sqrt(lane_dot(rows, rows))[:, None]).astype(np.float32)
+    return units
+
+
+def code_rows(
+    rows: NDArray[np.floating], most: int = 127
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Code rows, in float64: ``factor = max|x| / most``, ``code = rint(x / factor)``.
+
+    Args:
+        rows: (n, d) float32 (or float64).
         most: no code is beyond it, 1 to 127.
 
     Returns:
-        (n, padded) int8 codes, and (n, 3) float64: the factor (1 for a row of zeros), the sum of the
+        (n, d) int8 codes, and (n, 3) float64: the factor (1 for a row of zeros), the sum of the
         squared codes, and the sum of ``(x − factor · code)²`` in the defined order.
     """
+    values = rows.astype(np.float64)
     factor = np.abs(values).max(axis=1, initial=0.0) / most
     factor[factor == 0] = 1.0
     rounded = np.rint(values / factor[:, None])
     lost = values - factor[:, None] * rounded
-    codes = np.zeros((len(values), padded), dtype=np.int8)
-    codes[:, : values.shape[1]] = rounded
     sums = np.stack([factor, np.square(rounded).sum(axis=1), lane_dot(lost, lost)], axis=1)
-    return codes, sums
+    return rounded.astype(np.int8), sums
+
+
+def code_projections(
+    rows: NDArray[np.float32],
+    axes: NDArray[np.float32],
+    padded: int,
+    most: int = 127,
+    products: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Code the products of every row with every axis, as ``code_rows`` does.
+
+    Args:
+        rows: (n, d) float32.
+        axes: (h, d) float32.
+        padded: columns of the codes, at least h; those behind h are 0.
+        most: no code is beyond it, 1 to 127.
+        products: (n, h) float64, where they are known; ``None``: see ``project``.
+
+    Returns:
+        (n, padded) int8 codes, and (n, 5) float64: the three sums of ``code_rows``, the sum of the squared
+        products, and that of the row's squared components, in the defined order.
+    """
+    kept = project(rows, axes) if products is None else products
+    codes, sums = code_rows(kept, most)
+    wide = np.zeros((len(rows), padded), dtype=np.int8)
+    wide[:, : len(axes)] = codes
+    lengths = [lane_dot(kept, kept), lane_dot(rows, rows)]
+    return wide, np.concatenate([sums, np.stack(lengths, axis=1)], axis=1)
 
 
 def project(rows: NDArray[np.float32], axes: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -146,8 +146,7 @@ class ExactSearch:
         self, queries: NDArray[np.float32], k: int, threads: int | None, allowed: Allowed
     ) -> Ranking:
         count, d = queries.shape
-        scanned = np.zeros(count, dtype=np.int64)
-        scanned_bytes = np.zeros(count, dtype=np.int64)
+        scanned = scanned_bytes = 0
         started = time.perf_counter()
         search = _CodeSearch(queries, k, threads)
         preparing = time.perf_counter() - started
@@ -167,15 +166,16 @@ class ExactSearch:
                 size = segment.rotated.blocks.nbytes + segment.rotated.bounds.nbytes
                 scanned_bytes += size // blocks * looked
         searching = time.perf_counter() - started - preparing
-        reached, rescored = search.counts.T[:2]
+        reached, rescored = search.counts[:, 0], search.counts[:, 1]
         # Threads work side by side: what each stage took of their time, it took of the whole.
-        spent = search.counts[:, 2:].sum(axis=0)
-        scanning, refining, scoring = (searching * spent / max(1, spent.sum())).tolist()
+        spent = [sum(of_each) for of_each in zip(*search.counts.tolist(), strict=True)][2:]
+        share = searching / max(1, sum(spent))
+        nothing = np.zeros(count, dtype=np.int64)
         stages = (
-            Stage("preparing", 0 * scanned, 0 * scanned, preparing),
-            Stage("rotated codes", scanned, scanned_bytes, scanning),
-            Stage("int8 codes", reached, reached * (d + 8), refining),
-            Stage("floats", rescored, rescored * 4 * d, scoring),
+            Stage("preparing", nothing, nothing, preparing),
+            Stage("rotated codes", nothing + scanned, nothing + scanned_bytes, share * spent[0]),
+            Stage("int8 codes", reached, reached * (d + 8), share * spent[1]),
+            Stage("floats", rescored, rescored * (4 * d), share * spent[2]),
         )
         return Ranking(search.positions, search.scores, np.ones(count, dtype=np.bool_), stages)
 
@@ -196,8 +196,10 @@ class _CodeSearch:
     """Queries on their way through the segments: their codes, and the k best documents so far."""
 
     def __init__(self, queries: NDArray[np.float32], k: int, threads: int | None) -> None:
-        self.scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        self.positions = np.full((len(queries), k), -1, dtype=np.int64)
+        self.scores = np.empty((len(queries), k), dtype=np.float32)
+        self.scores.fill(-np.inf)
+        self.positions = np.empty((len(queries), k), dtype=np.int64)
+        self.positions.fill(-1)
         self.counts = np.zeros((len(queries), 5), dtype=np.int64)
         self._queries, self._k, self._threads = queries, k, threads
         self._units = unit_queries(queries)
@@ -214,13 +216,14 @@ class _CodeSearch:
 
     def update(self, segment: Segment, mask: RowMask | None = None) -> None:
         """Take in the allowed rows of a segment that has the rotation of ``turn``."""
-        self.counts += certified_top_k(
+        certified_top_k(
             segment,
             self._queries,
             self._head,
             self._codes,
             self.scores,
             self.positions,
+            self.counts,
             min(self._done, self._k),
             self._threads,
             mask=mask,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qsearch.documents.numbers import as_numbers
 from qsearch.errors import QueryError
-from qsearch.kernels import RowMask, cosine_gather
+from qsearch.kernels import RowMask, cosine_gather, first_unusable, normalize
 from qsearch.retrieval.allowed import Allowed
 from qsearch.store import Segment
 
@@ -169,8 +169,10 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         QueryError: another shape or dimension, not finite, or a vector of zeros.
     """
     try:
-        with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(as_numbers(queries), dtype=np.float32)
+        array = as_numbers(queries)
+        if array.dtype != np.float32 or not array.flags.c_contiguous:
+            with np.errstate(over="ignore"):
+                array = np.ascontiguousarray(array, dtype=np.float32)
     except ValueError as error:
         raise QueryError(f"query vectors must be an array of numbers ({error})") from error
     if array.ndim != 2:
@@ -195,15 +197,16 @@ def unusable_query(queries: NDArray[np.floating]) -> tuple[int, str] | None:
     Args:
         queries: (q, d).
     """
-    with np.errstate(over="ignore"):
-        array = queries.astype(np.float32, copy=False)
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        return int(np.argmin(finite)), "holds NaN or infinity (as float32)"
-    nonzero = array.any(axis=1)
-    if not nonzero.all():
-        return int(np.argmin(nonzero)), "is zero (as float32) and has no direction"
-    return None
+    array = queries
+    if queries.dtype != np.float32 or not queries.flags.c_contiguous:
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(queries, dtype=np.float32)
+    number = first_unusable(array)
+    if number == len(array):
+        return None
+    if np.isfinite(array[number]).all():
+        return number, "is zero (as float32) and has no direction"
+    return number, "holds NaN or infinity (as float32)"
 
 
 def unit_queries(queries: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -214,10 +217,7 @@ def unit_queries(queries: NDArray[np.float32]) -> NDArray[np.float32]:
     Args:
         queries: (q, d) float32, checked.
     """
-    wide = queries.astype(np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    units: NDArray[np.float32] = (wide / lengths[:, None]).astype(np.float32)
-    return units
+    return normalize(queries)
 
 
 def top_k(

@@ -128,23 +128,43 @@ def test_gathers_equal_the_reference_bit_for_bit(d: int, path: str, threads: int
 
 @pytest.mark.parametrize("most", [127, 32])
 @pytest.mark.parametrize("path", NATIVE)
-@pytest.mark.parametrize("m", [1, 4, 15, 16, 17, 100, 384])
-def test_codes_and_projections_equal_the_reference_bit_for_bit(
-    m: int, path: str, most: int
+@pytest.mark.parametrize("d", [1, 4, 15, 16, 17, 100, 384])
+def test_what_is_made_of_queries_equals_the_reference_bit_for_bit(
+    d: int, path: str, most: int
 ) -> None:
-    generator = np.random.default_rng(m)
-    values = generator.standard_normal((9, m))
-    values[3] = 0.0
-    rows = values.astype(np.float32)
-    axes = generator.standard_normal((5, m)).astype(np.float32)
+    generator = np.random.default_rng(d)
+    rows = generator.standard_normal((9, d)).astype(np.float32)
+    axes = generator.standard_normal((5, d)).astype(np.float32)
     with use_kernels(path):
-        codes, sums = kernels.code_rows(values, m + 3, most)
-        products = kernels.project(rows, axes, 2)
-    expected_codes, expected_sums = reference.code_rows(values, m + 3, most)
+        units = kernels.normalize(rows)
+    assert units.tobytes() == reference.normalize(rows).tobytes()
+    rows[3] = 0.0
+    with use_kernels(path):
+        codes, sums = kernels.code_rows(rows, most)
+        projected, more = kernels.code_projections(rows, axes, 8, most, 2)
+    expected_codes, expected_sums = reference.code_rows(rows, most)
     assert np.abs(codes).max() == most
     assert np.array_equal(codes, expected_codes)
     assert sums.tobytes() == expected_sums.tobytes()
-    assert products.tobytes() == reference.project(rows, axes).tobytes()
+    expected_codes, expected_sums = reference.code_projections(rows, axes, 8, most)
+    assert np.abs(projected).max() == most
+    assert not projected[:, 5:].any()
+    assert np.array_equal(projected, expected_codes)
+    assert more.tobytes() == expected_sums.tobytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])
+@pytest.mark.parametrize("path", kernel_paths())
+@pytest.mark.parametrize("d", [1, 16, 33])
+def test_the_first_row_that_has_no_direction_is_found(d: int, path: str, value: float) -> None:
+    rows = np.full((7, d), np.finfo(np.float32).max, dtype=np.float32)
+    rows[2:5] = 0.0
+    rows[2:5, d // 2] = np.finfo(np.float32).smallest_subnormal
+    with use_kernels(path):
+        assert kernels.first_unusable(rows) == 7
+        assert kernels.first_unusable(rows[:0]) == 0
+        rows[3, d // 2] = rows[6, 0] = value
+        assert kernels.first_unusable(rows) == 3
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -25,7 +25,8 @@ from qsearch.codes import (
     rotation_error,
     unit_rows,
 )
-from qsearch.kernels import kernel_paths, project, use_kernels
+from qsearch.kernels import kernel_paths, use_kernels
+from qsearch.kernels.reference import project
 from qsearch.retrieval import ExactSearch
 from qsearch.retrieval.ranking import unit_queries
 from qsearch.store import Segment
@@ -177,7 +178,7 @@ def check_product_error() -> None:
 
 def check_rotated_query_lengths() -> None:
     """What a query's rotated code may lose, its length and its rest are not understated."""
-    for seed, n in ((0, 24), (1, 24), (2, 3)):  # few queries are projected by another kernel
+    for seed, n in ((0, 24), (1, 24), (2, 3)):  # codes of few queries may be larger
         units = small_rows(seed, n=n)
         rotation = some_axes(small_rows(seed), 5)
         error = Fraction(rotation_error(rotation))
@@ -386,8 +387,8 @@ def test_a_bound_that_is_one_percent_too_small_gives_a_wrong_answer(
         search(shrunk(which))
 
 
-def bare_rest(rows: np.ndarray, kept: np.ndarray, error: float) -> np.ndarray:
-    return np.sqrt(1.0 - np.square(kept).sum(axis=1))
+def no_slack(h: int, d: int, error: float) -> float:
+    return 0.0
 
 
 def understating(which: int) -> Callable[..., qsearch.codes.bounds.QueryCodes]:
@@ -425,7 +426,8 @@ def understating(which: int) -> Callable[..., qsearch.codes.bounds.QueryCodes]:
             lambda h, d: -1.1 * d * 2.0**-53 * h**0.5,
             check_rotated_query_lengths,
         ),
-        (qsearch.codes.bounds, "rest_length", bare_rest, check_rotated_query_lengths),
+        (qsearch.codes.bounds, "rest_slack", no_slack, check_rotated_query_lengths),
+        (qsearch.codes.rotated, "rest_slack", no_slack, check_rotated_bounds),
         (qsearch.codes.bounds, "rotated_query_codes", understating(1), check_rotated_query_lengths),
         (qsearch.codes.bounds, "rotated_query_codes", understating(2), check_rotated_query_lengths),
         (qsearch.codes.bounds, "rotated_query_codes", understating(3), check_rotated_query_lengths),

@@ -188,8 +188,8 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
-void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
-               double* row_row) {
+template <bool kSquares>
+void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   __m256d products[4];
   __m256d squares[4];
   for (int j = 0; j < 4; ++j) products[j] = squares[j] = _mm256_setzero_pd();
@@ -199,18 +199,23 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
       const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(row + i + 4 * j));
       const __m256d y = _mm256_loadu_pd(query + i + 4 * j);
       products[j] = _mm256_fmadd_pd(x, y, products[j]);
-      squares[j] = _mm256_fmadd_pd(x, x, squares[j]);
+      if (kSquares) squares[j] = _mm256_fmadd_pd(x, x, squares[j]);
     }
   }
   double lanes[16];
   double own[16];
   for (int j = 0; j < 4; ++j) {
     _mm256_storeu_pd(lanes + 4 * j, products[j]);
-    _mm256_storeu_pd(own + 4 * j, squares[j]);
+    if (kSquares) _mm256_storeu_pd(own + 4 * j, squares[j]);
   }
-  add_to_lanes(row, query, i, d, lanes, own);
+  add_to_lanes<kSquares>(row, query, i, d, lanes, own);
   *row_query = fold_lanes(lanes);
-  *row_row = fold_lanes(own);
+  if (kSquares) *row_row = fold_lanes(own);
+}
+
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
+               double* row_row) {
+  (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
 const Path kPath = {"avx2", kMostCode, scan, hamming, int8_dot, lane_dots};

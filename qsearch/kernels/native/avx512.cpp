@@ -195,8 +195,8 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1])) - 128 * right_sum;
 }
 
-void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
-               double* row_row) {
+template <bool kSquares>
+void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   __m512d products[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
   __m512d squares[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
   for (std::size_t i = 0; i < d; i += 16) {
@@ -208,16 +208,24 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
     const __m512d y_high = _mm512_maskz_loadu_pd(static_cast<__mmask8>(there >> 8), query + i + 8);
     products[0] = _mm512_fmadd_pd(x_low, y_low, products[0]);
     products[1] = _mm512_fmadd_pd(x_high, y_high, products[1]);
-    squares[0] = _mm512_fmadd_pd(x_low, x_low, squares[0]);
-    squares[1] = _mm512_fmadd_pd(x_high, x_high, squares[1]);
+    if (kSquares) {
+      squares[0] = _mm512_fmadd_pd(x_low, x_low, squares[0]);
+      squares[1] = _mm512_fmadd_pd(x_high, x_high, squares[1]);
+    }
   }
   double lanes[16];
   _mm512_storeu_pd(lanes, products[0]);
   _mm512_storeu_pd(lanes + 8, products[1]);
   *row_query = fold_lanes(lanes);
+  if (!kSquares) return;
   _mm512_storeu_pd(lanes, squares[0]);
   _mm512_storeu_pd(lanes + 8, squares[1]);
   *row_row = fold_lanes(lanes);
+}
+
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
+               double* row_row) {
+  (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
 const Path kPath = {"avx512", 127, scan, hamming, int8_dot, lane_dots};

@@ -5,13 +5,15 @@
 
 namespace {
 
-// Add the products and squares of components [start, end), at most sixteen, to lanes 0, 1, …
+// Add the products and, where they are wanted, squares of components [start, end), at most sixteen, to lanes
+// 0, 1, …
+template <bool kSquares>
 [[maybe_unused]] inline void add_to_lanes(const float* row, const double* query, std::size_t start,
                                           std::size_t end, double* products, double* squares) {
   for (std::size_t i = start; i < end; ++i) {
     const double x = row[i];
     products[i - start] += x * query[i];
-    squares[i - start] += x * x;
+    if (kSquares) squares[i - start] += x * x;
   }
 }
 

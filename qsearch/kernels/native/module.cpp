@@ -34,11 +34,15 @@ void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-std::vector<const Path*> paths() {
-  std::vector<const Path*> there;
-  for (const Path* path : {avx512_path(), avx2_path(), neon_dot_path(), neon_path(), portable_path()})
-    if (path) there.push_back(path);
-  return there;  // the best first
+// The best first.
+const std::vector<const Path*>& paths() {
+  static const std::vector<const Path*> found = [] {
+    std::vector<const Path*> there;
+    for (const Path* path : {avx512_path(), avx2_path(), neon_dot_path(), neon_path(), portable_path()})
+      if (path) there.push_back(path);
+    return there;
+  }();
+  return found;
 }
 
 const Path& named(const std::string& name) {
@@ -249,24 +253,37 @@ void bind_int8_gather(const std::string& path, In<std::int8_t, 2> codes, In<floa
   });
 }
 
-void bind_code_rows(In<double, 2> values, double most, Out<std::int8_t, 2> codes, Out<double, 2> sums) {
-  require(codes.shape(0) == values.shape(0) && codes.shape(1) >= values.shape(1) &&
-              sums.shape(0) == values.shape(0) && sums.shape(1) == 3,
-          "codes or sums have another shape");
-  nb::gil_scoped_release release;
-  code_rows(values.data(), values.shape(0), values.shape(1), codes.shape(1), most, codes.data(),
-            sums.data());
-}
-
-void bind_project(const std::string& path, In<float, 2> rows, In<float, 2> axes,
-                  Out<double, 2> result, std::size_t threads) {
-  require(rows.shape(1) == axes.shape(1), "rows and axes must have equal dimensions");
-  require(result.shape(0) == rows.shape(0) && result.shape(1) == axes.shape(0),
-          "the result has another shape");
+std::size_t bind_first_unusable(const std::string& path, In<float, 2> rows) {
   const Path& chosen = named(path);
   nb::gil_scoped_release release;
-  project(chosen, rows.data(), rows.shape(0), rows.shape(1), axes.data(), axes.shape(0),
-          result.data(), threads);
+  return first_unusable(chosen, rows.data(), rows.shape(0), rows.shape(1));
+}
+
+void bind_normalize(const std::string& path, In<float, 2> rows, Out<float, 2> result) {
+  require(result.shape(0) == rows.shape(0) && result.shape(1) == rows.shape(1), "the result has another shape");
+  const Path& chosen = named(path);
+  nb::gil_scoped_release release;
+  normalize(chosen, rows.data(), rows.shape(0), rows.shape(1), result.data());
+}
+
+void bind_code_rows(In<float, 2> rows, double most, Out<std::int8_t, 2> codes, Out<double, 2> sums) {
+  require(codes.shape(0) == rows.shape(0) && codes.shape(1) == rows.shape(1) &&
+              sums.shape(0) == rows.shape(0) && sums.shape(1) == 3,
+          "codes or sums have another shape");
+  nb::gil_scoped_release release;
+  code_rows(rows.data(), rows.shape(0), rows.shape(1), most, codes.data(), sums.data());
+}
+
+void bind_code_projections(const std::string& path, In<float, 2> rows, In<float, 2> axes, double most,
+                           Out<std::int8_t, 2> codes, Out<double, 2> sums, std::size_t threads) {
+  require(rows.shape(1) == axes.shape(1), "rows and axes must have equal dimensions");
+  require(codes.shape(0) == rows.shape(0) && codes.shape(1) >= axes.shape(0) &&
+              sums.shape(0) == rows.shape(0) && sums.shape(1) == 5,
+          "codes or sums have another shape");
+  const Path& chosen = named(path);
+  nb::gil_scoped_release release;
+  code_projections(chosen, rows.data(), rows.shape(0), rows.shape(1), axes.data(), axes.shape(0),
+                   codes.shape(1), most, codes.data(), sums.data(), threads);
 }
 
 void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2> queries,
@@ -289,6 +306,11 @@ NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // an index that somebody holds until the process ends is no leak
   m.doc() = "The kernels in C++; qsearch.kernels wraps and documents them.";
   m.def("path_names", &path_names);
+  // Of the environment, which Python writes to as well; its own way to one that is not set is an exception.
+  m.def("setting", [](const char* name) -> std::optional<nb::bytes> {
+    const char* value = std::getenv(name);
+    return value ? std::optional<nb::bytes>(nb::bytes(value)) : std::nullopt;
+  });
   m.def("most_code", [](const std::string& path, std::size_t queries) {
     return most_code(named(path), queries);
   });
@@ -331,9 +353,11 @@ NB_MODULE(_native, m) {
         nb::arg("threads"));
   m.def("int8_gather", &bind_int8_gather, nb::arg("path"), ARRAY("codes"), ARRAY("scale"),
         ARRAY("queries"), ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
-  m.def("code_rows", &bind_code_rows, ARRAY("values"), nb::arg("most"), ARRAY("codes"), ARRAY("sums"));
-  m.def("project", &bind_project, nb::arg("path"), ARRAY("rows"), ARRAY("axes"), ARRAY("result"),
-        nb::arg("threads"));
+  m.def("first_unusable", &bind_first_unusable, nb::arg("path"), ARRAY("rows"));
+  m.def("normalize", &bind_normalize, nb::arg("path"), ARRAY("rows"), ARRAY("result"));
+  m.def("code_rows", &bind_code_rows, ARRAY("rows"), nb::arg("most"), ARRAY("codes"), ARRAY("sums"));
+  m.def("code_projections", &bind_code_projections, nb::arg("path"), ARRAY("rows"), ARRAY("axes"),
+        nb::arg("most"), ARRAY("codes"), ARRAY("sums"), nb::arg("threads"));
   m.def("cosine_gather", &bind_cosine_gather, nb::arg("path"), ARRAY("rows"), ARRAY("queries"),
         ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
 }

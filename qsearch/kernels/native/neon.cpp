@@ -119,8 +119,8 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
-void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
-               double* row_row) {
+template <bool kSquares>
+void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   float64x2_t products[8];
   float64x2_t squares[8];
   for (int j = 0; j < 8; ++j) products[j] = squares[j] = vdupq_n_f64(0.0);
@@ -130,18 +130,23 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
       const float64x2_t x = vcvt_f64_f32(vld1_f32(row + i + 2 * j));
       const float64x2_t y = vld1q_f64(query + i + 2 * j);
       products[j] = vfmaq_f64(products[j], x, y);
-      squares[j] = vfmaq_f64(squares[j], x, x);
+      if (kSquares) squares[j] = vfmaq_f64(squares[j], x, x);
     }
   }
   double lanes[16];
   double own[16];
   for (int j = 0; j < 8; ++j) {
     vst1q_f64(lanes + 2 * j, products[j]);
-    vst1q_f64(own + 2 * j, squares[j]);
+    if (kSquares) vst1q_f64(own + 2 * j, squares[j]);
   }
-  add_to_lanes(row, query, i, d, lanes, own);
+  add_to_lanes<kSquares>(row, query, i, d, lanes, own);
   *row_query = fold_lanes(lanes);
-  *row_row = fold_lanes(own);
+  if (kSquares) *row_row = fold_lanes(own);
+}
+
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
+               double* row_row) {
+  (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
 #if defined(QSEARCH_DOT)

@@ -59,7 +59,8 @@ struct Path {
                            std::int32_t sum);
 
   // Sums of products in the order of kernels/reference.py: component i goes to lane i mod 16. The query's
-  // components are float32 numbers, so that no product is rounded.
+  // components are float32 numbers, so that no product is rounded. Where `row_row` is null, the row's own
+  // squares are not wanted.
   void (*lane_dots)(const float* row, const double* query, std::size_t d, double* row_query,
                     double* row_row);
 };

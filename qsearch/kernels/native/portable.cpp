@@ -67,15 +67,21 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return sum;
 }
 
-void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
-               double* row_row) {
+template <bool kSquares>
+void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   double products[16] = {};
   double squares[16] = {};
   for (std::size_t start = 0; start < d; start += 16) {
-    add_to_lanes(row, query, start, d - start < 16 ? d : start + 16, products, squares);
+    const std::size_t end = d - start < 16 ? d : start + 16;
+    add_to_lanes<kSquares>(row, query, start, end, products, squares);
   }
   *row_query = fold_lanes(products);
-  *row_row = fold_lanes(squares);
+  if (kSquares) *row_row = fold_lanes(squares);
+}
+
+void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
+               double* row_row) {
+  (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
 const Path kPath = {"portable", 127, scan, hamming, int8_dot, lane_dots};

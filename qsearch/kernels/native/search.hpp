@@ -134,15 +134,22 @@ std::int64_t cascade_top_k(const Path& path, const std::vector<CascadeRows>& seg
                            std::int64_t* positions, double* leads, std::int64_t* spent,
                            std::size_t threads, Watch* watch = nullptr);
 
-// Codes of rows of float64: factor = max|x| / most (1 for a row of zeros), code = rint(x / factor),
-// and their sums[row] = {factor, sum of squared codes, sum of (x - factor * code)^2}, the sums over
-// sixteen lanes as everywhere. Behind m the codes are 0 up to `padded`.
-void code_rows(const double* values, std::size_t n, std::size_t m, std::size_t padded, double most,
-               std::int8_t* codes, double* sums);
+// The first row whose squared length is zero or not finite; n where all can be divided by theirs.
+std::size_t first_unusable(const Path& path, const float* rows, std::size_t n, std::size_t d);
 
-// Products of every row with every axis, in float64: (n, h).
-void project(const Path& path, const float* rows, std::size_t n, std::size_t d, const float* axes,
-             std::size_t h, double* result, std::size_t threads);
+// Rows divided by their lengths, in float64, and rounded once. No row is zero.
+void normalize(const Path& path, const float* rows, std::size_t n, std::size_t d, float* result);
+
+// Codes of rows, in float64: factor = max|x| / most (1 for a row of zeros), code = rint(x / factor), and their
+// sums[row] = {factor, sum of squared codes, sum of (x - factor * code)^2}, the sums over sixteen lanes as
+// everywhere.
+void code_rows(const float* rows, std::size_t n, std::size_t d, double most, std::int8_t* codes, double* sums);
+
+// The same for the products of every row with every axis, which are float64. Behind h the codes are 0 up to
+// `padded`; behind its three sums[row] has the squared length of the products, and of the row.
+void code_projections(const Path& path, const float* rows, std::size_t n, std::size_t d, const float* axes,
+                      std::size_t h, std::size_t padded, double most, std::int8_t* codes, double* sums,
+                      std::size_t threads);
 
 // Exact scores of chosen rows; -1 gives minus infinity.
 void cosine_gather(const Path& path, const float* rows, std::size_t d, const float* queries,

@@ -335,12 +335,16 @@ void check_lane_dots(std::vector<Tally>& tallies) {
       double expected[2];
       portable_path()->lane_dots(row, wide, d, &expected[0], &expected[1]);
       for (Tally& tally : tallies) {
-        double found[2];
+        double found[2], alone;
         tally.path->lane_dots(row, wide, d, &found[0], &found[1]);
+        tally.path->lane_dots(row, wide, d, &alone, nullptr);
         for (int i = 0; i < 2; ++i)
           expect(tally, same_bits(found[i], expected[i]),
                  "lane_dots, d = %zu, numbers of kind %zu, %s: %a instead of %a", d, kind,
                  i ? "row by row" : "row by query", found[i], expected[i]);
+        expect(tally, same_bits(alone, expected[0]),
+               "lane_dots without the row's squares, d = %zu, numbers of kind %zu: %a instead of %a", d,
+               kind, alone, expected[0]);
       }
     }
   }
