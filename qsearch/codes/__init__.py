@@ -4,7 +4,13 @@ Pure functions of arrays. Nothing is read from or written to disk here, and noth
 """
 
 from qsearch.codes.binary import binary_codes, pack_blocks, query_words, unpack_blocks
-from qsearch.codes.bounds import QueryCodes, int8_query_codes, rotated_query_codes
+from qsearch.codes.bounds import (
+    QueryCodes,
+    int8_margins,
+    int8_query_codes,
+    rotated_margins,
+    rotated_query_codes,
+)
 from qsearch.codes.int8 import Int8Codes, int8_codes
 from qsearch.codes.rotated import (
     RotatedCodes,
@@ -24,12 +30,14 @@ __all__ = [
     "fit_rotation",
     "fit_rotation_to",
     "int8_codes",
+    "int8_margins",
     "int8_query_codes",
     "least_rotation_error",
     "near_cosines",
     "pack_blocks",
     "query_words",
     "rotated_codes",
+    "rotated_margins",
     "rotated_query_codes",
     "rotation_error",
     "unit_rows",

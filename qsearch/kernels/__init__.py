@@ -8,8 +8,8 @@ set. Arrays in, arrays out: no file, no policy, no Python object beyond arrays.
 from qsearch.kernels.dispatch import (
     CascadeResult,
     CascadeSegments,
+    CodedSegments,
     cascade_top_k,
-    certified_top_k,
     code_projections,
     code_rows,
     cosine_gather,
@@ -21,21 +21,23 @@ from qsearch.kernels.dispatch import (
     kernel_paths,
     most_code,
     normalize,
+    search_segments,
     thread_count,
     use_kernels,
     without_native,
 )
 from qsearch.kernels.masks import RowMask, allowed_rows
-from qsearch.kernels.reference import LANES, hamming_distances, lane_dot
+from qsearch.kernels.reference import LANES, Margins, hamming_distances, lane_dot
 
 __all__ = [
     "LANES",
     "CascadeResult",
     "CascadeSegments",
+    "CodedSegments",
+    "Margins",
     "RowMask",
     "allowed_rows",
     "cascade_top_k",
-    "certified_top_k",
     "code_projections",
     "code_rows",
     "cosine_gather",
@@ -49,6 +51,7 @@ __all__ = [
     "lane_dot",
     "most_code",
     "normalize",
+    "search_segments",
     "thread_count",
     "use_kernels",
     "without_native",

@@ -1,5 +1,7 @@
 # The extension module; docs are in dispatch.py and native/search.hpp.
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,28 +17,6 @@ def int8_bounds(
     factor: float, residual_factor: float, slack: float, scale: float, residual: float, dot: int
 ) -> tuple[float, float]: ...
 def out(bound: float, score: float) -> bool: ...
-def certified_top_k(
-    path: str,
-    rotated: NDArray[np.uint8],
-    bounds: NDArray[np.float32],
-    int8: NDArray[np.int8],
-    scale: NDArray[np.float32],
-    residual: NDArray[np.float32],
-    vectors: NDArray[np.float32],
-    first_row: int,
-    before: int,
-    mask: NDArray[np.uint8] | None,
-    queries: NDArray[np.float32],
-    head_codes: NDArray[np.int8],
-    head_intervals: NDArray[np.float64],
-    codes: NDArray[np.int8],
-    intervals: NDArray[np.float64],
-    filled: int,
-    scores: NDArray[np.float32],
-    positions: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    threads: int,
-) -> bool: ...
 def hamming_nearest(
     path: str,
     blocks: NDArray[np.uint64],
@@ -59,15 +39,20 @@ def setting(name: str) -> bytes | None: ...
 def first_unusable(path: str, rows: NDArray[np.float32]) -> int: ...
 def normalize(path: str, rows: NDArray[np.float32], result: NDArray[np.float32]) -> None: ...
 def code_rows(
-    rows: NDArray[np.float32], most: int, codes: NDArray[np.int8], sums: NDArray[np.float64]
+    rows: NDArray[np.float32],
+    most: int,
+    margins: Sequence[float],
+    codes: NDArray[np.int8],
+    intervals: NDArray[np.float64],
 ) -> None: ...
 def code_projections(
     path: str,
     rows: NDArray[np.float32],
     axes: NDArray[np.float32],
     most: int,
+    margins: Sequence[float],
     codes: NDArray[np.int8],
-    sums: NDArray[np.float64],
+    intervals: NDArray[np.float64],
     threads: int,
 ) -> None: ...
 def cosine_gather(

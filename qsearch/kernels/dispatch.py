@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from qsearch.errors import QueryError
 from qsearch.kernels import reference
 from qsearch.kernels.masks import RowMask
+from qsearch.kernels.reference import Margins
 
 try:
     from qsearch.kernels import _native as _found
@@ -31,8 +32,8 @@ except ImportError:  # installed without a compiler
 __all__ = [
     "CascadeResult",
     "CascadeSegments",
+    "CodedSegments",
     "cascade_top_k",
-    "certified_top_k",
     "code_projections",
     "code_rows",
     "cosine_gather",
@@ -44,6 +45,7 @@ __all__ = [
     "kernel_paths",
     "most_code",
     "normalize",
+    "search_segments",
     "thread_count",
     "use_kernels",
     "without_native",
@@ -165,21 +167,22 @@ def normalize(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def code_rows(
-    rows: NDArray[np.float32], most: int = 127
+    rows: NDArray[np.float32], margins: Margins, most: int = 127
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """See ``reference.code_rows``."""
     if kernel_path() == NUMPY or _native is None:
-        return reference.code_rows(rows, most)
+        return reference.code_rows(rows, margins, most)
     codes = np.empty(rows.shape, dtype=np.int8)
-    sums = np.empty((len(rows), 3))
-    _native.code_rows(rows, most, codes, sums)
-    return codes, sums
+    intervals = np.empty((len(rows), 4))
+    _native.code_rows(rows, most, margins, codes, intervals)
+    return codes, intervals
 
 
 def code_projections(
     rows: NDArray[np.float32],
     axes: NDArray[np.float32],
     padded: int,
+    margins: Margins,
     most: int = 127,
     threads: int | None = None,
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
@@ -190,11 +193,13 @@ def code_projections(
     path = kernel_path()
     if path == NUMPY or _native is None:
         products = rows.astype(np.float64) @ axes.T.astype(np.float64)
-        return reference.code_projections(rows, axes, padded, most, products)
+        return reference.code_projections(rows, axes, padded, margins, most, products)
     codes = np.empty((len(rows), padded), dtype=np.int8)
-    sums = np.empty((len(rows), 5))
-    _native.code_projections(path, rows, axes, most, codes, sums, threads or thread_count())
-    return codes, sums
+    intervals = np.empty((len(rows), 4))
+    _native.code_projections(
+        path, rows, axes, most, margins, codes, intervals, threads or thread_count()
+    )
+    return codes, intervals
 
 
 def cosine_gather(
@@ -248,73 +253,106 @@ def hamming_nearest(
     return result
 
 
-def certified_top_k(
-    segment: Any,
+class CodedSegments:
+    """Segments with rotated codes, as native code sees them; made once and used by many searches."""
+
+    def __init__(
+        self,
+        segments: Sequence[Any],
+        turned: Sequence[int],
+        rotations: Sequence[tuple[NDArray[np.float32], Margins]],
+        margins: Margins,
+    ) -> None:
+        """Take the arrays; native code only.
+
+        Args:
+            segments: one at least; each has ``rotated`` (``blocks`` and ``bounds``), ``int8``, ``scale``,
+                ``residual``, ``vectors`` and ``first_row`` (``store.Segment``).
+            turned: the number of each one's rotation.
+            rotations: axes, and margins for codes of queries along them.
+            margins: for int8 codes of queries.
+
+        Raises:
+            ValueError: a shape is wrong.
+            RuntimeError: there is no native code.
+        """
+        if _native is None:
+            raise RuntimeError("a search by rotated codes needs native kernels")
+        self.arrays = _native.CodedSegments(
+            [one.rotated.blocks for one in segments],
+            [one.rotated.bounds for one in segments],
+            [one.int8 for one in segments],
+            [one.scale for one in segments],
+            [one.residual for one in segments],
+            [one.vectors for one in segments],
+            [one.first_row for one in segments],
+            turned,
+            [axes for axes, _ in rotations],
+            [margins_of for _, margins_of in rotations],
+            margins,
+        )
+
+
+def search_segments(
+    segments: CodedSegments,
+    masks: Sequence[RowMask | None],
+    these: range,
     queries: NDArray[np.float32],
-    head: tuple[NDArray[np.int8], NDArray[np.float64]],
-    codes: tuple[NDArray[np.int8], NDArray[np.float64]],
     scores: NDArray[np.float32],
     positions: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    filled: int,
+    looked: NDArray[np.int64],
+    spent: NDArray[np.int64],
     threads: int | None = None,
     *,
-    mask: RowMask | None = None,
     before: int = 0,
-) -> None:
-    """Bring the k best documents of every query up to date with the allowed rows of one segment.
+) -> int:
+    """Bring the k best documents of every query up to date with the allowed rows of some segments.
 
     Native code only. A scan of the rotated codes leaves the rows whose bound reaches the k-th score
-    found so far; the int8 codes leave fewer; these are scored as ``cosine_gather`` does.
+    found so far; the int8 codes leave fewer; these are scored as ``cosine_gather`` does. Codes and bounds
+    of the queries are those of ``code_rows`` and ``code_projections``, of ``normalize``.
 
     Args:
-        segment: has ``rotated`` (``blocks`` and ``bounds``), ``int8``, ``scale``, ``residual``,
-            ``vectors`` and ``first_row`` (``store.Segment``).
+        segments: of an index.
+        masks: which rows of each are allowed; ``None``: all.
+        these: the numbers of those that are searched.
         queries: (q, d) float32, as they came.
-        head: codes (q, 4 ⌈h/4⌉) and intervals (q, 4) of ``codes.rotated_query_codes``; no code is
-            beyond ``most_code``.
-        codes: codes (q, d) and intervals (q, 4) of ``codes.int8_query_codes``.
         scores: (q, k) float32, changed: the best scores, sorted on return.
         positions: (q, k) int64, changed: their documents, ties by position.
-        counts: (q, 5) int64, added to: rows that the scan left, rows that were scored; and nanoseconds that
-            scanning, the int8 codes and scoring took, of all threads, shared out among the queries.
-        filled: how many of the k places are in use already.
+        looked: (6, q) int64, added to: allowed rows, and bytes that scans for them read; rows that these
+            left, and bytes of their int8 codes; rows that were scored, and bytes of their floats.
+        spent: (4,) int64, added to: nanoseconds that preparing the queries took, and that scanning, the
+            int8 codes and scoring did, of all threads.
         threads: ``None`` takes ``thread_count``.
-        mask: which rows are allowed; ``None``: all.
-        before: how many rows were allowed in the segments before this one.
+        before: how many rows were allowed in segments that were searched before: min(``before``, k) places
+            of ``scores`` are in use.
+
+    Returns:
+        The number of the first segment that has a row that is not finite, or codes that contradict the
+        rows; −1: there is none.
 
     Raises:
         ValueError: a shape is wrong.
-        FloatingPointError: a row is not finite, or codes contradict the rows.
         RuntimeError: there is no native code.
     """
     path = kernel_path()
     if path == NUMPY or _native is None:
-        raise RuntimeError("certified_top_k needs native kernels")
-    finite = _native.certified_top_k(
+        raise RuntimeError("a search by rotated codes needs native kernels")
+    damaged: int = _native.search_segments(
         path,
-        segment.rotated.blocks,
-        segment.rotated.bounds,
-        segment.int8,
-        segment.scale,
-        segment.residual,
-        segment.vectors,
-        segment.first_row,
+        segments.arrays,
+        [None if mask is None else mask.bits for mask in masks],
+        these.start,
+        these.stop,
         before,
-        None if mask is None else mask.bits,
         queries,
-        head[0],
-        head[1],
-        codes[0],
-        codes[1],
-        filled,
         scores,
         positions,
-        counts,
+        looked,
+        spent,
         threads or thread_count(),
     )
-    if not finite:
-        raise FloatingPointError("a row is not finite, or codes contradict the rows")
+    return damaged
 
 
 class CascadeSegments:

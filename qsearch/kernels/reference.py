@@ -11,6 +11,8 @@ the batch nor on the thread, the kernel or the device.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ __all__ = [
     "GROUP",
     "LANES",
     "ROTATED_BLOCK_ROWS",
+    "Margins",
     "code_projections",
     "code_rows",
     "cosine_gather",
@@ -93,32 +96,49 @@ def normalize(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return units
 
 
+class Margins(NamedTuple):
+    """What the rounding of codes may hide; ``codes/bounds.py`` says why it is enough.
+
+    Attributes:
+        growth: the factor that a computed length may be too small by.
+        roundoffs: the part of a length that rounded products may miss.
+        added: the part of a residual that was lost before there were codes.
+        times: the factor that a residual counts with.
+        constant: what a bound has beside it.
+        hidden: what the squared length of a rest may have lost.
+        outward: the factor of that length; 0 where there is no rest.
+    """
+
+    growth: float
+    roundoffs: float
+    added: float
+    times: float
+    constant: float
+    hidden: float
+    outward: float
+
+
 def code_rows(
-    rows: NDArray[np.floating], most: int = 127
+    rows: NDArray[np.float32], margins: Margins, most: int = 127
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Code rows, in float64: ``factor = max|x| / most``, ``code = rint(x / factor)``.
+    """Code rows, in float64: ``factor = max|x| / most`` (1 for zeros), ``code = rint(x / factor)``.
 
     Args:
-        rows: (n, d) float32 (or float64).
+        rows: (n, d) float32.
+        margins: for the intervals.
         most: no code is beyond it, 1 to 127.
 
     Returns:
-        (n, d) int8 codes, and (n, 3) float64: the factor (1 for a row of zeros), the sum of the
-        squared codes, and the sum of ``(x − factor · code)²`` in the defined order.
+        (n, d) int8 codes, and (n, 4) float64 intervals: factor, residual factor, rest factor, slack.
     """
-    values = rows.astype(np.float64)
-    factor = np.abs(values).max(axis=1, initial=0.0) / most
-    factor[factor == 0] = 1.0
-    rounded = np.rint(values / factor[:, None])
-    lost = values - factor[:, None] * rounded
-    sums = np.stack([factor, np.square(rounded).sum(axis=1), lane_dot(lost, lost)], axis=1)
-    return rounded.astype(np.int8), sums
+    return _coded(rows.astype(np.float64), rows.shape[1], np.zeros(len(rows)), margins, most)
 
 
 def code_projections(
     rows: NDArray[np.float32],
     axes: NDArray[np.float32],
     padded: int,
+    margins: Margins,
     most: int = 127,
     products: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
@@ -128,19 +148,36 @@ def code_projections(
         rows: (n, d) float32.
         axes: (h, d) float32.
         padded: columns of the codes, at least h; those behind h are 0.
+        margins: for the intervals.
         most: no code is beyond it, 1 to 127.
         products: (n, h) float64, where they are known; ``None``: see ``project``.
 
     Returns:
-        (n, padded) int8 codes, and (n, 5) float64: the three sums of ``code_rows``, the sum of the squared
-        products, and that of the row's squared components, in the defined order.
+        (n, padded) int8 codes, and (n, 4) float64 intervals.
     """
     kept = project(rows, axes) if products is None else products
-    codes, sums = code_rows(kept, most)
-    wide = np.zeros((len(rows), padded), dtype=np.int8)
-    wide[:, : len(axes)] = codes
-    lengths = [lane_dot(kept, kept), lane_dot(rows, rows)]
-    return wide, np.concatenate([sums, np.stack(lengths, axis=1)], axis=1)
+    return _coded(kept, padded, lane_dot(rows, rows) - lane_dot(kept, kept), margins, most)
+
+
+def _coded(
+    values: NDArray[np.float64],
+    padded: int,
+    missing: NDArray[np.float64],
+    margins: Margins,
+    most: int,
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Codes of rows, and their intervals; ``missing`` are the squared lengths of what no code is of."""
+    factor = np.abs(values).max(axis=1, initial=0.0) / most
+    factor[factor == 0] = 1.0
+    rounded = np.rint(values / factor[:, None])
+    lost = values - factor[:, None] * rounded
+    codes = np.zeros((len(values), padded), dtype=np.int8)
+    codes[:, : values.shape[1]] = rounded
+    length = factor * np.sqrt(np.square(rounded).sum(axis=1)) * margins.growth
+    residual = np.sqrt(lane_dot(lost, lost)) * margins.growth + margins.roundoffs * length
+    rest = np.sqrt(np.maximum(missing, 0.0) + margins.hidden) * margins.outward
+    slack = (residual + margins.added) * margins.times + margins.constant
+    return codes, np.stack([factor, length, rest, slack], axis=1)
 
 
 def project(rows: NDArray[np.float32], axes: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -85,13 +85,6 @@ class Allowed:
         """How many rows are allowed."""
         return sum(self.counts)
 
-    def only(self, wanted: Sequence[bool]) -> Allowed:
-        """The same for the segments that are wanted, and nothing of the others."""
-        return Allowed(
-            self.masks,
-            tuple(count if here else 0 for count, here in zip(self.counts, wanted, strict=True)),
-        )
-
     def of(self, wanted: Sequence[bool]) -> Allowed:
         """Of the segments that are wanted alone."""
         return Allowed(

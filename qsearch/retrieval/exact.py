@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import QueryCodes, int8_query_codes, rotated_query_codes
-from qsearch.kernels import RowMask, allowed_rows, certified_top_k, has_native_kernels
+from qsearch.codes import int8_margins, rotated_margins
+from qsearch.kernels import CodedSegments, Margins, has_native_kernels, search_segments
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.floats import (
     FEW_ROWS,
@@ -19,7 +20,7 @@ from qsearch.retrieval.floats import (
     search_few,
     search_floats,
 )
-from qsearch.retrieval.ranking import Ranking, Stage, merged, unit_queries
+from qsearch.retrieval.ranking import Ranking, Stage, merged
 from qsearch.store import Segment
 
 __all__ = ["ExactSearch", "is_gathered"]
@@ -64,12 +65,6 @@ class ExactSearch:
         """
         self._release = release
         self._segments = list(segments)
-        # Pieces of one segment share its rotation: what depends on it alone is looked at once.
-        self._rotations: dict[int, tuple[NDArray[np.float32], float]] = {}
-        for segment in segments:
-            rotated = segment.rotated
-            if rotated is not None and id(rotated.rotation) not in self._rotations:
-                self._rotations[id(rotated.rotation)] = rotated.rotation, rotated.error()
 
     def search(
         self,
@@ -92,14 +87,13 @@ class ExactSearch:
         if allowed is not None and is_gathered(allowed, len(queries)):
             return search_few(self._segments, queries, k, threads, allowed)
         allowed = allowed or self._living
-        native = has_native_kernels()
-        coded = [native and one.rotated is not None for one in self._segments]
-        if all(coded):
-            return self._search_codes(queries, k, threads, allowed)
-        if not any(coded):
+        coded = self._coded
+        if not coded or not has_native_kernels():
             return _by_floats(self._segments, queries, k, threads, allowed)
-        found = self._search_codes(queries, k, threads, allowed.only(coded))
-        plain = [not one for one in coded]
+        if len(coded) == len(self._segments):
+            return self._search_codes(queries, k, threads, allowed)
+        plain = [one.rotated is None for one in self._segments]
+        found = self._search_codes(queries, k, threads, allowed.of([not one for one in plain]))
         others = [one for one, here in zip(self._segments, plain, strict=True) if here]
         if sum(one.rows for one in others) <= FEW_ROWS:
             return search_few(others, queries, k, threads, allowed.of(plain), found)
@@ -118,126 +112,119 @@ class ExactSearch:
         fetches pages that ``release`` will let go of again.
         """
         started = time.perf_counter()
-        if not self._by_codes():
+        if len(self._coded) < len(self._segments) or not has_native_kernels():
             self.search(queries, k, threads)
             return 1000.0 * (time.perf_counter() - started) / len(queries)
-        search = _CodeSearch(queries, k, threads)
-        seconds = time.perf_counter() - started
-        for segment in self._segments:
+        best = _Best(len(queries), k)
+        seconds = preparing = 0.0
+        for number, segment in enumerate(self._segments):
+            before = best.copy()
             times = []
-            started = time.perf_counter()
-            self._prepare(search, segment)
-            seconds += time.perf_counter() - started
-            before = search.state()
             for _ in range(_REPEATS):
-                search.restore(before)
+                best = before.copy()
                 started = time.perf_counter()
-                self._update(search, segment, segment.living)
-                times.append(time.perf_counter() - started)
+                self._update(best, range(number, number + 1), queries, threads, self._living)
+                elapsed = time.perf_counter() - started
+                preparing = 1e-9 * int(best.spent[0] - before.spent[0])
+                times.append(elapsed - preparing)
             seconds += min(times)
             if self._release:
                 segment.release()
-        return 1000.0 * seconds / len(queries)
+        return 1000.0 * (seconds + preparing) / len(queries)
 
-    def _by_codes(self) -> bool:
-        return has_native_kernels() and all(one.rotated is not None for one in self._segments)
+    @cached_property
+    def _coded(self) -> list[Segment]:
+        return [one for one in self._segments if one.rotated is not None]
+
+    @cached_property
+    def _arrays(self) -> CodedSegments:
+        # Pieces of one segment share its rotation: what depends on it alone is looked at once.
+        numbers: dict[int, int] = {}
+        rotations: list[tuple[NDArray[np.float32], Margins]] = []
+        turned = []
+        for rotated in (one.rotated for one in self._segments if one.rotated is not None):
+            number = numbers.setdefault(id(rotated.rotation), len(rotations))
+            if number == len(rotations):
+                margins = rotated_margins(rotated.rotation, rotated.error())
+                rotations.append((rotated.rotation, margins))
+            turned.append(number)
+        d = self._coded[0].vectors.shape[1]
+        return CodedSegments(self._coded, turned, rotations, int8_margins(d))
 
     def _search_codes(
         self, queries: NDArray[np.float32], k: int, threads: int | None, allowed: Allowed
     ) -> Ranking:
-        count, d = queries.shape
-        scanned = scanned_bytes = 0
+        """Of the segments that have rotated codes, which ``allowed`` is of."""
         started = time.perf_counter()
-        search = _CodeSearch(queries, k, threads)
-        preparing = time.perf_counter() - started
-        for segment, mask, most in zip(self._segments, allowed.masks, allowed.counts, strict=True):
-            if not most:
-                continue
-            before = time.perf_counter()
-            self._prepare(search, segment)
-            preparing += time.perf_counter() - before
-            self._update(search, segment, mask)
-            if self._release:
+        best = _Best(len(queries), k)
+        if self._release:
+            for number, segment in enumerate(self._coded):
+                self._update(best, range(number, number + 1), queries, threads, allowed)
                 segment.release()
-            scanned += most
-            if segment.rotated is not None:
-                blocks = len(segment.rotated.blocks)
-                looked = blocks if mask is None else mask.blocks
-                size = segment.rotated.blocks.nbytes + segment.rotated.bounds.nbytes
-                scanned_bytes += size // blocks * looked
-        searching = time.perf_counter() - started - preparing
-        reached, rescored = search.counts[:, 0], search.counts[:, 1]
+        else:
+            self._update(best, range(len(self._coded)), queries, threads, allowed)
+        preparing, *spent = best.spent.tolist()
         # Threads work side by side: what each stage took of their time, it took of the whole.
-        spent = [sum(of_each) for of_each in zip(*search.counts.tolist(), strict=True)][2:]
-        share = searching / max(1, sum(spent))
-        nothing = np.zeros(count, dtype=np.int64)
+        share = (time.perf_counter() - started - 1e-9 * preparing) / max(1, sum(spent))
+        looked = best.looked
         stages = (
-            Stage("preparing", nothing, nothing, preparing),
-            Stage("rotated codes", nothing + scanned, nothing + scanned_bytes, share * spent[0]),
-            Stage("int8 codes", reached, reached * (d + 8), share * spent[1]),
-            Stage("floats", rescored, rescored * (4 * d), share * spent[2]),
+            Stage("preparing", looked[6], looked[6], 1e-9 * preparing),
+            Stage("rotated codes", looked[0], looked[1], share * spent[0]),
+            Stage("int8 codes", looked[2], looked[3], share * spent[1]),
+            Stage("floats", looked[4], looked[5], share * spent[2]),
         )
-        return Ranking(search.positions, search.scores, np.ones(count, dtype=np.bool_), stages)
+        return Ranking(best.positions, best.scores, np.ones(len(queries), dtype=np.bool_), stages)
 
-    def _prepare(self, search: _CodeSearch, segment: Segment) -> None:
-        if segment.rotated is None:
-            raise ValueError(f"segment {segment.id} has no rotated codes")
-        search.turn(*self._rotations[id(segment.rotated.rotation)])
-
-    def _update(self, search: _CodeSearch, segment: Segment, mask: RowMask | None) -> None:
-        try:
-            search.update(segment, mask)
-        except FloatingPointError as failure:
+    def _update(
+        self,
+        best: _Best,
+        these: range,
+        queries: NDArray[np.float32],
+        threads: int | None,
+        allowed: Allowed,
+    ) -> None:
+        """Take in the allowed rows of some of the segments with rotated codes."""
+        wrong = search_segments(
+            self._arrays,
+            allowed.masks,
+            these,
+            queries,
+            best.scores,
+            best.positions,
+            best.looked[:6],
+            best.spent,
+            threads,
+            before=best.rows,
+        )
+        if wrong >= 0:
             found = "rows that are not finite, or codes that contradict its rows"
-            raise damaged(segment, found) from failure
+            raise damaged(self._coded[wrong], found)
+        best.rows += sum(allowed.counts[these.start : these.stop])
 
 
-class _CodeSearch:
-    """Queries on their way through the segments: their codes, and the k best documents so far."""
+class _Best:
+    """The k best documents so far, and what that took.
 
-    def __init__(self, queries: NDArray[np.float32], k: int, threads: int | None) -> None:
-        self.scores = np.empty((len(queries), k), dtype=np.float32)
+    Attributes:
+        scores: (q, k) float32.
+        positions: (q, k) int64.
+        looked: (7, q) int64, see ``search_segments``; and zeros, for what looks at no row.
+        spent: (4,) int64, see there.
+        rows: of how many they are the best.
+    """
+
+    def __init__(self, count: int, k: int) -> None:
+        self.scores = np.empty((count, k), dtype=np.float32)
         self.scores.fill(-np.inf)
-        self.positions = np.empty((len(queries), k), dtype=np.int64)
+        self.positions = np.empty((count, k), dtype=np.int64)
         self.positions.fill(-1)
-        self.counts = np.zeros((len(queries), 5), dtype=np.int64)
-        self._queries, self._k, self._threads = queries, k, threads
-        self._units = unit_queries(queries)
-        self._codes = int8_query_codes(self._units)
-        self._rotation: NDArray[np.float32] | None = None
-        self._head: QueryCodes
-        self._done = 0
+        self.looked = np.zeros((7, count), dtype=np.int64)
+        self.spent = np.zeros(4, dtype=np.int64)
+        self.rows = 0
 
-    def turn(self, rotation: NDArray[np.float32], error: float) -> None:
-        """Have the codes along the axes of a rotation: of one at a time, so that memory is bounded."""
-        if self._rotation is not rotation:
-            self._head = rotated_query_codes(self._units, rotation, error, self._threads)
-            self._rotation = rotation
-
-    def update(self, segment: Segment, mask: RowMask | None = None) -> None:
-        """Take in the allowed rows of a segment that has the rotation of ``turn``."""
-        certified_top_k(
-            segment,
-            self._queries,
-            self._head,
-            self._codes,
-            self.scores,
-            self.positions,
-            self.counts,
-            min(self._done, self._k),
-            self._threads,
-            mask=mask,
-            before=self._done,
-        )
-        self._done += allowed_rows(segment.rows, mask)
-
-    def state(self) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
-        """What ``restore`` goes back to."""
-        return self.scores.copy(), self.positions.copy(), self._done
-
-    def restore(self, state: tuple[NDArray[np.float32], NDArray[np.int64], int]) -> None:
-        """Forget the segments since ``state``."""
-        self.scores[:], self.positions[:], self._done = state
+    def copy(self) -> _Best:
+        """One that may be changed by itself."""
+        return deepcopy(self)
 
 
 def _by_floats(

@@ -36,6 +36,8 @@ _FEW_ALLOWED = 8192
 
 _MOST_PLANS = 256
 
+_EXACT = Plan(True, 0, 0, 1.0, "asked for")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -159,7 +161,7 @@ class Searcher:
         k = min(k, rows if every else documents)
         if method is None or method == "exact":
             if wanted is None:
-                return Request(k, "exact", Plan(True, 0, 0, 1.0, "asked for"), every, allowed)
+                return Request(k, "exact", _EXACT, every, allowed)
             if method == "exact":
                 raise QueryError("an exact search has recall 1; leave out the recall or the method")
             reason = ""

@@ -12,7 +12,8 @@ import qsearch.kernels as kernels
 from qsearch.codes import binary_codes, int8_codes, pack_blocks, query_words, unit_rows
 from qsearch.kernels import dispatch
 from qsearch.kernels.dispatch import NUMPY
-from qsearch.retrieval.exact import _CodeSearch
+from qsearch.retrieval.allowed import Allowed
+from qsearch.retrieval.exact import ExactSearch, _Best
 from tests.retrieval.segments import segment_of
 
 pytestmark = [
@@ -52,27 +53,22 @@ def test_an_exact_search_ends_early(
     interrupt: Callable[[], None], rows: np.ndarray, threads: int, few: bool
 ) -> None:
     """Of many queries some are never looked at. Few are searched over and over."""
-    segment = segment_of(rows)
+    search = ExactSearch([segment_of(rows)])
     queries = np.ascontiguousarray(np.tile(rows[:3], (1 if few else 40_000, 1)))
-    search = _CodeSearch(queries, 10, threads)
-    rotated = segment.rotated
-    search.turn(rotated.rotation, 1e-6)
-    before = search.state()
+    best = _Best(len(queries), 10)
+    living = Allowed((None,), (ROWS,))
 
     def go_on() -> None:
         for _ in range(100_000 if few else 1):
-            search.restore(before)
-            search.update(segment)
+            best.rows = 0
+            search._update(best, range(1), queries, threads, living)
 
     interrupt()
     with pytest.raises(Interrupted):
         go_on()
     if not few:
-        assert (search.positions < 0).any()
-    again = _CodeSearch(queries[:3], 10, threads)
-    again.turn(rotated.rotation, 1e-6)
-    again.update(segment)
-    assert again.positions[:, 0].tolist() == [0, 1, 2]
+        assert (best.positions < 0).any()
+    assert search.search(rows[:3], 10, threads).positions[:, 0].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

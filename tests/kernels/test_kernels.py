@@ -15,7 +15,15 @@ from hypothesis.extra import numpy as npst
 from qsearch import kernels
 from qsearch.codes import binary_codes, int8_codes, pack_blocks, query_words, unit_rows
 from qsearch.errors import QueryError
-from qsearch.kernels import LANES, hamming_distances, kernel_paths, lane_dot, reference, use_kernels
+from qsearch.kernels import (
+    LANES,
+    Margins,
+    hamming_distances,
+    kernel_paths,
+    lane_dot,
+    reference,
+    use_kernels,
+)
 from qsearch.kernels.reference import cosine_gather, hamming_nearest
 
 floats = st.floats(-1e3, 1e3, width=32)
@@ -133,24 +141,25 @@ def test_what_is_made_of_queries_equals_the_reference_bit_for_bit(
     d: int, path: str, most: int
 ) -> None:
     generator = np.random.default_rng(d)
-    rows = generator.standard_normal((9, d)).astype(np.float32)
+    rows = generator.standard_normal((70, d)).astype(np.float32)
     axes = generator.standard_normal((5, d)).astype(np.float32)
     with use_kernels(path):
         units = kernels.normalize(rows)
     assert units.tobytes() == reference.normalize(rows).tobytes()
     rows[3] = 0.0
+    margins = Margins(*(1.0 + generator.random(7)))
     with use_kernels(path):
-        codes, sums = kernels.code_rows(rows, most)
-        projected, more = kernels.code_projections(rows, axes, 8, most, 2)
-    expected_codes, expected_sums = reference.code_rows(rows, most)
+        codes, intervals = kernels.code_rows(rows, margins, most)
+        projected, more = kernels.code_projections(rows, axes, 8, margins, most, 2)
+    expected_codes, expected = reference.code_rows(rows, margins, most)
     assert np.abs(codes).max() == most
     assert np.array_equal(codes, expected_codes)
-    assert sums.tobytes() == expected_sums.tobytes()
-    expected_codes, expected_sums = reference.code_projections(rows, axes, 8, most)
+    assert intervals.tobytes() == expected.tobytes()
+    expected_codes, expected = reference.code_projections(rows, axes, 8, margins, most)
     assert np.abs(projected).max() == most
     assert not projected[:, 5:].any()
     assert np.array_equal(projected, expected_codes)
-    assert more.tobytes() == expected_sums.tobytes()
+    assert more.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])

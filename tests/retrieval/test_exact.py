@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import qsearch.codes.bounds
 import qsearch.codes.int8
 import qsearch.codes.rotated
 import qsearch.retrieval.floats
 from qsearch.codes import (
+    rotated_query_codes,
     unit_rows,
 )
 from qsearch.kernels import kernel_paths, most_code, use_kernels
@@ -136,15 +136,14 @@ def test_few_rows_are_scored(path: str) -> None:
 
 
 @pytest.mark.skipif("avx2" not in kernel_paths(), reason="no AVX2")
-def test_codes_that_would_overflow_in_a_path_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_of_many_queries_do_not_overflow_where_sums_have_few_bits() -> None:
     rows = unit_rows(np.random.default_rng(1).standard_normal((100, 64)))[0]
+    rotation = np.eye(64, dtype=np.float32)[:32]
     with use_kernels("avx2"):
         assert most_code(3) < 127 == most_code(2)
-        search = ExactSearch(segments_of(rows))
-        monkeypatch.setattr(qsearch.codes.bounds, "most_code", lambda queries: 127)
-        with pytest.raises(ValueError, match="a code is beyond what the path takes"):
-            search.search(rows[:3], 3, 1)
-        assert search.search(rows[:2], 3, 1).certified.all()
+        for count in (2, 3):
+            codes = rotated_query_codes(rows[:count], rotation, 0.0).codes
+            assert np.abs(codes).max() == most_code(count)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -160,9 +159,9 @@ def test_pieces_are_not_searched_again(threads: int) -> None:
     pieces = ExactSearch(segments_of(rows, 10)).search(queries, 10, threads)
     assert np.array_equal(pieces.positions, whole.positions)
     reached = whole.stages[2].rows.mean()
-    assert reached < (
-        400 if most_code(len(queries)) == 127 else 500
-    )  # coarser codes of a query let more pass
+    # Coarser codes of a query let more pass, and so do threads that do not run side by side.
+    most = 400 if most_code(len(queries)) == 127 else 500
+    assert reached < (most if threads == 1 else 1.4 * most)
     # 1.7 with guesses about rows to come. Threads that share a piece each begin with less.
     assert pieces.stages[2].rows.mean() < (1.25 if threads == 1 else 1.6) * reached
 

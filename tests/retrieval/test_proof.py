@@ -25,7 +25,7 @@ from qsearch.codes import (
     rotation_error,
     unit_rows,
 )
-from qsearch.kernels import kernel_paths, use_kernels
+from qsearch.kernels import Margins, kernel_paths, use_kernels
 from qsearch.kernels.reference import project
 from qsearch.retrieval import ExactSearch
 from qsearch.retrieval.ranking import unit_queries
@@ -385,6 +385,31 @@ def test_a_bound_that_is_one_percent_too_small_gives_a_wrong_answer(
     """So the searches above would notice."""
     with use_kernels(path), pytest.raises(AssertionError):
         search(shrunk(which))
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
+@pytest.mark.parametrize("path", NATIVE)
+@pytest.mark.parametrize(
+    ("of", "field", "search"),
+    [
+        ("int8_margins", "growth", tight_residual),
+        ("rotated_margins", "growth", tight_residual),
+        ("rotated_margins", "outward", tight_rest),
+    ],
+)
+def test_a_margin_that_is_one_percent_too_small_gives_a_wrong_answer(
+    monkeypatch: pytest.MonkeyPatch, of: str, field: str, search: Callable[..., None], path: str
+) -> None:
+    """So a search takes the margins that the checks above hold to exact arithmetic."""
+    real = getattr(qsearch.retrieval.exact, of)
+
+    def understated(*given: Any) -> Margins:
+        margins = real(*given)
+        return margins._replace(**{field: 0.99 * getattr(margins, field)})
+
+    monkeypatch.setattr(qsearch.retrieval.exact, of, understated)
+    with use_kernels(path), pytest.raises(AssertionError):
+        search(plain_segment)
 
 
 def no_slack(h: int, d: int, error: float) -> float:

@@ -24,6 +24,15 @@ inline float round_up(double value) {
   return std::nextafter(static_cast<float>(value), -kNone);
 }
 
+// The bound that a query's code gives. `missing` is the squared length of what the code is not of, as computed.
+inline Interval interval_of(const CodeSums& sums, double missing, const Margins& margins) {
+  const double length = sums.factor * std::sqrt(sums.squared) * margins.growth;
+  const double residual = std::sqrt(sums.lost) * margins.growth + margins.roundoffs * length;
+  return {sums.factor, length,
+          std::sqrt((missing > 0.0 ? missing : 0.0) + margins.hidden) * margins.outward,
+          (residual + margins.added) * margins.times + margins.constant};
+}
+
 // The scan works in units of the query's factor. `code_sum` is the sum of the query's codes.
 inline ScanQuery scan_query(const Interval& interval, std::int32_t code_sum) {
   return {128 * code_sum, round_up(interval.residual_factor / interval.factor),

@@ -119,8 +119,8 @@ class Worker {
     }
     for (std::size_t q = 0; q < count_; ++q) {
       const std::size_t number = which[q];
-      std::memcpy(&head_intervals_[q], queries.head_intervals + 4 * number, sizeof(Interval));
-      std::memcpy(&intervals_[q], queries.intervals + 4 * number, sizeof(Interval));
+      head_intervals_[q] = queries.head_intervals[number];
+      intervals_[q] = queries.intervals[number];
       std::int32_t sum = 0;
       for (std::size_t i = 0; i < rows.head; ++i) sum += queries.head_codes[number * rows.head + i];
       scans_[q] = scan_query(head_intervals_[q], sum);
@@ -518,9 +518,9 @@ Queries some_of(const Queries& queries, const Rows& rows, std::size_t first, std
   return {last - first,
           queries.vectors + first * rows.d,
           queries.head_codes + first * rows.head,
-          queries.head_intervals + first * 4,
+          queries.head_intervals + first,
           queries.codes + first * rows.d,
-          queries.intervals + first * 4};
+          queries.intervals + first};
 }
 
 // Few queries: each thread takes some of the rows, and they tell each other what the best k reach.

@@ -51,10 +51,6 @@ const Path& named(const std::string& name) {
   throw std::invalid_argument("this processor has no path " + name);
 }
 
-std::int32_t most_code(const Path& path, std::size_t queries) {
-  return queries < kManyQueries ? 127 : path.most_code;
-}
-
 std::vector<std::string> path_names() {
   std::vector<std::string> names;
   for (const Path* path : paths()) names.emplace_back(path->name);
@@ -98,51 +94,103 @@ void run(Work&& work) {
   if (stopped) throw nb::python_error();
 }
 
-// Returns false if a row is not finite, or codes contradict the rows.
-bool bind_certified_top_k(const std::string& path, In<std::uint8_t, 4> rotated,
-                          In<float, 3> bounds, In<std::int8_t, 2> int8, In<float, 1> scale,
-                          In<float, 1> residual, In<float, 2> vectors, std::int64_t first_row,
-                          std::size_t before, const Bits& mask, In<float, 2> queries, In<std::int8_t, 2> head_codes,
-                          In<double, 2> head_intervals, In<std::int8_t, 2> codes,
-                          In<double, 2> intervals, std::size_t filled,
-                          Out<float, 2> scores,
-                          Out<std::int64_t, 2> positions, Out<std::int64_t, 2> counts,
-                          std::size_t threads) {
-  const std::size_t n = vectors.shape(0), d = vectors.shape(1), q = queries.shape(0);
-  const std::size_t blocks = (n + kBlockRows - 1) / kBlockRows, head = head_codes.shape(1);
-  require(n < (std::size_t{1} << 32), "a segment has at most 2**32 - 1 rows");
-  require(rotated.shape(0) == blocks && rotated.shape(1) * kGroup == head &&
-              rotated.shape(2) == kBlockRows && rotated.shape(3) == kGroup,
-          "rotated codes have another shape");
-  require(bounds.shape(0) == blocks && bounds.shape(1) == 3 && bounds.shape(2) == kBlockRows,
-          "bounds have another shape");
-  require(int8.shape(0) == n && int8.shape(1) == d, "int8 codes have another shape");
-  require(scale.shape(0) == n && residual.shape(0) == n, "scale and residual must be (n,)");
-  require(queries.shape(1) == d && codes.shape(0) == q && codes.shape(1) == d &&
-              head_codes.shape(0) == q,
-          "queries or their codes have another shape");
-  require(head_intervals.shape(0) == q && head_intervals.shape(1) == 4 &&
-              intervals.shape(0) == q && intervals.shape(1) == 4,
-          "intervals must be (q, 4)");
-  const std::size_t k = scores.shape(1);
-  require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1 &&
-              filled <= k,
+// The fields of Margins, in order.
+Margins margins_of(const std::vector<double>& values) {
+  require(values.size() == 7, "there are seven margins");
+  return {values[0], values[1], values[2], values[3], values[4], values[5], values[6]};
+}
+
+// The arrays of segments with rotated codes, checked once and kept.
+class CodedSegments {
+ public:
+  CodedSegments(std::vector<In<std::uint8_t, 4>> rotated, std::vector<In<float, 3>> bounds,
+                std::vector<In<std::int8_t, 2>> int8, std::vector<In<float, 1>> scale,
+                std::vector<In<float, 1>> residual, std::vector<In<float, 2>> vectors,
+                std::vector<std::int64_t> first_rows, std::vector<std::size_t> turned,
+                std::vector<In<float, 2>> rotations, const std::vector<std::vector<double>>& rotated_margins,
+                const std::vector<double>& margins)
+      : rotated_(std::move(rotated)), bounds_(std::move(bounds)), int8_(std::move(int8)),
+        scale_(std::move(scale)), residual_(std::move(residual)), vectors_(std::move(vectors)),
+        axes_(std::move(rotations)), margins_(margins_of(margins)) {
+    const std::size_t count = vectors_.size();
+    require(count && rotated_.size() == count && bounds_.size() == count && int8_.size() == count &&
+                scale_.size() == count && residual_.size() == count && first_rows.size() == count &&
+                turned.size() == count && rotated_margins.size() == axes_.size(),
+            "segments must have all arrays");
+    for (std::size_t i = 0; i < axes_.size(); ++i) {
+      require(axes_[i].shape(1) == dimensions(), "a rotation has another shape");
+      rotations_.push_back({axes_[i].data(), axes_[i].shape(0), margins_of(rotated_margins[i])});
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t n = vectors_[i].shape(0), d = vectors_[i].shape(1);
+      const std::size_t blocks = (n + kBlockRows - 1) / kBlockRows, head = rotated_[i].shape(1) * kGroup;
+      require(n < (std::size_t{1} << 32), "a segment has at most 2**32 - 1 rows");
+      require(d == dimensions(), "segments must have equal dimensions");
+      require(turned[i] < axes_.size() && (rotations_[turned[i]].h + kGroup - 1) / kGroup * kGroup == head,
+              "codes and rotation have another shape");
+      require(rotated_[i].shape(0) == blocks && rotated_[i].shape(2) == kBlockRows &&
+                  rotated_[i].shape(3) == kGroup,
+              "rotated codes have another shape");
+      require(bounds_[i].shape(0) == blocks && bounds_[i].shape(1) == 3 && bounds_[i].shape(2) == kBlockRows,
+              "bounds have another shape");
+      require(int8_[i].shape(0) == n && int8_[i].shape(1) == d, "int8 codes have another shape");
+      require(scale_[i].shape(0) == n && residual_[i].shape(0) == n, "scale and residual must be (n,)");
+      segments_.push_back({{n, d, head, rotated_[i].data(), bounds_[i].data(), int8_[i].data(),
+                            scale_[i].data(), residual_[i].data(), vectors_[i].data(), first_rows[i], 0,
+                            {nullptr, n}},
+                           turned[i]});
+    }
+  }
+
+  std::size_t dimensions() const { return vectors_[0].shape(1); }
+  const std::vector<Rotation>& rotations() const { return rotations_; }
+  const Margins& margins() const { return margins_; }
+
+  // Those from `first` on, before `last`.
+  std::vector<CodedSegment> under(const std::vector<Bits>& masks, std::size_t first, std::size_t last) const {
+    require(masks.size() == segments_.size(), "there must be a mask for each segment");
+    require(first <= last && last <= segments_.size(), "there are no such segments");
+    std::vector<CodedSegment> some;
+    for (std::size_t i = first; i < last; ++i) {
+      some.push_back(segments_[i]);
+      some.back().rows.mask = mask_of(masks[i], some.back().rows.n);
+    }
+    return some;
+  }
+
+ private:
+  std::vector<In<std::uint8_t, 4>> rotated_;
+  std::vector<In<float, 3>> bounds_;
+  std::vector<In<std::int8_t, 2>> int8_;
+  std::vector<In<float, 1>> scale_, residual_;
+  std::vector<In<float, 2>> vectors_, axes_;
+  std::vector<Rotation> rotations_;
+  std::vector<CodedSegment> segments_;
+  Margins margins_;
+};
+
+// Returns the number of the first segment that is damaged, or -1.
+std::ptrdiff_t bind_search_segments(const std::string& path, const CodedSegments& segments,
+                                    const std::vector<Bits>& masks, std::size_t first, std::size_t last,
+                                    std::size_t before, In<float, 2> queries, Out<float, 2> scores,
+                                    Out<std::int64_t, 2> positions, Out<std::int64_t, 2> looked,
+                                    Out<std::int64_t, 1> spent, std::size_t threads) {
+  const std::size_t q = queries.shape(0), k = scores.shape(1);
+  require(queries.shape(1) == segments.dimensions(), "queries have another shape");
+  require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1,
           "the places for results have another shape");
-  require(counts.shape(0) == q && counts.shape(1) == 5, "counts must be (q, 5)");
+  require(looked.shape(0) == 6 && looked.shape(1) == q && spent.shape(0) == 4,
+          "the places for counts have another shape");
+  std::vector<CodedSegment> some = segments.under(masks, first, last);
+  std::int64_t* const counts = looked.data();
+  const Looked each = {counts, counts + q, counts + 2 * q, counts + 3 * q, counts + 4 * q, counts + 5 * q};
   const Path& chosen = named(path);
-  const std::int32_t most = most_code(chosen, q);
-  for (std::size_t i = 0; i < head_codes.size(); ++i)
-    require(std::abs(head_codes.data()[i]) <= most, "a code is beyond what the path takes");
-  const Rows rows = {n, d, head, rotated.data(), bounds.data(), int8.data(), scale.data(),
-                     residual.data(), vectors.data(), first_row, before, mask_of(mask, n)};
-  const Queries given = {q, queries.data(), head_codes.data(), head_intervals.data(), codes.data(),
-                         intervals.data()};
-  bool finite = false;
+  std::ptrdiff_t damaged = -1;
   run([&](Watch* watch) {
-    finite = certified_top_k(chosen, rows, given, k, filled, scores.data(), positions.data(),
-                             reinterpret_cast<Counts*>(counts.data()), threads, watch);
+    damaged = search_segments(chosen, some, segments.rotations(), segments.margins(), queries.data(), q, k,
+                              before, scores.data(), positions.data(), each, spent.data(), threads, watch);
   });
-  return finite;
+  return damaged < 0 ? damaged : damaged + static_cast<std::ptrdiff_t>(first);
 }
 
 void bind_hamming_nearest(const std::string& path, In<std::uint64_t, 3> blocks,
@@ -266,24 +314,29 @@ void bind_normalize(const std::string& path, In<float, 2> rows, Out<float, 2> re
   normalize(chosen, rows.data(), rows.shape(0), rows.shape(1), result.data());
 }
 
-void bind_code_rows(In<float, 2> rows, double most, Out<std::int8_t, 2> codes, Out<double, 2> sums) {
+void bind_code_rows(In<float, 2> rows, double most, const std::vector<double>& margins,
+                    Out<std::int8_t, 2> codes, Out<double, 2> intervals) {
   require(codes.shape(0) == rows.shape(0) && codes.shape(1) == rows.shape(1) &&
-              sums.shape(0) == rows.shape(0) && sums.shape(1) == 3,
-          "codes or sums have another shape");
+              intervals.shape(0) == rows.shape(0) && intervals.shape(1) == 4,
+          "codes or intervals have another shape");
+  const Margins of_codes = margins_of(margins);
   nb::gil_scoped_release release;
-  code_rows(rows.data(), rows.shape(0), rows.shape(1), most, codes.data(), sums.data());
+  code_rows(rows.data(), rows.shape(0), rows.shape(1), most, of_codes, codes.data(),
+            reinterpret_cast<Interval*>(intervals.data()));
 }
 
 void bind_code_projections(const std::string& path, In<float, 2> rows, In<float, 2> axes, double most,
-                           Out<std::int8_t, 2> codes, Out<double, 2> sums, std::size_t threads) {
+                           const std::vector<double>& margins, Out<std::int8_t, 2> codes,
+                           Out<double, 2> intervals, std::size_t threads) {
   require(rows.shape(1) == axes.shape(1), "rows and axes must have equal dimensions");
   require(codes.shape(0) == rows.shape(0) && codes.shape(1) >= axes.shape(0) &&
-              sums.shape(0) == rows.shape(0) && sums.shape(1) == 5,
-          "codes or sums have another shape");
+              intervals.shape(0) == rows.shape(0) && intervals.shape(1) == 4,
+          "codes or intervals have another shape");
   const Path& chosen = named(path);
+  const Rotation rotation = {axes.data(), axes.shape(0), margins_of(margins)};
   nb::gil_scoped_release release;
-  code_projections(chosen, rows.data(), rows.shape(0), rows.shape(1), axes.data(), axes.shape(0),
-                   codes.shape(1), most, codes.data(), sums.data(), threads);
+  code_projections(chosen, rows.data(), rows.shape(0), rows.shape(1), rotation, codes.shape(1), most,
+                   codes.data(), reinterpret_cast<Interval*>(intervals.data()), threads);
 }
 
 void bind_cosine_gather(const std::string& path, In<float, 2> rows, In<float, 2> queries,
@@ -334,12 +387,15 @@ NB_MODULE(_native, m) {
   m.def("out", &out);
   // noconvert: a silent copy of an array to write into would lose the result.
 #define ARRAY(name) nb::arg(name).noconvert()
-  m.def("certified_top_k", &bind_certified_top_k, nb::arg("path"), ARRAY("rotated"),
-        ARRAY("bounds"), ARRAY("int8"), ARRAY("scale"), ARRAY("residual"), ARRAY("vectors"),
-        nb::arg("first_row"), nb::arg("before"), ARRAY("mask").none(), ARRAY("queries"),
-        ARRAY("head_codes"), ARRAY("head_intervals"),
-        ARRAY("codes"), ARRAY("intervals"), nb::arg("filled"), ARRAY("scores"),
-        ARRAY("positions"), ARRAY("counts"), nb::arg("threads"));
+  nb::class_<CodedSegments>(m, "CodedSegments")
+      .def(nb::init<std::vector<In<std::uint8_t, 4>>, std::vector<In<float, 3>>,
+                    std::vector<In<std::int8_t, 2>>, std::vector<In<float, 1>>, std::vector<In<float, 1>>,
+                    std::vector<In<float, 2>>, std::vector<std::int64_t>, std::vector<std::size_t>,
+                    std::vector<In<float, 2>>, const std::vector<std::vector<double>>&,
+                    const std::vector<double>&>());
+  m.def("search_segments", &bind_search_segments, nb::arg("path"), nb::arg("segments"), nb::arg("masks"),
+        nb::arg("first"), nb::arg("last"), nb::arg("before"), ARRAY("queries"), ARRAY("scores"),
+        ARRAY("positions"), ARRAY("looked"), ARRAY("spent"), nb::arg("threads"));
   nb::class_<CascadeSegments>(m, "CascadeSegments")
       .def(nb::init<std::vector<In<std::uint64_t, 3>>, std::vector<In<std::int8_t, 2>>,
                     std::vector<In<float, 1>>, std::vector<In<float, 2>>,
@@ -355,9 +411,10 @@ NB_MODULE(_native, m) {
         ARRAY("queries"), ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
   m.def("first_unusable", &bind_first_unusable, nb::arg("path"), ARRAY("rows"));
   m.def("normalize", &bind_normalize, nb::arg("path"), ARRAY("rows"), ARRAY("result"));
-  m.def("code_rows", &bind_code_rows, ARRAY("rows"), nb::arg("most"), ARRAY("codes"), ARRAY("sums"));
+  m.def("code_rows", &bind_code_rows, ARRAY("rows"), nb::arg("most"), nb::arg("margins"), ARRAY("codes"),
+        ARRAY("intervals"));
   m.def("code_projections", &bind_code_projections, nb::arg("path"), ARRAY("rows"), ARRAY("axes"),
-        nb::arg("most"), ARRAY("codes"), ARRAY("sums"), nb::arg("threads"));
+        nb::arg("most"), nb::arg("margins"), ARRAY("codes"), ARRAY("intervals"), nb::arg("threads"));
   m.def("cosine_gather", &bind_cosine_gather, nb::arg("path"), ARRAY("rows"), ARRAY("queries"),
         ARRAY("indices"), ARRAY("result"), nb::arg("threads"));
 }

@@ -58,13 +58,30 @@ struct Interval {
   double factor, residual_factor, rest_factor, slack;
 };
 
+// What the rounding of codes may hide: kernels/reference.py says how it is used, codes/bounds.py why it is enough.
+struct Margins {
+  double growth, roundoffs, added, times, constant, hidden, outward;
+};
+
+// Of a code: its factor, the sum of its squares, and that of the squares of what it loses.
+struct CodeSums {
+  double factor, squared, lost;
+};
+
+// The axes that rotated codes are along.
+struct Rotation {
+  const float* axes;  // (h, d)
+  std::size_t h;
+  Margins margins;    // of the codes of queries
+};
+
 struct Queries {
   std::size_t count;
   const float* vectors;           // (count, d), as they came
   const std::int8_t* head_codes;  // (count, head)
-  const double* head_intervals;   // (count, 4), see Interval
+  const Interval* head_intervals;
   const std::int8_t* codes;       // (count, d)
-  const double* intervals;        // (count, 4); the rest factor is not used
+  const Interval* intervals;      // the rest factor is not used
 };
 
 struct Counts {
@@ -88,6 +105,33 @@ struct Counts {
 bool certified_top_k(const Path& path, const Rows& rows, const Queries& queries, std::size_t k,
                      std::size_t filled, float* scores, std::int64_t* positions, Counts* counts,
                      std::size_t threads, Watch* watch = nullptr);
+
+// No code of so many queries together is beyond it, see Path.
+inline std::int32_t most_code(const Path& path, std::size_t queries) {
+  return queries < kManyQueries ? 127 : path.most_code;
+}
+
+// What a search by codes goes through.
+struct CodedSegment {
+  Rows rows;
+  std::size_t rotation;  // number
+};
+
+// What a search of several segments looked at, for each query: rows and bytes of rotated codes, of int8 codes
+// and of floats.
+struct Looked {
+  std::int64_t *scanned, *scanned_bytes, *reached, *reached_bytes, *rescored, *rescored_bytes;
+};
+
+// The same for segment after segment, from the queries as they came: (count, d), none of them zero. `before` rows
+// were allowed in segments that were searched before, and their best are in the places. `looked` and `spent`,
+// nanoseconds of preparing, scanning, refining and scoring, are added to. Returns the number of the first
+// segment that is damaged, or -1.
+std::ptrdiff_t search_segments(const Path& path, std::vector<CodedSegment>& segments,
+                               const std::vector<Rotation>& rotations, const Margins& margins,
+                               const float* queries, std::size_t count, std::size_t k, std::size_t before,
+                               float* scores, std::int64_t* positions, const Looked& looked, std::int64_t* spent,
+                               std::size_t threads, Watch* watch = nullptr);
 
 // The `count` allowed rows of smallest Hamming distance for each query, in order of (distance, row); at
 // most as many as are allowed.
@@ -140,15 +184,15 @@ std::size_t first_unusable(const Path& path, const float* rows, std::size_t n, s
 // Rows divided by their lengths, in float64, and rounded once. No row is zero.
 void normalize(const Path& path, const float* rows, std::size_t n, std::size_t d, float* result);
 
-// Codes of rows, in float64: factor = max|x| / most (1 for a row of zeros), code = rint(x / factor), and their
-// sums[row] = {factor, sum of squared codes, sum of (x - factor * code)^2}, the sums over sixteen lanes as
-// everywhere.
-void code_rows(const float* rows, std::size_t n, std::size_t d, double most, std::int8_t* codes, double* sums);
+// Codes of rows, in float64: factor = max|x| / most (1 for a row of zeros), code = rint(x / factor), and what
+// they say of a cosine at most.
+void code_rows(const float* rows, std::size_t n, std::size_t d, double most, const Margins& margins,
+               std::int8_t* codes, Interval* intervals);
 
-// The same for the products of every row with every axis, which are float64. Behind h the codes are 0 up to
-// `padded`; behind its three sums[row] has the squared length of the products, and of the row.
-void code_projections(const Path& path, const float* rows, std::size_t n, std::size_t d, const float* axes,
-                      std::size_t h, std::size_t padded, double most, std::int8_t* codes, double* sums,
+// The same for the products of every row with every axis, which are float64. Behind the last axis the codes are
+// 0 up to `padded`.
+void code_projections(const Path& path, const float* rows, std::size_t n, std::size_t d, const Rotation& rotation,
+                      std::size_t padded, double most, std::int8_t* codes, Interval* intervals,
                       std::size_t threads);
 
 // Exact scores of chosen rows; -1 gives minus infinity.

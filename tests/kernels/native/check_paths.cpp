@@ -469,7 +469,7 @@ void check_certified(std::vector<Tally>& tallies, std::size_t n, std::size_t d, 
     intervals.push_back(interval_of(whole));
   }
   const Queries queries = {n_queries, query_vectors.data(), head_codes.data(),
-                           &head_intervals[0].factor, codes.data(), &intervals[0].factor};
+                           head_intervals.data(), codes.data(), intervals.data()};
 
   const std::size_t places = std::min(k, n);
   std::vector<float> expected(n_queries * k, -1.0f);

@@ -1,0 +1,85 @@
+// A certified search from queries as they came, over segment after segment.
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "search.hpp"
+
+namespace qsearch {
+namespace {
+
+// Bytes of the blocks that hold an allowed row: a scan reads these.
+std::size_t scanned_bytes(const Rows& rows) {
+  const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
+  std::size_t read = blocks;
+  if (rows.mask.bits) {
+    read = 0;
+    for (std::size_t block = 0; block < blocks; ++block)
+      read += rows.mask.bytes(block * kBlockRows / 8, kBlockRows / 8) != 0;
+  }
+  return read * kBlockRows * (rows.head + 3 * sizeof(float));
+}
+
+}  // namespace
+
+std::ptrdiff_t search_segments(const Path& path, std::vector<CodedSegment>& segments,
+                               const std::vector<Rotation>& rotations, const Margins& margins,
+                               const float* queries, std::size_t count, std::size_t k, std::size_t before,
+                               float* scores, std::int64_t* positions, const Looked& looked, std::int64_t* spent,
+                               std::size_t threads, Watch* watch) {
+  using Clock = std::chrono::steady_clock;
+  if (segments.empty()) return -1;
+  const std::size_t d = segments[0].rows.d;
+  auto started = Clock::now();
+  const auto prepared = [&] {
+    spent[0] += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started).count();
+  };
+  std::vector<float> units(count * d);
+  normalize(path, queries, count, d, units.data());
+  std::vector<std::int8_t> codes(count * d), head_codes;
+  std::vector<Interval> intervals(count), head_intervals(count);
+  code_rows(units.data(), count, d, 127, margins, codes.data(), intervals.data());
+  prepared();
+  std::vector<Counts> counts(count, Counts{});
+  const Rotation* turned = nullptr;  // the codes are along one rotation at a time, so that memory is bounded
+  std::ptrdiff_t damaged = -1;
+  std::size_t scanned = 0, scanned_size = 0;
+  for (std::size_t i = 0; i < segments.size() && damaged < 0 && !stop(watch); ++i) {
+    Rows& rows = segments[i].rows;
+    if (!rows.mask.allowed) continue;
+    const Rotation& rotation = rotations[segments[i].rotation];
+    if (turned != &rotation) {
+      started = Clock::now();
+      head_codes.resize(count * rows.head);
+      code_projections(path, units.data(), count, d, rotation, rows.head, most_code(path, count),
+                       head_codes.data(), head_intervals.data(), threads);
+      turned = &rotation;
+      prepared();
+    }
+    rows.before = before;
+    const Queries given = {count,        queries,          head_codes.data(), head_intervals.data(),
+                           codes.data(), intervals.data()};
+    if (!certified_top_k(path, rows, given, k, std::min(before, k), scores, positions, counts.data(), threads,
+                         watch))
+      damaged = static_cast<std::ptrdiff_t>(i);
+    before += rows.mask.allowed;
+    scanned += rows.mask.allowed;
+    scanned_size += scanned_bytes(rows);
+  }
+  const auto add = [](std::int64_t& rows, std::int64_t& bytes, std::int64_t more, std::size_t row_bytes) {
+    rows += more;
+    bytes += more * static_cast<std::int64_t>(row_bytes);
+  };
+  for (std::size_t q = 0; q < count; ++q) {
+    looked.scanned[q] += static_cast<std::int64_t>(scanned);
+    looked.scanned_bytes[q] += static_cast<std::int64_t>(scanned_size);
+    add(looked.reached[q], looked.reached_bytes[q], counts[q].reached, d + 2 * sizeof(float));
+    add(looked.rescored[q], looked.rescored_bytes[q], counts[q].rescored, d * sizeof(float));
+    spent[1] += counts[q].scanning;
+    spent[2] += counts[q].refining;
+    spent[3] += counts[q].scoring;
+  }
+  return damaged;
+}
+
+}  // namespace qsearch
