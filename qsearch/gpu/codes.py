@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes.bounds import FLOAT_ROUNDOFF, SCAN_SLACK, UNIT_SLACK
-from qsearch.codes.rotated import ROUNDOFF, product_error
+from qsearch.codes import int8_margins, rotated_margins
+from qsearch.kernels import Margins
 
 if TYPE_CHECKING:
     import torch
@@ -62,13 +62,11 @@ class Rotation:
 
     Attributes:
         axes: (⌈h/32⌉ 32, d) float64; 0 behind the last.
-        kept: h.
-        error: see ``codes.rotation_error``.
+        margins: for the intervals of queries.
     """
 
     axes: torch.Tensor
-    kept: int
-    error: float
+    margins: Margins
 
     @classmethod
     def of(
@@ -86,7 +84,7 @@ class Rotation:
 
         axes = np.zeros((width, rotation.shape[1]))
         axes[: len(rotation)] = rotation
-        return cls(torch.from_numpy(axes).to(device), len(rotation), error)
+        return cls(torch.from_numpy(axes).to(device), rotated_margins(rotation, error))
 
 
 def coded_batch(vectors: torch.Tensor, width: int) -> Batch:
@@ -100,26 +98,18 @@ def coded_batch(vectors: torch.Tensor, width: int) -> Batch:
 
     wide = vectors.double()
     units = (wide / (wide * wide).sum(dim=1, keepdim=True).sqrt()).float().double()
-    codes, factor, length, residual = _coded(units, units.shape[1], width)
-    slack = residual * (1 + 4 * FLOAT_ROUNDOFF) + UNIT_SLACK
-    intervals = torch.stack([factor, length, torch.zeros_like(factor), slack], dim=1)
+    codes, intervals = _coded(
+        units, width, torch.zeros_like(units[:, 0]), int8_margins(units.shape[1])
+    )
     return Batch(vectors, units, codes, intervals)
 
 
 def coded_head(batch: Batch, rotation: Rotation) -> Head:
     """Queries against the rotated codes of a segment, see ``codes.rotated_query_codes``."""
-    import torch
-
-    h, d, error = rotation.kept, batch.units.shape[1], rotation.error
     kept = batch.units @ rotation.axes.T
-    codes, factor, length, residual = _coded(kept, h, kept.shape[1])
     missing = (batch.units * batch.units).sum(dim=1) - (kept * kept).sum(dim=1)
-    more = 1.1 * error + 2.2 * product_error(h, d) + 1.1 * (2 * d + 32) * ROUNDOFF
-    rest = (missing.clamp(min=0.0) + more).sqrt() * (1.0 + 4 * ROUNDOFF)
-    slack = (residual + product_error(h, d)) * ((1 + error) * (1 + 4 * FLOAT_ROUNDOFF))
-    slack = slack + (1.1 * error + UNIT_SLACK + SCAN_SLACK)
-    intervals = torch.stack([factor, length, rest, slack], dim=1)
-    factors = _away((intervals[:, 1:3] / factor[:, None]).float(), math.inf)
+    codes, intervals = _coded(kept, kept.shape[1], missing, rotation.margins)
+    factors = _away((intervals[:, 1:3] / intervals[:, :1]).float(), math.inf)
     return Head(codes, intervals, factors)
 
 
@@ -138,22 +128,30 @@ def scan_thresholds(needed: torch.Tensor, head: Head) -> torch.Tensor:
 
 
 def _coded(
-    values: torch.Tensor, columns: int, width: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """See ``codes.bounds``: codes, factor, at least the length, at least the rest."""
+    values: torch.Tensor, width: int, missing: torch.Tensor, margins: Margins
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes and intervals, as ``kernels.reference`` defines them.
+
+    Args:
+        values: (q, m) float64.
+        width: columns of the codes; those behind m are 0.
+        missing: (q,) float64, the squared lengths of what no code is of.
+        margins: see ``kernels.Margins``.
+    """
     import torch
 
     largest = values.abs().amax(dim=1)
     factor = torch.where(largest > 0, largest / _MOST, 1.0)
     rounded = (values / factor[:, None]).round()
     lost = values - factor[:, None] * rounded
-    growth = 1 + (columns + 8) * ROUNDOFF
-    length = factor * (rounded * rounded).sum(dim=1).sqrt() * growth
-    residual = (lost * lost).sum(dim=1).sqrt() * growth + 2 * ROUNDOFF * length
+    length = factor * (rounded * rounded).sum(dim=1).sqrt() * margins.growth
+    residual = (lost * lost).sum(dim=1).sqrt() * margins.growth + margins.roundoffs * length
+    rest = (missing.clamp(min=0.0) + margins.hidden).sqrt() * margins.outward
+    slack = (residual + margins.added) * margins.times + margins.constant
     codes = rounded.to(torch.int8)
     if width > values.shape[1]:
         codes = torch.nn.functional.pad(codes, (0, width - values.shape[1]))
-    return codes, factor, length, residual
+    return codes, torch.stack([factor, length, rest, slack], dim=1)
 
 
 def _away(values: torch.Tensor, to: float) -> torch.Tensor:

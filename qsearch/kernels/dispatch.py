@@ -319,8 +319,8 @@ def search_segments(
         queries: (q, d) float32, as they came.
         scores: (q, k) float32, changed: the best scores, sorted on return.
         positions: (q, k) int64, changed: their documents, ties by position.
-        looked: (6, q) int64, added to: allowed rows, and bytes that scans for them read; rows that these
-            left, and bytes of their int8 codes; rows that were scored, and bytes of their floats.
+        looked: (4, q) int64, added to: rows that the scans left, and bytes of their int8 codes; rows that
+            were scored, and bytes of their floats.
         spent: (4,) int64, added to: nanoseconds that preparing the queries took, and that scanning, the
             int8 codes and scoring did, of all threads.
         threads: ``None`` takes ``thread_count``.

@@ -166,14 +166,27 @@ class ExactSearch:
         preparing, *spent = best.spent.tolist()
         # Threads work side by side: what each stage took of their time, it took of the whole.
         share = (time.perf_counter() - started - 1e-9 * preparing) / max(1, sum(spent))
-        looked = best.looked
+        nothing, scanned, scanned_bytes, *looked = best.looked
+        scanned.fill(allowed.rows)
+        scanned_bytes.fill(self._scanned_bytes(allowed))
         stages = (
-            Stage("preparing", looked[6], looked[6], 1e-9 * preparing),
-            Stage("rotated codes", looked[0], looked[1], share * spent[0]),
-            Stage("int8 codes", looked[2], looked[3], share * spent[1]),
-            Stage("floats", looked[4], looked[5], share * spent[2]),
+            Stage("preparing", nothing, nothing, 1e-9 * preparing),
+            Stage("rotated codes", scanned, scanned_bytes, share * spent[0]),
+            Stage("int8 codes", looked[0], looked[1], share * spent[1]),
+            Stage("floats", looked[2], looked[3], share * spent[2]),
         )
         return Ranking(best.positions, best.scores, np.ones(len(queries), dtype=np.bool_), stages)
+
+    def _scanned_bytes(self, allowed: Allowed) -> int:
+        """Bytes of rotated codes that a scan for rows reads: of the blocks that hold one of them."""
+        size = 0
+        for segment, mask, most in zip(self._coded, allowed.masks, allowed.counts, strict=True):
+            rotated = segment.rotated
+            if most and rotated is not None:
+                blocks = len(rotated.blocks)
+                read = blocks if mask is None else mask.blocks
+                size += (rotated.blocks.nbytes + rotated.bounds.nbytes) // blocks * read
+        return size
 
     def _update(
         self,
@@ -191,7 +204,7 @@ class ExactSearch:
             queries,
             best.scores,
             best.positions,
-            best.looked[:6],
+            best.looked[3:],
             best.spent,
             threads,
             before=best.rows,
@@ -208,7 +221,8 @@ class _Best:
     Attributes:
         scores: (q, k) float32.
         positions: (q, k) int64.
-        looked: (7, q) int64, see ``search_segments``; and zeros, for what looks at no row.
+        looked: (7, q) int64: zeros, for what looks at no row; rows and bytes that are scanned; and what
+            ``search_segments`` counts.
         spent: (4,) int64, see there.
         rows: of how many they are the best.
     """

@@ -169,10 +169,7 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         QueryError: another shape or dimension, not finite, or a vector of zeros.
     """
     try:
-        array = as_numbers(queries)
-        if array.dtype != np.float32 or not array.flags.c_contiguous:
-            with np.errstate(over="ignore"):
-                array = np.ascontiguousarray(array, dtype=np.float32)
+        array = _as_float32(as_numbers(queries))
     except ValueError as error:
         raise QueryError(f"query vectors must be an array of numbers ({error})") from error
     if array.ndim != 2:
@@ -197,16 +194,21 @@ def unusable_query(queries: NDArray[np.floating]) -> tuple[int, str] | None:
     Args:
         queries: (q, d).
     """
-    array = queries
-    if queries.dtype != np.float32 or not queries.flags.c_contiguous:
-        with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(queries, dtype=np.float32)
+    array = _as_float32(queries)
     number = first_unusable(array)
     if number == len(array):
         return None
     if np.isfinite(array[number]).all():
         return number, "is zero (as float32) and has no direction"
     return number, "holds NaN or infinity (as float32)"
+
+
+def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
+    """The same as kernels take it; what is too large for it is infinite, and no warning says so."""
+    if array.dtype == np.float32 and array.flags.c_contiguous:
+        return array
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def unit_queries(queries: NDArray[np.float32]) -> NDArray[np.float32]:

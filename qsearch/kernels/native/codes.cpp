@@ -79,6 +79,8 @@ void code_rows(const float* rows, std::size_t n, std::size_t d, double most, con
     intervals[row] = interval_of(code_row(rows + row * d, d, d, most, codes + row * d), 0.0, margins);
 }
 
+// Not by BLAS: its threads spin for a while behind a product, and a scan that follows has to share the
+// processors with them (half as fast, on two).
 void code_projections(const Path& path, const float* rows, std::size_t n, std::size_t d, const Rotation& rotation,
                       std::size_t padded, double most, std::int8_t* codes, Interval* intervals,
                       std::size_t threads) {

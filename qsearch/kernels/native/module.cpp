@@ -179,11 +179,11 @@ std::ptrdiff_t bind_search_segments(const std::string& path, const CodedSegments
   require(queries.shape(1) == segments.dimensions(), "queries have another shape");
   require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1,
           "the places for results have another shape");
-  require(looked.shape(0) == 6 && looked.shape(1) == q && spent.shape(0) == 4,
+  require(looked.shape(0) == 4 && looked.shape(1) == q && spent.shape(0) == 4,
           "the places for counts have another shape");
   std::vector<CodedSegment> some = segments.under(masks, first, last);
   std::int64_t* const counts = looked.data();
-  const Looked each = {counts, counts + q, counts + 2 * q, counts + 3 * q, counts + 4 * q, counts + 5 * q};
+  const Looked each = {counts, counts + q, counts + 2 * q, counts + 3 * q};
   const Path& chosen = named(path);
   std::ptrdiff_t damaged = -1;
   run([&](Watch* watch) {

@@ -117,10 +117,9 @@ struct CodedSegment {
   std::size_t rotation;  // number
 };
 
-// What a search of several segments looked at, for each query: rows and bytes of rotated codes, of int8 codes
-// and of floats.
+// What a search of several segments looked at, for each query: rows and bytes of int8 codes, and of floats.
 struct Looked {
-  std::int64_t *scanned, *scanned_bytes, *reached, *reached_bytes, *rescored, *rescored_bytes;
+  std::int64_t *reached, *reached_bytes, *rescored, *rescored_bytes;
 };
 
 // The same for segment after segment, from the queries as they came: (count, d), none of them zero. `before` rows

@@ -6,21 +6,6 @@
 #include "search.hpp"
 
 namespace qsearch {
-namespace {
-
-// Bytes of the blocks that hold an allowed row: a scan reads these.
-std::size_t scanned_bytes(const Rows& rows) {
-  const std::size_t blocks = (rows.n + kBlockRows - 1) / kBlockRows;
-  std::size_t read = blocks;
-  if (rows.mask.bits) {
-    read = 0;
-    for (std::size_t block = 0; block < blocks; ++block)
-      read += rows.mask.bytes(block * kBlockRows / 8, kBlockRows / 8) != 0;
-  }
-  return read * kBlockRows * (rows.head + 3 * sizeof(float));
-}
-
-}  // namespace
 
 std::ptrdiff_t search_segments(const Path& path, std::vector<CodedSegment>& segments,
                                const std::vector<Rotation>& rotations, const Margins& margins,
@@ -43,7 +28,6 @@ std::ptrdiff_t search_segments(const Path& path, std::vector<CodedSegment>& segm
   std::vector<Counts> counts(count, Counts{});
   const Rotation* turned = nullptr;  // the codes are along one rotation at a time, so that memory is bounded
   std::ptrdiff_t damaged = -1;
-  std::size_t scanned = 0, scanned_size = 0;
   for (std::size_t i = 0; i < segments.size() && damaged < 0 && !stop(watch); ++i) {
     Rows& rows = segments[i].rows;
     if (!rows.mask.allowed) continue;
@@ -63,16 +47,12 @@ std::ptrdiff_t search_segments(const Path& path, std::vector<CodedSegment>& segm
                          watch))
       damaged = static_cast<std::ptrdiff_t>(i);
     before += rows.mask.allowed;
-    scanned += rows.mask.allowed;
-    scanned_size += scanned_bytes(rows);
   }
   const auto add = [](std::int64_t& rows, std::int64_t& bytes, std::int64_t more, std::size_t row_bytes) {
     rows += more;
     bytes += more * static_cast<std::int64_t>(row_bytes);
   };
   for (std::size_t q = 0; q < count; ++q) {
-    looked.scanned[q] += static_cast<std::int64_t>(scanned);
-    looked.scanned_bytes[q] += static_cast<std::int64_t>(scanned_size);
     add(looked.reached[q], looked.reached_bytes[q], counts[q].reached, d + 2 * sizeof(float));
     add(looked.rescored[q], looked.rescored_bytes[q], counts[q].rescored, d * sizeof(float));
     spent[1] += counts[q].scanning;
