@@ -28,9 +28,9 @@ from qsearch.store import (
     set_commit,
     tier_groups,
 )
-from qsearch.store.catalog import SegmentEntry
 from qsearch.store.format import GRAPH
 from qsearch.store.opening import checked_dimensions
+from qsearch.store.rows import SegmentEntry
 from qsearch.store.tail import TAIL
 from qsearch.store.view import rows_of_a_segment
 

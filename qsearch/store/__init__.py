@@ -4,12 +4,13 @@ What a file is called, how it is laid out and when it counts as written is decid
 here encodes text or ranks rows.
 """
 
-from qsearch.store.catalog import Catalog, StoredDocument
+from qsearch.store.catalog import Catalog
 from qsearch.store.editor import IndexEditor, Step
 from qsearch.store.fields import FieldReport
 from qsearch.store.format import FORMAT_VERSION
 from qsearch.store.merging import compact_groups, tier_groups
 from qsearch.store.opening import checked_settings, measured_segments, open_segments, set_commit
+from qsearch.store.rows import StoredDocument
 from qsearch.store.segment import Segment
 from qsearch.store.soundness import check_sample
 from qsearch.store.verify import VerifyReport, verify_index

@@ -6,10 +6,8 @@ has stored already bears the number of the commit that is to come, and nobody se
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,189 +18,25 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexFormatError
 from qsearch.store.database import Database
 from qsearch.store.readers import Readers
+from qsearch.store.rows import (
+    FIRST_COMMIT,
+    ChunkEntry,
+    FileEntry,
+    MaskEntry,
+    SegmentEntry,
+    StoredDocument,
+    TailRow,
+    as_json,
+    decoded_document,
+    row_checksum,
+    sample_row,
+)
 from qsearch.store.schema import DIGESTED, tokenizer_of
 from qsearch.wording import words
 
-__all__ = [
-    "FIRST_COMMIT",
-    "Catalog",
-    "ChunkEntry",
-    "FileEntry",
-    "MaskEntry",
-    "SegmentEntry",
-    "StoredDocument",
-    "TailRow",
-    "document_row",
-    "row_checksum",
-    "sample_row",
-]
-
-FIRST_COMMIT = 1
-"""The number of the commit that a build makes."""
+__all__ = ["Catalog"]
 
 _AT_A_TIME = 500
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document as the catalog returns it."""
-
-    position: int
-    id: str
-    title: str | None
-    text: str
-    metadata: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentEntry:
-    """A row of ``segments``.
-
-    Attributes:
-        id: name of the directory.
-        first_row: rows in the segments before this one.
-        rows: of this segment.
-        first_document: position of its first document.
-        last_document: position of its last document.
-        documents: how many. They have gaps between them where that is fewer than the positions.
-        documents_xxh3: checksum of what the catalog holds of them; in formats before 3.
-        came: the commit from which on it is there.
-    """
-
-    id: str
-    first_row: int
-    rows: int
-    first_document: int
-    last_document: int
-    documents: int
-    documents_xxh3: str | None = None
-    came: int = FIRST_COMMIT
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """A row of ``files``."""
-
-    name: str
-    bytes: int
-    xxh3: str
-
-
-@dataclass(frozen=True, slots=True)
-class MaskEntry:
-    """A row of ``masks``: rows of a segment that live, of so many documents, and a bit for each."""
-
-    rows: int
-    documents: int
-    bits: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TailRow:
-    """A row of ``tail``.
-
-    Attributes:
-        row: its number, rising in document order.
-        position: of its document.
-        span: begin and end of the passage in the document's text; ``None`` where rows are documents.
-        vector: unit row, little-endian float32.
-    """
-
-    row: int
-    position: int
-    span: tuple[int, int] | None
-    vector: bytes
-
-    def checksum(self) -> int:
-        """Of all columns."""
-        first, last = self.span or (None, None)
-        return row_checksum(
-            [self.row, self.position, first, last, xxhash.xxh3_64_hexdigest(self.vector)]
-        )
-
-    def values(self) -> tuple[Any, ...]:
-        """The columns of the table."""
-        first, last = self.span or (None, None)
-        return self.row, self.position, first, last, self.vector, self.checksum()
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkEntry:
-    """A row of ``chunks``.
-
-    Attributes:
-        digest: of the records that went in.
-        records: how many.
-        documents: accepted so far, this chunk included.
-        rows: of all these documents.
-    """
-
-    digest: str
-    records: int
-    documents: int
-    rows: int
-
-
-def row_checksum(values: Sequence[Any]) -> int:
-    """XXH3 (64 bits, as SQLite's signed integers) of the columns of a row."""
-    digest = xxhash.xxh3_64_intdigest(_as_json(values))
-    return digest - (1 << 64) if digest >> 63 else digest
-
-
-def _as_json(row: Sequence[Any]) -> bytes:
-    """What a checksum is made of. A BLOB where a text should be has one that nobody stored."""
-    try:
-        # As those of a tail are, a thousand times in every small change: the same as below, sooner.
-        return f"[{', '.join([_QUICKLY[type(value)](value) for value in row])}]".encode("ascii")
-    except KeyError:
-        return _encoded(row).encode("ascii")
-
-
-_QUICKLY: dict[type, Callable[[Any], str]] = {
-    int: str,
-    type(None): lambda value: "null",
-    str: json.encoder.encode_basestring_ascii,
-}
-_encoded = json.JSONEncoder(ensure_ascii=True, default=repr).encode
-
-
-def _decoded(
-    position: int, id: object, title: object, text: object, metadata: object
-) -> StoredDocument | None:
-    """A document of the columns that one has; ``None``: they are not such."""
-    if not isinstance(id, str) or not isinstance(title, str | None) or not isinstance(text, str):
-        return None
-    if metadata is None:
-        return StoredDocument(position, id, title, text, {})
-    if not isinstance(metadata, str):
-        return None
-    try:
-        decoded = json.loads(metadata)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(decoded, dict):
-        return None
-    return StoredDocument(position, id, title, text, decoded)
-
-
-def document_row(
-    position: int,
-    id: str,
-    title: str | None,
-    text: str,
-    metadata: str | None,
-    line: int | None,
-    came: int,
-    went: int | None = None,
-) -> tuple[Any, ...]:
-    """The columns of ``documents``, the checksum made."""
-    columns = (position, id, title, text, metadata, line, came)
-    return (*columns, went, row_checksum(columns))
-
-
-def sample_row(number: int, vector: bytes) -> tuple[int, bytes, int]:
-    """The columns of ``samples``, the checksum made."""
-    return number, vector, row_checksum([number, xxhash.xxh3_64_hexdigest(vector)])
 
 
 class Catalog(Database):
@@ -270,7 +104,7 @@ class Catalog(Database):
         return found
 
     def _document(self, row: tuple[Any, ...]) -> StoredDocument:
-        document = _decoded(*row)
+        document = decoded_document(*row)
         if document is None:
             raise self._damaged_document(row[0])
         return document
@@ -486,7 +320,7 @@ class Catalog(Database):
                 "WHERE position >= ? AND position < ? ORDER BY position",
                 (first, first + rows),
             ):
-                digest.update(_as_json(row))
+                digest.update(as_json(row))
         return digest.hexdigest()
 
     def unreadable_rows(self) -> Iterator[str]:
@@ -495,7 +329,7 @@ class Catalog(Database):
             for row in connection.execute(
                 "SELECT position, id, title, text, metadata FROM documents"
             ):
-                if _decoded(*row) is None:
+                if decoded_document(*row) is None:
                     yield f"the document at position {row[0]} is not one"
 
     def damaged_rows(self) -> Iterator[str]:
@@ -506,7 +340,7 @@ class Catalog(Database):
             ):
                 if row_checksum(row[:-1]) != row[-1]:
                     yield f"the document at position {row[0]} is not what was written"
-                elif _decoded(*row[:5]) is None:
+                elif decoded_document(*row[:5]) is None:
                     yield f"the document at position {row[0]} is not one"
             for number, vector, checksum in connection.execute("SELECT * FROM samples"):
                 if sample_row(number, vector)[-1] != checksum:
@@ -514,7 +348,10 @@ class Catalog(Database):
             for row in connection.execute(
                 "SELECT position, until, metadata, line, xxh3 FROM earlier"
             ):
-                if row_checksum(row[:-1]) != row[-1] or _decoded(0, "", None, "", row[2]) is None:
+                if (
+                    row_checksum(row[:-1]) != row[-1]
+                    or decoded_document(0, "", None, "", row[2]) is None
+                ):
                     yield f"earlier metadata of the document at position {row[0]} is damaged"
 
     # The build's own record
@@ -748,7 +585,7 @@ class Catalog(Database):
         with self._reading() as connection:
             for query in DIGESTED[self.version]:
                 for row in connection.execute(query):
-                    digest.update(_as_json(row))
+                    digest.update(as_json(row))
         return digest.hexdigest()
 
     def check_digest(self) -> None:

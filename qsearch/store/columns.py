@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
 from qsearch.filters.conditions import spelled
-from qsearch.store.catalog import row_checksum
 from qsearch.store.condition_functions import add_functions
 from qsearch.store.conditions import InMetadata
 from qsearch.store.format import (
@@ -33,6 +32,7 @@ from qsearch.store.format import (
     OBJECT,
     TEXT,
 )
+from qsearch.store.rows import row_checksum
 from qsearch.wording import words
 
 __all__ = [

@@ -30,7 +30,7 @@ from qsearch.documents import RejectedRecord
 from qsearch.errors import IndexClosed, IndexWriteError
 from qsearch.filters import Condition
 from qsearch.filters.conditions import spelled
-from qsearch.store.catalog import Catalog, ChunkEntry, SegmentEntry, TailRow
+from qsearch.store.catalog import Catalog
 from qsearch.store.columns import drop_column, store_column
 from qsearch.store.edits import DocumentEdits, SegmentEdits, Step, forget_steps, store_tail
 from qsearch.store.fields import known_fields
@@ -39,6 +39,7 @@ from qsearch.store.growing import GrowingSegment
 from qsearch.store.leftovers import remove_litter
 from qsearch.store.opening import set_commit
 from qsearch.store.rewriting import put_in_place, upgrade, write_catalog
+from qsearch.store.rows import ChunkEntry, SegmentEntry, TailRow
 from qsearch.store.segment import made_file
 from qsearch.store.selecting import select
 from qsearch.store.staging import writing

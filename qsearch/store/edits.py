@@ -14,8 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.documents import Document, RejectedRecord
-from qsearch.store.catalog import (
-    Catalog,
+from qsearch.store.catalog import Catalog
+from qsearch.store.columns import indexed_paths, update_column
+from qsearch.store.fields import add_counts, count_fields
+from qsearch.store.format import ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
+from qsearch.store.masks import living_rows, mask_without
+from qsearch.store.merging import Source
+from qsearch.store.rows import (
     ChunkEntry,
     FileEntry,
     SegmentEntry,
@@ -23,11 +28,6 @@ from qsearch.store.catalog import (
     document_row,
     row_checksum,
 )
-from qsearch.store.columns import indexed_paths, update_column
-from qsearch.store.fields import add_counts, count_fields
-from qsearch.store.format import ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
-from qsearch.store.masks import living_rows, mask_without
-from qsearch.store.merging import Source
 from qsearch.store.text_index import TextEdits
 from qsearch.store.writer import stored_metadata
 

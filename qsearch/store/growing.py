@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.store.catalog import FileEntry, SegmentEntry, TailRow
 from qsearch.store.format import PASSAGES, POSITIONS, SEGMENTS, VECTORS
 from qsearch.store.merging import Source, write_merged
 from qsearch.store.pending import PendingSegment
+from qsearch.store.rows import FileEntry, SegmentEntry, TailRow
 from qsearch.store.staging import writing
 from qsearch.store.tail import tail_rows
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
-from qsearch.store.catalog import FileEntry, MaskEntry, SegmentEntry
 from qsearch.store.format import PASSAGES, POSITIONS, SEGMENTS
+from qsearch.store.rows import FileEntry, MaskEntry, SegmentEntry
 from qsearch.store.segment import map_array
 
 __all__ = ["living_rows", "mask_without"]

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
-from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import PASSAGES, POSITIONS, TAIL_ROWS, VECTORS
 from qsearch.store.pending import PendingSegment
 from qsearch.store.reading import reading
+from qsearch.store.rows import FileEntry, SegmentEntry
 from qsearch.store.segment import file_checksum, read_bytes, read_rows
 from qsearch.wording import words
 

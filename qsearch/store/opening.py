@@ -16,7 +16,7 @@ import numpy as np
 
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
-from qsearch.store.catalog import FIRST_COMMIT, Catalog, FileEntry, MaskEntry, SegmentEntry
+from qsearch.store.catalog import Catalog
 from qsearch.store.format import (
     GRAPH,
     MOST_DIMENSIONS,
@@ -28,6 +28,7 @@ from qsearch.store.format import (
     SEGMENTS,
     error_check,
 )
+from qsearch.store.rows import FIRST_COMMIT, FileEntry, MaskEntry, SegmentEntry
 from qsearch.store.schema import TEXT_INDEX, TOKENIZERS
 from qsearch.store.segment import Segment
 from qsearch.store.tail import TAIL, tail_segment

@@ -13,7 +13,6 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from qsearch.store.catalog import FileEntry
 from qsearch.store.format import (
     HEADER_BYTES,
     PASSAGES,
@@ -25,6 +24,7 @@ from qsearch.store.format import (
 )
 from qsearch.store.publish import sync_directory, sync_file
 from qsearch.store.reading import reading
+from qsearch.store.rows import FileEntry
 from qsearch.store.segment import read_bytes, write_arrays
 
 __all__ = ["PendingSegment"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qsearch.errors import IndexFormatError
-from qsearch.store.catalog import FIRST_COMMIT, Catalog, document_row, row_checksum
+from qsearch.store.catalog import Catalog
 from qsearch.store.columns import indexed_paths, store_column
 from qsearch.store.fields import recount
 from qsearch.store.format import (
@@ -21,6 +21,7 @@ from qsearch.store.format import (
 )
 from qsearch.store.opening import checked_dimensions, checked_entries
 from qsearch.store.publish import sync_directory, sync_file
+from qsearch.store.rows import FIRST_COMMIT, document_row, row_checksum
 from qsearch.store.schema import TEXT_INDEX
 from qsearch.store.staging import writing
 from qsearch.store.text_index import TextIndexSpec, make_text_index

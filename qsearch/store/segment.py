@@ -26,7 +26,6 @@ from qsearch.codes import (
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
 from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
-from qsearch.store.catalog import FileEntry, SegmentEntry
 from qsearch.store.format import (
     ARRAYS,
     GRAPH,
@@ -45,6 +44,7 @@ from qsearch.store.format import (
 from qsearch.store.mapping import let_go, map_file
 from qsearch.store.publish import sync_directory, sync_file
 from qsearch.store.reading import opened
+from qsearch.store.rows import FileEntry, SegmentEntry
 from qsearch.wording import words
 
 __all__ = [

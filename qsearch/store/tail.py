@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
-from qsearch.store.catalog import TailRow
+from qsearch.store.rows import TailRow
 from qsearch.store.segment import Segment, derived_arrays
 from qsearch.wording import words
 

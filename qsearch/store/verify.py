@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 
 from qsearch.errors import IndexWriteError, QsearchError
-from qsearch.store.catalog import Catalog, FileEntry, SegmentEntry
+from qsearch.store.catalog import Catalog
 from qsearch.store.columns import field_problems
 from qsearch.store.fields import by_name, count_fields, read_counts
 from qsearch.store.format import (
@@ -40,6 +40,7 @@ from qsearch.store.opening import (
     set_commit,
 )
 from qsearch.store.reading import opened
+from qsearch.store.rows import FileEntry, SegmentEntry
 from qsearch.store.segment import SEAL_ROWS, Segment
 from qsearch.store.soundness import code_problems, rotation_problem
 from qsearch.store.tail import TAIL

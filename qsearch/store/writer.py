@@ -25,12 +25,6 @@ from numpy.typing import NDArray
 from qsearch.documents import Document, RejectedRecord
 from qsearch.errors import IndexFormatError
 from qsearch.filters.conditions import Field
-from qsearch.store.catalog import (
-    FIRST_COMMIT,
-    ChunkEntry,
-    SegmentEntry,
-    document_row,
-)
 from qsearch.store.columns import store_column
 from qsearch.store.fields import known_fields, recount, resolved_field
 from qsearch.store.format import CATALOG, ROTATION, ROTATION_ERRORS, SEGMENTS, error_check
@@ -38,6 +32,7 @@ from qsearch.store.guard import check_target
 from qsearch.store.opening import open_segments
 from qsearch.store.pending import PendingSegment
 from qsearch.store.publish import replace_directory, sync_directory
+from qsearch.store.rows import FIRST_COMMIT, ChunkEntry, SegmentEntry, document_row
 from qsearch.store.schema import TEXT_INDEX
 from qsearch.store.segment import Segment, made_file
 from qsearch.store.staging import (

@@ -30,9 +30,9 @@ from qsearch import Index, QsearchError, verify_index
 from qsearch.retrieval import Tuning
 from qsearch.retrieval.tuning import Curve, Level, Point
 from qsearch.store import Catalog
-from qsearch.store.catalog import row_checksum, sample_row
 from qsearch.store.columns import _checksum as block_checksum
 from qsearch.store.format import FIELDS_VERSION
+from qsearch.store.rows import row_checksum, sample_row
 from qsearch.store.schema import DIGESTED
 from tests.encoders import HashedWords
 from tests.faults import recorded

@@ -436,7 +436,7 @@ def test_pieces_of_a_segment_hold_its_rows_and_memory_can_be_let_go_of(tmp_path:
 def test_checksums_are_of_json(row: list[Any]) -> None:
     """What is written down sooner is the same, to the byte: indexes that are there hold checksums of it."""
     expected = json.dumps(row, ensure_ascii=True, default=repr).encode("ascii")
-    assert qsearch.store.catalog._as_json(row) == expected
+    assert qsearch.store.rows.as_json(row) == expected
 
 
 def test_an_index_is_upgraded_by_its_name(tmp_path: Path) -> None:
