@@ -77,6 +77,11 @@ FOUND: tuple[tuple[str, bytes, str], ...] = (
     ),
     (
         "catalog",
+        _catalog(["set", "documents", 1, "metadata", -1.5], form="format-3"),
+        "a number as metadata was a TypeError of json where fields of an earlier format are counted",
+    ),
+    (
+        "catalog",
         _catalog(["set", "documents", 3, "metadata", '"a"'], form="format-1"),
         "verify did not tell of metadata that are no object, and reading them all was refused",
     ),
