@@ -134,12 +134,15 @@ class ChangeInterrupted(KeyboardInterrupt):
     Attributes:
         kept: records that the same change need not do again when it is run once more.
         commit: the commit that it made, where it was only stopped behind that; else ``None``.
+        joined: segments that compacting had joined, each group in a commit of its own.
     """
 
-    def __init__(self, kept: int, commit: int | None = None) -> None:
+    def __init__(self, kept: int, commit: int | None = None, joined: int = 0) -> None:
         """Say what is kept."""
         if commit is not None:
             told = f"the change is done (commit {commit}); what keeps the index fast is left to the next"
+        elif joined:
+            told = f"the index answers as before; {joined:,} segments are joined; compact goes on there"
         elif kept:
             told = f"the index is as it was; {kept:,} records of the change are finished and kept"
         else:
@@ -147,3 +150,4 @@ class ChangeInterrupted(KeyboardInterrupt):
         super().__init__(told)
         self.kept = kept
         self.commit = commit
+        self.joined = joined

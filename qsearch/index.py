@@ -667,6 +667,7 @@ class Index:
         params: Mapping[str, Any] | None = None,
         missing_fields_ok: bool = False,
         wait: float = 0.0,
+        progress: Progress | None = None,
     ) -> ChangeReport:
         """Delete documents by their ids, or those for which a condition holds, in one commit.
 
@@ -679,6 +680,7 @@ class Index:
             params: values of its names.
             missing_fields_ok: let it speak of fields that no document has.
             wait: seconds to wait for another writer.
+            progress: is told what is done.
 
         Raises:
             QueryError: there is no document of an id, or it is given twice, or the condition is none;
@@ -692,7 +694,7 @@ class Index:
             (1, False)
         """
         self._check_open()
-        changing = self._changing(wait, None)
+        changing = self._changing(wait, progress)
         if ids is not None and where is None:
             report = delete_from(changing, checked_ids(ids), missing_ok=missing_ok)
         elif ids is None and where is not None:
@@ -746,9 +748,10 @@ class Index:
         return commit
 
     def compact(self, *, wait: float = 0.0, progress: Progress | None = None) -> CompactReport:
-        """Give back the room of what was deleted or replaced, and join small segments, in one commit.
+        """Give back the room of what was deleted or replaced, and join small segments.
 
-        Whoever has an earlier commit open goes on reading it.
+        Whoever has an earlier commit open goes on reading it. Each new segment is a commit that changes no
+        answer, so that what was done before an interruption is not done again; the last one is the catalog.
 
         Args:
             wait: seconds to wait for another writer.

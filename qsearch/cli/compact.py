@@ -23,8 +23,9 @@ __all__ = ["compact"]
 def compact(console: Console, path: Path | None, index: Path | None, wait: float) -> None:
     """Give back the room of documents that were deleted or replaced, and join small segments.
 
-    One commit, which changes no answer. Who has an earlier commit open goes on reading it. The disk needs
-    room for the new segments beside the old ones.
+    No answer changes. Who has an earlier commit open goes on reading it. Each new segment is a commit, and
+    the old ones of which it is made are removed behind it: the disk needs room for one segment and for the
+    catalog. What was done before an interruption is not done again.
     """
     from qsearch.index import Index
 

@@ -13,6 +13,7 @@ from qsearch.cli.help import Command
 from qsearch.cli.ids import id_arguments, read_ids, wants_ids
 from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console
+from qsearch.cli.progress import progress_on
 from qsearch.cli.target import find_index, index_option, wait_option
 from qsearch.options import FilterOptions
 
@@ -49,15 +50,18 @@ def delete(
     """Delete documents by their IDs, or those for which a condition holds, in one commit.
 
     - reads an ID a line from standard input. An ID that the index does not have, or that is given twice, is
-    an error, and nothing is deleted. The encoder is not needed. The room on disk is given back by compact;
-    'qsearch get --where' shows beforehand which documents a condition means.
+    an error, and nothing is deleted. The encoder is not needed. A deletion that was interrupted goes on
+    where it stopped when it is run again. The room on disk is given back by compact; 'qsearch get --where'
+    shows beforehand which documents a condition means.
     """
     from qsearch.index import Index
 
     by_ids = wants_ids(ids, id_file, chosen["where"])
     wanted = read_ids(ids, id_file) if by_ids else None
     with Index.open(find_index(index)) as opened:
-        report = opened.delete(wanted, missing_ok=missing_ok, wait=wait, **chosen)
+        report = opened.delete(
+            wanted, missing_ok=missing_ok, wait=wait, progress=progress_on(console), **chosen
+        )
         rows = rows_of(report, ("deleted",), opened)
         if not by_ids and not report.deleted:
             tell_no_document(console, opened, **chosen)

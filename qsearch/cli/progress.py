@@ -31,6 +31,10 @@ _LABELS = {
     "verify": "verifying",
     "compare": "comparing",
     "merge": "merging segments",
+    "delete": "deleting",
+    "upgrade": "upgrading",
+    "commit": "writing the catalog",
+    "text index": "making the text index",
     "export": "writing",
 }
 

@@ -8,6 +8,7 @@ import click
 
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console
+from qsearch.cli.progress import progress_on
 from qsearch.cli.target import find_index, index_argument, index_option, wait_option
 
 __all__ = ["upgrade"]
@@ -27,6 +28,10 @@ def upgrade(console: Console, path: Path | None, index: Path | None, wait: float
     from qsearch.indexing import upgrade_index
 
     path = find_index(path or index)
-    before, now = upgrade_index(path, wait)
-    told = f"{now}, was {before}" if before < now else f"{now} already: nothing was to be done"
+    done = upgrade_index(path, wait, progress_on(console))
+    told = f"{done.now}, was {done.before}" if done.before < done.now else f"{done.now} already"
+    if done.rollback:
+        told += "; another program had put its catalog in SQLite's WAL mode, where it is no more"
+    elif done.before == done.now:
+        told += ": nothing was to be done"
     console.table([("index", str(path)), ("format", told)])

@@ -3,6 +3,7 @@
 from qsearch.indexing.apply import (
     Changes,
     Changing,
+    Upgraded,
     change_index,
     compact_index,
     compare_index,
@@ -38,6 +39,7 @@ __all__ = [
     "Progress",
     "Source",
     "TextIndexReport",
+    "Upgraded",
     "build_index",
     "change_index",
     "compact_index",

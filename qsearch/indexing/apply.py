@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
+
+import xxhash
 
 from qsearch.documents import Document, checked_ids
 from qsearch.encoding import Encoder
@@ -23,8 +25,7 @@ from qsearch.indexing.changing import (
     Source,
     check_source,
     compare,
-    delete_documents,
-    delete_where,
+    told_of,
 )
 from qsearch.indexing.options import check_language
 from qsearch.indexing.report import (
@@ -41,11 +42,13 @@ from qsearch.options import RecordOptions, documented, settled
 from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
 from qsearch.store.fields import known_fields, resolved_field
 from qsearch.store.format import FORMAT_VERSION
+from qsearch.store.rows import SegmentEntry
 from qsearch.store.text_index import TextIndexSpec
 
 __all__ = [
     "Changes",
     "Changing",
+    "Upgraded",
     "change_index",
     "compact_index",
     "compare_index",
@@ -81,8 +84,14 @@ class Changing:
     progress: Progress | None = None
 
     @contextlib.contextmanager
-    def begun(self, purpose: dict[str, Any] | None) -> Iterator[tuple[IndexEditor, Change]]:
+    def begun(
+        self, purpose: dict[str, Any] | None, counts: Counts | None = None
+    ) -> Iterator[tuple[IndexEditor, Change]]:
         """An editor of the index, and what takes records into it.
+
+        Args:
+            purpose: see ``IndexEditor.open``.
+            counts: what was done so far.
 
         Raises:
             ChangeInterrupted: Ctrl-C, in the block; says what is kept.
@@ -91,7 +100,7 @@ class Changing:
         with IndexEditor.open(self.index, purpose=purpose, wait=self.wait) as editor:
             editor.advance_sealing = told.advance
             try:
-                yield editor, Change(editor, self.encoder, told)
+                yield editor, Change(editor, self.encoder, told, counts)
             except KeyboardInterrupt as error:
                 editor.close()
                 raise ChangeInterrupted(editor.kept_records, _commit_of(editor)) from error
@@ -123,9 +132,7 @@ def change_index(how: Changing, kind: str, source: Source) -> ChangeReport:
                         path=source.name,
                     ) from None
                 continue
-            with change.phase("commit"):
-                commit = editor.commit()
-            return _finished(how, change.counts, commit, changed=commit > editor.base)
+            return _committed(how, editor, change)
     raise AssertionError  # not reached
 
 
@@ -144,22 +151,32 @@ def compare_index(how: Changing, kind: str, source: Source) -> ChangeReport:
 
 def delete_from(how: Changing, ids: Iterable[str], *, missing_ok: bool) -> ChangeReport:
     """Delete documents by their ids, in one commit."""
-    with how.begun(None) as (editor, change):
-        with change.phase("delete"):
-            delete_documents(editor, list(ids), change.counts, missing_ok=missing_ok)
-            commit = editor.commit()
-        return _finished(how, change.counts, commit, changed=commit > editor.base)
+    wanted = list(ids)
+    told = [*wanted, str(missing_ok)]
+    with how.begun({"what": "delete", "of": _digest(["ids", *told])}) as (editor, change):
+        change.delete(wanted, missing_ok=missing_ok)
+        return _committed(how, editor, change)
 
 
 def delete_matching(
     how: Changing, condition: Condition, *, missing_fields_ok: bool
 ) -> ChangeReport:
     """Delete the documents that a condition holds for, in one commit."""
-    with how.begun(None) as (editor, change):
-        with change.phase("delete"):
-            delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
-            commit = editor.commit()
-        return _finished(how, change.counts, commit, changed=commit > editor.base)
+    with how.begun({"what": "delete", "of": _digest(["where", repr(condition)])}) as (
+        editor,
+        change,
+    ):
+        change.delete_where(condition, missing_fields_ok=missing_fields_ok)
+        return _committed(how, editor, change)
+
+
+def _digest(texts: Iterable[str]) -> str:
+    """Tells what is to be deleted from everything else, so that only the same deletion goes on."""
+    told = xxhash.xxh3_128()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        told.update(len(data).to_bytes(8, "little") + data)
+    return told.hexdigest()
 
 
 def index_fields(
@@ -190,43 +207,85 @@ def index_fields(
 def compact_index(how: Changing) -> CompactReport:
     """Write the index anew, without what is gone: as few segments as can be, and a catalog of the present.
 
+    Each new segment is a commit, and the new catalog the last one: what was done is not done again where
+    this is interrupted and run once more.
+
     Raises:
-        IndexFormatError: what is to be copied is damaged; nothing is changed.
-        IndexWriteError: the file system refuses; the index is as it was before.
+        ChangeInterrupted: Ctrl-C; says what is done.
+        IndexFormatError: what is to be copied is damaged; no answer is changed.
+        IndexWriteError: the file system refuses; the index answers as before.
     """
-    told = how.progress or Silent()
     before = sum(index_sizes(how.index).values())
-    with how.begun(None) as (editor, change):
-        entries = editor.catalog.segments()
-        masks = editor.catalog.masks()
-        living = [masks[one.id].rows if one.id in masks else one.rows for one in entries]
-        groups = compact_groups(living, [one.rows for one in entries], editor.segment_rows)
-        past = editor.catalog.past()
-        commit = editor.base
-        segments = len(entries)
-        if groups or past or editor.left_behind:
-            with change.phase("merge", sum(living[i] for group in groups for i in group), "rows"):
-                for group in groups:
-                    editor.merge([entries[number] for number in group], told.advance)
-            with change.phase("commit"):
-                commit = editor.commit_rewritten()
-        seconds = change.counts.seconds
-        dead = sum(one.rows for one in entries) - sum(living)
-        if groups:
-            started = time.perf_counter()
-            keep_up(how.index, told)
-            seconds["keep up"] = time.perf_counter() - started
+    counts = Counts()
+    told = how.progress or Silent()
+    states: list[_Joined] = []  # before each commit
+    joined = 0
+    last = False
+    while not last:
+        try:
+            with how.begun(None, counts) as (editor, change):
+                state = _Joined.of(editor)
+                states.append(state)
+                last = len(state.groups) < 2
+                commit = editor.base
+                if state.groups:
+                    group, living = state.groups[0]
+                    with change.phase("merge", living, "rows"):
+                        editor.merge(group, told.advance)
+                if not last:
+                    editor.commit()
+                    joined += len(group)
+                    continue
+                if state.groups or joined or state.past or editor.left_behind:
+                    with change.phase("commit", editor.live_documents, "docs"):
+                        commit = editor.commit_rewritten(advance=told.advance)
+                editor.close()
+                _keep_up(how, counts)  # also where it was that which was interrupted
+        except ChangeInterrupted as stopped:
+            raise ChangeInterrupted(
+                stopped.kept, stopped.commit if last else None, joined
+            ) from stopped
+    seconds = counts.seconds if commit > editor.base or joined else {}
     with IndexView.read(how.index) as view:
         left = len(view.catalog.segments())
     return CompactReport(
         how.index,
         commit,
-        dead,
-        past,
-        (segments, left),
+        states[0].dead,
+        states[0].past,
+        (states[0].segments, left),
         (before, sum(index_sizes(how.index).values())),
         seconds,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """What there is to compact.
+
+    Attributes:
+        groups: segments that are to be one, and the rows of them that live.
+        segments: how many there are.
+        dead: rows that are not to be there any more.
+        past: documents and metadata of earlier commits.
+    """
+
+    groups: tuple[tuple[Sequence[SegmentEntry], int], ...]
+    segments: int
+    dead: int
+    past: int
+
+    @classmethod
+    def of(cls, editor: IndexEditor) -> _Joined:
+        entries = editor.catalog.segments()
+        masks = editor.catalog.masks()
+        living = [masks[one.id].rows if one.id in masks else one.rows for one in entries]
+        rows = [one.rows for one in entries]
+        groups = tuple(
+            ([entries[number] for number in group], sum(living[number] for number in group))
+            for group in compact_groups(living, rows, editor.segment_rows)
+        )
+        return cls(groups, len(entries), sum(rows) - sum(living), editor.catalog.past())
 
 
 def index_text(
@@ -259,8 +318,9 @@ def index_text(
         spec = None if drop else TextIndexSpec(language or _language_of(editor.settings()))
         commit = editor.base
         if spec is not None or editor.catalog.tokenizer is not None:
-            with change.phase("text index"):
-                commit = editor.commit_rewritten(spec)
+            told = how.progress or Silent()
+            with change.phase("text index", editor.live_documents, "docs"):
+                commit = editor.commit_rewritten(spec, told.advance)
         seconds = change.counts.seconds
     return TextIndexReport(
         how.index,
@@ -280,28 +340,49 @@ def _language_of(settings: Mapping[str, Any]) -> str:
     return DEFAULT_LANGUAGE
 
 
-def upgrade_index(index: str | Path, wait: float = 0.0) -> tuple[int, int]:
-    """Bring an index to the present format; returns the format before and now.
+class Upgraded(NamedTuple):
+    """What upgrading an index did.
+
+    Attributes:
+        before: the format that it had.
+        now: the format that it has.
+        rollback: whether its catalog was in SQLite's WAL mode, and is not any more.
+    """
+
+    before: int
+    now: int
+    rollback: bool
+
+
+def upgrade_index(
+    index: str | Path, wait: float = 0.0, progress: Progress | None = None
+) -> Upgraded:
+    """Bring an index to the present format.
 
     A catalog that another program has put in SQLite's WAL mode is put back.
 
     Args:
         index: the directory.
         wait: seconds to wait for another writer.
+        progress: is told what is done.
 
     Raises:
         IndexBusy: another writer is at it.
         IndexFormatError: it is missing, damaged, or of a format that is not known.
         IndexWriteError: the file system refuses; the index is as it was.
     """
-    index = Path(index)
+    index, told = Path(index), progress or Silent()
     catalog = Catalog.open(index)
-    version = catalog.version
-    needed = version < FORMAT_VERSION or catalog.is_in_wal_mode()
-    catalog.close()
-    if needed:
-        IndexEditor.open(index, wait=wait).close()
-    return version, FORMAT_VERSION
+    try:
+        version, wal = catalog.version, catalog.is_in_wal_mode()
+        documents = catalog.read_settings(only=("documents",))[0].get("documents")
+    finally:
+        catalog.close()
+    if version < FORMAT_VERSION or wal:
+        total = documents if isinstance(documents, int) else None
+        with told_of(told, {}, "upgrade", total, "docs"):
+            IndexEditor.open(index, wait=wait, advance=told.advance).close()
+    return Upgraded(version, FORMAT_VERSION, wal)
 
 
 def _commit_of(editor: IndexEditor) -> int | None:
@@ -310,12 +391,22 @@ def _commit_of(editor: IndexEditor) -> int | None:
         return editor.base + 1 if view.catalog.commit > editor.base else None
 
 
+def _committed(how: Changing, editor: IndexEditor, change: Change) -> ChangeReport:
+    with change.phase("commit"):
+        commit = editor.commit()
+    return _finished(how, change.counts, commit, changed=commit > editor.base)
+
+
 def _finished(how: Changing, counts: Counts, commit: int, *, changed: bool) -> ChangeReport:
     if changed:
-        started = time.perf_counter()
-        keep_up(how.index, how.progress or Silent())
-        counts.seconds["keep up"] = time.perf_counter() - started
+        _keep_up(how, counts)
     return _report(how.index, counts, commit)
+
+
+def _keep_up(how: Changing, counts: Counts) -> None:
+    started = time.perf_counter()
+    keep_up(how.index, how.progress or Silent())
+    counts.seconds["keep up"] = time.perf_counter() - started
 
 
 def _report(index: Path, counts: Counts, commit: int) -> ChangeReport:
@@ -432,12 +523,12 @@ class Changes:
         missing_fields_ok: bool = False,
     ) -> None:
         """Delete documents, as ``Index.delete``: what the block has done so far counts."""
-        with self._whole() as (editor, change):
+        with self._whole() as (_, change):
             if ids is not None and where is None:
-                delete_documents(editor, checked_ids(ids), change.counts, missing_ok=missing_ok)
+                change.delete(checked_ids(ids), missing_ok=missing_ok)
             elif ids is None and where is not None:
                 condition = as_condition(where, params)
-                delete_where(editor, condition, change.counts, missing_fields_ok=missing_fields_ok)
+                change.delete_where(condition, missing_fields_ok=missing_fields_ok)
             else:
                 raise QueryError("delete takes ids, or a condition with where=")
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ __all__ = [
     "Source",
     "check_source",
     "compare",
-    "delete_documents",
+    "told_of",
 ]
 
 _DELETE_AT_A_TIME = 10_000
@@ -195,9 +195,7 @@ class Change:
         self.counts.numbered_by, self.counts.id_like = source.numbered
         if kind == SYNC:
             missing = taking.sorter.missing()
-            for start in range(0, len(missing), _DELETE_AT_A_TIME):
-                self._editor.apply(Step(gone=missing[start : start + _DELETE_AT_A_TIME].tolist()))
-            self.counts.deleted += len(missing)
+            self._take_away(_deletions(missing.tolist()), 0, len(missing))
 
     def _keep_rejects(self, source: Source) -> None:
         with suppress(QsearchError):  # what stopped the change is what must be told
@@ -209,17 +207,91 @@ class Change:
                 write_rejects(path, self._editor.rejects())
                 self.counts.rejects = path
 
-    @contextmanager
-    def phase(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
+    def delete(self, ids: Sequence[str], *, missing_ok: bool) -> None:
+        """Delete documents by their ids.
+
+        Raises:
+            QueryError: an id is given twice, or there is none of it.
+        """
+        wanted = list(dict.fromkeys(ids))
+        if len(wanted) < len(ids) and not missing_ok:
+            seen: set[str] = set()
+            twice = next(one for one in ids if one in seen or seen.add(one))  # type: ignore[func-returns-value]
+            raise QueryError(f"the id {twice!r} is given twice; nothing was deleted")
+        done = sum(one.records for one in self._editor.earlier_steps)  # from the first one on
+        steps = []
+        missing: list[str] = []
+        for start in range(done, len(wanted), _DELETE_AT_A_TIME):
+            some = wanted[start : start + _DELETE_AT_A_TIME]
+            found = self._editor.catalog.positions_of(some)
+            steps.append(Step(gone=list(found.values()), records=len(some)))
+            missing += [one for one in some if one not in found]
+        if missing and not missing_ok:
+            more = f", nor of {len(missing) - 1:,} more" if len(missing) > 1 else ""
+            raise QueryError(
+                f"there is no document of the id {missing[0]!r}{more} in {self._editor.index} "
+                f"({words().missing_ok} passes over such ids); nothing was deleted"
+            )
+        self._take_away(steps, done, len(wanted))
+
+    def delete_where(self, condition: Condition, *, missing_fields_ok: bool) -> None:
+        """Delete the documents that a condition holds for.
+
+        Raises:
+            QueryError: a field is not there, or it took too long.
+        """
+        done = sum(one.records for one in self._editor.earlier_steps)
+        positions = self._editor.positions_where(condition, missing_ok=missing_fields_ok)
+        steps = [replace(one, records=len(one.gone)) for one in _deletions(positions)]
+        self._take_away(steps, done, done + len(positions))
+
+    def _take_away(self, steps: Sequence[Step], done: int, total: int) -> None:
+        """Take steps that only delete.
+
+        Args:
+            steps: what is left to do.
+            done: how much of the deletion an interrupted run has done.
+            total: how much it is in all.
+        """
+        before = 0 if done else self._editor.gone  # what went earlier in the same block
+        if not steps and not done:
+            return
+        with self.phase("delete", total, "docs"):
+            if done:
+                self._progress.advance(done, resumed=True)
+            for step in steps:
+                self._editor.apply(step)
+                self._progress.advance(step.records or len(step.gone))
+        self.counts.resumed += done
+        self.counts.deleted += self._editor.gone - before
+
+    def phase(
+        self, name: str, total: int | None = None, unit: str = ""
+    ) -> AbstractContextManager[None]:
         """Time what is done inside of this block, and tell of it."""
-        started = time.perf_counter()
-        self._progress.begin(name, total, unit)
-        try:
-            yield
-        finally:
-            self._progress.end()
-            seconds = self.counts.seconds
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+        return told_of(self._progress, self.counts.seconds, name, total, unit)
+
+
+@contextmanager
+def told_of(
+    progress: Progress, seconds: dict[str, float], name: str, total: int | None, unit: str
+) -> Iterator[None]:
+    """Tell of what is done inside of this block, and add its time to ``seconds``.
+
+    Args:
+        progress: is told.
+        seconds: by phase.
+        name: of the phase.
+        total: units that are to be done, if known.
+        unit: what is counted.
+    """
+    started = time.perf_counter()
+    progress.begin(name, total, unit)
+    try:
+        yield
+    finally:
+        progress.end()
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def compare(
@@ -439,46 +511,12 @@ class RecordsChanged(Exception):
     """The records are not those that an interrupted run has seen."""
 
 
-def delete_documents(
-    editor: IndexEditor, ids: Sequence[str], counts: Counts, *, missing_ok: bool
-) -> None:
-    """Delete documents by their ids.
-
-    Raises:
-        QueryError: an id is given twice, or there is none of it.
-    """
-    wanted = list(dict.fromkeys(ids))
-    if len(wanted) < len(ids) and not missing_ok:
-        seen: set[str] = set()
-        twice = next(one for one in ids if one in seen or seen.add(one))  # type: ignore[func-returns-value]
-        raise QueryError(f"the id {twice!r} is given twice; nothing was deleted")
-    for start in range(0, len(wanted), _DELETE_AT_A_TIME):
-        some = wanted[start : start + _DELETE_AT_A_TIME]
-        found = editor.catalog.positions_of(some)
-        missing = [one for one in some if one not in found]
-        if missing and not missing_ok:
-            more = f", nor of {len(missing) - 1:,} more" if len(missing) > 1 else ""
-            raise QueryError(
-                f"there is no document of the id {missing[0]!r}{more} in {editor.index} "
-                f"({words().missing_ok} passes over such ids); nothing was deleted"
-            )
-        editor.apply(Step(gone=list(found.values())))
-        counts.deleted += len(found)
-
-
-def delete_where(
-    editor: IndexEditor, condition: Condition, counts: Counts, *, missing_fields_ok: bool
-) -> None:
-    """Delete the documents that a condition holds for.
-
-    Raises:
-        QueryError: a field is not there, or it took too long.
-    """
-    positions = editor.positions_where(condition, missing_ok=missing_fields_ok)
-    for start in range(0, len(positions), _DELETE_AT_A_TIME):
-        some = positions[start : start + _DELETE_AT_A_TIME]
-        editor.apply(Step(gone=some))
-        counts.deleted += len(some)
+def _deletions(positions: Sequence[int]) -> list[Step]:
+    """Steps in which documents go."""
+    return [
+        Step(gone=positions[start : start + _DELETE_AT_A_TIME])
+        for start in range(0, len(positions), _DELETE_AT_A_TIME)
+    ]
 
 
 def _records(source: Source, view: IndexView) -> Iterator[Record]:

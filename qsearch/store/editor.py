@@ -38,7 +38,7 @@ from qsearch.store.format import FORMAT_VERSION, ROTATION_ERRORS, SEGMENTS, TAIL
 from qsearch.store.growing import GrowingSegment
 from qsearch.store.leftovers import remove_litter
 from qsearch.store.opening import set_commit
-from qsearch.store.rewriting import put_in_place, upgrade, write_catalog
+from qsearch.store.rewriting import not_told, put_in_place, upgrade, write_catalog
 from qsearch.store.rows import ChunkEntry, SegmentEntry, TailRow
 from qsearch.store.segment import made_file
 from qsearch.store.selecting import select
@@ -94,7 +94,7 @@ class IndexEditor(IndexView):
         self.segment_rows = rows_of_a_segment(catalog)
         self.earlier_steps: tuple[ChunkEntry, ...] = ()
         self.kept_records = 0
-        self.advance_sealing: Callable[[int], None] = lambda rows: None
+        self.advance_sealing: Callable[[int], None] = not_told
         self._documents = DocumentEdits(catalog, self.base, self.first_new)
         errors = self._settings.get(ROTATION_ERRORS)
         self._segments = SegmentEdits(index, catalog, self.base, errors)
@@ -115,7 +115,12 @@ class IndexEditor(IndexView):
 
     @classmethod
     def open(
-        cls, index: Path, *, purpose: dict[str, Any] | None = None, wait: float = 0.0
+        cls,
+        index: Path,
+        *,
+        purpose: dict[str, Any] | None = None,
+        wait: float = 0.0,
+        advance: Callable[[int], None] = not_told,
     ) -> IndexEditor:
         """Begin a change, or go on with the one of the same purpose that was cut short.
 
@@ -125,6 +130,7 @@ class IndexEditor(IndexView):
             index: the directory.
             purpose: JSON values that say what the change is; ``None``: it is not to be gone on with.
             wait: seconds to wait for another writer.
+            advance: told how many documents were just brought to the present format.
 
         Raises:
             IndexBusy: another writer is at it.
@@ -136,7 +142,7 @@ class IndexEditor(IndexView):
         ).close()  # says what is wrong, and leaves nothing where there is no index
         lock = WriterLock.take(index, wait)
         try:
-            catalog = _opened(index)
+            catalog = _opened(index, advance)
             try:
                 catalog.check_digest()
                 editor = cls(index, catalog, lock)
@@ -187,16 +193,16 @@ class IndexEditor(IndexView):
 
     def _throw_away(self) -> None:
         """Forget what an interrupted change has stored: in parts, where that is much."""
+        parts = self._documents.thrown_away()
         more = True
         while more:
             with self.catalog.transaction() as connection:
-                more = self._documents.throw_away_last()
+                more = next(parts, False)
                 if more:  # with what is half gone nobody goes on
                     self.catalog.store_settings(connection, {_UNDERWAY: {"purpose": None}})
-        with self.catalog.transaction() as connection:
-            self._segments.throw_away()
-            self._documents.throw_away()
-            connection.execute("DELETE FROM settings WHERE key = ?", (_UNDERWAY,))
+                else:
+                    self._segments.throw_away()
+                    connection.execute("DELETE FROM settings WHERE key = ?", (_UNDERWAY,))
 
     def _clean(self) -> None:
         with writing(self.index / SEGMENTS):
@@ -206,9 +212,10 @@ class IndexEditor(IndexView):
 
     # What those who change ask
 
-    def live_rows(self) -> int:
-        """Rows of the commit that is changed."""
-        return int(self._settings.get("rows", 0))
+    @property
+    def live_documents(self) -> int:
+        """Documents of the commit that is changed."""
+        return int(self._settings.get("documents", 0))
 
     @property
     def start(self) -> int:
@@ -219,6 +226,11 @@ class IndexEditor(IndexView):
     def left_behind(self) -> bool:
         """Whether another change that was interrupted has left something, which this one throws away."""
         return self._stale is not None
+
+    @property
+    def gone(self) -> int:
+        """Documents that go with this change, as far as it is done."""
+        return len(self._documents.gone)
 
     @property
     def steps(self) -> list[ChunkEntry]:
@@ -420,20 +432,23 @@ class IndexEditor(IndexView):
     # The end
 
     def commit_rewritten(
-        self, text: TextIndexSpec | Literal["as before"] | None = "as before"
+        self,
+        text: TextIndexSpec | Literal["as before"] | None = "as before",
+        advance: Callable[[int], None] = not_told,
     ) -> int:
         """Make the change by a new catalog, which holds nothing of the past; see ``commit``.
 
         Args:
             text: the text index that it has from now on; ``None``: none. Who has the old catalog open
                 goes on reading that one's.
+            advance: told how many documents were just written.
         """
         self._check()
         self._documents.texts.replaced = text != "as before"
         with self.catalog.within():
             self._begin()
             self._store(self._tail, {})
-            write_catalog(self.index, self.catalog, text)
+            write_catalog(self.index, self.catalog, text, advance)
         self._roll_back()
         self.catalog.close()
         put_in_place(self.index)
@@ -558,12 +573,12 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _opened(index: Path) -> Catalog:
+def _opened(index: Path, advance: Callable[[int], None] = not_told) -> Catalog:
     catalog = Catalog.open(index)
     version = catalog.version
     catalog.close()
     if version < FORMAT_VERSION:
-        upgrade(index)
+        upgrade(index, advance)
     catalog = Catalog.change(index)
     try:
         set_commit(catalog)

@@ -5,7 +5,7 @@ What is stored bears the number of the commit to come, and nobody sees it until 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,33 +109,46 @@ class DocumentEdits:
             )
         self.next = max(self.next, (highest if highest is not None else -1) + 1)
 
-    def throw_away_last(self) -> bool:
-        """Delete the last documents that an interrupted change has stored, where there are many.
+    def thrown_away(self) -> Iterator[bool]:
+        """Forget what an interrupted change has stored, in parts: ``True`` after each but the last.
 
-        In a transaction that is begun. Returns whether there were; else ``throw_away`` takes all.
+        Each is done inside of a transaction of its own, which is begun and ended outside.
         """
-        connection = self._catalog.writer
-        highest = connection.execute("SELECT max(position) FROM documents").fetchone()[0]
-        if highest is None or highest - self._first_new < _THROWN_AWAY_AT_A_TIME:
-            return False
-        first = highest - _THROWN_AWAY_AT_A_TIME + 1
-        self.texts.remove(first)
-        connection.execute("DELETE FROM documents WHERE position >= ?", (first,))
-        return True
-
-    def throw_away(self) -> None:
-        """Forget what an interrupted change has stored, in a transaction that is begun."""
-        connection, base = self._catalog.writer, self._base
-        self.texts.remove(self._first_new)
-        connection.execute("DELETE FROM documents WHERE position >= ?", (self._first_new,))
-        connection.execute("UPDATE documents SET went = NULL WHERE went > ?", (base,))
-        for position, metadata, line in connection.execute(
-            "SELECT position, metadata, line FROM earlier WHERE until > ?", (base,)
+        connection, most = self._catalog.writer, _THROWN_AWAY_AT_A_TIME
+        while True:
+            highest = connection.execute("SELECT max(position) FROM documents").fetchone()[0]
+            if highest is None or highest - self._first_new < most:
+                break
+            self._forget_from(highest - most + 1)
+            yield True
+        self._forget_from(self._first_new)
+        last = -1
+        while gone := connection.execute(
+            "SELECT position FROM documents WHERE position > ? AND went > ? ORDER BY position LIMIT ?",
+            (last, self._base, most),
         ).fetchall():
-            self._catalog.check_document(position)
-            self._set_metadata(position, metadata, line)
-        connection.execute("DELETE FROM earlier WHERE until > ?", (base,))
+            connection.executemany("UPDATE documents SET went = NULL WHERE position = ?", gone)
+            last = gone[-1][0]
+            yield True
+        last = -1
+        while changed := connection.execute(
+            "SELECT position, until, metadata, line FROM earlier WHERE position > ? AND until > ? "
+            "ORDER BY position LIMIT ?",
+            (last, self._base, most),
+        ).fetchall():
+            for position, until, metadata, line in changed:
+                self._catalog.check_document(position)
+                self._set_metadata(position, metadata, line)
+                connection.execute(
+                    "DELETE FROM earlier WHERE position = ? AND until = ?", (position, until)
+                )
+            last = changed[-1][0]
+            yield True
         forget_steps(self._catalog)
+
+    def _forget_from(self, position: int) -> None:
+        self.texts.remove(position)
+        self._catalog.writer.execute("DELETE FROM documents WHERE position >= ?", (position,))
 
     def take(self, step: Step, *, first: bool) -> NDArray[np.int64]:
         """Store what a step says of documents; returns the positions of the new ones.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from qsearch.store.staging import writing
 from qsearch.store.text_index import TextIndexSpec, make_text_index
 from qsearch.wording import words
 
-__all__ = ["put_in_place", "upgrade", "write_catalog"]
+__all__ = ["not_told", "put_in_place", "upgrade", "write_catalog"]
 
 _STEP = 2000
 
@@ -35,10 +35,18 @@ _LEFT_OUT = ("underway", "catalog_xxh3", "replaces")
 """Settings that are of the old catalog alone."""
 
 
-def upgrade(index: Path) -> None:
+def not_told(count: int) -> None:
+    """Stand in for whoever is told how much was done, where nobody is."""
+
+
+def upgrade(index: Path, advance: Callable[[int], None] = not_told) -> None:
     """Bring an index of an earlier format to the present one, in one step. The writer's lock is held.
 
     The segments stay as they are.
+
+    Args:
+        index: the directory.
+        advance: told how many documents were just written.
 
     Raises:
         IndexFormatError: it is damaged; it stays as it is.
@@ -61,14 +69,17 @@ def upgrade(index: Path) -> None:
                     f"the index again with {words().rebuild}"
                 )
         catalog.check_digest()
-        write_catalog(index, catalog)
+        write_catalog(index, catalog, advance=advance)
     finally:
         catalog.close()
     put_in_place(index)
 
 
 def write_catalog(
-    index: Path, catalog: Catalog, text: TextIndexSpec | Literal["as before"] | None = "as before"
+    index: Path,
+    catalog: Catalog,
+    text: TextIndexSpec | Literal["as before"] | None = "as before",
+    advance: Callable[[int], None] = not_told,
 ) -> None:
     """Write what ``catalog`` holds at its commit, and nothing of before, as ``catalog.sqlite.new``.
 
@@ -76,6 +87,7 @@ def write_catalog(
         index: the directory.
         catalog: that is copied.
         text: the text index that the new one is to have; ``None``: none.
+        advance: told how many documents were just written.
 
     Raises:
         IndexFormatError: a document is damaged.
@@ -85,7 +97,7 @@ def write_catalog(
         new = Catalog.create_beside(index)
         try:
             with new.transaction() as connection:
-                _copy(catalog, new, connection, text)
+                _copy(catalog, new, connection, text, advance)
         finally:
             new.close()
         descriptor = os.open(index / NEW_CATALOG, os.O_RDWR)
@@ -112,6 +124,7 @@ def _copy(
     new: Catalog,
     connection: sqlite3.Connection,
     text: TextIndexSpec | Literal["as before"] | None,
+    advance: Callable[[int], None],
 ) -> None:
     settings, damaged = catalog.read_settings()
     if damaged:
@@ -137,6 +150,7 @@ def _copy(
     new.store_settings(connection, settings)
     for rows in _documents(catalog):
         connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        advance(len(rows))
     for entry in catalog.segments():
         new.store_segment(connection, entry, catalog.files(entry.id).values())
     for segment, mask in catalog.masks().items():

@@ -322,7 +322,7 @@ def go_on_with_the_same(
             raise
         met["refused"] += 1
         return
-    if change.name in ("add", "upsert", "sync"):
+    if change.name in ("add", "upsert", "sync", "delete"):
         if state == "before" and report.resumed != kept:
             raise AssertionError(f"{report.resumed} of {kept} records were not done again")
         met["resumed"] += report.resumed > 0

@@ -199,8 +199,8 @@ MUTANTS = (
     Mutant(
         "litter is removed before a new catalog is in its place",
         STORE + "editor.py",
-        "            write_catalog(self.index, self.catalog, text)\n        self._roll_back()",
-        "            write_catalog(self.index, self.catalog, text)\n"
+        "            write_catalog(self.index, self.catalog, text, advance)\n        self._roll_back()",
+        "            write_catalog(self.index, self.catalog, text, advance)\n"
         "            import shutil as s\n"
         "            listed = {one.id for one in self.catalog.segments()}\n"
         "            for one in (self.index / SEGMENTS).iterdir():\n"
@@ -351,44 +351,43 @@ MUTANTS = (
     Mutant(
         "documents of a change that is thrown away stay",
         STORE + "edits.py",
-        '        connection.execute("DELETE FROM documents WHERE position >= ?", (self._first_new,))\n',
+        "        self._forget_from(self._first_new)\n",
         "",
         (HISTORIES,),
     ),
     Mutant(
         "documents that went with a change that is thrown away stay gone",
         STORE + "edits.py",
-        '        connection.execute("UPDATE documents SET went = NULL WHERE went > ?", (base,))\n',
+        '            connection.executemany("UPDATE documents SET went = NULL WHERE position = ?", gone)\n',
         "",
         (HISTORIES,),
     ),
     Mutant(
         "metadata of a change that is thrown away stay",
         STORE + "edits.py",
-        "            self._set_metadata(position, metadata, line)\n"
-        '        connection.execute("DELETE FROM earlier',
-        '            pass\n        connection.execute("DELETE FROM earlier',
+        "                self._set_metadata(position, metadata, line)\n",
+        "",
         (HISTORIES,),
     ),
     Mutant(
         "earlier metadata of a change that is thrown away stay",
         STORE + "edits.py",
-        '        connection.execute("DELETE FROM earlier WHERE until > ?", (base,))\n',
-        "",
+        '                    "DELETE FROM earlier WHERE position = ? AND until = ?", (position, until)\n',
+        '                    "SELECT ? + ?", (position, until)\n',
         (HISTORIES,),
     ),
     Mutant(
         "segments of a change that is thrown away stay",
         STORE + "editor.py",
-        "            self._segments.throw_away()\n",
+        "                    self._segments.throw_away()\n",
         "",
         (HISTORIES, KILLS),
     ),
     Mutant(
         "what a thrown away change has noted stays",
         STORE + "edits.py",
-        "        forget_steps(self._catalog)\n\n    def take",
-        "\n    def take",
+        "        forget_steps(self._catalog)\n\n    def _forget_from",
+        "\n    def _forget_from",
         (HISTORIES, KILLS),
     ),
     Mutant(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -95,7 +96,9 @@ class Histories(RuleBasedStateMachine):
     """An index, what it should hold, and a reader that stays behind."""
 
     kind = "vectors"
-    left: tuple[str, list[Record]] | None = None  # a change that was interrupted
+    left: tuple[str, list[Any]] | None = (
+        None  # a change that was interrupted, and its records or ids
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,11 +251,36 @@ class Histories(RuleBasedStateMachine):
     def gone_on(self) -> None:
         """The same change again."""
         assert self.left is not None
-        kind, records = self.left
+        kind, given = self.left
         self.left, model = None, self.model.copy()
-        model.put(kind, records)
-        self.take(kind, records)
+        if kind == "delete":
+            counts = model.delete(given, missing_ok=True)
+            self.told(self.index.delete(given, missing_ok=True), counts)
+        else:
+            model.put(kind, given)
+            self.take(kind, given)
         self.model = model
+
+    @rule(ids=st.lists(IDS, min_size=3, max_size=20, unique=True), after=st.integers(0, 6))
+    def interrupted_deletion(self, ids: list[str], after: int) -> None:
+        """Its steps are kept like those of other changes."""
+        model = self.model.copy()
+        model.delete(ids, missing_ok=True)
+        try:
+            self.index.delete(ids, missing_ok=True, progress=Stopping(after))
+        except ChangeInterrupted as stopped:
+            self.index.refresh()
+            if stopped.commit is None:
+                self.left = "delete", ids
+                return
+        self.model = model
+
+    @rule(after=st.integers(0, 6))
+    def interrupted_compaction(self, after: int) -> None:
+        """What was joined is committed, and answers as before."""
+        with contextlib.suppress(ChangeInterrupted):
+            self.index.compact(progress=Stopping(after))
+        self.index.refresh()
 
     @rule(path=st.sampled_from(kernel_paths()))
     def by_other_kernels(self, path: str) -> None:

@@ -205,7 +205,7 @@ def test_a_catalog_in_wal_mode_that_is_open_is_not_changed_and_says_what_to_do(
     foreign.close()
     with other(index) as again, pytest.raises(IndexBusy, match="WAL mode.*qsearch.upgrade_index"):
         again.delete("d3")
-    assert upgrade_index(index.path) == (FORMAT_VERSION, FORMAT_VERSION)
+    assert upgrade_index(index.path) == (FORMAT_VERSION, FORMAT_VERSION, True)
     with other(index) as again:
         assert again.delete("d3").deleted == 1
     assert verify_index(index.path).ok

@@ -441,4 +441,4 @@ def test_checksums_are_of_json(row: list[Any]) -> None:
 
 def test_an_index_is_upgraded_by_its_name(tmp_path: Path) -> None:
     shutil.copytree(Path(__file__).parent / "golden" / "format-2", tmp_path / "old")
-    assert upgrade_index(str(tmp_path / "old")) == (2, FORMAT_VERSION)
+    assert upgrade_index(str(tmp_path / "old")) == (2, FORMAT_VERSION, False)

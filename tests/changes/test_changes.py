@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
-import re
 import shutil
 import sqlite3
 import threading
@@ -31,43 +29,12 @@ from qsearch import (
     IndexClosed,
     IndexWriteError,
     QueryError,
-    verify_index,
 )
 from qsearch.store import FORMAT_VERSION
-from tests.cli.test_cli import run
+from tests.changes.helpers import ids, records, sound
 from tests.encoders import HashedWords
 
-GOLDEN = Path(__file__).parent / "store" / "golden"
-
-
-def records(first: int, count: int, words: str = "cat dog") -> list[dict[str, Any]]:
-    return [
-        {"id": f"d{number}", "text": f"{words} number {number}", "n": number}
-        for number in range(first, first + count)
-    ]
-
-
-@pytest.fixture
-def index(tmp_path: Path, encoder: HashedWords) -> Index:
-    return Index.build(records(0, 30), tmp_path / "index", encoder=encoder)
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tails and steps of few rows, so that little is much."""
-    monkeypatch.setattr(qsearch.store.merging, "_STEP_ROWS", 5)
-    monkeypatch.setattr(qsearch.store.editor, "TAIL_ROWS", 8)
-    monkeypatch.setattr(qsearch.store.merging, "TAIL_ROWS", 8)
-
-
-def ids(index: Index) -> list[str]:
-    return [document.id for document in index]
-
-
-def sound(index: Index) -> bool:
-    report = verify_index(index.path, deep=True)
-    assert not report.problems
-    return report.ok
+GOLDEN = Path(__file__).parent.parent / "store" / "golden"
 
 
 # Adding
@@ -458,158 +425,6 @@ def test_a_disk_that_may_not_be_written(index: Index, monkeypatch: pytest.Monkey
     assert len(index.search("cat", 3)) == 3
 
 
-# What was interrupted
-
-
-def test_a_large_change_goes_on_where_it_stopped(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
-
-    class Stopping(HashedWords):
-        def encode_documents(self, texts: Any, advance: Any = None) -> Any:
-            if len(self.encoded) > stop_after:
-                raise KeyboardInterrupt
-            return super().encode_documents(texts, advance)
-
-    stop_after = 100
-    corpus = [*records(100, 100), *records(0, 5, "other")]
-    stopping = Stopping()
-    with pytest.raises(KeyboardInterrupt):
-        Index.open(index.path, encoder=stopping).upsert(corpus)
-    reader = Index.open(index.path)
-    assert (len(reader), reader.commit) == (30, 1)
-    assert sound(index)
-    encoder = HashedWords()
-    report = Index.open(index.path, encoder=encoder).upsert(corpus)
-    assert report.resumed > 20
-    assert len(encoder.encoded) - 15 <= 105 - report.resumed  # and the canaries
-    index.refresh()
-    assert index.get("d3").text == "other number 3"  # type: ignore[union-attr]
-    assert len(index) == 130
-    assert sound(index)
-    # What another change finds is thrown away.
-    stopping = Stopping()
-    with pytest.raises(KeyboardInterrupt):
-        Index.open(index.path, encoder=stopping).sync([*records(300, 200), *records(0, 2)])
-    with caplog.at_level(logging.WARNING, "qsearch"):
-        index.delete("d3")
-    assert "an earlier change" in caplog.text
-    assert len(index) == 129
-    assert sound(index)
-
-
-def test_what_is_kept_of_an_interrupted_change_is_not_called_past(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Past is what compact should remove; what was done of a change is what it should not."""
-    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
-
-    def broken() -> Iterator[dict[str, Any]]:
-        yield from [{**one, "n": -1} for one in records(0, 3)]  # metadata only
-        yield from records(5, 3, "other")
-        yield from records(100, 60)
-        raise KeyboardInterrupt
-
-    assert index.unfinished is None
-    with pytest.raises(KeyboardInterrupt):
-        index.upsert(broken())
-    reader = Index.open(index.path)
-    assert reader.past == 0
-    assert reader.unfinished is not None
-    what, kept = reader.unfinished
-    assert what == "upsert"
-    assert 20 < kept <= 66
-    output = run("info", str(index.path), cwd=index.path.parent).stdout
-    told = f"upsert, under way or interrupted: {kept} records are kept; the same command goes on"
-    assert re.search(
-        rf"unfinished +{told}, another change \(also compact\) throws them away", output
-    )
-    assert "earlier commits" not in output
-    report = index.compact()  # who asks for room gets it
-    assert report.past == 0
-    assert (index.unfinished, index.past, len(index)) == (None, 0, 30)
-    index.delete("d0")
-    assert index.past == 1
-    assert sound(index)
-
-
-def sync_cut_short(index: Index, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupt a sync when all of it was kept, and nothing committed."""
-
-    def stop(editor: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
-        with pytest.raises(KeyboardInterrupt):
-            index.sync(corpus)
-
-
-def test_a_sync_that_was_cut_short_at_its_end_goes_on_there(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is missing in the corpus is gone by then."""
-    corpus = records(20, 60)
-    sync_cut_short(index, corpus, monkeypatch)
-    assert len(Index.open(index.path)) == 30
-    assert index.sync(corpus).resumed == 60
-    assert ids(index) == [one["id"] for one in corpus]
-    sync_cut_short(index, records(40, 60), monkeypatch)
-    report = index.sync(records(40, 65))  # there is more behind them now
-    assert (report.resumed, report.deleted) == (0, 20)
-    assert ids(index) == [one["id"] for one in records(40, 65)]
-    assert sound(index)
-
-
-def test_fields_of_an_interrupted_change_are_those_of_the_commit(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The catalog has its documents and its metadata already; nobody sees them, and nothing is damaged."""
-    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
-    index.index_fields("n")
-
-    def stop(editor: Any) -> None:
-        raise KeyboardInterrupt
-
-    corpus = [{**one, "n": 1000} for one in [*records(0, 10), *records(100, 30)]]
-    with monkeypatch.context() as patched:
-        patched.setattr(qsearch.store.editor.IndexEditor, "_new_tail", stop)
-        with pytest.raises(KeyboardInterrupt):
-            index.upsert(corpus)
-    assert sound(index)
-    reader = Index.open(index.path)
-    assert (reader.count("n < 1000"), reader.count("n = 1000")) == (30, 0)
-    index.upsert(corpus)
-    assert (index.count("n < 1000"), index.count("n = 1000")) == (20, 40)
-    assert sound(index)
-
-
-def test_a_corpus_that_changed_meanwhile_is_begun_anew(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
-
-    def broken(count: int) -> Iterator[dict[str, Any]]:
-        yield from records(100, count)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        index.add(broken(60))
-    changed = records(100, 60)
-    changed[0]["text"] = "another"
-    report = index.add(changed)
-    assert (report.added, report.resumed) == (60, 0)
-    assert "had read other records; what it had done is thrown away" in caplog.text
-    assert index.get("d100").text == "another"  # type: ignore[union-attr]
-    with pytest.raises(KeyboardInterrupt):
-        index.add({**one, "id": f"{one['id']}x"} for one in broken(60))
-    with pytest.raises(CorpusError, match="run the same command again"):
-        index.add(iter(records(500, 60)))
-    assert index.add(iter(records(500, 60))).added == 60
-    assert sound(index)
-
-
 # Of every kind
 
 
@@ -772,17 +587,6 @@ def test_a_copy_is_an_index_of_its_own(index: Index, tmp_path: Path) -> None:
     assert sound(copy)
 
 
-def test_metadata_of_a_change_that_was_cut_short_are_not_counted_yet(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fields are counted as of the commit, before and behind what goes on."""
-    corpus = [*({**one, "new": 1} for one in records(0, 30)), *records(30, 60)]
-    sync_cut_short(index, corpus, monkeypatch)
-    assert sound(index)
-    assert index.sync(corpus).resumed
-    assert sound(index)
-
-
 def test_an_encoder_that_is_gone_stops_only_what_needs_it(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -800,43 +604,6 @@ def test_an_encoder_that_is_gone_stops_only_what_needs_it(
         index.compact()
         assert [one.metadata["n"] for one in index] == [0, 5, 3, 4, 5]
         assert sound(index)
-
-
-def test_much_of_an_unfinished_change_is_thrown_away_in_parts(
-    index: Index, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also when that is interrupted: with what is half gone nobody goes on."""
-    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
-    monkeypatch.setattr(qsearch.store.edits, "_THROWN_AWAY_AT_A_TIME", 7)
-    index.index_text()
-
-    def broken() -> Iterator[dict[str, Any]]:
-        yield from records(100, 60)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        index.add(broken())
-    assert index.unfinished is not None
-    real = qsearch.store.edits.DocumentEdits.throw_away_last
-    done: list[bool] = []
-
-    def stops(self: Any) -> bool:
-        done.append(real(self))
-        if len(done) == 3:
-            raise ZeroDivisionError
-        return done[-1]
-
-    monkeypatch.setattr(qsearch.store.edits.DocumentEdits, "throw_away_last", stops)
-    with pytest.raises(ZeroDivisionError):
-        index.delete("d1")
-    assert done == [True, True, True]
-    assert sound(index)
-    monkeypatch.setattr(qsearch.store.edits.DocumentEdits, "throw_away_last", real)
-    report = index.add(records(100, 60))  # of the same purpose as what was interrupted
-    assert (report.added, report.resumed) == (60, 0)
-    assert ids(index) == [f"d{n}" for n in (*range(30), *range(100, 160))]
-    assert sound(index)
-    assert len(index.search("number 100", 5, mode="keywords")) > 0
 
 
 def test_vectors_without_documents_are_not_synced(tmp_path: Path) -> None:
