@@ -166,7 +166,8 @@ def _interrupt(number: int, frame: object) -> None:
 def _interrupted(cause: BaseException | None) -> str:
     if not isinstance(cause, BuildInterrupted | ChangeInterrupted):
         return "interrupted"
-    again = "" if cause.kept == 0 else ": run the same command again to go on"
+    done = isinstance(cause, ChangeInterrupted) and cause.commit is not None
+    again = "" if cause.kept == 0 or done else ": run the same command again to go on"
     return f"interrupted; {cause}{again}"
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import qsearch.indexing.apply
+import qsearch.indexing.changing
 import qsearch.indexing.chunks
 import qsearch.store.editor
 from qsearch import Index
@@ -450,6 +451,37 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
     assert report["resumed"] == "24 records were done before the interruption"
     assert report["documents"] == "45 now"
     assert report["commit"] == "2"
+    assert run("verify", "--deep", cwd=points).returncode == 0
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_ctrl_c_in_a_large_deletion_says_what_is_kept_and_that_it_is_done(
+    points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the commit nobody is told to delete again: the ids are not there any more."""
+    monkeypatch.setattr(qsearch.indexing.changing, "_DELETE_AT_A_TIME", 1)
+    (points / "ids.txt").write_text("1\n2\n4\n")
+
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name, place in (("_new_tail", IndexEditor), ("keep_up", qsearch.indexing.apply)):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, stop)
+            done = run("delete", "--ids", "ids.txt", cwd=points)
+        assert done.returncode == 130
+        if place is IndexEditor:
+            assert done.stderr.strip() == (
+                "error: interrupted; the index is as it was; 3 records of the change are finished and "
+                "kept: run the same command again to go on"
+            )
+            assert "delete, under way or interrupted: 3 records" in run("info", cwd=points).stdout
+        else:
+            assert done.stderr.strip() == (
+                "error: interrupted; the change is done (commit 2); what keeps the index fast is left to "
+                "the next"
+            )
+    assert len(records_of(points / "indexes" / "v")) == 2
     assert run("verify", "--deep", cwd=points).returncode == 0
 
 
