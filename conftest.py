@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import qsearch
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 if not Path("/dev/nvidiactl").exists():
     # Triton looks when it is imported, which torch may do long before the tests of its kernels.
@@ -22,6 +24,7 @@ def doctest_names(doctest_namespace: dict[str, Any], tmp_path: Path) -> None:
     """Doctests write below ``tmp``."""
     doctest_namespace["tmp"] = tmp_path
     doctest_namespace["np"] = np
+    doctest_namespace["Index"] = qsearch.Index
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ The names below are imported when they are first used, so that ``import qsearch`
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from qsearch.lazily import lazily
 from qsearch.version import __version__
 
 if TYPE_CHECKING:
@@ -106,48 +106,52 @@ __all__ = [
     "verify_index",
 ]
 
-_HOME = {
-    "BuildOptions": "qsearch.indexing",
-    "BuildReport": "qsearch.indexing",
-    "ChangeReport": "qsearch.indexing",
-    "Changes": "qsearch.indexing",
-    "CompactReport": "qsearch.indexing",
-    "CrossEncoderReranker": "qsearch.reranking.cross",
-    "Document": "qsearch.documents",
-    "Encoder": "qsearch.encoding",
-    "EncoderIdentity": "qsearch.encoding",
-    "Evaluation": "qsearch.evaluation",
-    "Explanation": "qsearch.results",
-    "Fields": "qsearch.documents",
-    "Hit": "qsearch.results",
-    "Index": "qsearch.index",
-    "KeywordReport": "qsearch.results",
-    "Passage": "qsearch.results",
-    "Reranker": "qsearch.reranking",
-    "RerankerIdentity": "qsearch.reranking",
-    "Reranking": "qsearch.results",
-    "SearchResult": "qsearch.results",
-    "SentenceEncoder": "qsearch.encoding.sentence",
-    "StageReport": "qsearch.results",
-    "TermReport": "qsearch.results",
-    "TextIndexReport": "qsearch.indexing",
-    "TokenEncoder": "qsearch.encoding",
-    "VectorResult": "qsearch.results",
-    "VerifyReport": "qsearch.store",
-    "evaluate": "qsearch.evaluation",
-    "tune": "qsearch.evaluation",
-    "upgrade_index": "qsearch.indexing",
-    "verify_index": "qsearch.store",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'qsearch' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME.get(name, "qsearch.errors")), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "BuildInterrupted": ".errors",
+        "BuildOptions": ".indexing",
+        "BuildReport": ".indexing",
+        "ChangeInterrupted": ".errors",
+        "ChangeReport": ".indexing",
+        "Changes": ".indexing",
+        "CompactReport": ".indexing",
+        "CorpusError": ".errors",
+        "CrossEncoderReranker": ".reranking.cross",
+        "Document": ".documents",
+        "Encoder": ".encoding",
+        "EncoderError": ".errors",
+        "EncoderIdentity": ".encoding",
+        "EncoderMismatch": ".errors",
+        "Evaluation": ".evaluation",
+        "Explanation": ".results",
+        "Fields": ".documents",
+        "Hit": ".results",
+        "Index": ".index",
+        "IndexBusy": ".errors",
+        "IndexClosed": ".errors",
+        "IndexExists": ".errors",
+        "IndexFormatError": ".errors",
+        "IndexWriteError": ".errors",
+        "KeywordReport": ".results",
+        "OptionError": ".errors",
+        "Passage": ".results",
+        "QsearchError": ".errors",
+        "QueryError": ".errors",
+        "Reranker": ".reranking",
+        "RerankerIdentity": ".reranking",
+        "Reranking": ".results",
+        "SearchResult": ".results",
+        "SentenceEncoder": ".encoding.sentence",
+        "StageReport": ".results",
+        "TermReport": ".results",
+        "TextIndexReport": ".indexing",
+        "TokenEncoder": ".encoding",
+        "VectorResult": ".results",
+        "VerifyReport": ".store",
+        "evaluate": ".evaluation",
+        "tune": ".evaluation",
+        "upgrade_index": ".indexing",
+        "verify_index": ".store",
+    },
+)

@@ -4,61 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsearch.documents import (
-    Document,
-    Embeddings,
-    Fields,
-    check_text,
-    checked_ids,
-    open_corpus,
-    surrogate_in,
-)
-from qsearch.encoding import (
-    DEFAULT_MODEL,
-    UNNAMED_MODEL,
-    ContractCheck,
-    Encoder,
-    EncoderContract,
-    EncoderIdentity,
-    adapted,
-    check_contract,
-    load_encoder,
-    load_encoder_of,
-)
+from qsearch.changeable import Changeable
 from qsearch.errors import EncoderError, IndexClosed, QueryError
-from qsearch.filters import Where, as_condition, as_field
-from qsearch.indexing import (
-    ADD,
-    SYNC,
-    UPSERT,
-    BuildOptions,
-    BuildReport,
-    ChangeReport,
-    Changes,
-    Changing,
-    CompactReport,
-    Progress,
-    Source,
-    TextIndexReport,
-    build_index,
-    change_index,
-    compact_index,
-    compare_index,
-    delete_from,
-    delete_matching,
-    index_fields,
-    index_text,
-)
 from qsearch.locks import ProcessLock
 from qsearch.options import (
     METHODS,
-    ChangeOptions,
     RetrievalOptions,
     SearchOptions,
     TextSearchOptions,
@@ -66,17 +23,23 @@ from qsearch.options import (
     settled,
 )
 from qsearch.reordering import reordered, taken
-from qsearch.reranking import Rerankers
 from qsearch.results import SearchResult, VectorResult
 from qsearch.retrieval import Tuning, check_queries
 from qsearch.snapshot import Snapshot
-from qsearch.store import FieldReport
 from qsearch.wording import words
+
+if TYPE_CHECKING:
+    from qsearch.documents import Document
+    from qsearch.encoding import ContractCheck, Encoder, EncoderContract, EncoderIdentity
+    from qsearch.filters import Where
+    from qsearch.indexing import Progress
+    from qsearch.reranking import Rerankers
+    from qsearch.store import FieldReport
 
 __all__ = ["METHODS", "Index"]
 
 
-class Index:
+class Index(Changeable):
     """A searchable collection of documents in a directory.
 
     Open one with ``Index.open``, make one with ``Index.build``. Safe to share between threads, and with
@@ -107,14 +70,11 @@ class Index:
         (['a', 'b', 'c'], True)
     """
 
-    path: Path
-    build_report: BuildReport | None
     _snapshot: Snapshot | None
     _given_encoder: Encoder | str | None
     _device: str
     _backend: str
     _encoder: tuple[Any, Encoder] | None  # and the contract that it was held against
-    _rerankers: Rerankers
     _lock: ProcessLock  # of the encoder
     _refreshing: ProcessLock
     _swapping: ProcessLock
@@ -124,100 +84,6 @@ class Index:
         raise TypeError("Index.open(path) opens an index, Index.build(corpus, path) makes one")
 
     # Making and opening
-
-    @classmethod
-    def build(
-        cls,
-        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None,
-        path: str | Path,
-        *,
-        encoder: Encoder | str | Any | None = None,
-        embeddings: Any = None,
-        device: str = "auto",
-        backend: str = "auto",
-        precision: str = "float32",
-        input_format: str | None = None,
-        delimiter: str | None = None,
-        encoding: str | None = None,
-        fields: Fields | Mapping[str, Any] | None = None,
-        options: BuildOptions | Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-    ) -> Index:
-        """Build an index, or finish one whose build was interrupted.
-
-        Args:
-            corpus: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also
-                compressed), a folder with a ``corpus.jsonl``, ``-`` for standard input, ``irds:NAME`` for
-                a dataset of ir_datasets, or documents; ``None`` only with ``embeddings``.
-            path: the index directory to make.
-            encoder: a model's name or path, a ``SentenceTransformer``, or an ``Encoder``. By default
-                all-MiniLM-L6-v2, or none where ``embeddings`` are given.
-            embeddings: (n, d) numbers made elsewhere, one row for each record of the corpus: an array,
-                nested lists or a torch tensor, or the path of a file (``.npy``, ``.npz``, ``.fvecs``,
-                ``.bvecs``; ``vectors.npz:name`` is one of several arrays).
-            device: where a named model runs: ``auto``, ``cpu``, ``cuda``.
-            backend: what runs a named model: ``onnx`` (on CPU, faster), ``torch``, or ``auto``: onnx
-                where that is possible.
-            precision: dtype of a named model's weights: ``float32``, ``bfloat16`` or ``float16``.
-            input_format: ``jsonl``, ``csv``, ``tsv``, ``text`` or ``parquet``; by default from the
-                file name.
-            delimiter: what parts the columns of CSV and TSV; by default told from the first lines.
-            encoding: of a text file that is not UTF-8, as Python names it (``cp1252``).
-            fields: which field is which, as ``Fields`` or as a mapping such as ``{"text": "body"}``.
-            options: what else can be set: ``BuildOptions``, or a mapping of their names.
-            progress: is told what is done.
-
-        Returns:
-            The open index; what was done is its ``build_report``.
-
-        Raises:
-            QsearchError: one of its kinds; the message says what to do. What was durable stays, and
-                the next build of the same index goes on from there.
-
-        Examples:
-            Embeddings of your own, without an encoder, are searched by vector:
-
-            >>> import numpy as np
-            >>> vectors = np.eye(4, dtype=np.float32)
-            >>> index = Index.build(None, tmp / "axes", embeddings=vectors)
-            >>> index.search_vectors(np.array([[0.0, 3.0, 1.0, 0.0]]), k=2).positions
-            array([[1, 2]])
-        """
-        given = None if embeddings is None else Embeddings(embeddings)
-        opened = None
-        if corpus is not None:
-            opened = open_corpus(
-                corpus,
-                format=input_format,
-                delimiter=delimiter,
-                encoding=encoding,
-                fields=fields,
-                text_required=given is None,
-            )
-        if encoder is None and given is None:
-            encoder = DEFAULT_MODEL
-        used: list[Encoder] = []
-
-        def load() -> Encoder:
-            if isinstance(encoder, str | Path):
-                used.append(
-                    load_encoder(str(encoder), device=device, backend=backend, precision=precision)
-                )
-            else:
-                used.append(adapted(encoder))
-            return used[0]
-
-        report = build_index(
-            opened,
-            Path(path),
-            load_encoder=None if encoder is None else load,
-            embeddings=given,
-            options=options,
-            progress=progress,
-        )
-        index = cls.open(path, encoder=used[0] if used else None, device=device, backend=backend)
-        index.build_report = report
-        return index
 
     @classmethod
     def open(
@@ -255,7 +121,6 @@ class Index:
         index._given_encoder = str(encoder) if isinstance(encoder, Path) else encoder
         index._device, index._backend = device, backend
         index._encoder = None
-        index._rerankers = Rerankers(device, backend)
         index._lock, index._refreshing = ProcessLock(), ProcessLock()
         index._swapping = ProcessLock()
         index._snapshot = Snapshot.open(index.path, device=device)
@@ -337,6 +202,8 @@ class Index:
 
     def __contains__(self, id: object) -> bool:
         """Whether there is a document of this id."""
+        from qsearch.documents import surrogate_in
+
         catalog = self._open.catalog
         return isinstance(id, str) and surrogate_in(id) is None and bool(catalog.lines_of([id]))
 
@@ -402,6 +269,8 @@ class Index:
             >>> index.get("a").text, [one.id for one in index.get(["a"])]
             ('blue', ['a'])
         """
+        from qsearch.documents import checked_ids
+
         snapshot = self._open
         found = snapshot.documents_at(snapshot.positions_of(checked_ids(ids)))
         return found[0] if isinstance(ids, str) else found
@@ -418,6 +287,8 @@ class Index:
         Raises:
             QueryError: there is no document of an id.
         """
+        from qsearch.documents import checked_ids
+
         snapshot = self._open
         return snapshot.vectors_at(snapshot.positions_of(checked_ids(ids)))
 
@@ -568,263 +439,7 @@ class Index:
         """
         return self._open.documents_at(positions)
 
-    # Changing
-
-    @documented(ChangeOptions)
-    def add(
-        self,
-        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None = None,
-        **options: Unpack[ChangeOptions],
-    ) -> ChangeReport:
-        """Add documents, in one commit; all or, where something is wrong, none.
-
-        A large change that was interrupted goes on where it stopped when it is run again. Afterwards this
-        ``Index`` answers from the new commit; others do when they are opened or refreshed.
-
-        Args:
-            corpus: as ``Index.build`` takes it; ``None`` only with ``embeddings``.
-            **options: see ``ChangeOptions``.
-
-        Returns:
-            What was done.
-
-        Raises:
-            CorpusError: an id is there already, or a record is invalid.
-            IndexBusy: another writer is at it.
-            EncoderMismatch: the encoder is not the one that the index was built with.
-            QsearchError: other kinds; the index is as it was.
-
-        Examples:
-            >>> index = Index.build([{"id": "a", "text": "blue"}], tmp / "growing")
-            >>> index.add([{"id": "b", "text": "red"}, {"id": "c", "text": "a green tree"}]).added
-            2
-            >>> [document.id for document in index], index.search("crimson", k=1)[0].id
-            (['a', 'b', 'c'], 'b')
-        """
-        return self._take(ADD, corpus, options, "add")
-
-    @documented(ChangeOptions)
-    def upsert(
-        self,
-        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None = None,
-        **options: Unpack[ChangeOptions],
-    ) -> ChangeReport:
-        """Add documents, or put them in the place of those of the same id, in one commit.
-
-        Only documents whose text or title is new are encoded; where nothing but metadata changed, nothing
-        else is written.
-
-        Args:
-            corpus: as ``Index.build`` takes it; ``None`` only with ``embeddings``.
-            **options: see ``ChangeOptions``.
-
-        Raises:
-            QsearchError: as ``add``, but for ids that are there.
-
-        Examples:
-            >>> index = Index.build([{"id": "a", "text": "blue"}], tmp / "changing")
-            >>> report = index.upsert([{"id": "a", "text": "red"}, {"id": "b", "text": "blue"}])
-            >>> report.added, report.replaced, len(index)
-            (1, 1, 2)
-        """
-        return self._take(UPSERT, corpus, options, "upsert")
-
-    @documented(ChangeOptions)
-    def sync(
-        self,
-        corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None = None,
-        *,
-        dry_run: bool = False,
-        **options: Unpack[ChangeOptions],
-    ) -> ChangeReport:
-        """Make the index hold exactly the documents of a corpus, in one commit.
-
-        New ones are added, those whose text or title changed are encoded again, those of which only
-        metadata changed are not, and those that the corpus does not have are deleted.
-
-        Args:
-            corpus: as ``Index.build`` takes it.
-            dry_run: change nothing, and tell how many documents of each kind there are.
-            **options: see ``ChangeOptions``.
-
-        Raises:
-            QsearchError: as ``upsert``.
-
-        Examples:
-            >>> index = Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp / "same")
-            >>> report = index.sync([{"id": "b", "text": "y"}, {"id": "c", "text": "z"}])
-            >>> report.added, report.unchanged, report.deleted
-            (1, 1, 1)
-        """
-        return self._take(SYNC, corpus, options, "sync", dry_run=dry_run)
-
-    def delete(
-        self,
-        ids: str | Iterable[str] | None = None,
-        *,
-        missing_ok: bool = False,
-        where: Where | None = None,
-        params: Mapping[str, Any] | None = None,
-        missing_fields_ok: bool = False,
-        wait: float = 0.0,
-        progress: Progress | None = None,
-    ) -> ChangeReport:
-        """Delete documents by their ids, or those for which a condition holds, in one commit.
-
-        The encoder is not needed.
-
-        Args:
-            ids: one, or several.
-            missing_ok: pass over ids that there are not.
-            where: a condition instead of ids, see ``SearchOptions``.
-            params: values of its names.
-            missing_fields_ok: let it speak of fields that no document has.
-            wait: seconds to wait for another writer.
-            progress: is told what is done.
-
-        Raises:
-            QueryError: there is no document of an id, or it is given twice, or the condition is none;
-                nothing is deleted.
-            IndexBusy: another writer is at it.
-            IndexWriteError: the file system refuses; the index is as it was.
-
-        Examples:
-            >>> index = Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp / "less")
-            >>> index.delete("a").documents, "a" in index
-            (1, False)
-        """
-        self._check_open()
-        changing = self._changing(wait, progress)
-        if ids is not None and where is None:
-            report = delete_from(changing, checked_ids(ids), missing_ok=missing_ok)
-        elif ids is None and where is not None:
-            condition = as_condition(where, params)
-            report = delete_matching(changing, condition, missing_fields_ok=missing_fields_ok)
-        else:
-            raise QueryError("delete takes ids, or a condition with where=")
-        self.refresh()
-        return report
-
-    def index_fields(
-        self,
-        names: str | Iterable[str],
-        *,
-        drop: bool = False,
-        missing_fields_ok: bool = False,
-        wait: float = 0.0,
-        progress: Progress | None = None,
-    ) -> int:
-        """Make filters on fields fast, in one commit: their values are kept as arrays in the catalog.
-
-        Args:
-            names: of fields of the metadata, or ``title``, as conditions have them.
-            drop: index them no longer.
-            missing_fields_ok: also fields that no document has yet.
-            wait: seconds to wait for another writer.
-            progress: is told what is done.
-
-        Returns:
-            The number of the commit.
-
-        Raises:
-            QueryError: no document has a field, or one that is to be dropped is not indexed.
-            IndexBusy: another writer is at it.
-
-        Examples:
-            >>> index = Index.build([{"id": "a", "text": "x", "year": 1999}], tmp / "years")
-            >>> index.index_fields("year")
-            2
-            >>> [field.name for field in index.fields if field.indexed]
-            ['year']
-        """
-        self._check_open()
-        fields = [as_field(one) for one in ([names] if isinstance(names, str) else names)]
-        if not fields:
-            raise QueryError("name the fields that are to be indexed")
-        commit = index_fields(
-            self._changing(wait, progress), fields, drop=drop, missing_fields_ok=missing_fields_ok
-        )
-        self.refresh()
-        return commit
-
-    def compact(self, *, wait: float = 0.0, progress: Progress | None = None) -> CompactReport:
-        """Give back the room of what was deleted or replaced, and join small segments.
-
-        Whoever has an earlier commit open goes on reading it. Each new segment is a commit that changes no
-        answer, so that what was done before an interruption is not done again; the last one is the catalog.
-
-        Args:
-            wait: seconds to wait for another writer.
-            progress: is told what is done.
-
-        Raises:
-            IndexBusy: another writer is at it.
-            IndexFormatError: what is to be copied is damaged; nothing is changed.
-            IndexWriteError: the file system refuses; the index is as it was.
-        """
-        self._check_open()
-        report = compact_index(self._changing(wait, progress))
-        self.refresh()
-        return report
-
-    def index_text(
-        self,
-        *,
-        language: str | None = None,
-        drop: bool = False,
-        wait: float = 0.0,
-        progress: Progress | None = None,
-    ) -> TextIndexReport:
-        """Make the text index that searches by keywords need, anew where there is one, in one commit.
-
-        The catalog is written anew, without what was deleted or replaced. Whoever has an earlier commit
-        open goes on reading it.
-
-        Args:
-            language: of the texts (ISO 639): what their words are; by default that of the text index there
-                is, or of the passages, or English.
-            drop: take the text index away instead.
-            wait: seconds to wait for another writer.
-            progress: is told what is done.
-
-        Raises:
-            OptionError: the language is no code of one, or there is one beside ``drop``.
-            IndexBusy: another writer is at it.
-            IndexFormatError: what is to be copied is damaged; nothing is changed.
-            IndexWriteError: the file system refuses; the index is as it was.
-
-        Examples:
-            >>> index = Index.build([{"id": "a", "text": "Blue whales sing."}], tmp / "words")
-            >>> index.index_text().tokenizer
-            'porter unicode61 remove_diacritics 2'
-            >>> [hit.id for hit in index.search("a whale's song", mode="keywords")]
-            ['a']
-        """
-        self._check_open()
-        report = index_text(self._changing(wait, progress), language, drop=drop)
-        self.refresh()
-        return report
-
-    def changes(self, *, wait: float = 0.0, progress: Progress | None = None) -> Changes:
-        """Several changes that become one commit; nothing of them where the block ends with an error.
-
-        Args:
-            wait: seconds to wait for another writer.
-            progress: is told what is done.
-
-        Raises:
-            IndexBusy: another writer is at it.
-
-        Examples:
-            >>> index = Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], tmp / "both")
-            >>> with index.changes() as changes:
-            ...     changes.delete("a")
-            ...     changes.add([{"id": "c", "text": "z"}])
-            >>> [document.id for document in index], changes.report.commit
-            (['b', 'c'], 2)
-        """
-        self._check_open()
-        return Changes(self._changing(wait, progress), self._source, self._refreshed)
+    # Commits
 
     def refresh(self) -> bool:
         """Answer from the newest commit from now on; returns whether there was a newer one.
@@ -848,48 +463,6 @@ class Index:
     def _refreshed(self) -> None:
         if self._snapshot is not None:
             self.refresh()
-
-    def _changing(self, wait: float, progress: Progress | None) -> Changing:
-        return Changing(self.path, self._encoder_of_changes, wait, progress)
-
-    def _encoder_of_changes(self) -> Encoder | None:
-        snapshot = self._open
-        return None if snapshot.contract is None else self._checked_encoder(snapshot)
-
-    def _take(
-        self,
-        kind: str,
-        corpus: Any,
-        options: Mapping[str, Any],
-        caller: str,
-        *,
-        dry_run: bool = False,
-    ) -> ChangeReport:
-        self._check_open()
-        asked = settled(ChangeOptions, options, caller)
-        how = self._changing(asked.pop("wait"), asked.pop("progress"))
-        source = self._source(corpus, asked)
-        if dry_run:
-            return compare_index(how, kind, source)
-        report = change_index(how, kind, source)
-        self.refresh()
-        return report
-
-    def _source(self, corpus: Any, asked: Mapping[str, Any]) -> Source:
-        """Where records come from; ``asked`` are all of ``RecordOptions``."""
-        given = None if asked["embeddings"] is None else Embeddings(asked["embeddings"])
-        opened = None
-        if corpus is not None:
-            opened = open_corpus(
-                corpus,
-                format=asked["input_format"],
-                delimiter=asked["delimiter"],
-                encoding=asked["encoding"],
-                fields=asked["fields"],
-                text_required=given is None,
-            )
-        rejects = None if asked["rejects"] is None else Path(asked["rejects"])
-        return Source(opened, given, bool(asked["skip_invalid"]), rejects)
 
     # Searching
 
@@ -1027,6 +600,8 @@ class Index:
         Raises:
             EncoderError: it cannot be loaded, or the index has none.
         """
+        from qsearch.encoding import check_contract
+
         contract = self._contract_of(self._open)
         return check_contract(contract, self._load_encoder(contract))
 
@@ -1040,7 +615,15 @@ class Index:
         """
         return self._checked_encoder(self._open)
 
+    @cached_property
+    def _rerankers(self) -> Rerankers:
+        from qsearch.reranking import Rerankers
+
+        return Rerankers(self._device, self._backend)
+
     def _checked_encoder(self, snapshot: Snapshot) -> Encoder:
+        from qsearch.encoding import check_contract
+
         told = snapshot.settings.get("encoder")
         with self._lock:
             if self._encoder is None or self._encoder[0] != told:  # another index may be there now
@@ -1050,7 +633,13 @@ class Index:
                 self._encoder = told, encoder
             return self._encoder[1]
 
+    def _encoder_of_changes(self) -> Encoder | None:
+        snapshot = self._open
+        return None if snapshot.contract is None else self._checked_encoder(snapshot)
+
     def _load_encoder(self, contract: EncoderContract) -> Encoder:
+        from qsearch.encoding import UNNAMED_MODEL, adapted, load_encoder_of
+
         given, identity = self._given_encoder, contract.identity
         if given is not None and not isinstance(given, str):
             return adapted(given)
@@ -1083,6 +672,8 @@ def _checked_texts(queries: Iterable[str]) -> list[str]:
     Raises:
         QueryError: it is no iterable of strings, or one of them is empty or no Unicode text.
     """
+    from qsearch.documents import check_text
+
     if isinstance(queries, str | bytes):
         raise QueryError("search_batch takes several texts; use search for one text")
     if isinstance(queries, Mapping):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qsearch.errors import QueryError
-from qsearch.indexing import Progress
 from qsearch.options import TextSearchOptions, listed
-from qsearch.reranking import Reranker, score_texts
 from qsearch.results import Reranking, SearchResult
 from qsearch.retrieval.searcher import whole_number
 from qsearch.wording import words
+
+if TYPE_CHECKING:
+    from qsearch.indexing import Progress
+    from qsearch.reranking import Reranker
 
 __all__ = ["reordered", "taken"]
 
@@ -71,6 +73,8 @@ def reordered(
     Raises:
         EncoderError: the reranker fails, or gives no finite number for a pair.
     """
+    from qsearch.reranking import score_texts
+
     contents = [[hit.content for hit in result] for result in results]
     if progress is not None:
         progress.begin("rerank", sum(map(len, contents)), "pairs")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.documents import Document
-from qsearch.reranking import RerankerIdentity
+if TYPE_CHECKING:
+    from qsearch.reranking import RerankerIdentity
 
 __all__ = [
     "Explanation",
@@ -188,6 +188,8 @@ class Hit:
     @property
     def content(self) -> str:
         """What was found, as it is encoded: title, one space, and the passage, or the text."""
+        from qsearch.documents import Document
+
         shown = self.text if self.passage is None else self.passage.text
         return Document(self.id, shown, self.title).content
 

@@ -12,21 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsearch.documents import Document
-from qsearch.encoding import EncoderContract
-from qsearch.encoding.contract import contract_from_store
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.gpu import Placing
-from qsearch.keywords import TextRequest, TextSearch, hybrid_answers, keyword_answers, passage_of
 from qsearch.options import FilterOptions, TextSearchOptions, WayOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
-from qsearch.selection import Selections
 from qsearch.store import (
     Catalog,
     Segment,
@@ -38,6 +33,12 @@ from qsearch.store import (
 )
 from qsearch.store.tail import TAIL
 from qsearch.wording import words
+
+if TYPE_CHECKING:
+    from qsearch.documents import Document
+    from qsearch.encoding import EncoderContract
+    from qsearch.keywords import TextRequest, TextSearch
+    from qsearch.selection import Selections
 
 __all__ = ["Snapshot", "TextQuery"]
 
@@ -69,7 +70,6 @@ class Snapshot:
         settings: of the catalog.
         placing: where exact searches run; ``None``: on the CPU.
         searcher: every way of retrieval.
-        selections: filters.
     """
 
     def __init__(
@@ -99,7 +99,6 @@ class Snapshot:
             documents=self.documents,
             placing=self.placing,
         )
-        self.selections = Selections(catalog, segments, int(settings["positions"]))
 
     @classmethod
     def open(cls, path: Path, before: Snapshot | None = None, device: str = "cpu") -> Snapshot:
@@ -175,6 +174,8 @@ class Snapshot:
     @cached_property
     def contract(self) -> EncoderContract | None:
         """What the index promises about its encoder; ``None`` where it has none."""
+        from qsearch.encoding.contract import contract_from_store
+
         return contract_from_store(self.settings.get("encoder"), self.catalog.canaries())
 
     @cached_property
@@ -302,6 +303,8 @@ class Snapshot:
         """
         way = {name: options[name] for name in listed(WayOptions)}
         of_filter = {name: options[name] for name in listed(FilterOptions)}
+        if of_filter["where"] is None and not of_filter["params"]:
+            return self.searcher.request(k, None, **way)
         if of_filter["where"] is not None:  # what makes no sense is told before that takes time
             self.searcher.request(k, **way)
         return self.searcher.request(k, self.selections.asked(**of_filter), **way)
@@ -339,8 +342,17 @@ class Snapshot:
         return float(weight)
 
     @cached_property
+    def selections(self) -> Selections:
+        """Filters."""
+        from qsearch.selection import Selections
+
+        return Selections(self.catalog, self.segments, int(self.settings["positions"]))
+
+    @cached_property
     def text_search(self) -> TextSearch:
         """Searches by words."""
+        from qsearch.keywords import TextSearch
+
         return TextSearch(self.catalog, self.segments, self.searcher.documents)
 
     def text_answers(
@@ -358,6 +370,8 @@ class Snapshot:
             texts: checked.
             encode: makes (q, d) float32 of them, checked; not called where nobody needs that.
         """
+        from qsearch.keywords import hybrid_answers, keyword_answers
+
         explain = bool(options["explain"])
         asked = self.text_query(k, options)
         request, meaning = asked.words, asked.meaning
@@ -396,6 +410,8 @@ class Snapshot:
             QueryError: a value is out of its range, two contradict each other, the filter is none, or
                 there is no text index where one is needed.
         """
+        from qsearch.keywords import TextRequest
+
         asked = {name: options[name] for name in listed(TextSearchOptions) if name in options}
         request = TextRequest.checked(k, asked, self.hybrid_weight)
         if request.mode != "meaning":
@@ -406,6 +422,8 @@ class Snapshot:
     def hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
         """The documents of a ranking, for each of its queries."""
         documents = self.searcher.documents.documents(ranking.positions)
+        from qsearch.keywords import passage_of
+
         spans = self._spans(ranking.positions)
         stored = self.catalog.documents(int(one) for one in documents.ravel() if one >= 0)
         found = []
@@ -489,4 +507,6 @@ def _living(segment: Segment) -> int:
 
 
 def _document(stored: StoredDocument) -> Document:
+    from qsearch.documents import Document
+
     return Document(stored.id, stored.text, stored.title, stored.metadata)

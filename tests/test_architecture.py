@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 import qsearch
@@ -19,6 +23,7 @@ from tests.conftest import ROOT
 # Lowest first; a room may import from rooms before it, and from itself.
 ROOMS = (
     "version",
+    "lazily",
     "wording",
     "locks",
     "streams",
@@ -39,6 +44,7 @@ ROOMS = (
     "selection",
     "keywords",
     "snapshot",
+    "changeable",
     "index",
     "evaluation",
     "integrations",
@@ -91,6 +97,64 @@ def test_imports_point_downward(path: Path) -> None:
 def test_heavy_packages_are_imported_where_they_are_used(path: Path) -> None:
     top = {name.split(".")[0] for name in imports(path, top_level_only=True)}
     assert not top & HEAVY
+
+
+def test_a_search_by_vectors_enters_no_room_that_it_does_not_need(tmp_path: Path) -> None:
+    """Whoever starts a process to ask something waits for its imports."""
+    rows = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    qsearch.Index.build(None, tmp_path / "index", embeddings=rows).close()
+    script = (
+        "import sys, numpy\n"
+        "from qsearch import Index\n"
+        "found = Index.open(sys.argv[1]).search_vectors(numpy.ones((1, 8), numpy.float32), 3)\n"
+        "assert found.certified.all()\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "index")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    rooms = {one.split(".")[1] for one in loaded if one.startswith("qsearch.")}
+    assert "retrieval" in rooms
+    assert not rooms & {"filters", "encoding", "reranking", "keywords", "indexing", "selection"}
+    written = {"editor", "writer", "verify", "merging", "staging", "rewriting", "columns"}
+    assert not loaded & {f"qsearch.store.{one}" for one in written}
+    assert {one for one in loaded if one.startswith("qsearch.documents.")} <= {
+        "qsearch.documents.numbers"
+    }
+    assert not loaded & {*HEAVY, "numpy.ma", "importlib.metadata", "hashlib"}
+
+
+@pytest.mark.parametrize(
+    "package",
+    [path for path in modules() if path.name == "__init__.py" and "lazily(" in path.read_text()],
+    ids=lambda path: path.parent.name,
+)
+def test_names_that_are_imported_lazily_have_one_home(package: Path) -> None:
+    """What a type checker reads, what is public and where it is found are the same."""
+    tree = ast.parse(package.read_text(encoding="utf-8"))
+    name = ".".join(package.parent.relative_to(ROOT).parts)
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    read = {
+        alias.name: node.module.removeprefix(name)
+        for node in checked.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    (call,) = (
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 2
+    )
+    assert ast.literal_eval(call.args[1]) == read
+    module = importlib.import_module(name)
+    assert set(module.__all__) - {"__version__"} == set(read)
+    for one in module.__all__:
+        assert getattr(module, one) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = module.nothing
+    assert dir(module) == sorted(module.__all__)
 
 
 def test_only_the_output_module_prints() -> None:

@@ -5,9 +5,16 @@ documents of the reader's commit, so that an answer does not depend on what the 
 ``docs/keywords.md`` has the definitions.
 """
 
-from qsearch.keywords.answers import hybrid_answers, keyword_answers, passage_of
-from qsearch.keywords.request import DEFAULT_WEIGHT, TextRequest
-from qsearch.keywords.searching import Found, KeywordTerm, TextAnswer, TextSearch
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qsearch.lazily import lazily
+
+if TYPE_CHECKING:
+    from qsearch.keywords.answers import hybrid_answers, keyword_answers, passage_of
+    from qsearch.keywords.request import DEFAULT_WEIGHT, TextRequest
+    from qsearch.keywords.searching import Found, KeywordTerm, TextAnswer, TextSearch
 
 __all__ = [
     "DEFAULT_WEIGHT",
@@ -20,3 +27,18 @@ __all__ = [
     "keyword_answers",
     "passage_of",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "DEFAULT_WEIGHT": ".request",
+        "Found": ".searching",
+        "KeywordTerm": ".searching",
+        "TextAnswer": ".searching",
+        "TextRequest": ".request",
+        "TextSearch": ".searching",
+        "hybrid_answers": ".answers",
+        "keyword_answers": ".answers",
+        "passage_of": ".answers",
+    },
+)

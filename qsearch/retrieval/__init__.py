@@ -4,15 +4,28 @@ Arrays and segments come in, a ``Ranking`` goes out. No text, no model and no ca
 its position here.
 """
 
-from qsearch.retrieval.binary import BinaryCandidates
-from qsearch.retrieval.cascade import Cascade
-from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.explain import stage_ranks
-from qsearch.retrieval.graph import GraphCandidates, build_graph
-from qsearch.retrieval.measuring import CONFIDENCE, FROM_DOCUMENTS, measure
-from qsearch.retrieval.ranking import CandidateSource, Ranking, Stage, check_queries, unusable_query
-from qsearch.retrieval.searcher import Request, Searcher
-from qsearch.retrieval.tuning import Plan, Tuning
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qsearch.lazily import lazily
+
+if TYPE_CHECKING:
+    from qsearch.retrieval.binary import BinaryCandidates
+    from qsearch.retrieval.cascade import Cascade
+    from qsearch.retrieval.exact import ExactSearch
+    from qsearch.retrieval.explain import stage_ranks
+    from qsearch.retrieval.graph import GraphCandidates, build_graph
+    from qsearch.retrieval.measuring import CONFIDENCE, FROM_DOCUMENTS, measure
+    from qsearch.retrieval.ranking import (
+        CandidateSource,
+        Ranking,
+        Stage,
+        check_queries,
+        unusable_query,
+    )
+    from qsearch.retrieval.searcher import Request, Searcher
+    from qsearch.retrieval.tuning import Plan, Tuning
 
 __all__ = [
     "CONFIDENCE",
@@ -34,3 +47,27 @@ __all__ = [
     "stage_ranks",
     "unusable_query",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "CONFIDENCE": ".measuring",
+        "FROM_DOCUMENTS": ".measuring",
+        "BinaryCandidates": ".binary",
+        "CandidateSource": ".ranking",
+        "Cascade": ".cascade",
+        "ExactSearch": ".exact",
+        "GraphCandidates": ".graph",
+        "Plan": ".tuning",
+        "Ranking": ".ranking",
+        "Request": ".searcher",
+        "Searcher": ".searcher",
+        "Stage": ".ranking",
+        "Tuning": ".tuning",
+        "build_graph": ".graph",
+        "check_queries": ".ranking",
+        "measure": ".measuring",
+        "stage_ranks": ".explain",
+        "unusable_query": ".ranking",
+    },
+)

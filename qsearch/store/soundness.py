@@ -40,7 +40,8 @@ def check_sample(segment: Segment) -> None:
     """
     if segment.rotated is not None and segment.rotated.stored is not None:
         segment.rotated.error()
-    rows = np.unique(np.linspace(0, segment.rows - 1, _SAMPLE_ROWS).astype(np.int64))
+    rows = np.linspace(0, segment.rows - 1, _SAMPLE_ROWS).astype(np.int64)  # rising
+    rows = rows[np.append(True, np.diff(rows) > 0)]  # np.unique would import numpy.ma, for 10 ms
     for name, problem in (
         *_list_problems(segment),
         *code_problems(segment, rows),
