@@ -255,11 +255,11 @@ class Changeable(ABC):
             >>> index.delete("a").documents, "a" in index
             (1, False)
         """
-        self._check_open()
         from qsearch.documents import checked_ids
         from qsearch.filters import as_condition
         from qsearch.indexing import delete_from, delete_matching
 
+        self._check_open()
         changing = self._changing(wait, progress)
         if ids is not None and where is None:
             report = delete_from(changing, checked_ids(ids), missing_ok=missing_ok)
@@ -303,10 +303,10 @@ class Changeable(ABC):
             >>> [field.name for field in index.fields if field.indexed]
             ['year']
         """
-        self._check_open()
         from qsearch.filters import as_field
         from qsearch.indexing import index_fields
 
+        self._check_open()
         fields = [as_field(one) for one in ([names] if isinstance(names, str) else names)]
         if not fields:
             raise QueryError("name the fields that are to be indexed")
@@ -331,9 +331,9 @@ class Changeable(ABC):
             IndexFormatError: what is to be copied is damaged; nothing is changed.
             IndexWriteError: the file system refuses; the index is as it was.
         """
-        self._check_open()
         from qsearch.indexing import compact_index
 
+        self._check_open()
         report = compact_index(self._changing(wait, progress))
         self.refresh()
         return report
@@ -371,9 +371,9 @@ class Changeable(ABC):
             >>> [hit.id for hit in index.search("a whale's song", mode="keywords")]
             ['a']
         """
-        self._check_open()
         from qsearch.indexing import index_text
 
+        self._check_open()
         report = index_text(self._changing(wait, progress), language, drop=drop)
         self.refresh()
         return report
@@ -396,9 +396,9 @@ class Changeable(ABC):
             >>> [document.id for document in index], changes.report.commit
             (['b', 'c'], 2)
         """
-        self._check_open()
         from qsearch.indexing import Changes
 
+        self._check_open()
         return Changes(self._changing(wait, progress), self._source, self._refreshed)
 
     def _changing(self, wait: float, progress: Progress | None) -> Changing:
@@ -414,9 +414,9 @@ class Changeable(ABC):
         *,
         dry_run: bool = False,
     ) -> ChangeReport:
-        self._check_open()
         from qsearch.indexing import change_index, compare_index
 
+        self._check_open()
         asked = settled(ChangeOptions, options, kind)
         how = self._changing(asked.pop("wait"), asked.pop("progress"))
         source = self._source(corpus, asked)
