@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Changes,
         CompactReport,
         TextIndexReport,
+        UpgradeReport,
         upgrade_index,
     )
     from qsearch.reranking import Reranker, RerankerIdentity
@@ -97,6 +98,7 @@ __all__ = [
     "TermReport",
     "TextIndexReport",
     "TokenEncoder",
+    "UpgradeReport",
     "VectorResult",
     "VerifyReport",
     "__version__",
@@ -147,6 +149,7 @@ __getattr__, __dir__ = lazily(
         "TermReport": ".results",
         "TextIndexReport": ".indexing",
         "TokenEncoder": ".encoding",
+        "UpgradeReport": ".indexing",
         "VectorResult": ".results",
         "VerifyReport": ".store",
         "evaluate": ".evaluation",

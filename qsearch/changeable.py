@@ -328,8 +328,8 @@ class Changeable(ABC):
 
         Raises:
             IndexBusy: another writer is at it.
-            IndexFormatError: what is to be copied is damaged; nothing is changed.
-            IndexWriteError: the file system refuses; the index is as it was.
+            IndexFormatError: what is to be copied is damaged; no answer is changed.
+            IndexWriteError: the file system refuses; the index answers as before.
         """
         from qsearch.indexing import compact_index
 

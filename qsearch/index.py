@@ -1,4 +1,4 @@
-"""The index: build, open, search. A facade that joins the rooms below and computes nothing."""
+"""The index: open, read, search. A facade that joins the rooms below and computes nothing."""
 
 from __future__ import annotations
 

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.errors import IndexFormatError
+from qsearch.wording import words
+
 if TYPE_CHECKING:
     from qsearch.reranking import RerankerIdentity
+    from qsearch.store import StoredDocument
 
 __all__ = [
     "Explanation",
@@ -22,6 +26,7 @@ __all__ = [
     "StageReport",
     "TermReport",
     "VectorResult",
+    "passage_of",
 ]
 
 
@@ -146,6 +151,21 @@ class Passage:
     begin: int
     end: int
     text: str
+
+
+def passage_of(document: StoredDocument, span: NDArray[np.int64]) -> Passage:
+    """The part of a document between two places of its text.
+
+    Raises:
+        IndexFormatError: they lie outside of it.
+    """
+    begin, end = (int(side) for side in span)
+    if not 0 <= begin <= end <= len(document.text):
+        raise IndexFormatError(
+            f"a passage of document {document.id!r} lies outside of its text; {words().verify} tells "
+            "which file is damaged"
+        )
+    return Passage(begin, end, document.text[begin:end])
 
 
 @dataclass(frozen=True, slots=True)

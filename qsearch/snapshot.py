@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.gpu import Placing
 from qsearch.options import FilterOptions, TextSearchOptions, WayOptions, listed
-from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult
+from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult, passage_of
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks
 from qsearch.store import (
     Catalog,
@@ -224,13 +224,13 @@ class Snapshot:
             )
         flat = wanted.ravel().tolist()
         found = self.catalog.documents(flat)
-        return [_document(found[one]) for one in flat]
+        return list(_documents(found[one] for one in flat))
 
     def all_documents(self) -> Iterator[Document]:
         """Every document, in order; a few are in memory at a time."""
         last = -1
         while some := self.catalog.page(last, _DOCUMENTS_AT_A_TIME):
-            yield from map(_document, some)
+            yield from _documents(some)
             last = some[-1].position
 
     def documents_at_each(self, positions: Sequence[int]) -> Iterator[Document]:
@@ -238,7 +238,7 @@ class Snapshot:
         for start in range(0, len(positions), _DOCUMENTS_AT_A_TIME):
             some = positions[start : start + _DOCUMENTS_AT_A_TIME]
             found = self.catalog.documents(some)
-            yield from (_document(found[one]) for one in some)
+            yield from _documents(found[one] for one in some)
 
     def positions_of(self, ids: Sequence[str]) -> list[int]:
         """Positions of the documents of these ids.
@@ -303,6 +303,7 @@ class Snapshot:
         """
         way = {name: options[name] for name in listed(WayOptions)}
         of_filter = {name: options[name] for name in listed(FilterOptions)}
+        # Without a condition what filters need is not loaded.
         if of_filter["where"] is None and not of_filter["params"]:
             return self.searcher.request(k, None, **way)
         if of_filter["where"] is not None:  # what makes no sense is told before that takes time
@@ -422,8 +423,6 @@ class Snapshot:
     def hits(self, ranking: Ranking) -> list[tuple[Hit, ...]]:
         """The documents of a ranking, for each of its queries."""
         documents = self.searcher.documents.documents(ranking.positions)
-        from qsearch.keywords import passage_of
-
         spans = self._spans(ranking.positions)
         stored = self.catalog.documents(int(one) for one in documents.ravel() if one >= 0)
         found = []
@@ -506,7 +505,8 @@ def _living(segment: Segment) -> int:
     return segment.rows if segment.living is None else segment.living.allowed
 
 
-def _document(stored: StoredDocument) -> Document:
+def _documents(stored: Iterable[StoredDocument]) -> Iterator[Document]:
     from qsearch.documents import Document
 
-    return Document(stored.id, stored.text, stored.title, stored.metadata)
+    for one in stored:
+        yield Document(one.id, one.text, one.title, one.metadata)

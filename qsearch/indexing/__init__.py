@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from qsearch.indexing.apply import (
         Changes,
         Changing,
-        Upgraded,
         change_index,
         compact_index,
         compare_index,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         CompactReport,
         Progress,
         TextIndexReport,
+        UpgradeReport,
         index_sizes,
     )
     from qsearch.indexing.sorting import ADD, SYNC, UPSERT
@@ -46,7 +46,7 @@ __all__ = [
     "Progress",
     "Source",
     "TextIndexReport",
-    "Upgraded",
+    "UpgradeReport",
     "build_index",
     "change_index",
     "compact_index",
@@ -74,7 +74,7 @@ __getattr__, __dir__ = lazily(
         "Progress": ".report",
         "Source": ".changing",
         "TextIndexReport": ".report",
-        "Upgraded": ".apply",
+        "UpgradeReport": ".report",
         "build_index": ".build",
         "change_index": ".apply",
         "compact_index": ".apply",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import xxhash
 
@@ -34,6 +34,7 @@ from qsearch.indexing.report import (
     Progress,
     Silent,
     TextIndexReport,
+    UpgradeReport,
     index_sizes,
 )
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
@@ -42,13 +43,13 @@ from qsearch.options import RecordOptions, documented, settled
 from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
 from qsearch.store.fields import known_fields, resolved_field
 from qsearch.store.format import FORMAT_VERSION
+from qsearch.store.masks import living_counts
 from qsearch.store.rows import SegmentEntry
 from qsearch.store.text_index import TextIndexSpec
 
 __all__ = [
     "Changes",
     "Changing",
-    "Upgraded",
     "change_index",
     "compact_index",
     "compare_index",
@@ -152,8 +153,8 @@ def compare_index(how: Changing, kind: str, source: Source) -> ChangeReport:
 def delete_from(how: Changing, ids: Iterable[str], *, missing_ok: bool) -> ChangeReport:
     """Delete documents by their ids, in one commit."""
     wanted = list(ids)
-    told = [*wanted, str(missing_ok)]
-    with how.begun({"what": "delete", "of": _digest(["ids", *told])}) as (editor, change):
+    purpose = {"what": "delete", "of": _digest(["ids", str(missing_ok), *wanted])}
+    with how.begun(purpose) as (editor, change):
         change.delete(wanted, missing_ok=missing_ok)
         return _committed(how, editor, change)
 
@@ -162,10 +163,8 @@ def delete_matching(
     how: Changing, condition: Condition, *, missing_fields_ok: bool
 ) -> ChangeReport:
     """Delete the documents that a condition holds for, in one commit."""
-    with how.begun({"what": "delete", "of": _digest(["where", repr(condition)])}) as (
-        editor,
-        change,
-    ):
+    purpose = {"what": "delete", "of": _digest(["where", repr(condition)])}
+    with how.begun(purpose) as (editor, change):
         change.delete_where(condition, missing_fields_ok=missing_fields_ok)
         return _committed(how, editor, change)
 
@@ -218,13 +217,13 @@ def compact_index(how: Changing) -> CompactReport:
     before = sum(index_sizes(how.index).values())
     counts = Counts()
     told = how.progress or Silent()
-    states: list[_Joined] = []  # before each commit
+    states: list[_Due] = []  # before each commit
     joined = 0
     last = False
     while not last:
         try:
             with how.begun(None, counts) as (editor, change):
-                state = _Joined.of(editor)
+                state = _Due.of(editor)
                 states.append(state)
                 last = len(state.groups) < 2
                 commit = editor.base
@@ -245,9 +244,10 @@ def compact_index(how: Changing) -> CompactReport:
             raise ChangeInterrupted(
                 stopped.kept, stopped.commit if last else None, joined
             ) from stopped
-    seconds = counts.seconds if commit > editor.base or joined else {}
     with IndexView.read(how.index) as view:
-        left = len(view.catalog.segments())
+        left, now = len(view.catalog.segments()), view.catalog.commit
+    if commit == states[0].commit:  # of what there was to do, if only what keeps the index fast was
+        commit = now
     return CompactReport(
         how.index,
         commit,
@@ -255,37 +255,40 @@ def compact_index(how: Changing) -> CompactReport:
         states[0].past,
         (states[0].segments, left),
         (before, sum(index_sizes(how.index).values())),
-        seconds,
+        counts.seconds if now > states[0].commit else {},
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Joined:
+class _Due:
     """What there is to compact.
 
     Attributes:
+        commit: that was looked at.
         groups: segments that are to be one, and the rows of them that live.
         segments: how many there are.
         dead: rows that are not to be there any more.
         past: documents and metadata of earlier commits.
     """
 
+    commit: int
     groups: tuple[tuple[Sequence[SegmentEntry], int], ...]
     segments: int
     dead: int
     past: int
 
     @classmethod
-    def of(cls, editor: IndexEditor) -> _Joined:
+    def of(cls, editor: IndexEditor) -> _Due:
         entries = editor.catalog.segments()
-        masks = editor.catalog.masks()
-        living = [masks[one.id].rows if one.id in masks else one.rows for one in entries]
+        living = living_counts(editor.catalog, entries)
         rows = [one.rows for one in entries]
         groups = tuple(
             ([entries[number] for number in group], sum(living[number] for number in group))
             for group in compact_groups(living, rows, editor.segment_rows)
         )
-        return cls(groups, len(entries), sum(rows) - sum(living), editor.catalog.past())
+        return cls(
+            editor.base, groups, len(entries), sum(rows) - sum(living), editor.catalog.past()
+        )
 
 
 def index_text(
@@ -340,23 +343,9 @@ def _language_of(settings: Mapping[str, Any]) -> str:
     return DEFAULT_LANGUAGE
 
 
-class Upgraded(NamedTuple):
-    """What upgrading an index did.
-
-    Attributes:
-        before: the format that it had.
-        now: the format that it has.
-        rollback: whether its catalog was in SQLite's WAL mode, and is not any more.
-    """
-
-    before: int
-    now: int
-    rollback: bool
-
-
 def upgrade_index(
     index: str | Path, wait: float = 0.0, progress: Progress | None = None
-) -> Upgraded:
+) -> UpgradeReport:
     """Bring an index to the present format.
 
     A catalog that another program has put in SQLite's WAL mode is put back.
@@ -382,7 +371,7 @@ def upgrade_index(
         total = documents if isinstance(documents, int) else None
         with told_of(told, {}, "upgrade", total, "docs"):
             IndexEditor.open(index, wait=wait, advance=told.advance).close()
-    return Upgraded(version, FORMAT_VERSION, wal)
+    return UpgradeReport(version, FORMAT_VERSION, wal)
 
 
 def _commit_of(editor: IndexEditor) -> int | None:

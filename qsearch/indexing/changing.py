@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -215,8 +216,7 @@ class Change:
         """
         wanted = list(dict.fromkeys(ids))
         if len(wanted) < len(ids) and not missing_ok:
-            seen: set[str] = set()
-            twice = next(one for one in ids if one in seen or seen.add(one))  # type: ignore[func-returns-value]
+            twice = next(one for one, times in Counter(ids).items() if times > 1)
             raise QueryError(f"the id {twice!r} is given twice; nothing was deleted")
         done = sum(one.records for one in self._editor.earlier_steps)  # from the first one on
         steps = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from qsearch.store import Catalog, set_commit
 from qsearch.store.format import CATALOG
@@ -18,6 +18,7 @@ __all__ = [
     "Progress",
     "Silent",
     "TextIndexReport",
+    "UpgradeReport",
     "index_sizes",
 ]
 
@@ -178,6 +179,20 @@ class TextIndexReport:
     tokenizer: str | None
     bytes: tuple[int, int]
     seconds: dict[str, float]
+
+
+class UpgradeReport(NamedTuple):
+    """What upgrading an index did.
+
+    Attributes:
+        before: the format that it had.
+        now: the format that it has.
+        rollback: whether its catalog was in SQLite's WAL mode, and is not any more.
+    """
+
+    before: int
+    now: int
+    rollback: bool
 
 
 def index_sizes(index: Path) -> dict[str, int]:

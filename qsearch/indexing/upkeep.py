@@ -29,6 +29,7 @@ from qsearch.store import (
     tier_groups,
 )
 from qsearch.store.format import GRAPH
+from qsearch.store.masks import living_counts
 from qsearch.store.opening import checked_dimensions
 from qsearch.store.rows import SegmentEntry
 from qsearch.store.tail import TAIL
@@ -86,7 +87,7 @@ class _State:
             with catalog.view():
                 set_commit(catalog)
                 entries = catalog.segments()
-                living = _living(catalog, entries)
+                living = living_counts(catalog, entries)
                 only = ("graph", "measured", "commit", "rows")
                 settings, _ = catalog.read_settings(only=only)
                 without = [one for one in entries if GRAPH not in catalog.files(one.id)]
@@ -123,16 +124,11 @@ def _is_due(settings: Mapping[str, Any], ids: Sequence[str], living: Sequence[in
     return not count or total - measured > max(_LEAST_MORE, _MORE * measured)
 
 
-def _living(catalog: Catalog, entries: Sequence[SegmentEntry]) -> list[int]:
-    masks = catalog.masks()
-    return [masks[one.id].rows if one.id in masks else one.rows for one in entries]
-
-
 def _merge(index: Path, progress: Progress) -> None:
     """Merge the segments that are due."""
     with IndexEditor.open(index) as editor:
         entries = editor.catalog.segments()
-        living = _living(editor.catalog, entries)
+        living = living_counts(editor.catalog, entries)
         groups = tier_groups(living, [one.rows for one in entries], editor.segment_rows)
         progress.begin("merge", sum(living[number] for group in groups for number in group), "rows")
         try:

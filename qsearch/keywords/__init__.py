@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qsearch.lazily import lazily
 
 if TYPE_CHECKING:
-    from qsearch.keywords.answers import hybrid_answers, keyword_answers, passage_of
+    from qsearch.keywords.answers import hybrid_answers, keyword_answers
     from qsearch.keywords.request import DEFAULT_WEIGHT, TextRequest
     from qsearch.keywords.searching import Found, KeywordTerm, TextAnswer, TextSearch
 
@@ -25,7 +25,6 @@ __all__ = [
     "TextSearch",
     "hybrid_answers",
     "keyword_answers",
-    "passage_of",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -39,6 +38,5 @@ __getattr__, __dir__ = lazily(
         "TextSearch": ".searching",
         "hybrid_answers": ".answers",
         "keyword_answers": ".answers",
-        "passage_of": ".answers",
     },
 )

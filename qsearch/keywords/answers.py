@@ -8,16 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.errors import IndexFormatError
 from qsearch.keywords.request import TextRequest
 from qsearch.keywords.searching import TextAnswer, TextSearch
-from qsearch.results import Explanation, Hit, KeywordReport, Passage, SearchResult, TermReport
+from qsearch.results import Explanation, Hit, KeywordReport, SearchResult, TermReport, passage_of
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.ranking import Ranking
-from qsearch.store import StoredDocument
-from qsearch.wording import words
 
-__all__ = ["hybrid_answers", "keyword_answers", "passage_of"]
+__all__ = ["hybrid_answers", "keyword_answers"]
 
 
 def keyword_answers(
@@ -84,21 +81,6 @@ def hybrid_answers(
         certified = bool(ranking.certified[number])
         found.append(SearchResult(_hits(search, answer), certified, request.mode, explanation))
     return found
-
-
-def passage_of(document: StoredDocument, span: NDArray[np.int64]) -> Passage:
-    """The part of a document between two places of its text.
-
-    Raises:
-        IndexFormatError: they lie outside of it.
-    """
-    begin, end = (int(side) for side in span)
-    if not 0 <= begin <= end <= len(document.text):
-        raise IndexFormatError(
-            f"a passage of document {document.id!r} lies outside of its text; {words().verify} tells "
-            "which file is damaged"
-        )
-    return Passage(begin, end, document.text[begin:end])
 
 
 def _hits(search: TextSearch, answer: TextAnswer) -> tuple[Hit, ...]:

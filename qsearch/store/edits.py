@@ -128,6 +128,8 @@ class DocumentEdits:
             (last, self._base, most),
         ).fetchall():
             connection.executemany("UPDATE documents SET went = NULL WHERE position = ?", gone)
+            if len(gone) < most:
+                break
             last = gone[-1][0]
             yield True
         last = -1
@@ -142,6 +144,8 @@ class DocumentEdits:
                 connection.execute(
                     "DELETE FROM earlier WHERE position = ? AND until = ?", (position, until)
                 )
+            if len(changed) < most:
+                break
             last = changed[-1][0]
             yield True
         forget_steps(self._catalog)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
+from qsearch.store.catalog import Catalog
 from qsearch.store.format import PASSAGES, POSITIONS, SEGMENTS
 from qsearch.store.rows import FileEntry, MaskEntry, SegmentEntry
 from qsearch.store.segment import map_array
 
-__all__ = ["living_rows", "mask_without"]
+__all__ = ["living_counts", "living_rows", "mask_without"]
+
+
+def living_counts(catalog: Catalog, entries: Sequence[SegmentEntry]) -> list[int]:
+    """How many rows of each of some segments live."""
+    masks = catalog.masks()
+    return [masks[one.id].rows if one.id in masks else one.rows for one in entries]
 
 
 def living_rows(entry: SegmentEntry, mask: MaskEntry) -> NDArray[np.bool_]:

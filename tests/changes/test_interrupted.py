@@ -15,6 +15,7 @@ import pytest
 import qsearch.indexing.apply
 import qsearch.indexing.changing
 import qsearch.indexing.chunks
+import qsearch.indexing.upkeep
 import qsearch.store.editor
 import qsearch.store.edits
 from qsearch import (
@@ -222,7 +223,7 @@ def test_much_of_an_unfinished_change_is_thrown_away_in_parts(
         return Index.open(shutil.copytree(index.path, place), encoder=HashedWords())
 
     copied().delete("d1")
-    parts = len(done)  # two of metadata, two of what went, and some of what came
+    parts = len(done)  # one of metadata, one of what went, and some of what came
     assert parts >= 5
     for last in range(1, parts + 1):
         stop, copy = last, copied()
@@ -381,6 +382,23 @@ def test_compacting_goes_on_behind_the_segments_that_are_joined(
     assert (index.dead_rows, index.past) == (0, 0)
     done = index.compact()
     assert (done.commit, done.seconds) == (index.commit, {})
+
+
+def test_compacting_reports_the_commit_of_what_keeps_the_index_fast(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.delete("d1")
+    index.compact()
+    with monkeypatch.context() as patched:  # as if Ctrl-C had come before it was measured
+        patched.setattr(qsearch.indexing.upkeep, "_LEAST_MEASURED", 20)
+        before = index.commit
+        report = index.compact()
+        assert index.commit == report.commit == before + 1
+        assert report.seconds
+        assert (report.rows, report.past) == (0, 0)
+        again = index.compact()
+    assert (again.commit, again.seconds) == (report.commit, {})
+    assert sound(index)
 
 
 @contextmanager

@@ -8,9 +8,11 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -721,4 +723,23 @@ def test_an_index_of_an_earlier_format_is_upgraded(tmp_path: Path, version: int)
         f"{FORMAT_VERSION} already: nothing was to be done"
     )
     assert records_of(tmp_path / "indexes" / "old") == before
+    assert run("verify", "--deep", cwd=tmp_path).returncode == 0
+
+
+def test_upgrading_says_that_a_catalog_was_in_wal_mode(tmp_path: Path) -> None:
+    path = tmp_path / "indexes" / "pets"
+    golden = Path(__file__).parents[1] / "store" / "golden" / f"format-{FORMAT_VERSION}"
+    shutil.copytree(golden, path)
+    for _ in range(2):
+        told_format = told(run("upgrade", cwd=tmp_path))["format"]
+        assert told_format == f"{FORMAT_VERSION} already: nothing was to be done"
+    with closing(sqlite3.connect(path / "catalog.sqlite")) as foreign:
+        assert foreign.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal"
+    told_format = told(run("upgrade", cwd=tmp_path))["format"]
+    assert told_format == (
+        f"{FORMAT_VERSION} already; another program had put its catalog in SQLite's WAL mode, "
+        "where it is no more"
+    )
+    with closing(sqlite3.connect(path / "catalog.sqlite")) as foreign:
+        assert foreign.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
     assert run("verify", "--deep", cwd=tmp_path).returncode == 0

@@ -50,7 +50,8 @@ def test_who_may_not_undo_half_a_commit_is_told(half: Path) -> None:
     assert in_child(as_nobody) == 0
     # What the message says to do.
     with Index.open(half) as index:
-        assert index.get("d7").text.endswith("cat 7 ")  # type: ignore[union-attr]
+        (found,) = index.get(["d7"])
+        assert found.text.endswith("cat 7 ")
     assert not (half / "catalog.sqlite-journal").exists()
     assert verify_index(half, deep=True).ok
 
