@@ -15,7 +15,7 @@ import xxhash
 from qsearch.documents import Document, checked_ids
 from qsearch.encoding import Encoder
 from qsearch.encoding.passages import DEFAULT_LANGUAGE
-from qsearch.errors import ChangeInterrupted, CorpusError, OptionError, QueryError
+from qsearch.errors import ChangeInterrupted, CorpusError, IndexWriteError, OptionError, QueryError
 from qsearch.filters import Condition, Where, as_condition
 from qsearch.filters.conditions import Field, spelled
 from qsearch.indexing.changing import (
@@ -455,7 +455,14 @@ class Changes:
             return
         editor, self._editor = self._editor, None
         if kind is not None or self._broken is not None:
-            editor.discard()
+            try:
+                editor.discard()
+            except IndexWriteError as error:  # why the block failed is what its caller is to know
+                _log.warning(
+                    "%s; what the block had stored is thrown away by the next change of %s",
+                    error,
+                    self._how.index,
+                )
             if kind is None:
                 raise QueryError(
                     f"a change in this block failed ({self._broken}) when a part of it was done, so "

@@ -18,7 +18,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -536,23 +536,24 @@ class IndexEditor(IndexView):
         self._store_digest()
 
     def discard(self) -> None:
-        """Undo everything, also what was kept."""
-        self._roll_back()
-        if self._kept:
-            self._throw_away()
-            self._clean()
-        self.close()
+        """Undo everything, also what was kept, and let go of the index whatever comes of that."""
+        try:
+            self._roll_back()
+            if self._kept:
+                self._throw_away()
+                self._clean()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let go of the index. What was kept is there for the next change of the same purpose."""
         if self._done:
             return
         self._done = True
-        self._roll_back()
-        try:
-            self.catalog.close()
-        finally:
-            self._lock.release()
+        with ExitStack() as to_do:  # backwards, whatever fails
+            to_do.callback(self._lock.release)
+            to_do.callback(self.catalog.close)
+            self._roll_back()
 
     def _roll_back(self) -> None:
         if self._begun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -31,6 +32,7 @@ from qsearch import (
     QueryError,
 )
 from qsearch.store import FORMAT_VERSION
+from qsearch.store.edits import DocumentEdits
 from tests.changes.helpers import ids, records, sound
 from tests.encoders import HashedWords
 
@@ -263,6 +265,37 @@ def test_an_exception_undoes_all(index: Index, small: None) -> None:
         assert sound(index)
         assert index.commit == 1
     assert index.add(records(100, 20)).added == 20
+    assert sound(index)
+
+
+@pytest.mark.parametrize("kind", [IndexWriteError, KeyboardInterrupt])
+def test_a_block_that_cannot_be_undone_now_lets_go_of_the_index(
+    index: Index,
+    small: None,
+    kind: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The disk may be full for undoing too: the next change does it."""
+    monkeypatch.setattr(qsearch.store.editor, "_MOST_BYTES", 0)  # every step is kept
+
+    def refused(edits: DocumentEdits) -> Iterator[bool]:
+        raise kind("the disk is full")
+
+    def broken() -> None:
+        with index.changes() as changes:
+            changes.add(records(100, 20))
+            raise ZeroDivisionError
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "qsearch"):
+        patched.setattr(DocumentEdits, "thrown_away", refused)
+        with pytest.raises(ZeroDivisionError if kind is IndexWriteError else kind):
+            broken()
+    assert caplog.text.count("is thrown away by the next change") == (kind is IndexWriteError)
+    assert len(Index.open(index.path)) == 30
+    assert index.delete("d1").deleted == 1  # nobody has the lock
+    assert len(index) == 29
+    assert index.unfinished is None
     assert sound(index)
 
 
