@@ -590,6 +590,7 @@ class Index(Changeable):
         snapshot = self._open
         request = snapshot.request(k, settled(RetrievalOptions, options, "search_vectors"))
         vectors = check_queries(queries, snapshot.dimensions)
+        request = snapshot.searcher.for_together(request, len(vectors))
         return snapshot.arrays(snapshot.searcher.search(vectors, request))
 
     # The encoder

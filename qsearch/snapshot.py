@@ -320,6 +320,7 @@ class Snapshot:
             queries: (q, d) float32, checked.
             explain: whether to say how each result came about.
         """
+        request = self.searcher.for_together(request, len(queries))
         ranking = self.searcher.search(queries, request)
         return [
             SearchResult(
@@ -385,6 +386,7 @@ class Snapshot:
         vectors = encode(texts)
         if request.mode == "meaning":
             return self.answers(meaning, vectors, explain=explain)
+        meaning = self.searcher.for_together(meaning, len(vectors))
         ranking = self.searcher.search(vectors, meaning)
 
         def explained(number: int, rows: NDArray[np.int64]) -> Explanation:

@@ -12,7 +12,7 @@ from qsearch.cli.output import columns, encoder_rows, print_data, print_json, si
 from qsearch.cli.target import find_index, index_argument, index_option
 
 if TYPE_CHECKING:
-    from qsearch.retrieval import Tuning
+    from qsearch.retrieval import Curve, Tuning
 
 __all__ = ["info"]
 
@@ -129,26 +129,38 @@ def _measured_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str, str]]:
     if tuning is None:
         return [("recall", "not measured: every search is exact")]
+    from qsearch.retrieval import BATCH_QUERIES
+
     rows = [("recall", f"measured with {tuning.queries:,} {tuning.measured_on};")]
     rows += _measured_rows(facts)
     for k in _SHOWN_DEPTHS:
         curve = next((curve for curve in tuning.curves if curve.k == k), None)
         if curve is None:
             continue
-        exact = curve.exact_milliseconds
-        rows.append((f"  k = {k}", f"exact: {exact:.3f} ms a query, in batches"))
+        batch = f"{curve.exact_milliseconds:.3f} ms a query in batches"
+        if curve.exact_alone is not None:
+            batch = f"{curve.exact_alone:.3f} ms for a query alone, {batch}"
+        rows.append((f"  k = {k}", f"exact: {batch}"))
         for recall in _SHOWN_RECALLS:
-            plan = tuning.plan(recall, k)
-            told = plan.reason
-            point = curve.point(plan.candidates)
-            level = None if point is None else point.level(recall)
-            if point is not None and level is not None:
-                told = (
-                    f"{plan.candidates:,} candidates, and {level.exact:.0%} of the queries exactly: "
-                    f"{point.milliseconds + level.exact * exact:.3f} ms, {plan.recall:.4f} expected"
-                )
-            rows.append((f"    {recall}", told))
+            alone, batch = (_planned(tuning, curve, recall, many) for many in (1, BATCH_QUERIES))
+            if alone == batch or curve.exact_alone is None:
+                rows.append((f"    {recall}", batch))
+            else:
+                rows += [(f"    {recall}", f"alone: {alone}"), ("", f"in batches: {batch}")]
     return rows
+
+
+def _planned(tuning: Tuning, curve: Curve, recall: float, queries: int) -> str:
+    """How so many queries are searched together so that they reach a recall."""
+    plan = tuning.plan(recall, curve.k, queries)
+    point = curve.point(plan.candidates)
+    level = None if point is None else point.level(recall)
+    if point is None or level is None:
+        return plan.reason
+    return (
+        f"{plan.candidates:,} candidates, and {level.exact:.0%} of the queries exactly: "
+        f"{curve.cost(point, level.exact, queries):.3f} ms, {plan.recall:.4f} expected"
+    )
 
 
 def _field_rows(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:

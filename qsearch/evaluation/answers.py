@@ -80,6 +80,8 @@ def answer(
     k: int,
     filters: dict[str, Any],
     more: int = 0,
+    *,
+    together: bool = False,
 ) -> Answers:
     """Search all queries at once.
 
@@ -90,6 +92,7 @@ def answer(
         k: documents wanted.
         filters: ``FilterOptions``, those that are given.
         more: so many documents more are given, of a search by meaning, in the way that k is searched.
+        together: whether they are searched as is fastest for so many, or each as if it were alone.
 
     Raises:
         QueryError: the options contradict each other, the filter is none, or there is no text index.
@@ -103,7 +106,11 @@ def answer(
     vectors = queries.vectors
     if vectors is None:
         raise ValueError("a search by meaning needs vectors")
-    meaning = _with_more(snapshot, asked.meaning, more) if more else asked.meaning
+    meaning = asked.meaning
+    if together:
+        meaning = snapshot.searcher.for_together(meaning, len(vectors))
+    if more:
+        meaning = _with_more(snapshot, meaning, more)
     ranking = snapshot.searcher.search(vectors, meaning)
     if asked.words.mode == "hybrid":
         texts = queries.texts or ()

@@ -24,6 +24,7 @@ from qsearch.evaluation.given import (
 from qsearch.evaluation.machine import described_machine, memory_of_process
 from qsearch.evaluation.measured import WayResult
 from qsearch.evaluation.running import EvaluationRun, named
+from qsearch.evaluation.timing import BATCH
 from qsearch.evaluation.ways import Way, known_ways, named_way
 from qsearch.indexing import Progress, index_sizes
 from qsearch.indexing.report import Silent
@@ -224,7 +225,7 @@ def planned(
 def _searched_exactly(
     snapshot: Snapshot, ways: Iterable[Way], depths: Iterable[int], filters: Mapping[str, Any]
 ) -> list[str]:
-    """Which recalls are no less than exact searches, and why.
+    """Which recalls are no less than exact searches, one by one, in batches or both, and why.
 
     Raises:
         QueryError: a way cannot be taken.
@@ -233,10 +234,16 @@ def _searched_exactly(
     for way in ways:
         for depth in depths:
             with named(way, depth):
-                plan = checked(snapshot, way, depth, filters).meaning.plan
-            if way.options.get("recall") is not None and plan.exact:
-                found.setdefault(plan.reason, []).append(f"{way.name} at k = {depth}")
-    return [f"{', '.join(names)}: searched exactly ({reason})" for reason, names in found.items()]
+                meaning = checked(snapshot, way, depth, filters).meaning
+            if way.options.get("recall") is None:
+                continue
+            alone, batch = meaning.plan, snapshot.searcher.for_together(meaning, BATCH).plan
+            how = {(True, False): "one by one ", (False, True): f"in batches of {BATCH} "}
+            if alone.exact or batch.exact:
+                exactly = f"{how.get((alone.exact, batch.exact), '')}searched exactly"
+                told = f"{exactly} ({(alone if alone.exact else batch).reason})"
+                found.setdefault(told, []).append(f"{way.name} at k = {depth}")
+    return [f"{', '.join(names)}: {told}" for told, names in found.items()]
 
 
 def _chosen(

@@ -75,7 +75,7 @@ class EvaluationRun:
         if self.asked.groups:
             own = own.chosen(np.flatnonzero(self.asked.groups[0].members).tolist())
         k = self.depths[0]
-        searches = [self._search(way, k) for way in self.ways]
+        searches = [self._search(way, k, together=True) for way in self.ways]
         self.progress.begin("time", ROUNDS * len(searches), "rounds")
         for times in time_in_turns(searches, own):
             self.times = times
@@ -135,9 +135,13 @@ class EvaluationRun:
         for times in time_in_turns([lambda some: encode(some.texts or ())], whole):
             self.encoding = times[0]
 
-    def _search(self, way: Way, k: int, more: int = 0) -> Callable[[Queries], Answers]:
+    def _search(
+        self, way: Way, k: int, more: int = 0, *, together: bool = False
+    ) -> Callable[[Queries], Answers]:
         if way.options.get("rerank") is None:
-            return lambda queries: answer(self.snapshot, way, queries, k, self.filters, more)
+            return lambda queries: answer(
+                self.snapshot, way, queries, k, self.filters, more, together=together
+            )
         return lambda queries: _reranked(self.index, self.snapshot, way, queries, k, self.filters)
 
     def _answers(self, way: Way, queries: Queries, k: int) -> Answers:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.evaluation.answers import Queries
+from qsearch.retrieval import BATCH_QUERIES
 
 __all__ = ["BATCH", "ROUNDS", "Times", "time_in_turns"]
 
-BATCH = 64
+BATCH = BATCH_QUERIES
 """Queries of a batch."""
 
 ROUNDS = 3

@@ -25,14 +25,16 @@ if TYPE_CHECKING:
         unusable_query,
     )
     from qsearch.retrieval.searcher import Request, Searcher
-    from qsearch.retrieval.tuning import Plan, Tuning
+    from qsearch.retrieval.tuning import BATCH_QUERIES, Curve, Plan, Tuning
 
 __all__ = [
+    "BATCH_QUERIES",
     "CONFIDENCE",
     "FROM_DOCUMENTS",
     "BinaryCandidates",
     "CandidateSource",
     "Cascade",
+    "Curve",
     "ExactSearch",
     "GraphCandidates",
     "Plan",
@@ -51,11 +53,13 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "BATCH_QUERIES": ".tuning",
         "CONFIDENCE": ".measuring",
         "FROM_DOCUMENTS": ".measuring",
         "BinaryCandidates": ".binary",
         "CandidateSource": ".ranking",
         "Cascade": ".cascade",
+        "Curve": ".tuning",
         "ExactSearch": ".exact",
         "GraphCandidates": ".graph",
         "Plan": ".tuning",

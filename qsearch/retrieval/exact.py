@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from copy import deepcopy
 from functools import cached_property
 
 import numpy as np
@@ -24,8 +23,6 @@ from qsearch.retrieval.ranking import Ranking, Stage, merged
 from qsearch.store import Segment
 
 __all__ = ["ExactSearch", "is_gathered"]
-
-_REPEATS = 4
 
 _FEW_ROWS = 1024
 """Where a filter allows no more rows, they are looked up and all scored, wherever they lie."""
@@ -102,35 +99,6 @@ class ExactSearch:
     @cached_property
     def _living(self) -> Allowed:
         return Allowed.living(self._segments)
-
-    def milliseconds(
-        self, queries: NDArray[np.float32], k: int, threads: int | None = None
-    ) -> float:
-        """What ``search`` takes for one of these queries when all segments are in memory.
-
-        Every segment is searched some times before the next one, and the fastest counts: the first
-        fetches pages that ``release`` will let go of again.
-        """
-        started = time.perf_counter()
-        if len(self._coded) < len(self._segments) or not has_native_kernels():
-            self.search(queries, k, threads)
-            return 1000.0 * (time.perf_counter() - started) / len(queries)
-        best = _Best(len(queries), k)
-        seconds = preparing = 0.0
-        for number, segment in enumerate(self._segments):
-            before = best.copy()
-            times = []
-            for _ in range(_REPEATS):
-                best = before.copy()
-                started = time.perf_counter()
-                self._update(best, range(number, number + 1), queries, threads, self._living)
-                elapsed = time.perf_counter() - started
-                preparing = 1e-9 * int(best.spent[0] - before.spent[0])
-                times.append(elapsed - preparing)
-            seconds += min(times)
-            if self._release:
-                segment.release()
-        return 1000.0 * (seconds + preparing) / len(queries)
 
     @cached_property
     def _coded(self) -> list[Segment]:
@@ -235,10 +203,6 @@ class _Best:
         self.looked = np.zeros((7, count), dtype=np.int64)
         self.spent = np.zeros(4, dtype=np.int64)
         self.rows = 0
-
-    def copy(self) -> _Best:
-        """One that may be changed by itself."""
-        return deepcopy(self)
 
 
 def _by_floats(

@@ -22,18 +22,16 @@ if that passage is.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.confidence import LowerBounds
+from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.documents import DocumentRows, rows_for
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.ranking import unit_queries
 from qsearch.retrieval.samples import Kinds, all_kinds
 from qsearch.retrieval.seen import look
 from qsearch.retrieval.tuning import Curve, Level, Point, Tuning
@@ -64,10 +62,6 @@ _MAX_SHARE = 8
 
 _MAX_CANDIDATES = 1 << 13
 _PIECE_ROWS = 1 << 13
-_TIMED_QUERIES = 64
-_REPEATS = 3
-_TIMED_OF_GRID = 3
-"""Each third number of candidates is timed; those between take what lies between."""
 
 
 def measure(
@@ -117,24 +111,24 @@ def measure(
         advance,
         threads,
     )
-    timed = kinds.queries[:_TIMED_QUERIES]
     # The time hardly depends on k, and is measured for few of them.
     timed_depths = sorted({min(10, depths[-1]), depths[-1]})
+    costs = Costs(segments, kinds.queries, threads)
     exact_times = {
-        k: exact.milliseconds(timed, rows_for(k, total) if documents.split else k, threads)
-        for k in timed_depths
+        k: costs.exact(rows_for(k, total) if documents.split else k) for k in timed_depths
     }
     bounds = LowerBounds()
-    choosing = _choosing_times(cascade, timed, grid, threads)
-    rest: dict[int, NDArray[np.float64]] = {}
+    taken: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     curves = []
     for k in depths:
         like = next(depth for depth in timed_depths if depth >= k)
         kept = _kept(seen.int8_ranks[:, :k], k)
         lead_depth = max(k, _LEAD_DEPTH)
         sure = seen.leads[lead_depths.index(lead_depth)]
-        if like not in rest:
-            rest[like] = _ranking_times(pieces, timed, like, grid, kept, threads)
+        if like not in taken:
+            taken[like] = costs.candidates(like, kept, grid)
+        alone, batch = taken[like]
+        exact_alone, exact_batch = exact_times[like]
         points: list[Point] = []
         for number, candidates in enumerate(grid):
             if candidates < 4 * k:
@@ -142,10 +136,27 @@ def measure(
             found = (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
             recalls = found.mean(axis=1)
             levels = _levels(recalls, sure[number], kinds, k, bounds)
-            took = float(choosing[number] + rest[like][number])
             own = min(recalls[kinds.kind == kind].mean() for kind in range(kinds.own))
-            points.append(Point(candidates, round(own, 6), round(took, 5), levels))
-        curves.append(Curve(k, lead_depth, kept, round(exact_times[like], 5), tuple(points)))
+            points.append(
+                Point(
+                    candidates,
+                    round(own, 6),
+                    round(float(batch[number]), 5),
+                    levels,
+                    round(float(alone[number]), 5),
+                )
+            )
+        curves.append(
+            Curve(
+                k,
+                lead_depth,
+                kept,
+                round(exact_batch, 5),
+                tuple(points),
+                round(exact_alone, 5),
+            )
+        )
+    costs.close()
     own_queries = int((kinds.kind < kinds.own).sum())
     strangers = len(kinds.queries) - own_queries
     return Tuning(measured_on, own_queries, strangers, documents.count, tuple(curves))
@@ -186,55 +197,6 @@ def _levels(
     )
 
 
-def _choosing_times(
-    cascade: Cascade, queries: NDArray[np.float32], grid: Sequence[int], threads: int | None
-) -> NDArray[np.float64]:
-    """Milliseconds that the first stage takes for a query, at each number of candidates."""
-    units = unit_queries(queries)
-    return _at_some_of(
-        grid,
-        lambda candidates: _milliseconds(
-            partial(cascade.choose, units, candidates, threads), len(queries)
-        ),
-    )
-
-
-def _ranking_times(
-    pieces: Sequence[Segment],
-    queries: NDArray[np.float32],
-    k: int,
-    grid: Sequence[int],
-    kept: int,
-    threads: int | None,
-) -> NDArray[np.float64]:
-    """Milliseconds that the other stages take for a query, at each number of candidates.
-
-    They are timed on one piece: they look at rows all over the index, and the memory behind them would
-    add up.
-    """
-    piece = pieces[len(pieces) // 2]
-    alone = Cascade([piece])
-    units = unit_queries(queries)
-
-    def milliseconds(candidates: int) -> float:
-        some = max(k, min(candidates, piece.rows // 2))
-        passed_on = max(k, min(kept, some))
-        both = _milliseconds(
-            partial(alone.search, queries, k, some, passed_on, threads), len(queries)
-        ) - _milliseconds(partial(alone.choose, units, some, threads), len(queries))
-        return max(0.0, both) * max(1.0, candidates / some)
-
-    found = _at_some_of(grid, milliseconds)
-    piece.release()
-    return found
-
-
-def _at_some_of(grid: Sequence[int], milliseconds: Callable[[int], float]) -> NDArray[np.float64]:
-    """Times at some numbers of candidates; what lies between is taken to lie between."""
-    some = sorted({*grid[::_TIMED_OF_GRID], grid[-1]})
-    return np.interp(grid, some, [milliseconds(one) for one in some])
-
-
 def _kept(int8_ranks: NDArray[np.int64], k: int) -> int:
     """How many rows the int8 codes must pass on so that they lose next to nothing."""
     seen = int8_ranks[int8_ranks != np.iinfo(np.int64).max]
@@ -247,12 +209,3 @@ def _grid(first: int, last: int) -> list[int]:
     """Numbers of candidates, each about half as much again as the one before."""
     steps = max(1, math.ceil(math.log(last / first) / math.log(1.5)))
     return sorted({round(first * (last / first) ** (i / steps)) for i in range(steps + 1)})
-
-
-def _milliseconds(search: Callable[[], object], queries: int) -> float:
-    times = []
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        search()
-        times.append(time.perf_counter() - started)
-    return 1000.0 * min(times) / queries

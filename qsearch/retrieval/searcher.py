@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from typing import Protocol, Unpack
@@ -36,6 +36,9 @@ _FEW_ALLOWED = 8192
 
 _MOST_PLANS = 256
 
+_MOST_TOGETHER = 1024
+"""More queries are planned for as so many are: what they share weighs nothing by then."""
+
 _EXACT = Plan(True, 0, 0, 1.0, "asked for")
 
 
@@ -49,6 +52,7 @@ class Request:
         plan: candidates, expected recall, and why.
         all_passages: whether k rows are wanted instead, of whatever documents.
         allowed: the rows that a filter allows; ``None``: there is none.
+        recall: that was asked for, where the plan rests on what was measured about it.
     """
 
     k: int
@@ -56,6 +60,7 @@ class Request:
     plan: Plan
     all_passages: bool = False
     allowed: Allowed | None = None
+    recall: float | None = None
 
 
 class ExactRanking(Protocol):
@@ -120,7 +125,7 @@ class Searcher:
         self._graphs_wanted = graphs
         self._measured = len(self._segments) if measured is None else measured
         self.documents = DocumentRows(segments, documents)
-        self._plans: dict[tuple[float, int], Plan] = {}
+        self._plans: dict[tuple[float, int, int], Plan] = {}
         self._lock = ProcessLock()
         self._opened_graphs: list[CandidateSource] | None = None
 
@@ -177,21 +182,32 @@ class Searcher:
                 reason = "an exact search on the GPU is faster than any other"
             if self._tuning is None or reason:
                 return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every, allowed)
-            plan = self._plan(self._tuning, wanted, k)
-            return Request(k, "exact" if plan.exact else "cascade", plan, every)
+            plan = self._plan(self._tuning, wanted, k, 1)
+            return Request(k, _method_of(plan), plan, every, recall=wanted)
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
         count = candidates or max(k, _DEFAULT_CANDIDATES[method])
         kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
         return Request(k, method, Plan(False, count, kept, 0.0, "asked for"), every, allowed)
 
-    def _plan(self, tuning: Tuning, recall: float, k: int) -> Plan:
+    def for_together(self, request: Request, queries: int) -> Request:
+        """The request as it is made for one query, for so many that are searched together.
+
+        Where a recall is asked for, what is fastest for one may not be for many; either reaches it.
+        """
+        if request.recall is None or self._tuning is None:
+            return request
+        plan = self._plan(self._tuning, request.recall, request.k, queries)
+        return replace(request, method=_method_of(plan), plan=plan)
+
+    def _plan(self, tuning: Tuning, recall: float, k: int, queries: int) -> Plan:
         """The plan for a recall, kept: making it takes as long as a tenth of a small search."""
-        kept = self._plans.get((recall, k))
+        like = 1 << max(0, min(queries, _MOST_TOGETHER).bit_length() - 1)  # a power of two, below
+        kept = self._plans.get((recall, k, like))
         if kept is None:
             if len(self._plans) >= _MOST_PLANS:
                 self._plans = {}
-            kept = self._plans[recall, k] = tuning.plan(recall, k)
+            kept = self._plans[recall, k, like] = tuning.plan(recall, k, like)
         return kept
 
     def search(
@@ -201,7 +217,7 @@ class Searcher:
 
         Args:
             queries: (q, d) float32, checked.
-            request: see ``request``.
+            request: see ``request``, and ``for_together``.
             threads: ``None``: all.
 
         Raises:
@@ -327,6 +343,10 @@ class Searcher:
                     for segment in self._segments
                 ]
             return self._opened_graphs
+
+
+def _method_of(plan: Plan) -> str:
+    return "exact" if plan.exact else "cascade"
 
 
 def whole_number(name: str, value: object) -> int:

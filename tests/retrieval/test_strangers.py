@@ -11,8 +11,7 @@ import pytest
 
 from qsearch import Index
 from qsearch.codes import unit_rows
-from qsearch.retrieval import measuring
-from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.lead import leads
 
 ROWS, DIMENSIONS = 24_000, 128
@@ -80,8 +79,8 @@ def world(
     with pytest.MonkeyPatch.context() as patch:
         # Times decide what pays: here an exact search never does, so that there is something to promise.
         # And candidates cost what they are, so that the same plans are made on every machine.
-        patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
-        patch.setattr(measuring, "_choosing_times", lambda *given: np.array(given[2]) / 1000.0)
+        patch.setattr(Costs, "exact", lambda *ignored: (1000.0, 1000.0))
+        patch.setattr(Costs, "candidates", lambda *given: (np.array(given[3]) / 1000.0,) * 2)
         index = Index.build(None, tmp_path_factory.mktemp("world") / "i", embeddings=rows)
     truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
     yield World(index, queries, truth)
@@ -177,8 +176,8 @@ def test_explanations_tell_which_queries_are_exact(tmp_path_factory: Any) -> Non
     ]
     with pytest.MonkeyPatch.context() as patch:
         # And candidates cost what they are, so that the same plans are made on every machine.
-        patch.setattr(ExactSearch, "milliseconds", lambda *ignored: 1000.0)
-        patch.setattr(measuring, "_choosing_times", lambda *given: np.array(given[2]) / 1000.0)
+        patch.setattr(Costs, "exact", lambda *ignored: (1000.0, 1000.0))
+        patch.setattr(Costs, "candidates", lambda *given: (np.array(given[3]) / 1000.0,) * 2)
         index = Index.build(records, tmp_path_factory.mktemp("told") / "i", encoder=HashedWords())
     seen = set()
     for number in range(60):

@@ -1,0 +1,178 @@
+"""What searches take on this machine: of a query that is asked alone, and of each of a batch.
+
+They are timed on the first rows of the index: so many that caches hold no more of them than of the whole,
+and so few that measuring does not need more memory than building. What further rows add to a scan is what
+the second half of these does; what is done with candidates, of which each segment has some, grows with the
+segments.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.ranking import unit_queries
+from qsearch.retrieval.tuning import BATCH_QUERIES
+from qsearch.store import Segment
+
+__all__ = ["Costs"]
+
+_TIMED_BYTES = 1 << 29
+"""Codes of so many rows are timed: more than most processors cache."""
+
+_ALONE = 5
+"""Queries that are asked one by one."""
+
+_REPEATS = 2
+"""Times that count, behind one that brings what is needed into memory; the fastest is taken."""
+
+_TIMED_OF_GRID = 3
+"""Each third number of candidates is timed; those between take what lies between."""
+
+_BLOCK = 16
+
+_Search: TypeAlias = Callable[[NDArray[np.float32]], object]
+
+
+class Costs:
+    """Times of searches. ``close`` lets go of the memory that they took."""
+
+    def __init__(
+        self, segments: Sequence[Segment], queries: NDArray[np.float32], threads: int | None
+    ) -> None:
+        """Choose the rows.
+
+        Args:
+            segments: of the index.
+            queries: (q, d) float32; the first of them are timed.
+            threads: ``None``: all.
+        """
+        self._queries = queries[:BATCH_QUERIES]
+        self._threads = threads
+        self._rows = _first_rows(segments, _TIMED_BYTES)
+        self._living = _living(self._rows)
+        self._largest = max(one.rows for one in self._rows)
+        self._cascade = Cascade(self._rows)
+        self._segments = len(segments) / len(self._rows)
+        self._choosing: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        timed, total = _count(self._rows), _count(segments)
+        self._half = _first_rows(self._rows, _TIMED_BYTES // 2) if timed < total else self._rows
+        # The rows that are not timed, in those that are not of that half.
+        self._further = (total - timed) / max(_BLOCK, timed - _count(self._half))
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        for segment in self._rows:
+            segment.release()
+
+    def exact(self, k: int) -> tuple[float, float]:
+        """Milliseconds of an exact query alone, and of one in a batch.
+
+        Args:
+            k: rows wanted.
+        """
+
+        def searching(rows: Sequence[Segment]) -> _Search:
+            return partial(ExactSearch(rows).search, k=min(k, _living(rows)), threads=self._threads)
+
+        _, (alone, batch) = self._scanned(searching)
+        return float(alone), float(batch)
+
+    def candidates(
+        self, k: int, kept: int, grid: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Milliseconds of a query alone, and of one in a batch, by each number of candidates.
+
+        Args:
+            k: rows wanted.
+            kept: candidates that int8 codes pass on.
+            grid: rising numbers of candidates.
+        """
+        some = sorted({*grid[::_TIMED_OF_GRID], grid[-1]})
+        found = np.array([self._by(min(k, self._living), kept, one) for one in some])
+        return np.interp(grid, some, found[:, 0]), np.interp(grid, some, found[:, 1])
+
+    def _by(self, k: int, kept: int, candidates: int) -> NDArray[np.float64]:
+        # Few rows stand for many: of them no more are candidates than leaves a choice.
+        some = max(k, min(candidates, self._largest // 2))
+        here, choosing = self._chosen(some)
+        kept = max(k, min(kept, some))
+        both = self._timed(
+            partial(self._cascade.search, k=k, candidates=some, kept=kept, threads=self._threads)
+        )
+        ranking = np.maximum(0.0, both - here)
+        return choosing + self._segments * max(1.0, candidates / some) * ranking
+
+    def _chosen(self, candidates: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What choosing so many takes in the timed rows, and in all."""
+        if candidates not in self._choosing:
+
+            def choosing(rows: Sequence[Segment]) -> _Search:
+                source = Cascade(rows)
+                return lambda some: source.choose(unit_queries(some), candidates, self._threads)
+
+            self._choosing[candidates] = self._scanned(choosing)
+        return self._choosing[candidates]
+
+    def _scanned(
+        self, searching: Callable[[Sequence[Segment]], _Search]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a scan takes of the timed rows, and of all."""
+        timed = self._timed(searching(self._rows))
+        if not self._further:
+            return timed, timed
+        more = np.maximum(0.0, timed - self._timed(searching(self._half)))
+        return timed, timed + self._further * more
+
+    def _timed(self, search: _Search) -> NDArray[np.float64]:
+        """Milliseconds of a query alone, and of one in a batch."""
+        ones = [self._queries[number : number + 1] for number in range(len(self._queries))]
+        alone = np.array([[_milliseconds(search, one) for one in ones[:_ALONE]] for _ in _times()])
+        batch = [_milliseconds(search, self._queries) for _ in _times()]
+        return np.array([alone[1:].min(axis=0).mean(), min(batch[1:]) / len(self._queries)])
+
+
+def _living(segments: Sequence[Segment]) -> int:
+    return sum(one.rows if one.living is None else one.living.allowed for one in segments)
+
+
+def _times() -> range:
+    return range(1 + _REPEATS)
+
+
+def _milliseconds(search: _Search, queries: NDArray[np.float32]) -> float:
+    started = time.perf_counter()
+    search(queries)
+    return 1000.0 * (time.perf_counter() - started)
+
+
+def _count(segments: Sequence[Segment]) -> int:
+    return sum(one.rows for one in segments)
+
+
+def _first_rows(segments: Sequence[Segment], size: int) -> list[Segment]:
+    """The first segments, or the first rows of the first one, whose codes have so many bytes.
+
+    All of them where no row of those lives.
+    """
+    chosen: list[Segment] = []
+    left = size
+    for segment in segments:
+        codes = segment.int8.nbytes + segment.binary.nbytes
+        if segment.rotated is not None:
+            codes += segment.rotated.blocks.nbytes
+        if codes > left:
+            if not chosen:
+                rows = max(_BLOCK, segment.rows * left // codes // _BLOCK * _BLOCK)
+                chosen.append(segment.piece(0, min(rows, segment.rows)))
+            break
+        chosen.append(segment)
+        left -= codes
+    return chosen if _living(chosen) else list(segments)
