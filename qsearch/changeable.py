@@ -5,8 +5,10 @@ What only searches never imports what is used here.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -40,7 +42,18 @@ class Changeable(ABC):
         build_report: what ``build`` did, where it made this index; else ``None``.
     """
 
-    path: Path
+    _named: Path
+    _place: Path
+
+    @property
+    def path(self) -> Path:
+        """The directory, as it was named; absolute where the working directory is another one by now."""
+        try:
+            same = os.path.abspath(self._named) == str(self._place)
+        except OSError:  # the working directory is gone
+            same = False
+        return self._named if same else self._place
+
     build_report: BuildReport | None
 
     @classmethod
@@ -197,6 +210,7 @@ class Changeable(ABC):
         corpus: str | Path | Iterable[Document | Mapping[str, Any]] | None = None,
         *,
         dry_run: bool = False,
+        allow_empty: bool = False,
         **options: Unpack[ChangeOptions],
     ) -> ChangeReport:
         """Make the index hold exactly the documents of a corpus, in one commit.
@@ -207,9 +221,12 @@ class Changeable(ABC):
         Args:
             corpus: as ``Index.build`` takes it.
             dry_run: change nothing, and tell how many documents of each kind there are.
-            **options: see ``ChangeOptions``.
+            allow_empty: let a corpus without a valid document delete all; else it is an error.
+            **options: see ``ChangeOptions``. A record that ``skip_invalid`` leaves out is not there: the
+                document of its id is deleted.
 
         Raises:
+            CorpusError: the corpus holds no valid document.
             QsearchError: as ``upsert``.
 
         Examples:
@@ -218,7 +235,7 @@ class Changeable(ABC):
             >>> report.added, report.unchanged, report.deleted
             (1, 1, 1)
         """
-        return self._take("sync", corpus, options, dry_run=dry_run)
+        return self._take("sync", corpus, options, dry_run=dry_run, allow_empty=allow_empty)
 
     def delete(
         self,
@@ -245,8 +262,8 @@ class Changeable(ABC):
             progress: is told what is done.
 
         Raises:
-            QueryError: there is no document of an id, or it is given twice, or the condition is none;
-                nothing is deleted.
+            QueryError: there is no document of an id, or it is given twice, or the condition is none or
+                empty; nothing is deleted.
             IndexBusy: another writer is at it.
             IndexWriteError: the file system refuses; the index is as it was.
 
@@ -413,13 +430,14 @@ class Changeable(ABC):
         options: Mapping[str, Any],
         *,
         dry_run: bool = False,
+        allow_empty: bool = False,
     ) -> ChangeReport:
         from qsearch.indexing import change_index, compare_index
 
         self._check_open()
         asked = settled(ChangeOptions, options, kind)
         how = self._changing(asked.pop("wait"), asked.pop("progress"))
-        source = self._source(corpus, asked)
+        source = replace(self._source(corpus, asked), allow_empty=allow_empty)
         if dry_run:
             return compare_index(how, kind, source)
         report = change_index(how, kind, source)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsearch.changeable import Changeable
 from qsearch.errors import EncoderError, IndexClosed, QueryError
+from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.options import (
     METHODS,
@@ -116,7 +116,8 @@ class Index(Changeable):
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"Index.open takes the path of an index, found {type(path).__name__}")
         index = object.__new__(cls)
-        index.path = Path(path)
+        index._named = Path(path)
+        index._place = Path(os.path.abspath(path))
         index.build_report = None
         index._given_encoder = str(encoder) if isinstance(encoder, Path) else encoder
         index._device, index._backend = device, backend
@@ -132,7 +133,7 @@ class Index(Changeable):
         given = self._given_encoder
         return _opened_again, (
             type(self),
-            os.path.abspath(self.path),
+            str(self._place),
             given,
             self._device,
             self._backend,

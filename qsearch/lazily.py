@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used.
+"""What is made when it is first used: the names of packages, and properties.
 
 A process that opens an index and searches it needs a part of qsearch only, and what it does not import it
 does not wait for: half of the time from its start to its first answer was imports.
@@ -9,9 +9,41 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, Self, TypeVar, overload
 
-__all__ = ["lazily"]
+__all__ = ["cached_property", "lazily"]
+
+_T = TypeVar("_T")
+
+
+class cached_property(Generic[_T]):  # noqa: N801 (as that of functools)
+    """A property that is computed once.
+
+    As that of functools from Python 3.12 on: without a lock, which before is one for all instances and
+    stays held in a child that was forked meanwhile. Several threads may compute it, and all get one value.
+    """
+
+    def __init__(self, find: Callable[[Any], _T]) -> None:
+        """Decorate a method."""
+        self._find = find
+        self.__doc__ = find.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn the name."""
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> _T: ...
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> Self | _T:
+        """The value, which is an attribute of the instance from then on."""
+        if instance is None:
+            return self
+        value: _T = instance.__dict__.setdefault(self._name, self._find(instance))
+        return value
 
 
 def lazily(

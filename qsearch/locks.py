@@ -6,18 +6,31 @@ would stay held in the child forever, and what it guards may be half done.
 
 from __future__ import annotations
 
+import _thread
+import importlib
 import os
 import threading
+import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["ForkGate", "ProcessLock"]
 
 
-class ProcessLock:
+_PATIENCE = 5.0
+"""Seconds that a fork waits at most for modules that other threads import."""
+
+
+class ProcessLock(_thread.RLock):  # type: ignore[misc]  # it may be inherited from
     """A reentrant lock of this process: a forked child begins with it free, whoever held it before.
 
     What it guards must be of use to a child as it stands at every moment, or be made anew there. Where it
     is of use only when no other thread is at it (a C library with locks of its own), a fork has to wait.
+
+    Ctrl-C may come between any two steps of Python's, also inside of a method ``__enter__`` that is written
+    in it, and would leave a lock held. Those of the interpreter's own lock are one step.
     """
 
     def __init__(self, *, fork_waits: bool = False) -> None:
@@ -27,29 +40,21 @@ class ProcessLock:
             fork_waits: a fork waits until no other thread holds it. Whoever holds it must not wait for
                 another lock.
         """
-        self._lock = threading.RLock()
+        super().__init__()
         self._fork_waits = fork_waits
         _LOCKS.add(self)
-
-    def __enter__(self) -> None:
-        """Wait until it is free, and hold it."""
-        self._lock.acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        """Let go of it."""
-        self._lock.release()
 
     def before_fork(self) -> None:
         """For the thread that forks."""
         if self._fork_waits:
-            self._lock.acquire()
+            self.acquire()
 
     def after_fork(self, *, in_child: bool) -> None:
         """For the same thread, in the parent and in the child."""
         if self._fork_waits:
-            self._lock.release()
-        elif in_child and not self._lock._is_owned():  # type: ignore[attr-defined]  # as Condition does
-            self._lock = threading.RLock()
+            self.release()
+        elif in_child and not self._is_owned():  # type: ignore[attr-defined]  # as Condition does
+            self._at_fork_reinit()  # type: ignore[attr-defined]  # and logging
 
 
 class ForkGate:
@@ -57,52 +62,60 @@ class ForkGate:
 
     For what is of use only when no thread is at it and can be used by several: a C library with locks of
     its own. Whoever is inside must not wait for anybody outside. A thread may enter more than once.
+
+    It has no lock: each step that changes it is one of the interpreter's, so that Ctrl-C, which may come
+    between any two, leaves nobody inside and nothing held.
     """
 
     def __init__(self) -> None:
         """Open it."""
-        self._changed = threading.Condition(threading.Lock())
-        self._inside: dict[int, int] = {}  # how often by thread
+        self._inside: dict[object, int] = {}  # the thread of each that is
         self._forking = 0
         _LOCKS.add(self)
 
-    def __enter__(self) -> None:
-        """Wait while a fork is under way, and go in."""
-        me = threading.get_ident()
-        with self._changed:
-            while self._forking not in (0, me) and me not in self._inside:
-                self._changed.wait()
-            self._inside[me] = self._inside.get(me, 0) + 1
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Wait while a fork is under way, and be inside for the length of the block."""
+        me, token = threading.get_ident(), object()
+        inside = self._inside
+        try:
+            inside[token] = me
+            # Said before it is looked, as the other does: one of both sees the other.
+            while self._forking not in (0, me) and me not in self._without(token):
+                inside.pop(token, None)
+                time.sleep(_LOOK)
+                inside[token] = me
+            yield
+        finally:
+            inside.pop(token, None)
 
-    def __exit__(self, *exception: object) -> None:
-        """Go out."""
-        me = threading.get_ident()
-        with self._changed:
-            self._inside[me] -= 1
-            if not self._inside[me]:
-                del self._inside[me]
-            if self._forking:
-                self._changed.notify_all()
+    def _without(self, token: object) -> list[int]:
+        return [thread for one, thread in list(self._inside.items()) if one is not token]
 
     def before_fork(self) -> None:
         """For the thread that forks."""
         me = threading.get_ident()
-        self._changed.acquire()  # until after the fork
-        while self._forking:  # another thread forks
-            self._changed.wait()
+        _forks.acquire()  # until after the fork
         self._forking = me
-        while self._inside.keys() - {me}:
-            self._changed.wait()
+        while set(self._inside.values()) - {me}:
+            time.sleep(_LOOK)
 
     def after_fork(self, *, in_child: bool) -> None:
         """For the same thread, in the parent and in the child."""
+        me = threading.get_ident()
+        if in_child:  # the other threads are not there
+            for token, thread in list(self._inside.items()):
+                if thread != me:
+                    del self._inside[token]
         self._forking = 0
-        if in_child:  # nobody waits here
-            self._changed = threading.Condition(threading.Lock())
-        else:
-            self._changed.notify_all()
-            self._changed.release()
+        _forks.release()
 
+
+_forks = threading.RLock()
+"""Held by the thread that forks."""
+
+_LOOK = 0.0005
+"""Seconds between two looks at who is inside."""
 
 _LOCKS: weakref.WeakSet[ProcessLock | ForkGate] = weakref.WeakSet()
 _held: list[ProcessLock | ForkGate] = []
@@ -117,6 +130,17 @@ def _before() -> None:
             continue
     for lock in _held:
         lock.before_fork()
+    ends = time.monotonic() + _PATIENCE
+    while _others_import() and time.monotonic() < ends:
+        time.sleep(0.001)
+
+
+def _others_import() -> bool:
+    """Whether another thread is importing a module: a child could never import it."""
+    me = threading.get_ident()
+    locks: Any = getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
+    owners = [getattr(lock(), "owner", None) for lock in list(locks.values())]
+    return any(owner not in (None, me) for owner in owners)
 
 
 def _after(in_child: bool) -> None:

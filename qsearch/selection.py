@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
 from qsearch.filters import Where, as_condition
+from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.retrieval.allowed import Allowed
 from qsearch.store import Catalog, Segment

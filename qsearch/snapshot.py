@@ -10,7 +10,6 @@ import bisect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.gpu import Placing
+from qsearch.lazily import cached_property
 from qsearch.options import FilterOptions, TextSearchOptions, WayOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult, passage_of
 from qsearch.retrieval import Ranking, Request, Searcher, Tuning, stage_ranks

@@ -23,6 +23,7 @@ def first_line(error: BaseException) -> str:
 class Words:
     """The name of everything that a message advises. Each reads on after "add", "give" or "with"."""
 
+    allow_empty: str
     backend: str
     build: str
     delimiter: str
@@ -61,6 +62,7 @@ class Words:
 
 
 PYTHON = Words(
+    allow_empty="allow_empty=True",
     backend="backend",
     build="Index.build",
     delimiter="delimiter=",
@@ -83,11 +85,11 @@ PYTHON = Words(
     params="params=",
     passages="BuildOptions(passages=...)",
     rebuild="Index.build(..., options=BuildOptions(force=True))",
-    rejects="BuildOptions(rejects=...)",
+    rejects="rejects=",
     rerank="rerank=",
     restart="BuildOptions(restart=True)",
     search_vectors="Index.search_vectors",
-    skip_invalid="BuildOptions(skip_invalid=True)",
+    skip_invalid="skip_invalid=True",
     text_field="Fields(text=...)",
     title_field="Fields(title=...)",
     truncate_dim="SentenceEncoder(truncate_dim=...)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from qsearch import BuildOptions, Index
 from qsearch.codes import unit_rows
+from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from tests.encoders import HashedWords
 
@@ -193,3 +195,52 @@ def test_a_fork_waits_for_a_lock_that_says_so() -> None:
     thread.join()
     assert order == ["released", "forked"]
     assert take()
+
+
+class Slow:
+    """Its property takes a while."""
+
+    @cached_property
+    def value(self) -> int:
+        computing.set()
+        time.sleep(0.3)
+        return 7
+
+
+computing = threading.Event()
+
+
+def test_a_property_that_another_thread_computes_is_computed_in_a_child() -> None:
+    computing.clear()
+    one, other = Slow(), Slow()
+    thread = threading.Thread(target=lambda: one.value)
+    thread.start()
+    computing.wait()
+    assert in_child(lambda: one.value == other.value == 7) == 0
+    thread.join()
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(id(other.value))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [id(other.value)] * 4
+
+
+def test_a_fork_waits_for_what_another_thread_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child has its half of the module, and a lock that nobody gives back."""
+    (tmp_path / "takes_a_while.py").write_text("import time\ntime.sleep(0.3)\nvalue = 7\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    thread = threading.Thread(target=importlib.import_module, args=("takes_a_while",))
+    thread.start()
+    time.sleep(0.1)
+    assert in_child(lambda: importlib.import_module("takes_a_while").value == 7) == 0
+    thread.join()
+    # The forking thread's own import is not waited for.
+    (tmp_path / "forks.py").write_text(
+        "import os, time\nstarted = time.monotonic()\nchild = os.fork()\n"
+        "if not child:\n    os._exit(0)\nos.waitpid(child, 0)\ntook = time.monotonic() - started\n"
+    )
+    assert importlib.import_module("forks").took < 3.0

@@ -10,7 +10,7 @@ from qsearch.cli.changing import commit_row
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console, human_bytes, seconds_row
 from qsearch.cli.progress import progress_on
-from qsearch.cli.target import find_index, index_argument, index_option, wait_option
+from qsearch.cli.target import index_argument, index_option, named_index, wait_option
 
 __all__ = ["compact"]
 
@@ -29,7 +29,7 @@ def compact(console: Console, path: Path | None, index: Path | None, wait: float
     """
     from qsearch.index import Index
 
-    with Index.open(find_index(path or index)) as opened:
+    with Index.open(named_index(path, index)) as opened:
         report = opened.compact(wait=wait, progress=progress_on(console))
         documents = len(opened)
     before, after = report.bytes

@@ -13,9 +13,9 @@ from qsearch.cli.output import Console, columns, encoder_rows, print_data, print
 from qsearch.cli.target import (
     backend_option,
     device_option,
-    find_index,
     index_argument,
     index_option,
+    named_index,
 )
 from qsearch.errors import EncoderError, EncoderMismatch
 
@@ -84,7 +84,7 @@ def doctor(
     if path is not None and index is not None:
         raise click.UsageError("give the index once")
     with Index.open(
-        find_index(path or index), encoder=model, device=device, backend=backend
+        named_index(path, index), encoder=model, device=device, backend=backend
     ) as opened:
         contract = opened.contract
         if contract is None:

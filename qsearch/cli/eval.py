@@ -27,10 +27,10 @@ from qsearch.cli.progress import progress_on
 from qsearch.cli.target import (
     backend_option,
     device_option,
-    find_index,
     index_argument,
     index_option,
     model_option,
+    named_index,
     wait_option,
 )
 from qsearch.errors import QsearchError
@@ -244,7 +244,7 @@ def eval(
         raise click.UsageError("--tune is for the whole index; leave out --where")
     if queries is not None and queries == qrels and not _has_both(queries):
         raise click.UsageError(f"{queries} cannot be both --queries and --qrels")
-    target = find_index(path or index)
+    target = named_index(path, index)
     read = (queries, qrels, vectors, compare, target)
     if plot is not None:
         check_picture(plot)

@@ -19,7 +19,7 @@ from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json
 from qsearch.cli.progress import progress_on
 from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
-from qsearch.cli.target import find_index, index_argument, index_option
+from qsearch.cli.target import index_argument, index_option, named_index
 from qsearch.errors import QueryError
 
 if TYPE_CHECKING:
@@ -90,11 +90,13 @@ def export(
     check_names(named)
     if output == Path("-"):
         output = None
+    if vectors == Path("-"):
+        raise click.UsageError("--vectors needs a file: standard output is for the documents")
     if output is not None:
         _check_name(output)
     if output is not None and vectors is not None and output.resolve() == vectors.resolve():
         raise click.UsageError("-o and --vectors need different files")
-    with Index.open(find_index(path or index)) as opened, ExitStack() as files:
+    with Index.open(named_index(path, index)) as opened, ExitStack() as files:
         if vectors is not None and opened.settings.get("passages") is not None:
             raise QueryError(
                 f"{opened.path} holds passages, of which a document has several: there is no row for each "
@@ -127,8 +129,8 @@ def _check_name(output: Path) -> None:
 
     if without_suffix(output.name) != output.name:
         raise click.UsageError(
-            f"-o writes plain JSON Lines; to compress them, leave it out and pipe: qsearch export | gzip > "
-            f"{output.name}"
+            "-o writes plain JSON Lines; to compress them, pipe what the same command writes without -o: "
+            f"… | gzip > {output}"
         )
     if format_by_name(output.name) not in (None, "jsonl"):
         raise click.UsageError(
@@ -160,7 +162,7 @@ def _write(
             for document in some:
                 record = record_of(document, named)
                 if lines is None:
-                    print_json(record)
+                    _print(record, vectors=rows is not None)
                     continue
                 line = json.dumps(record, ensure_ascii=False).encode("utf-8")
                 longest = max(longest, len(line))
@@ -174,6 +176,18 @@ def _write(
     finally:
         progress.end()
     return longest
+
+
+def _print(record: Mapping[str, Any], *, vectors: bool) -> None:
+    try:
+        print_json(record)
+    except SystemExit:  # whoever reads has enough
+        if vectors:
+            raise OutputError(
+                "what reads the documents has ended before them, so no vectors were written; write the "
+                "documents to a file with -o"
+            ) from None
+        raise
 
 
 def _pages(documents: Iterator[Document]) -> Iterator[list[Document]]:

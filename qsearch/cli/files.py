@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from qsearch.cli.output import OutputError
+from qsearch.store.format import CATALOG
 
 __all__ = ["check_file", "written"]
 
@@ -20,7 +21,8 @@ def check_file(path: Path) -> None:
     """Refuse what ``written`` cannot replace.
 
     Raises:
-        OutputError: there is something else than a file, no such folder, or the name cannot be.
+        OutputError: there is something else than a file, no such folder, the name cannot be, or it lies
+            inside of an index.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -31,6 +33,8 @@ def check_file(path: Path) -> None:
             raise OutputError(
                 f"{path} cannot be written (No such file or directory: {path.parent})"
             )
+        if (target.parent / CATALOG).exists():
+            raise OutputError(f"{path} lies inside of an index; name a file elsewhere")
         if len(os.fsencode(target.name)) > _LONGEST:
             raise OutputError(f"{path} cannot be written (the name is too long)")
     except (OSError, RuntimeError) as error:

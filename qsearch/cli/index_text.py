@@ -10,7 +10,7 @@ from qsearch.cli.changing import commit_row
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console, human_bytes, seconds_row
 from qsearch.cli.progress import progress_on
-from qsearch.cli.target import find_index, index_argument, index_option, wait_option
+from qsearch.cli.target import index_argument, index_option, named_index, wait_option
 
 __all__ = ["index_text"]
 
@@ -43,7 +43,7 @@ def index_text(
 
     if drop and language is not None:
         raise click.UsageError("--language is of a text index that is made; leave out --drop")
-    with Index.open(find_index(path or index)) as opened:
+    with Index.open(named_index(path, index)) as opened:
         report = opened.index_text(
             language=language, drop=drop, wait=wait, progress=progress_on(console)
         )

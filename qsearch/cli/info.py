@@ -9,7 +9,7 @@ import click
 
 from qsearch.cli.help import Command
 from qsearch.cli.output import columns, encoder_rows, print_data, print_json, size_rows
-from qsearch.cli.target import find_index, index_argument, index_option
+from qsearch.cli.target import index_argument, index_option, named_index
 
 if TYPE_CHECKING:
     from qsearch.retrieval import Curve, Tuning
@@ -42,7 +42,7 @@ def info(path: Path | None, index: Path | None, format: str) -> None:
     from qsearch.indexing import index_sizes
     from qsearch.kernels import kernel_path, thread_count
 
-    path = find_index(path or index)
+    path = named_index(path, index)
     with Index.open(path) as opened:
         settings = opened.settings
         identity = opened.encoder_identity
@@ -108,6 +108,7 @@ def _change_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("past", f"{facts['past']:,} documents and metadata of earlier commits{room}"))
     if facts["unfinished"] is not None:
         change, records = facts["unfinished"]["change"], facts["unfinished"]["records"]
+        change = {"upsert": "add --upsert"}.get(change, change)
         told = f"{change}, under way or interrupted: {records:,} records are kept; the same command goes on"
         rows.append(("unfinished", f"{told}, another change (also compact) throws them away"))
     return rows
@@ -168,7 +169,8 @@ def _field_rows(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
     rows = [("fields", "" if fields else "none but id and title")]
     for one in fields[:_SHOWN_FIELDS]:
         kinds = [kind for kind, count in one["kinds"].items() if count]
-        told = f"{' or '.join(kinds) or 'nothing yet'}, in {one['documents']:,} documents"
+        documents = "document" if one["documents"] == 1 else "documents"
+        told = f"{' or '.join(kinds) or 'nothing yet'}, in {one['documents']:,} {documents}"
         rows.append((f"  {one['name']}", told + (", indexed" if one["indexed"] else "")))
     if len(fields) > _SHOWN_FIELDS:
         rows.append(("", f"and {len(fields) - _SHOWN_FIELDS:,} more (--format json lists them)"))

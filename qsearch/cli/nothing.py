@@ -19,10 +19,13 @@ def tell_no_document(
     params: Mapping[str, Any] | None,
     missing_fields_ok: bool,
 ) -> None:
-    """Say that the condition holds for no document, if that is so, and what may be the reason.
+    """Say that the index is empty, or that the condition holds for no document, and what may be the reason.
 
     An answer may be empty for other reasons: no document has the words of the query.
     """
+    if not len(index):
+        console.note("the index holds no document")
+        return
     if where is None or index.count(where, params=params, missing_fields_ok=missing_fields_ok):
         return
     from qsearch.filters import as_condition

@@ -25,7 +25,7 @@ _COUNTED = ("added", "replaced", "metadata", "unchanged", "deleted")
 
 @click.command(
     cls=Command,
-    groups={**GROUPS, "Index": ("index", "dry_run", "wait")},
+    groups={**GROUPS, "Index": ("index", "dry_run", "allow_empty", "wait")},
     epilog="""\b
 Examples:
   qsearch sync corpus.jsonl --dry-run
@@ -40,13 +40,26 @@ Examples:
     is_flag=True,
     help="Change nothing, and print how many documents of each kind there are.",
 )
+@click.option(
+    "--allow-empty",
+    is_flag=True,
+    help="Let a CORPUS without a valid document delete all. Else that is an error: most often it is a pipe "
+    "that broke.",
+)
 @click.pass_obj
-def sync(console: Console, corpus: str, dry_run: bool, **given: Unpack[ChangeArguments]) -> None:
+def sync(
+    console: Console,
+    corpus: str,
+    dry_run: bool,
+    allow_empty: bool,
+    **given: Unpack[ChangeArguments],
+) -> None:
     """Make an index hold exactly the documents of CORPUS, in one commit.
 
     CORPUS is what build reads. Documents are told apart by their ids: new ones are added, those whose text
     or title changed are encoded again, those of which only metadata changed are not, and those that CORPUS
-    does not have are deleted.
+    does not have are deleted. A record that --skip-invalid leaves out is not there: the document of its id
+    is deleted.
 
     A large change that was interrupted goes on where it stopped when the same command is run again.
     """
@@ -60,7 +73,9 @@ def sync(console: Console, corpus: str, dry_run: bool, **given: Unpack[ChangeArg
         backend=given["backend"],
     ) as index:
         before = len(index)
-        report = index.sync(corpus, dry_run=dry_run, **library_options(console, given))
+        report = index.sync(
+            corpus, dry_run=dry_run, allow_empty=allow_empty, **library_options(console, given)
+        )
         if not dry_run:
             console.table(rows_of(report, _COUNTED, index))
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from qsearch.errors import IndexFormatError
 from qsearch.store.format import CATALOG
@@ -19,6 +20,7 @@ __all__ = [
     "index_argument",
     "index_option",
     "model_option",
+    "named_index",
     "wait_option",
 ]
 
@@ -108,6 +110,20 @@ def find_index(named: Path | None) -> Path:
     raise IndexFormatError(
         "there is no index in indexes/; make one with 'qsearch build CORPUS', or name one with -i"
     )
+
+
+def named_index(path: Path | None, index: Path | None) -> Path:
+    """The index of a command that takes it as an argument or with ``-i``; see ``find_index``.
+
+    Raises:
+        click.UsageError: it is given twice, and not the same.
+    """
+    source = click.get_current_context().get_parameter_source("index")
+    if path is not None and index is not None and path != index:
+        if source is not ParameterSource.ENVIRONMENT:
+            raise click.UsageError(f"two indexes are named, {path} and, with -i, {index}; name one")
+        index = None
+    return find_index(path or index)
 
 
 def default_target(corpus: str) -> Path:

@@ -9,7 +9,7 @@ import click
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console
 from qsearch.cli.progress import progress_on
-from qsearch.cli.target import find_index, index_argument, index_option, wait_option
+from qsearch.cli.target import index_argument, index_option, named_index, wait_option
 
 __all__ = ["upgrade"]
 
@@ -27,7 +27,7 @@ def upgrade(console: Console, path: Path | None, index: Path | None, wait: float
     """
     from qsearch.indexing import upgrade_index
 
-    path = find_index(path or index)
+    path = named_index(path, index)
     done = upgrade_index(path, wait, progress_on(console))
     told = f"{done.now}, was {done.before}" if done.before < done.now else f"{done.now} already"
     if done.rollback:

@@ -9,7 +9,7 @@ import click
 from qsearch.cli.help import Command
 from qsearch.cli.output import Console, human_bytes, print_data
 from qsearch.cli.progress import progress_on
-from qsearch.cli.target import find_index, index_argument, index_option, wait_option
+from qsearch.cli.target import index_argument, index_option, named_index, wait_option
 from qsearch.errors import IndexFormatError
 
 __all__ = ["verify"]
@@ -33,7 +33,7 @@ def verify(
     from qsearch.indexing import index_sizes
     from qsearch.store import verify_index
 
-    path = find_index(path or index)
+    path = named_index(path, index)
     progress = progress_on(console)
     try:
         total = sum(size for name, size in index_sizes(path).items() if name != "catalog.sqlite")

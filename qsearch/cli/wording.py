@@ -7,6 +7,7 @@ from qsearch.wording import Words
 __all__ = ["COMMAND_LINE"]
 
 COMMAND_LINE = Words(
+    allow_empty="--allow-empty",
     backend="--backend",
     build="'qsearch build'",
     delimiter="--delimiter",
@@ -28,7 +29,7 @@ COMMAND_LINE = Words(
     overlap="--overlap",
     params="--param",
     passages="--passages",
-    rebuild="'qsearch build --force'",
+    rebuild="'qsearch build CORPUS --force'",
     rejects="--rejects",
     rerank="--rerank",
     restart="--restart",
@@ -41,5 +42,5 @@ COMMAND_LINE = Words(
     upsert="--upsert",
     vectors="--vectors",
     verify="'qsearch verify'",
-    wait="--wait",
+    wait="--wait SECONDS",
 )

@@ -114,6 +114,9 @@ def _checked(mapper: DocumentMapper, document: Document, number: int) -> Documen
         raise InvalidRecord(
             f"the metadata must be a mapping, found a {type(document.metadata).__name__}"
         )
+    line = document.line
+    if line is not None and not (type(line) is int and 0 <= line < 1 << 63):
+        raise InvalidRecord("the line must be a whole number below 2**63, or None")
     record = {"id": document.id, "text": document.text, "title": document.title}
     metadata = plain_record(document.metadata)
     checked = mapper.document(plain_record(record) | {"metadata": metadata}, number)

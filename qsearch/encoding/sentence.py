@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from qsearch.encoding.replicas import Replicas, chosen_devices
 from qsearch.encoding.running import Features, Runner
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
 from qsearch.errors import EncoderError
+from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.wording import words
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -46,6 +46,7 @@ from qsearch.store.format import FORMAT_VERSION
 from qsearch.store.masks import living_counts
 from qsearch.store.rows import SegmentEntry
 from qsearch.store.text_index import TextIndexSpec
+from qsearch.wording import first_line
 
 __all__ = [
     "Changes",
@@ -140,7 +141,7 @@ def change_index(how: Changing, kind: str, source: Source) -> ChangeReport:
 def compare_index(how: Changing, kind: str, source: Source) -> ChangeReport:
     """What ``change_index`` would do."""
     counts, told = Counts(), how.progress or Silent()
-    with IndexView.read(how.index) as view:
+    with IndexView.read(how.index, rows=source.embeddings is not None) as view:
         check_source(view, source, kind)
         told.begin("compare", None, "docs")
         try:
@@ -445,6 +446,7 @@ class Changes:
 
     def __enter__(self) -> Changes:
         """Begin: from here to the end no other writer is let in."""
+        self.report = self._broken = None
         self._editor = IndexEditor.open(self._how.index, wait=self._how.wait)
         self._change = Change(self._editor, self._how.encoder, self._how.progress or Silent())
         return self
@@ -464,10 +466,7 @@ class Changes:
                     self._how.index,
                 )
             if kind is None:
-                raise QueryError(
-                    f"a change in this block failed ({self._broken}) when a part of it was done, so "
-                    "nothing of the block was committed; let the exception pass, or begin another block"
-                ) from self._broken
+                raise self._failed() from self._broken
             return
         try:
             commit = editor.commit()
@@ -500,14 +499,21 @@ class Changes:
         self._take(UPSERT, corpus, options)
 
     @documented(RecordOptions)
-    def sync(self, corpus: Records = None, **options: Unpack[RecordOptions]) -> None:
+    def sync(
+        self,
+        corpus: Records = None,
+        *,
+        allow_empty: bool = False,
+        **options: Unpack[RecordOptions],
+    ) -> None:
         """Make the index hold exactly these documents, as ``Index.sync``.
 
         Args:
             corpus: as ``Index.sync`` takes it.
+            allow_empty: let a corpus without a valid document delete all; else it is an error.
             **options: see ``RecordOptions``.
         """
-        self._take(SYNC, corpus, options)
+        self._take(SYNC, corpus, options, allow_empty=allow_empty)
 
     def delete(
         self,
@@ -528,21 +534,33 @@ class Changes:
             else:
                 raise QueryError("delete takes ids, or a condition with where=")
 
-    def _take(self, kind: str, corpus: Records, options: Mapping[str, Any]) -> None:
+    def _take(
+        self, kind: str, corpus: Records, options: Mapping[str, Any], *, allow_empty: bool = False
+    ) -> None:
         asked = settled(RecordOptions, options, f"changes.{kind}")
         with self._whole() as (_, change):
-            source = self._source(corpus, asked)
+            source = replace(self._source(corpus, asked), allow_empty=allow_empty)
             change.take(source, kind, change.survey(source, kind))
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[tuple[IndexEditor, Change]]:
         """One of the changes of the block: where it fails in the middle, what it has done must not stay."""
-        if self._editor is None or self._change is None:
+        editor, change = self._editor, self._change
+        if editor is None or change is None:
             raise ValueError("use it in a with statement: with index.changes() as changes: ...")
-        steps = len(self._editor.steps)
+        if self._broken is not None:
+            raise self._failed() from self._broken
+        steps = len(editor.steps)
         try:
-            yield self._editor, self._change
+            yield editor, change
         except BaseException as error:
-            if len(self._editor.steps) > steps:
+            if editor.halfway or len(editor.steps) > steps:
                 self._broken = error
             raise
+
+    def _failed(self) -> QueryError:
+        why = "" if self._broken is None else first_line(self._broken)
+        return QueryError(
+            f"a change in this block failed ({why}) when a part of it was done, so nothing of the block "
+            "was committed; let the exception pass, or begin another block"
+        )

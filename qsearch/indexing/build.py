@@ -126,7 +126,8 @@ class _Build:
         thread_count()
         check_target(real_target(self.target), replace=self.options.force)
         if self.options.rejects is not None:
-            check_writable(self.options.rejects)
+            read = self.corpus, self.embeddings
+            check_writable(self.options.rejects, *(one.name for one in read if one is not None))
         if self.options.passages is not None and self.embeddings is not None:
             raise EncoderError(
                 "documents cannot be split into passages where their embeddings are given; leave one out"

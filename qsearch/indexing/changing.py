@@ -24,6 +24,7 @@ from qsearch.documents import Corpus, Embeddings
 from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch, QsearchError, QueryError
 from qsearch.filters import Condition
+from qsearch.filters.conditions import All
 from qsearch.indexing.advice import check_fields
 from qsearch.indexing.chunks import (
     ChunkLimit,
@@ -66,12 +67,14 @@ class Source:
         embeddings: one for each record, where they are given.
         skip_invalid: leave invalid records out.
         rejects: where to write these.
+        allow_empty: whether a sync with no document may delete all.
     """
 
     corpus: Corpus | None
     embeddings: Embeddings | None = None
     skip_invalid: bool = False
     rejects: Path | None = None
+    allow_empty: bool = False
 
     @property
     def name(self) -> str:
@@ -195,7 +198,7 @@ class Change:
             check_fields(source.corpus, again=source.corpus.rereadable)
         self.counts.numbered_by, self.counts.id_like = source.numbered
         if kind == SYNC:
-            missing = taking.sorter.missing()
+            missing = taking.sorter.missing(allow_empty=source.allow_empty)
             self._take_away(_deletions(missing.tolist()), 0, len(missing))
 
     def _keep_rejects(self, source: Source) -> None:
@@ -238,8 +241,13 @@ class Change:
         """Delete the documents that a condition holds for.
 
         Raises:
-            QueryError: a field is not there, or it took too long.
+            QueryError: a field is not there, it took too long, or the condition is empty.
         """
+        if isinstance(condition, All):
+            raise QueryError(
+                "the condition is empty, and holds for every document; to delete them all, sync with no "
+                f"document and {words().allow_empty}"
+            )
         done = sum(one.records for one in self._editor.earlier_steps)
         positions = self._editor.positions_where(condition, missing_ok=missing_fields_ok)
         steps = [replace(one, records=len(one.gone)) for one in _deletions(positions)]
@@ -321,7 +329,7 @@ def compare(
         counts.rejected += len(found.rejects) + len(again)
     counts.numbered_by, counts.id_like = source.numbered
     if kind == SYNC:
-        counts.deleted += len(sorter.missing())
+        counts.deleted += len(sorter.missing(allow_empty=source.allow_empty))
 
 
 def check_source(view: IndexView, source: Source, kind: str) -> int | None:
@@ -332,14 +340,15 @@ def check_source(view: IndexView, source: Source, kind: str) -> int | None:
     """
     embeddings = source.embeddings
     if source.corpus is None and embeddings is None:
-        raise CorpusError("there is nothing to add: neither documents nor embeddings")
+        raise CorpusError("there is nothing to take: neither documents nor embeddings")
     if source.corpus is None and kind == SYNC:
         raise CorpusError(
             "embeddings without documents have no ids, by which a sync tells what is there already: give "
             "the documents too"
         )
     if source.rejects is not None:
-        check_writable(source.rejects)
+        given = source.corpus, source.embeddings
+        check_writable(source.rejects, *(one.name for one in given if one is not None))
     if embeddings is None and view.settings().get("encoder") is None:
         raise EncoderError(
             f"{view.index} was built from vectors without an encoder: texts cannot be encoded; "

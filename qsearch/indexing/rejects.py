@@ -11,17 +11,32 @@ from typing import Any
 
 from qsearch.documents import RejectedRecord
 from qsearch.errors import IndexWriteError
+from qsearch.store.format import CATALOG
 from qsearch.wording import words
 
 __all__ = ["check_writable", "write_rejects"]
 
 
-def check_writable(path: Path) -> None:
-    """Find out early whether ``write_rejects`` will be able to.
+def check_writable(path: Path, *read: str) -> None:
+    """Find out early whether ``write_rejects`` will be able to, and may.
+
+    Args:
+        path: where to.
+        read: files that records come from, if these are files.
 
     Raises:
-        IndexWriteError: it will not.
+        IndexWriteError: it will not, or what is there is read from or of an index.
     """
+    for name in read:
+        if path.exists() and os.path.exists(name) and os.path.samefile(path, name):
+            raise IndexWriteError(
+                f"{path} is what is read; give another file for the rejected records with {words().rejects}"
+            )
+    if (path.parent / CATALOG).exists():
+        raise IndexWriteError(
+            f"{path} lies inside of an index; give another file for the rejected records with "
+            f"{words().rejects}"
+        )
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise IndexWriteError(
             f"the rejected records cannot be written to {path}; give a file in a directory that is "

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes import unit_rows
 from qsearch.documents import Corpus, Document, RejectedRecord
+from qsearch.errors import CorpusError
 from qsearch.indexing.chunks import Record
 from qsearch.indexing.making import SplitChunk, duplicate_record, invalid_record
 from qsearch.store import IndexView, StoredDocument
+from qsearch.wording import words
 
 __all__ = ["ADD", "SYNC", "UPSERT", "Sorted", "Sorter", "check_new", "taken"]
 
@@ -53,6 +58,7 @@ class Sorter:
 
     Attributes:
         seen: (positions,) bool: which documents that were there before were met.
+        valid: whether a record was a document.
     """
 
     def __init__(
@@ -84,12 +90,14 @@ class Sorter:
         self._waiting: list[dict[str, int | None]] = []
         self._start = view.start
         self.seen = np.zeros(self._start, dtype=np.bool_)
+        self.valid = False
 
     def mark(self, records: Sequence[Record]) -> None:
         """Note as seen what an earlier run has sorted."""
         ids = [one.id for one in records if isinstance(one, Document)]
         found = self._view.catalog.positions_before(ids, self._view.first_new)
         self.seen[found] = True
+        self.valid = self.valid or bool(ids)
 
     def sort(self, records: Sequence[Record], given: NDArray[np.floating] | None) -> Sorted:
         """Sort the records of a chunk.
@@ -123,11 +131,12 @@ class Sorter:
                 self._reject(found, duplicate_record(record, first))
                 continue
             own[record.id] = record.line
+            self.valid = True
             if there is None:
                 found.new.append((offset, record))
                 continue
             if self._kind == ADD:
-                reject = taken(record, self._view.index.name, self._numbered_by())
+                reject = taken(record, self._view.index, self._numbered_by())
                 self._reject(found, reject)
                 continue
             self.seen[there.position] = True
@@ -136,7 +145,7 @@ class Sorter:
             ):
                 found.replacing.append((offset, record))
                 found.gone.append(there.position)
-            elif there.metadata != dict(record.metadata):
+            elif not _same_values(there.metadata, record.metadata):
                 found.metadata.append((there.position, record))
             else:
                 found.unchanged += 1
@@ -177,13 +186,34 @@ class Sorter:
             raise invalid_record(record, self._corpus, line=record.line or None)
         found.rejects.append(record)
 
-    def missing(self) -> NDArray[np.int64]:
-        """Positions of the documents that were there before and that no record was of."""
+    def missing(self, *, allow_empty: bool) -> NDArray[np.int64]:
+        """Positions of the documents that were there before and that no record was of.
+
+        Args:
+            allow_empty: whether that may be all, where no record was a document.
+
+        Raises:
+            CorpusError: it may not.
+        """
         there = self._view.catalog.positions(0, self._start - 1)
-        return there[~self.seen[there]]
+        found = there[~self.seen[there]]
+        if len(found) and not (self.valid or allow_empty):
+            raise CorpusError(
+                f"holds no valid document: a sync would delete all {len(found):,} of {self._view.index}; "
+                f"where that is meant, say so with {words().allow_empty}",
+                path=self._corpus,
+            )
+        return found
 
 
-def taken(document: Document, index: str, numbered_by: str | None) -> RejectedRecord:
+def _same_values(there: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether metadata are the same JSON: to Python ``True`` is 1, and 1 is 1.0."""
+    if there != now:
+        return False
+    return json.dumps(there, sort_keys=True) == json.dumps(dict(now), sort_keys=True)
+
+
+def taken(document: Document, index: Path, numbered_by: str | None) -> RejectedRecord:
     """What is wrong with a document whose id, or number, is in the index already."""
     reason = f"there is a document of the id {document.id!r} in {index} already"
     if numbered_by is not None:
@@ -206,5 +236,5 @@ def check_new(documents: Sequence[Document], view: IndexView, corpus: Corpus) ->
     for one in documents:
         position = there.get(one.id)
         if position is not None and position < view.start:
-            reject = taken(one, view.index.name, corpus.found.numbered_by)
+            reject = taken(one, view.index, corpus.found.numbered_by)
             raise invalid_record(reject, corpus.name, line=one.line)

@@ -7,10 +7,11 @@ rows out while they search, so that what they return is the answer over the rows
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qsearch.lazily import cached_property
 
 __all__ = ["RowMask"]
 

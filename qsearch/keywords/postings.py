@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.keywords.bm25 import Counts
 from qsearch.keywords.queries import Term
+from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.store import Catalog
 from qsearch.store.text_index import TextIndexReader, reading_text_index

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from qsearch.keywords.passages import best_passages
 from qsearch.keywords.postings import Postings
 from qsearch.keywords.queries import Terms, terms_of
 from qsearch.keywords.request import TextRequest
+from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.documents import DocumentRows
 from qsearch.retrieval.ranking import Ranking

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from qsearch.kernels import (
     has_native_kernels,
     int8_gather,
 )
+from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.binary import BinaryCandidates
 from qsearch.retrieval.floats import damaged

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes import int8_margins, rotated_margins
 from qsearch.kernels import CodedSegments, Margins, has_native_kernels, search_segments
+from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.floats import (
     FEW_ROWS,

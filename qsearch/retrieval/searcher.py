@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from numbers import Real
 from typing import Protocol, Unpack
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
+from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, WayOptions, settled
 from qsearch.retrieval.allowed import Allowed

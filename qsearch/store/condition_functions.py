@@ -159,18 +159,35 @@ FUNCTION_NAMES = frozenset(
 )
 """All functions that an expression may call."""
 
+_LAST = "qs_truth"
+"""The one that is made last: where it is there, all are."""
+
 
 def add_functions(connection: sqlite3.Connection) -> None:
-    """Have a connection know the functions of conditions."""
+    """Have a connection know the functions of conditions.
+
+    They are made once: SQLite refuses to make one anew while a statement is not at its end, and in a
+    transaction that writes to an index of words some are not.
+    """
+    if _knows_functions(connection):
+        return
     connection.create_function("qs_inner", 2, _inner, deterministic=True)
     connection.create_function("qs_text", -1, _text, deterministic=True)
     connection.create_function("qs_holds", 2, lambda text, part: part in text, deterministic=True)
     connection.create_function("qs_like", -1, _like, deterministic=True)
     connection.create_function("qs_number", 1, number_of, deterministic=True)
-    connection.create_function("qs_truth", 1, _truth, deterministic=True)
     for name in _NAMES:
         # A closure, because a function of SQLite is told its arguments only.
         def called(*arguments: Any, name: str = name) -> Any:
             return call(name, *arguments)
 
         connection.create_function(f"qs_{name}", -1, called, deterministic=True)
+    connection.create_function(_LAST, 1, _truth, deterministic=True)
+
+
+def _knows_functions(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute(f"SELECT {_LAST}('1')").fetchone()
+    except sqlite3.OperationalError:  # there is no such function
+        return False
+    return True

@@ -103,6 +103,7 @@ class IndexEditor(IndexView):
         self._waiting_bytes = 0
         self._kept = False
         self._changed = False
+        self.halfway = False
         self._samples: NDArray[np.float32] | None = None
         self._purpose: dict[str, Any] | None = None
         self._underway: dict[str, Any] = {}
@@ -205,10 +206,13 @@ class IndexEditor(IndexView):
                     connection.execute("DELETE FROM settings WHERE key = ?", (_UNDERWAY,))
 
     def _clean(self) -> None:
+        self._remove_pending()
+        remove_litter(self.index, self.catalog)
+
+    def _remove_pending(self) -> None:
         with writing(self.index / SEGMENTS):
             if self._growing.pending.path.exists():
                 shutil.rmtree(self._growing.pending.path)
-        remove_litter(self.index, self.catalog)
 
     # What those who change ask
 
@@ -266,6 +270,7 @@ class IndexEditor(IndexView):
         self._check()
         with self.catalog.within():
             self._begin()
+            self.halfway = True
             positions = self._documents.take(step, first=not self._kept)
             if len(positions):
                 self._waiting.append(_Waiting(positions, step.rows, step.passages))
@@ -273,6 +278,7 @@ class IndexEditor(IndexView):
             self._waiting_bytes += _BYTES_OF_A_CHANGE * (len(step.gone) + len(step.metadata))
             if step.documents or step.gone or step.metadata:
                 self._changed = True
+            self.halfway = False
         waiting = sum(len(one.rows) for one in self._waiting)
         if (
             waiting + len(self._tail) > TAIL_ROWS
@@ -289,15 +295,16 @@ class IndexEditor(IndexView):
     def _begin(self) -> None:
         if self._stale is not None:
             stale, self._stale = self._stale.get("purpose"), None
+            self.catalog.commit = self.base + 1
+            self._remove_pending()  # first: on a full disk the journal of the rest needs the room
+            self._throw_away()
+            self._clean()
             if stale is not None and stale != self._purpose:
                 _log.warning(
                     "an earlier change of %s was interrupted (%s); what it had done is thrown away",
                     self.index,
                     stale.get("what", "of another kind"),
                 )
-            self.catalog.commit = self.base + 1
-            self._throw_away()
-            self._clean()
         if not self._begun:
             self.catalog.begin()
             self._begun = True
@@ -472,6 +479,8 @@ class IndexEditor(IndexView):
             IndexWriteError: the file system refuses; the index is as it was before.
         """
         self._check()
+        if self.halfway:
+            raise RuntimeError("a step failed in its middle: this change cannot be committed")
         if not self._changed and settings is None:
             self.close()
             return self.base

@@ -61,7 +61,7 @@ class Readers:
         """
         self._path = path.absolute()
         self._closed = False
-        with SQLITE:
+        with SQLITE.inside():
             while True:
                 self._file = _checked_identity(self._path)
                 connect(self._file)
@@ -93,27 +93,30 @@ class Readers:
         Raises:
             IndexClosed: ``close`` was called.
         """
-        with SQLITE:
+        with SQLITE.inside():
             reader, own = self._take()
             try:
                 with reader.lock:
                     self._check_open()
                     if reader.process != os.getpid():
                         self._leave_to_parent(reader)
-                    self._begin(reader.connection)
                     try:
+                        self._begin(reader.connection)
                         yield reader.connection
                     finally:
-                        if reader.connection.in_transaction:
-                            reader.connection.execute("ROLLBACK")
+                        _end(reader.connection)
             finally:
+                # Ctrl-C may come before any line, also in the block above; a read that does not end would
+                # keep writers out.
+                with reader.lock:
+                    _end(reader.connection)
                 if own:
                     self._put_back(reader)
 
     def close(self) -> None:
         """Close all connections: those that are being read from as soon as that is done."""
         self._closed = True
-        with SQLITE:
+        with SQLITE.inside():
             while self._idle:
                 try:
                     reader = self._idle.pop()
@@ -157,6 +160,7 @@ class Readers:
         A journal beside the catalog means that a commit is to be rolled back first, if nobody is in the
         middle of it. For a catalog whose place another one took it means nothing, and is soon gone.
         """
+        _end(connection)  # where even that was cut short
         ends = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -164,8 +168,7 @@ class Readers:
                 connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
                 return
             except sqlite3.OperationalError as error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                _end(connection)
                 rollback = error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK
                 if not rollback or time.monotonic() > ends:
                     raise
@@ -185,6 +188,14 @@ class Readers:
                 connection.close()
             else:
                 reader.connection = connection
+
+
+def _end(connection: sqlite3.Connection) -> None:
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.ProgrammingError:  # it was closed
+        return
 
 
 def _checked_identity(path: Path) -> tuple[int, int]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,28 +206,55 @@ def guarded(connection: sqlite3.Connection, ends: float) -> Iterator[None]:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
 
-    add_functions(connection)
-    # Its table is declared when it is first used, which is no reading.
-    connection.execute("SELECT 1 FROM json_each('[]')").fetchone()
-    connection.set_authorizer(allow)
-    connection.set_progress_handler(lambda: time.monotonic() > ends, _INSTRUCTIONS)
+    with _interruptible(connection):
+        add_functions(connection)
+        # Its table is declared when it is first used, which is no reading.
+        connection.execute("SELECT 1 FROM json_each('[]')").fetchone()
+        connection.set_authorizer(allow)
+        connection.set_progress_handler(lambda: time.monotonic() > ends, _INSTRUCTIONS)
+        try:
+            yield
+        except (sqlite3.OperationalError, sqlite3.DataError) as error:
+            if any(one in str(error) for one in _TOO_MUCH):
+                raise QueryError(
+                    f"the condition is too large or nested too deep for SQLite ({error}); long lists go "
+                    "into one IN"
+                ) from error
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise QueryError(
+                    f"the condition took longer than {MOST_SECONDS:.0f} s; conditions on fields that are "
+                    f"indexed are fast ({words().index_field})"
+                ) from error
+            raise
+        finally:
+            connection.set_progress_handler(None, 0)
+            connection.set_authorizer(None)
+
+
+@contextmanager
+def _interruptible(connection: sqlite3.Connection) -> Iterator[None]:
+    """Have Ctrl-C end what SQLite is doing, and be dealt with behind this block.
+
+    SQLite calls functions of ours, and what these raise becomes an error of SQLite's or nothing; and what
+    the block has set must be taken back.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
+        connection.interrupt()
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except (sqlite3.OperationalError, sqlite3.DataError) as error:
-        if any(one in str(error) for one in _TOO_MUCH):
-            raise QueryError(
-                f"the condition is too large or nested too deep for SQLite ({error}); long lists go into "
-                "one IN"
-            ) from error
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            raise QueryError(
-                f"the condition took longer than {MOST_SECONDS:.0f} s; conditions on fields that are "
-                f"indexed are fast ({words().index_field})"
-            ) from error
-        raise
     finally:
-        connection.set_progress_handler(None, 0)
-        connection.set_authorizer(None)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
 
 
 def selected(

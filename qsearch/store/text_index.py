@@ -178,7 +178,7 @@ def tokenized(tokenizer: str, texts: Sequence[str]) -> list[list[str]]:
         texts: any; a null character is a space.
     """
     found: list[list[str]] = [[] for _ in texts]
-    with SQLITE, closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+    with SQLITE.inside(), closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(
             f"CREATE VIRTUAL TABLE t USING fts5(a, content='', tokenize='{tokenizer}')"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,23 @@ from qsearch.store.opening import checked_dimensions, checked_settings_of_a_chan
 from qsearch.store.segment import map_array
 
 __all__ = ["IndexView", "rows_of_a_segment"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """The rows of a segment, where rows are documents.
+
+    Attributes:
+        first: position of its first document.
+        last: of its last.
+        positions: of all; ``None``: there is one at each between these.
+        vectors: (rows, d) float32.
+    """
+
+    first: int
+    last: int
+    positions: NDArray[np.int64] | None
+    vectors: NDArray[np.float32]
 
 
 class IndexView:
@@ -38,10 +56,15 @@ class IndexView:
         self.split = self._settings.get("passages") is not None
         documents = self._settings.get("documents", 0)  # of a format before positions
         self.first_new = int(self._settings.get("positions", documents))
+        self._held: list[_Rows] | None = None
 
     @classmethod
-    def read(cls, index: Path) -> IndexView:
+    def read(cls, index: Path, *, rows: bool = False) -> IndexView:
         """Open an index to look at it.
+
+        Args:
+            index: the directory.
+            rows: whether ``vectors_of`` is wanted: whoever changes the index may remove its files.
 
         Raises:
             IndexFormatError: it is missing, or damaged.
@@ -50,7 +73,10 @@ class IndexView:
         try:
             with catalog.view():
                 set_commit(catalog)
-                return IndexView(index, catalog)
+                view = IndexView(index, catalog)
+                if rows:
+                    view._held = view._rows()
+                return view
         except BaseException:
             catalog.close()
             raise
@@ -76,19 +102,26 @@ class IndexView:
             for row in self._tail
             if row.position in wanted
         }
-        for entry in self.catalog.segments():
-            here = [one for one in positions if entry.first_document <= one <= entry.last_document]
+        for rows in self._rows() if self._held is None else self._held:
+            here = [one for one in positions if rows.first <= one <= rows.last]
             if not here:
                 continue
-            numbers = np.array(here) - entry.first_document
-            directory = self.index / SEGMENTS / entry.id
-            files = self.catalog.files(entry.id)
+            numbers = np.array(here) - rows.first
+            if rows.positions is not None:
+                numbers = np.searchsorted(rows.positions, here)
+            found |= zip(here, np.asarray(rows.vectors[numbers]), strict=True)
+        return found
+
+    def _rows(self) -> list[_Rows]:
+        """The rows of all segments, mapped."""
+        found = []
+        for entry in self.catalog.segments():
+            directory, files = self.index / SEGMENTS / entry.id, self.catalog.files(entry.id)
+            positions = None
             if entry.documents <= entry.last_document - entry.first_document:
-                of_segment = map_array(directory, POSITIONS, files, (entry.documents,))
-                numbers = np.searchsorted(of_segment, here)
-            shape = (entry.rows, self.dimensions)
-            vectors = map_array(directory, VECTORS, files, shape)
-            found |= zip(here, np.asarray(vectors[numbers]), strict=True)
+                positions = map_array(directory, POSITIONS, files, (entry.documents,))
+            vectors = map_array(directory, VECTORS, files, (entry.rows, self.dimensions))
+            found.append(_Rows(entry.first_document, entry.last_document, positions, vectors))
         return found
 
     def close(self) -> None:

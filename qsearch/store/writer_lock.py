@@ -60,7 +60,7 @@ class WriterLock:
                         return cls(descriptor)
                     # Another index took the place of this one meanwhile: its lock is the one.
                 elif time.monotonic() >= ends:
-                    raise IndexBusy(_busy(index, descriptor))
+                    raise IndexBusy(_busy(index, descriptor, wait))
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -143,7 +143,7 @@ def _write_owner(descriptor: int, path: Path, what: str) -> None:
         ) from error
 
 
-def _busy(index: Path, descriptor: int) -> str:
+def _busy(index: Path, descriptor: int, waited: float) -> str:
     what, advice = "changed", f"wait for it ({words().wait} does), or end it"
     try:
         owner = json.loads(os.pread(descriptor, _MOST_BYTES, 0))
@@ -156,4 +156,6 @@ def _busy(index: Path, descriptor: int) -> str:
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         told = "another process"
+    if waited > 0:
+        told += f", and was for the {waited:g} seconds of waiting"
     return f"{index} is being {what} by {told}; {advice}"

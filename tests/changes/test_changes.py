@@ -59,7 +59,7 @@ def test_what_was_added_is_found_and_stays(index: Index, encoder: HashedWords) -
 @pytest.mark.parametrize(
     ("corpus", "told"),
     [
-        ([{"id": "new", "text": "a"}, {"id": "d3", "text": "b"}], "the id 'd3' in index already"),
+        ([{"id": "new", "text": "a"}, {"id": "d3", "text": "b"}], "the id 'd3' in .*index already"),
         ([{"id": "new", "text": "a"}, {"id": "new", "text": "b"}], "duplicate id 'new'"),
         ([{"id": "new", "text": "a"}, {"id": "other"}], "text"),
         ([{"id": "new", "text": "a"}, {"id": "bad", "text": "not a number"}], "NaN"),
@@ -155,8 +155,24 @@ def test_an_index_is_what_it_was_synced_with(index: Index, encoder: HashedWords)
     assert sound(index)
 
 
-def test_a_corpus_without_documents_empties_an_index(index: Index) -> None:
-    assert index.sync([]).deleted == 30
+def test_a_corpus_without_documents_empties_an_index_where_that_is_meant(index: Index) -> None:
+    invalid = [{"id": "d1", "text": ""}]
+    for corpus, skip in (([], False), (iter([]), False), (invalid, True)):
+        for dry_run in (True, False):
+            with pytest.raises(CorpusError, match="delete all 30 of.*allow_empty=True"):
+                index.sync(corpus, dry_run=dry_run, skip_invalid=skip)
+
+    def emptied() -> None:
+        with index.changes() as changes:
+            changes.delete("d1")
+            changes.sync([])
+
+    with pytest.raises(CorpusError, match="delete all 29 of"):
+        emptied()
+    assert (len(index), index.commit) == (30, 1)
+    assert index.sync([], dry_run=True, allow_empty=True).deleted == 30
+    assert index.sync([], allow_empty=True).deleted == 30
+    assert index.sync([]).deleted == 0  # of none that is left
     assert len(index) == index.rows == 0
     result = index.search("cat")
     assert (len(result), result.certified) == (0, True)
@@ -171,6 +187,19 @@ def test_a_corpus_without_documents_empties_an_index(index: Index) -> None:
     assert sound(index)
 
 
+def test_metadata_of_another_kind_are_other_metadata(index: Index) -> None:
+    """To Python True is 1, and 1 is 1.0."""
+    first = {"flag": True, "zero": 0, "list": [1, True], "half": 2.0, "deep": {"a": 0.0, "b": None}}
+    then = {"flag": 1, "zero": False, "list": [True, 1], "half": 2, "deep": {"a": -0.0, "b": None}}
+    index.add([{"id": "m", "text": "t", **first}])
+    assert index.upsert([{"id": "m", "text": "t", **dict(reversed(first.items()))}]).unchanged == 1
+    report = index.upsert([{"id": "m", "text": "t", **then}])
+    assert (report.metadata, report.unchanged) == (1, 0)
+    found = index.get("m")
+    assert found is not None
+    assert json.dumps(found.metadata, sort_keys=True) == json.dumps(then, sort_keys=True)
+
+
 def test_an_id_twice_in_one_sync_is_an_error(index: Index) -> None:
     for one in ("d3", "new"):
         twice = [{"id": one, "text": "a"}, {"id": one, "text": "b"}]
@@ -183,6 +212,43 @@ def test_an_id_twice_in_one_sync_is_an_error(index: Index) -> None:
 
 
 # Deleting
+
+
+def test_an_empty_condition_deletes_nothing(index: Index) -> None:
+    """It may be that of a program which found nothing to ask for."""
+
+    def block() -> None:
+        with index.changes() as changes:
+            changes.delete(where={})
+
+    for delete in (lambda: index.delete(where={}), block):
+        with pytest.raises(QueryError, match=r"condition is empty.*allow_empty=True"):
+            delete()
+    assert (len(index), index.commit) == (30, 1)
+
+
+@pytest.mark.parametrize("fields", [(), ("n",), ("n", "lang")])
+def test_an_index_of_words_with_indexed_fields_is_changed(
+    fields: tuple[str, ...], tmp_path: Path, encoder: HashedWords
+) -> None:
+    options = BuildOptions(text_index=True, index_fields=fields)
+    some = [{**one, "lang": "en"} for one in records(0, 30)]
+    with Index.build(some, tmp_path / "i", encoder=encoder, options=options) as index:
+        index.add([{"id": "x", "text": "a submarine", "n": 100, "lang": "de"}])
+        index.upsert([{"id": "d3", "text": "a boat", "n": 101, "lang": "de"}])
+        for order in (1, -1):
+            with index.changes() as changes:
+                steps = [
+                    lambda: changes.delete(where="n = 5 OR n = 6"),
+                    lambda: changes.add([{"id": f"y{order}", "text": "a ship", "n": 70}]),  # noqa: B023
+                    lambda: changes.delete(where=f"n = {8 + order}"),  # noqa: B023
+                ]
+                for step in steps[::order]:
+                    step()
+        assert index.count("lang = 'de'") == 2
+        assert [hit.id for hit in index.search("submarine", mode="keywords")] == ["x"]
+        assert len(index) == 30 + 1 + 2 - 4
+        assert sound(index)
 
 
 def test_what_was_deleted_is_gone_in_every_way_of_retrieval(index: Index) -> None:

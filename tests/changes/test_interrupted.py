@@ -23,6 +23,7 @@ from qsearch import (
     ChangeInterrupted,
     CorpusError,
     Index,
+    IndexWriteError,
     QueryError,
     upgrade_index,
 )
@@ -94,7 +95,9 @@ def test_what_is_kept_of_an_interrupted_change_is_not_called_past(
     assert what == "upsert"
     assert 20 < kept <= 66
     output = run("info", str(index.path), cwd=index.path.parent).stdout
-    told = f"upsert, under way or interrupted: {kept} records are kept; the same command goes on"
+    told = (
+        f"add --upsert, under way or interrupted: {kept} records are kept; the same command goes on"
+    )
     assert re.search(
         rf"unfinished +{told}, another change \(also compact\) throws them away", output
     )
@@ -328,6 +331,34 @@ def test_another_deletion_throws_an_unfinished_one_away(
         assert caplog.text.count("was interrupted (delete); what it had done is thrown away") == 1
         assert set(ids(index)) == {f"d{one}" for one in range(8 + number + (number > 0), 30)}, first
         assert sound(index)
+
+
+def test_what_is_not_thrown_away_is_not_said_to_be(
+    index: Index, small: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk may be full for that too; the room of the rows under way is given back first."""
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 200)
+    monkeypatch.setattr(qsearch.store.editor, "_MOST_BYTES", 0)
+    with pytest.raises(ChangeInterrupted):
+        index.add(records(100, 60), progress=Stops(40, "encode"))
+    assert index.unfinished is not None
+    pending = [
+        one for one in (index.path / "segments").iterdir() if not (one / "int8.npy").exists()
+    ]
+    assert pending
+
+    def refused(edits: Any) -> Iterator[bool]:
+        raise IndexWriteError("the disk is full")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "qsearch"):
+        patched.setattr(qsearch.store.edits.DocumentEdits, "thrown_away", refused)
+        with pytest.raises(IndexWriteError, match="the disk is full"):
+            index.delete("d1")
+        assert "thrown away" not in caplog.text
+        assert not any(one.exists() for one in pending)
+    with caplog.at_level(logging.WARNING, "qsearch"):
+        assert index.add(records(100, 60)).added == 60  # begins anew: its rows are gone
+    assert sound(index)
 
 
 def test_an_unknown_id_far_behind_keeps_nothing_of_the_deletion(

@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -112,7 +114,10 @@ def test_an_id_that_is_there_is_named_and_the_advice_works(place: Path) -> None:
     write(place / "more.jsonl", records)
     refused = run("add", "more.jsonl", cwd=place)
     assert refused.returncode == 1
-    assert "more.jsonl:2: there is a document of the id 'dog' in pets already" in refused.stderr
+    assert (
+        "more.jsonl:2: there is a document of the id 'dog' in indexes/pets already"
+        in refused.stderr
+    )
     assert "; --upsert replaces it" in refused.stderr
     assert len(records_of(place / "indexes" / "pets")) == 3
     skipped = told(run("add", "more.jsonl", "--skip-invalid", "--rejects", "r.jsonl", cwd=place))
@@ -171,7 +176,9 @@ def test_records_without_ids_are_numbered_and_a_number_that_is_taken_is_told(pla
     for stdin, corpus in (("", "notes.txt"), ('{"text": "stone"}\n', "-")):
         again = run("add", corpus, cwd=place, stdin=stdin)
         assert again.returncode == 1
-        assert f"{corpus}:1: there is a document of the id '1' in pets already" in again.stderr
+        assert (
+            f"{corpus}:1: there is a document of the id '1' in indexes/pets already" in again.stderr
+        )
         assert "which has no id, is numbered by its line; give the records ids" in again.stderr
         assert "--upsert" not in again.stderr
 
@@ -242,7 +249,7 @@ def test_vectors_are_added_to_an_index_of_vectors(points: Path) -> None:
         (["compact", "nowhere"], 1, "there is no index at nowhere"),
         (["upgrade", "-i", "c.jsonl"], 1, "is a file; an index is a directory"),
         (["export", "-o", "c.csv"], 2, "c.csv would be read as something else; call it c.jsonl"),
-        (["export", "-o", "c.jsonl.gz"], 2, "pipe: qsearch export | gzip > c.jsonl.gz"),
+        (["export", "-o", "c.jsonl.gz"], 2, "without -o: … | gzip > c.jsonl.gz"),
         (["export", "-o", "x.jsonl", "--vectors", "x.jsonl"], 2, "need different files"),
         (["export", "-o", "none/x.jsonl"], 1, "x.jsonl cannot be written (No such file"),
         (["export", "-o", "indexes"], 1, "indexes is a directory; name a file"),
@@ -384,7 +391,7 @@ def test_a_busy_index_names_the_process_and_wait_waits(points: Path) -> None:
         busy = run(*command, cwd=points)
         assert busy.returncode == 1
         assert f"indexes/v is being changed by process {os.getpid()} on " in busy.stderr
-        assert "wait for it (--wait does), or end it" in busy.stderr
+        assert "wait for it (--wait SECONDS does), or end it" in busy.stderr
         started = time.monotonic()
         assert "is being changed by" in run(*command, "--wait", "0.2", cwd=points).stderr
         assert time.monotonic() - started >= 0.2
@@ -743,3 +750,102 @@ def test_upgrading_says_that_a_catalog_was_in_wal_mode(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path / "catalog.sqlite")) as foreign:
         assert foreign.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
     assert run("verify", "--deep", cwd=tmp_path).returncode == 0
+
+
+# What would be lost by mistake
+
+
+def facts(place: Path, *arguments: str) -> dict[str, Any]:
+    """What ``info`` tells."""
+    found: dict[str, Any] = json.loads(
+        run("info", *arguments, "--format", "json", cwd=place).stdout
+    )
+    return found
+
+
+def test_a_sync_with_nothing_is_an_error(place: Path) -> None:
+    (place / "empty.jsonl").write_text("")
+    (place / "head.csv").write_text("id,text\n")
+    (place / "bad.jsonl").write_text('{"id": "cat", "text": ""}\n')
+    for arguments in (
+        ("empty.jsonl",),
+        ("empty.jsonl", "--dry-run"),
+        ("head.csv",),
+        ("bad.jsonl", "--skip-invalid"),
+    ):
+        done = run("sync", *arguments, cwd=place)
+        assert done.returncode == 1
+        assert f"{arguments[0]}: holds no valid document: a sync would delete all 3" in done.stderr
+        assert "--allow-empty" in done.stderr
+    piped = run("sync", "-", cwd=place)
+    assert piped.returncode == 1
+    assert "--allow-empty" in piped.stderr
+    assert facts(place)["documents"] == 3
+    assert told(run("sync", "empty.jsonl", "--allow-empty", cwd=place))["deleted"] == "3"
+    empty = run("query", "a cat", cwd=place)
+    assert (empty.returncode, empty.stdout) == (0, "")
+    assert "the index holds no document" in empty.stderr
+
+
+def test_an_empty_condition_deletes_nothing(place: Path) -> None:
+    done = run("delete", "--where", "{}", cwd=place)
+    assert done.returncode == 1
+    assert "the condition is empty" in done.stderr
+    assert facts(place)["documents"] == 3
+
+
+def test_no_output_takes_the_place_of_what_is_read(place: Path) -> None:
+    corpus = write(place / "new.jsonl", [{"id": "new", "text": ""}, {"id": "b", "text": "bird"}])
+    before = corpus.read_bytes()
+    for command in (("add",), ("sync",), ("build", "-o", "indexes/more")):
+        arguments = (*command, "new.jsonl", "--skip-invalid", "--rejects")
+        done = run(*arguments, "./new.jsonl", cwd=place)
+        assert done.returncode == 1
+        assert "new.jsonl is what is read; give another file" in done.stderr
+        assert corpus.read_bytes() == before
+        done = run(*arguments, "indexes/pets/catalog.sqlite", cwd=place)
+        assert done.returncode == 1
+        assert "lies inside of an index" in done.stderr
+    for output in ("indexes/pets/catalog.sqlite", "indexes/pets/new"):
+        done = run("export", "-i", "indexes/pets", "-o", output, cwd=place)
+        assert done.returncode == 1
+        assert f"{output} lies inside of an index; name a file elsewhere" in done.stderr
+    assert run("verify", "indexes/pets", cwd=place).returncode == 0
+    refused = run("export", "--vectors", "-", "-i", "indexes/pets", cwd=place)
+    assert refused.returncode == 2
+    assert "--vectors needs a file" in refused.stderr
+
+
+def test_vectors_of_documents_that_nobody_read_are_not_silently_missing(tmp_path: Path) -> None:
+    many = [{"id": str(number), "text": "x" * 500} for number in range(2000)]
+    Index.build(many, tmp_path / "i", embeddings=np.eye(8)[np.arange(2000) % 8]).close()
+    command = f"set -o pipefail; {sys.executable} -m qsearch export i"
+    for more, code in (("", 0), (" --vectors v.npy", 1)):
+        done = subprocess.run(
+            ["bash", "-c", f"{command}{more} | head -n 1"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        assert ("no vectors were written" in done.stderr) == bool(more)
+    assert not (tmp_path / "v.npy").exists()
+
+
+def test_an_index_is_named_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(place / "indexes" / "pets", place / "other")
+    for command in ("info", "compact", "verify", "export", "upgrade"):
+        done = run(command, "other", "-i", "indexes/pets", cwd=place)
+        assert done.returncode == 2
+        assert "two indexes are named, other and, with -i, indexes/pets; name one" in done.stderr
+        assert run(command, "other", "-i", "other", cwd=place).returncode == 0
+    monkeypatch.setenv("QSEARCH_INDEX", "indexes/pets")
+    assert facts(place, "other")["index"] == "other"
+    assert facts(place)["index"] == "indexes/pets"
+
+
+def test_who_waited_in_vain_is_told_so(place: Path) -> None:
+    with WriterLock.take(place / "indexes" / "pets"):
+        done = run("delete", "cat", "--wait", "0.2", cwd=place)
+    assert done.returncode == 1
+    assert "and was for the 0.2 seconds of waiting" in done.stderr

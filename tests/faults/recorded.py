@@ -64,7 +64,8 @@ def opened(path: Path) -> Index:
     if told is None:
         return index
     index.close()
-    return Index.open(path, encoder=HashedWords(int(told["dimensions"])))
+    dimensions = told.get("dimensions")  # a damaged catalog may have lost them
+    return Index.open(path, encoder=HashedWords(int(dimensions or ENCODER_DIMENSIONS)))
 
 
 def changed(path: Path, kind: str, some: list[dict[str, Any]]) -> None:

@@ -122,7 +122,7 @@ def test_an_id_that_is_missing_in_the_middle_is_not_blamed_on_a_name(
     tmp_path: Path, encoder: HashedWords
 ) -> None:
     records = [{"id": "a", "text": "x"}, {"text": "y"}]
-    with pytest.raises(CorpusError, match="though earlier documents have one \\(BuildOptions"):
+    with pytest.raises(CorpusError, match="though earlier documents have one \\(skip_invalid"):
         Index.build(records, tmp_path / "i", encoder=encoder)
 
 

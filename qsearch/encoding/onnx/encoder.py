@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from qsearch.encoding.identity import EncoderIdentity
 from qsearch.encoding.onnx.cache import ExportedModel, library_versions
 from qsearch.encoding.onnx.session import Session
 from qsearch.encoding.tokens import heads, slices, token_counts, token_spans, uncut
+from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 
 if TYPE_CHECKING:
