@@ -311,9 +311,11 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
     quick.mkdir(exist_ok=True)
     (quick / "registry-10k.json").write_text(json.dumps(found))
     faster = page.text(quick).split("\n\n")[3]
+    mine = found["systems"]["qsearch"]["turns"]["1"].values()
+    speed = np.median([1000 / turn["settings"]["recall 0.99"]["single"] for turn in mine])
     assert faster.startswith(
-        "On 600 short texts, one thread, one query at a time, at recall@10 of at least 0.99, faiss FlatIP "
-        "answers 1,000,000 queries a second and qsearch"
+        f"Asked for 99% of the ten nearest, qsearch answers {words.number(speed)} queries a second and "
+        f"faiss FlatIP, the fastest of the others, {1e6 / speed:.1f} times as many."
     )
 
 
@@ -323,10 +325,12 @@ def test_of_a_system_that_is_asked_for_a_recall_what_was_asked_counts(measured: 
     for one in found["systems"]["qsearch"]["recall"].values():
         one |= {"recall10": 1.0}
     points = figures.Measured(found).points(1)
-    for level, allowed in ((0.99, {0.99, 0.999}), (0.9, {0.9, 0.95, 0.99, 0.999})):
+    for level in (0.99, 0.9):
         reached = [one for one in points if one.system == "qsearch" and one.reaches(level)]
-        assert {one.promises for one in reached if not one.sure} == allowed
-        assert any(one.sure for one in reached)
+        assert [one.promises for one in reached] == [level]
+        others = [one for one in points if one.system == "NumPy" and one.reaches(level)]
+        assert all(one.sure for one in others)
+        assert others
     found["systems"]["qsearch"]["recall"]["recall 0.99"]["recall10"] = 0.98
     points = figures.Measured(found).points(1)
     assert not any(one.reaches(0.99) for one in points if one.promises == 0.99)

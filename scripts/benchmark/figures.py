@@ -59,8 +59,11 @@ class Point:
         single: queries a second, one by one.
         batch: in batches of 64; for a system that takes one at a time, the same.
         p95: milliseconds that 95% of the queries took no longer than; ``None`` where too few were timed.
+        batch_recall10: in batches, where a system searches these in another way.
+        batch_recall100: likewise.
         sure: whether the answer is meant to be exact.
         promises: the recall that was asked for; ``None`` where an effort was.
+        asked: whether the system is asked for recalls.
         turns: how often it was measured.
     """
 
@@ -68,6 +71,8 @@ class Point:
     setting: str
     recall10: float
     recall100: float | None
+    batch_recall10: float
+    batch_recall100: float | None
     ndcg10: float | None
     single: Spread
     batch: Spread
@@ -75,21 +80,35 @@ class Point:
     p95: float | None
     sure: bool
     promises: float | None
+    asked: bool
     turns: int
 
     def speed(self, mode: str) -> Spread:
         """Of one of the modes."""
         return self.single if mode == "single" else self.batch
 
-    def reaches(self, level: float | None) -> bool:
+    def speed_for(self, mode: str, k: int) -> Spread | None:
+        """For so many hits: for 100 in batches only."""
+        if k == 10:
+            return self.speed(mode)
+        return self.batch_100 if mode == "batch" else None
+
+    def recall(self, mode: str, k: int = 10) -> float | None:
+        """Of so many hits, in one of the modes."""
+        if mode == "single":
+            return self.recall10 if k == 10 else self.recall100
+        return self.batch_recall10 if k == 10 else self.batch_recall100
+
+    def reaches(self, level: float | None, mode: str = "single", k: int = 10) -> bool:
         """Whether this is what a user takes who wants a recall; ``None``: exact answers.
 
-        Of a system that is asked for a recall, that is what was asked for no less: more than that may
-        come, and nobody can know before.
+        A system that is asked for a recall is asked for this one, and then it decides. Of the others it is
+        every setting that gives so much, which one knows after trying them.
         """
-        if level is None or self.sure:
+        if level is None or (self.sure and not self.asked):
             return self.sure
-        return self.recall10 >= level and (self.promises is None or self.promises >= level)
+        recall = self.recall(mode, k)
+        return (not self.asked or self.promises == level) and recall is not None and recall >= level
 
 
 class Measured:
@@ -130,6 +149,8 @@ class Measured:
                         setting=setting,
                         recall10=known["recall10"],
                         recall100=known.get("recall100"),
+                        batch_recall10=known.get("batch_recall10", known["recall10"]),
+                        batch_recall100=known.get("batch_recall100", known.get("recall100")),
                         ndcg10=known.get("ndcg10"),
                         single=single,
                         batch=_speeds(some, "batch") if told["batches"] else single,
@@ -139,15 +160,25 @@ class Measured:
                         else None,
                         sure=what["exact"],
                         promises=what["promises"],
+                        asked=any(one["promises"] for one in told["settings"].values()),
                         turns=len(some),
                     )
                 )
         return found
 
-    def rounds(self) -> int:
-        """Turns that a system had at most."""
-        counts = [len(t) for one in self.systems.values() for t in one["turns"].values()]
+    def rounds(self, threads: int | None = None) -> int:
+        """Turns that a system had at most, on so many threads."""
+        threads = self.threads[0] if threads is None else threads
+        counts = [len(one["turns"].get(str(threads), {})) for one in self.systems.values()]
         return max(counts, default=0)
+
+    def turns_beside(self, threads: int) -> list[float]:
+        """Shares of the processors that others used, one for each turn on so many threads."""
+        return [
+            turn["others"]
+            for one in self.systems.values()
+            for turn in one["turns"].get(str(threads), {}).values()
+        ]
 
     def build(self, system: str) -> Spread | None:
         """Seconds."""
@@ -215,16 +246,18 @@ def read(folder: Path) -> tuple[list[Measured], dict[str, Any] | None]:
     return [one for one in found if one.threads], ends
 
 
-def fastest(points: Iterable[Point], level: float | None, mode: str) -> dict[str, Point]:
+def fastest(
+    points: Iterable[Point], level: float | None, mode: str, k: int = 10
+) -> dict[str, Point]:
     """For each system its fastest setting that reaches a recall, the fastest system first."""
-    best: dict[str, Point] = {}
+    best: dict[str, tuple[float, Point]] = {}
     for point in points:
-        if not point.reaches(level):
+        speed = point.speed_for(mode, k)
+        if speed is None or not point.reaches(level, mode, k):
             continue
-        before = best.get(point.system)
-        if before is None or point.speed(mode).median > before.speed(mode).median:
-            best[point.system] = point
-    return dict(sorted(best.items(), key=lambda one: -one[1].speed(mode).median))
+        if point.system not in best or speed.median > best[point.system][0]:
+            best[point.system] = speed.median, point
+    return {name: point for name, (_, point) in sorted(best.items(), key=lambda one: -one[1][0])}
 
 
 def ours(system: str) -> bool:
@@ -235,7 +268,9 @@ def ours(system: str) -> bool:
 def frontier(points: Sequence[Point], mode: str) -> list[Point]:
     """The points of one system that no other of its points beats, by rising recall."""
     kept: list[Point] = []
-    for point in sorted(points, key=lambda one: (-one.recall10, -one.speed(mode).median)):
+    for point in sorted(
+        points, key=lambda one: (-(one.recall(mode) or 0.0), -one.speed(mode).median)
+    ):
         if not kept or point.speed(mode).median > kept[-1].speed(mode).median:
             kept.append(point)
     return kept[::-1]
@@ -252,7 +287,12 @@ def recall_speed(measured: Measured, threads: int, mode: str) -> dict[str, Any]:
         some = frontier([one for one in points if one.system == name], mode)
         if some:
             series[name] = [
-                [one.recall10, one.speed(mode).median, one.speed(mode).low, one.speed(mode).high]
+                [
+                    one.recall(mode),
+                    one.speed(mode).median,
+                    one.speed(mode).low,
+                    one.speed(mode).high,
+                ]
                 for one in some
             ]
     return {"kind": "recall", "title": _title(measured, threads, mode), "series": series}

@@ -24,6 +24,7 @@ from .figures import (
     plots,
     read,
 )
+from .results import METHOD
 from .running import BUSY
 
 NOTICE = "<!-- Made by `python scripts/benchmark page` from the JSON beside it. Do not edit. -->"
@@ -82,34 +83,41 @@ def _sentences(main: Measured) -> str:
     """Three sentences for a reader with a minute, and what they were measured on."""
     threads = main.threads[0]
     points = main.points(threads)
-    said = []
     mine, other = best(fastest(points, HEADLINE, "single"))
+    said = []
     if mine and other:
         said.append(
-            f"On {main.title}, one thread, one query at a time, at recall@10 of at least {HEADLINE}, "
-            f"{_against(mine, other)}."
+            f"Asked for {HEADLINE:.0%} of the ten nearest, qsearch answers "
+            f"{words.number(mine.single.median)} queries a second and "
+            f"{words.than(mine.single.median, other.single.median, other.system)}."
         )
-    mine_sure, other_sure = best(fastest(points, None, "single"))
-    if mine_sure and other_sure:
-        said.append(f"Where every answer has to be exact, {_against(mine_sure, other_sure)}.")
+    sure, other_sure = best(fastest(points, None, "single"))
+    if sure and other_sure:
+        said.append(
+            f"When every answer has to be exact, it answers {words.number(sure.single.median)} and "
+            f"{words.than(sure.single.median, other_sure.single.median, other_sure.system)}."
+        )
     built, theirs = main.build(OURS), main.build(other.system) if other else None
-    if built and theirs and other:
-        took = (
-            f"qsearch builds its index in {words.seconds(built.median)}, {other.system} in "
-            f"{words.seconds(theirs.median)}"
+    memory = [main.memory(name) for name in (OURS, other.system)] if other else [None, None]
+    if built and theirs and other and memory[0] and memory[1]:
+        said.append(
+            f"Its index is built in {words.seconds(built.median)} and takes "
+            f"{words.megabytes(memory[0].median)} of memory when searched; that of {other.system} in "
+            f"{words.seconds(theirs.median)}, and {words.megabytes(memory[1].median)}."
         )
-        memory = [main.memory(name) for name in (OURS, other.system)]
-        if memory[0] and memory[1]:
-            took += (
-                f"; after the searches their processes use {words.megabytes(memory[0].median)} and "
-                f"{words.megabytes(memory[1].median)} of memory"
-            )
-        said.append(took + ".")
     machine = main.told["machine"]
+    day = max(main.dates())
+    version = main.systems[OURS]["versions"].get("qsearch", "") if OURS in main.systems else ""
     on = (
-        f"All of it on {machine['cores']} processors of {machine['processor']}, which has "
-        f"{_instructions(machine)}: on another machine other figures come, and other ratios."
+        f"{main.title}, {main.told['data']['dimensions']} dimensions, by cosine; one thread, one query "
+        f"at a time. Measured {day} with qsearch {version} on {machine['cores']} processors of "
+        f"{machine['processor']}, which has {_instructions(machine)}: on another machine other figures "
+        "come, and other ratios. All data here are embeddings of one encoder, all-MiniLM-L6-v2."
     )
+    shares = main.turns_beside(threads)
+    busy = sum(share > BUSY for share in shares)
+    if busy:
+        on += f" {busy} of {len(shares)} turns ran beside other processes: take these figures as they are."
     return " ".join(said) + "\n\n" + on
 
 
@@ -120,24 +128,6 @@ def _instructions(machine: dict[str, Any]) -> str:
     return f"{told} and no AVX-512" if x86 and "avx512f" not in there else told
 
 
-def _against(mine: Point, other: Point) -> str:
-    """Two systems and their speeds, the faster one first."""
-    quick, slow = sorted((mine, other), key=lambda one: -one.single.median)
-    times = quick.single.median / slow.single.median
-    return (
-        f"{_named(quick)} answers {words.number(quick.single.median)} queries a second and "
-        f"{_named(slow)} {words.number(slow.single.median)}: {times:.1f} times faster"
-    )
-
-
-def _named(point: Point) -> str:
-    if point.setting == "exact":
-        return point.system
-    if point.promises is not None:
-        return f"{point.system}, asked for {point.promises},"
-    return f"{point.system} ({point.setting})"
-
-
 def _better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     """Where another system is better: in every measure, on every data set."""
     every = {one.title: contests(one) for one in measured}
@@ -146,24 +136,29 @@ def _better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     some = [one for found in every.values() for one in found]
     lost = [one for one in some if one.times > 1]
     said = (
-        f"Of {len(some)} comparisons of qsearch with the best of the others, qsearch is behind in "
-        f"{len(lost)}. Here are all of them: the other system and its figure, qsearch's, and how "
-        "many times as good the other is. Build, disk, memory and start are compared among the systems "
-        f"that reach recall@10 {HEADLINE}."
+        f"Of {len(some)} comparisons of qsearch, as it comes, with the best of the others, qsearch is "
+        f"behind in {len(lost)}. In each cell stands the better one of both, and how many times as good as "
+        "the other it is. p95, build, disk, memory and start are compared among the systems that reach "
+        f"recall@10 {HEADLINE}."
     )
-    lines = []
+    heads = ["", *every]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
     for title, found in every.items():
-        by_group: dict[str, list[str]] = {}
-        for one in sorted(found, key=lambda one: -one.times):
-            if one.times > 1:
-                by_group.setdefault(one.group, []).append(
-                    f"{one.what}: {one.system} {words.number(one.theirs)}{one.unit}, "
-                    f"{words.number(one.mine)}{one.unit} ({one.times:.1f}×)"
-                )
-        if by_group:
-            lines.append(f"- **{title}**")
-            lines += [f"  - {group}: {'; '.join(told)}." for group, told in by_group.items()]
-    return "\n\n".join(["## Where another system is better", said, "\n".join(lines) or "Nowhere."])
+        for one in found:
+            told = f"{one.system} {one.times:.1f}×"
+            if one.times <= 1:
+                told = f"**qsearch** {1 / one.times:.1f}×"
+            cells.setdefault((one.group, one.what), {})[title] = told
+    groups = list(dict.fromkeys(group for group, _ in cells))
+    rows = []
+    for group in groups:
+        rows.append([f"**{group}**", *[""] * len(every)])
+        rows += [
+            [what, *(told.get(title, "") for title in every)]
+            for (of, what), told in cells.items()
+            if of == group
+        ]
+    return "\n\n".join(["## Where another system is better", said, words.table(heads, rows)])
 
 
 # Tables
@@ -179,35 +174,33 @@ def _fastest(measured: Sequence[Measured]) -> str:
             for threads in counts:
                 points = one.points(threads)
                 cells += [_winner(fastest(points, level, mode), mode) for mode in MODES]
+                cells.append(_winner(fastest(points, level, "batch", 100), "batch", 100))
             if any(cell != "–" for cell in cells):
                 rows.append([one.title, words.at_recall(level), *cells])
-    heads = [f"{words.threads(n)}, {how}" for n in counts for how in MODES.values()]
+    hows = [*MODES.values(), "in batches, for 100"]
+    heads = [f"{words.threads(n)}, {how}" for n in counts for how in hows]
     said = (
         "Queries a second of the fastest system, and of qsearch or, where that is the fastest, of the "
-        "next one; behind them how many times faster the first is. It is the setting that a user takes "
-        "who wants this recall: of qsearch the fastest that was asked for at least so much and gave it, "
-        "of the others the fastest that gave it, which one knows after trying them. Exact: settings "
-        "whose answers are meant to be exact. –: not measured."
+        "next one; behind them how many times faster the first is. qsearch is asked for this recall, and "
+        "stands here if it gave it; of the others it is the fastest setting that gave it, which one knows "
+        "after trying them. Exact: settings whose answers are meant to be exact. For 100: recall is that "
+        "of a search for 100. –: not measured."
     )
-    table = words.table(["data", "recall@10", *heads], rows)
+    table = words.table(["data", "recall", *heads], rows)
     return "\n\n".join(["## Who is fastest", said, table])
 
 
-def _winner(order: dict[str, Point], mode: str) -> str:
-    mine, other = best(order)
-    if mine is None and other is None:
-        return "–"
-    if mine is None or other is None:
-        only = mine or other
-        return f"{_speed_of(only, mode)}, alone" if only else "–"
-    quick, slow = sorted((mine, other), key=lambda one: -one.speed(mode).median)
-    times = quick.speed(mode).median / slow.speed(mode).median
-    return words.against(_speed_of(quick, mode), _speed_of(slow, mode), times)
-
-
-def _speed_of(point: Point, mode: str) -> str:
-    name = f"**{point.system}**" if ours(point.system) else point.system
-    return f"{name} {words.number(point.speed(mode).median)}"
+def _winner(order: dict[str, Point], mode: str, k: int = 10) -> str:
+    found = []
+    for point in best(order):
+        speed = None if point is None else point.speed_for(mode, k)
+        if point is not None and speed is not None:
+            name = f"**{point.system}**" if ours(point.system) else point.system
+            found.append((speed.median, f"{name} {words.number(speed.median)}"))
+    if len(found) < 2:
+        return f"{found[0][1]}, alone" if found else "–"
+    (quick, first), (slow, second) = sorted(found, reverse=True)
+    return words.against(first, second, quick / slow)
 
 
 def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
@@ -216,52 +209,75 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
     judged = any(point.ndcg10 is not None for point in measured.points(measured.threads[0]))
     first = measured.threads[0]
     by_threads = {n: measured.points(n) for n in measured.threads}
-    reached = fastest(by_threads[first], HEADLINE, "single")
+    reached = {mode: fastest(by_threads[first], HEADLINE, mode) for mode in MODES}
     rows = []
     for name in measured.systems:
         some = [one for one in by_threads[first] if one.system == name]
         if not some:
             continue
-        point = reached.get(name) or max(some, key=lambda one: one.recall10)
+        likely = max(some, key=lambda one: one.recall10)
+        point, batched = (reached[mode].get(name, likely) for mode in MODES)
+        batches = measured.systems[name]["batches"]
+        setting = point.setting
+        if batches and batched.setting != setting:
+            setting += f"; in batches {batched.setting}"
         turns = "" if point.turns == measured.rounds() else f" ({point.turns} turns)"
-        cells = [name, point.setting + turns, words.share(point.recall10)]
+        recall = words.share(point.recall10)
+        if batches and batched.batch_recall10 != point.recall10:
+            recall += f"; {words.share(batched.batch_recall10)}"
+        cells = [name, setting + turns, recall]
         if judged:
             cells.append("–" if point.ndcg10 is None else f"{point.ndcg10:.4f}")
         for points in by_threads.values():
-            same = [one for one in points if (one.system, one.setting) == (name, point.setting)]
-            single = same[0].single if same else None
-            batch = same[0].batch if same and measured.systems[name]["batches"] else None
+            of = {one.setting: one for one in points if one.system == name}
+            single = of[point.setting].single if point.setting in of else None
+            batch = of[batched.setting].batch if batches and batched.setting in of else None
             cells += [words.spread(single), words.spread(batch)]
         cells += [
             "–" if point.p95 is None else f"{point.p95:.3g}",
-            words.share(point.recall100),
-            words.spread(point.batch_100),
             words.seconds(build_of(measured, name), unit=False),
             words.megabytes(measured.disk(name), unit=False),
             words.megabytes(memory_of(measured, name), unit=False),
             words.megabytes(measured.anonymous(name), unit=False),
             words.seconds(cold_of(measured, name), unit=False),
         ]
-        rows.append((0 if name in reached else 1, -point.single.median, cells))
+        rows.append((0 if name in reached["single"] else 1, -point.single.median, cells))
     heads = ["system", "setting", "recall@10", *(["nDCG@10"] if judged else [])]
     heads += [
         f"queries/s, {words.threads(n)}, {how}" for n in measured.threads for how in MODES.values()
     ]
-    heads += ["p95 ms", "for 100: recall@100", "for 100: queries/s, 1 thread, in batches"]
-    heads += ["build s", "disk MB", "memory MB", "of it not in files", "cold s"]
+    heads += ["p95 ms", "build s", "disk MB", "memory MB", "of it not in files", "start s"]
     table = words.table(heads, [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
     about = (
         f"{_about(measured)} {told['dimensions']} dimensions, "
         f"{told['queries']} queries (one row of their ten missed is {0.1 / told['queries']:.5f} of "
-        f"recall), {measured.rounds()} turns of each system. Of each system the setting that stands for "
-        f"recall@10 {HEADLINE} above, or, below those that have one, the one with the highest recall. "
-        f"All settings are in [the JSON]({results.name}/{measured.name}.json)."
+        f"recall), {_turns(measured)}. Of each system the fastest setting that reaches recall@10 "
+        f"{HEADLINE}, one by one and in batches, or, below those that have one, the one with the highest "
+        f"recall. All settings, and recall@100, are in [the JSON]({results.name}/{measured.name}.json)."
     )
     name = f"recall-{measured.name}.svg"
     # The first plot is the one that the page opens with.
     image = "" if next(iter(drawn), None) == name else words.image(drawn, name, results)
     parts = [f"## {measured.title}", about, image, table]
     return "\n\n".join(part for part in parts if part)
+
+
+def _turns(measured: Measured) -> str:
+    """How many turns there were, and beside what."""
+    told = []
+    for threads in measured.threads:
+        shares = measured.turns_beside(threads)
+        busy = sum(share > BUSY for share in shares)
+        beside = "none beside other processes"
+        if busy:
+            beside = (
+                f"**{busy} of all {len(shares)} beside other processes** that used more than "
+                f"{BUSY:.0%} of the processors"
+            )
+        told.append(
+            f"{measured.rounds(threads)} turns of each system on {words.threads(threads)}, {beside}"
+        )
+    return "; ".join(told)
 
 
 def _about(measured: Measured) -> str:
@@ -280,20 +296,25 @@ def _promise(measured: Sequence[Measured]) -> str:
             if not asked:
                 continue
             exact = next((point for point in points if point.system == OURS and point.sure), None)
-            cells = [one.title, name, "–" if exact is None else words.number(exact.single.median)]
+            speeds = "–"
+            if exact is not None:
+                alone, batch = exact.single.median, exact.batch.median
+                speeds = f"{words.number(alone)}; in batches {words.number(batch)}"
+            cells = [one.title, name, speeds]
             for recall in PROMISES:
                 point = next((some for some in asked if some.promises == recall), None)
                 cells.append(
                     "–"
                     if point is None
-                    else f"{point.recall10:.4f}, {words.number(point.single.median)}"
+                    else f"{point.recall10:.4f}, {words.number(point.single.median)}; in batches "
+                    f"{point.batch_recall10:.4f}, {words.number(point.batch.median)}"
                 )
             rows.append([*cells, one.systems[name].get("note", "")])
     if not rows:
         return ""
     said = (
         "qsearch is the only system here that is asked for a recall instead of for an effort. Beside each "
-        "recall that is asked for: what came, and queries a second, one by one on one thread. qsearch "
+        "recall that is asked for: what came, and queries a second, on one thread. qsearch "
         "measured with a sample of other queries like these, as a user with a log of queries would; "
         "qsearch untuned with rows of its own, which it does of itself. A plan is how many candidates the "
         "codes give to be rescored with floats; a query that is too unlike what was measured is answered "
@@ -425,13 +446,26 @@ def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
                 line = systems.setdefault(name, [name, found, known["about"]])
                 if found not in line[1].split("; "):  # not all with the same
                     line[1] += f"; {found}"
-    return "\n\n".join(
-        [
-            "## How it was measured",
-            words.table(["", ""], machine),
-            _METHOD,
-            words.table(["system", "versions", "settings"], list(systems.values())),
-        ]
+    parts = [
+        "## How it was measured",
+        words.table(["", ""], machine),
+        _earlier(measured),
+        _METHOD,
+        words.table(["system", "versions", "settings"], list(systems.values())),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _earlier(measured: Sequence[Measured]) -> str:
+    """What was measured in another way than the page says."""
+    titles = [one.title for one in measured if one.told.get("method", 1) < METHOD]
+    if not titles:
+        return ""
+    every = "All of this" if len(titles) == len(measured) else "; ".join(titles)
+    return (
+        f"**{every} was measured by an earlier form of this benchmark**: each query was timed once at "
+        "most, behind three that were not; turns beside other processes were kept; recall was that of "
+        "batches; faiss's HNSW was built with an efConstruction of 40, and its RaBitQ without a rotation."
     )
 
 
@@ -444,10 +478,11 @@ brackets; a build that takes more than twenty seconds is made once.
 - **Recall** counts a row as found if its cosine, in float64, is at least that of the k-th true
   neighbour (less 1e-6): equal texts stand in the data more than once. Recall@100 is that of a
   search for 100, with the same setting, or with an effort of 100 where it is less.
-- **One by one**: searches for 10, for half a second or until all queries were asked. **In
-  batches**: 64 queries in one call, others each time; nothing for a system that takes one at a time,
-  which stands with its other figure in comparisons. p95 is given of what was asked twenty times a turn
-  or more.
+- **One by one**: searches for 10, for half a second, behind a pass over all queries that is not timed.
+  **In batches**: 64 queries in one call, others than in the call before; nothing for a system that takes
+  one at a time, which stands with its other figure in comparisons. p95 is given of what was asked twenty
+  times a turn or more. A turn or a build beside processes that use more than 5% of the processors is made
+  again, three times at most.
 - **One thread** is one processor to which the process is tied, with the variables that set threads.
 - **Cold** is from the start of the process, with Python and imports, to its first answer, when no
   file of the index was in memory. Libraries were.

@@ -3,6 +3,7 @@
     {
       "data": {...},                      what the data set is
       "machine": {...},                   what it was measured on
+      "method": 2,                        how it was measured, see METHOD
       "systems": {
         NAME: {
           "versions": {...}, "about": "...", "batches": ..., "note": "...",
@@ -10,7 +11,8 @@
           "index": "...",                       changes when it is built again
           "failed": {"stage": "build" | "turn", "reason": "..."},       where it did
           "builds": [{"seconds", "bytes", "peak_bytes", "threads", "date", "others"}], "busy": [SECONDS],
-          "recall": {SETTING: {"recall10", "recall100", "queries", "ndcg10"}},
+          "recall": {SETTING: {"recall10", "recall100", "queries", "ndcg10",
+                               "batch_recall10", "batch_recall100"}},     of batches, where they differ
           "turns": {THREADS: {ROUND: {"cold", "memory", "settings": {SETTING: {...}}, "date", "others"}}}
         }
       }
@@ -31,6 +33,10 @@ from typing import Any
 from .machine import machine
 
 DIGITS = 4
+
+METHOD = 2
+"""The first one timed each query once, behind three others, kept turns beside other processes, and measured
+recall in batches only."""
 
 
 class Results:
@@ -60,7 +66,12 @@ class Results:
             raise SystemExit(
                 f"{self.path} was measured with other data; --results gives another folder"
             )
-        self.told |= {"data": data, "machine": here}
+        if self.told["systems"] and self.told.get("method", 1) != METHOD:
+            raise SystemExit(
+                f"{self.path} was measured by an earlier form of this benchmark; --results gives "
+                "another folder"
+            )
+        self.told |= {"data": data, "machine": here, "method": METHOD}
         self.save()
 
     def system(self, name: str) -> dict[str, Any]:

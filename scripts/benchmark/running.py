@@ -256,8 +256,6 @@ class Running:
             return
         recall = any(name not in known["recall"] for name in settings)
         folder = self._index(system, data)
-        evict(folder)
-        evict(data)
         job = {
             "kind": "turn",
             "system": system.name,
@@ -270,12 +268,18 @@ class Running:
             "seconds": self.wanted.setting,
         }
         log = f"{data.name}-{slug(system.name)}-{threads}-{number}"
-        told = self._child(job, threads, system.environment, log)
-        if "failed" in told:
-            known["failed"] = {"stage": "turn", "reason": told["failed"]}
-            results.save()
-            said(data.name, system.name, f"round {number}: {told['failed']}")
-            return
+        for again in range(MOST_BUSY, -1, -1):
+            evict(folder)
+            evict(data)
+            told = self._child(job, threads, system.environment, log)
+            if "failed" in told:
+                known["failed"] = {"stage": "turn", "reason": told["failed"]}
+                results.save()
+                said(data.name, system.name, f"round {number}: {told['failed']}")
+                return
+            if told["others"] <= BUSY or not again:
+                break
+            said(data.name, system.name, f"round {number}, threads {threads}: beside others, again")
         known["recall"] |= told.pop("recall", {})
         known["note"] = told.pop("note")
         told["settings"] = turn["settings"] | told["settings"]

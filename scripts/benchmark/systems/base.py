@@ -90,6 +90,7 @@ class System(ABC):
         saves: whether it can write its index; one that cannot builds it each time it is opened.
         batches: whether it takes several queries at once; for one that does not, a loop over them would
             only measure the same again.
+        plans: whether it searches several queries at once in another way than one alone.
         most_rows: more are not tried, for the reason in ``why_no_more``.
         environment: variables of its processes.
     """
@@ -100,6 +101,7 @@ class System(ABC):
     modules: ClassVar[tuple[str, ...]] = ()
     saves: ClassVar[bool] = True
     batches: ClassVar[bool] = True
+    plans: ClassVar[bool] = False
     most_rows: ClassVar[int | None] = None
     why_no_more: ClassVar[str] = ""
     environment: ClassVar[Mapping[str, str]] = {}

@@ -33,10 +33,9 @@ class Open(Searcher):
         if tuning is None:
             return said[0]
         for recall in RECALLS:
-            plan = tuning.plan(recall, 10)
-            said.append(
-                f"{recall}: " + ("exact" if plan.exact else f"{plan.candidates} candidates")
-            )
+            plans = [tuning.plan(recall, 10, queries) for queries in (1, 64)]
+            ways = ["exact" if one.exact else f"{one.candidates} candidates" for one in plans]
+            said.append(f"{recall}: {ways[0]}, in batches {ways[1]}")
         return "; ".join(said)
 
 
@@ -55,6 +54,7 @@ class Qsearch(System):
     modules = ("qsearch.index",)
     graph: ClassVar[bool] = False
     tuned: ClassVar[bool] = True
+    plans: ClassVar[bool] = True
 
     def settings(self, rows: int) -> list[Setting]:
         """Exact, and the recalls."""

@@ -34,7 +34,7 @@ class Zvec(System):
     name = "zvec int8 + floats"
     about = (
         "HNSW with its defaults (m 50, ef_construction 500), cosine, INT8 with its refiner; ef "
-        "50 to 300"
+        "20 to 300"
     )
     distributions = ("zvec",)
     modules = ("zvec",)
