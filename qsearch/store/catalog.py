@@ -401,19 +401,23 @@ class Catalog(Database):
     # Segments, their files and masks, and the tail
 
     def segments(self) -> list[SegmentEntry]:
-        """The segments of the commit, in document order."""
+        """The segments of the commit, in document order.
+
+        They are read from the table, which the catalog's checksum is of, and not by an index of it (that is
+        what the + is for), which may be damaged and lack some.
+        """
         with self._reading() as connection:
             if self.version >= 3:
                 return self._segments(connection)
             if self.version == 1:
                 rows = connection.execute(
                     "SELECT id, first_position, rows, first_position, rows, documents_xxh3 "
-                    "FROM segments ORDER BY first_position"
+                    "FROM segments ORDER BY +first_position"
                 ).fetchall()
             else:
                 rows = connection.execute(
                     "SELECT id, first_row, rows, first_document, documents, documents_xxh3 "
-                    "FROM segments ORDER BY first_row"
+                    "FROM segments ORDER BY +first_row"
                 ).fetchall()
         for row in rows:
             self._check_types("segments", row[:1], row[1:5])
@@ -427,7 +431,7 @@ class Catalog(Database):
         first_row = 0
         for name, first, last, documents, rows, came in connection.execute(
             "SELECT id, first_document, last_document, documents, rows, came FROM segments "
-            "WHERE came <= ? ORDER BY first_document",
+            "WHERE came <= ? ORDER BY +first_document",
             (self.commit,),
         ):
             self._check_types("segments", (name,), (first, last, documents, rows, came))

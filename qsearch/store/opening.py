@@ -18,6 +18,7 @@ from qsearch.errors import IndexFormatError
 from qsearch.kernels import RowMask
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import (
+    CHANGES_VERSION,
     GRAPH,
     MOST_DIMENSIONS,
     MOST_POSITIONS,
@@ -28,7 +29,7 @@ from qsearch.store.format import (
     SEGMENTS,
     error_check,
 )
-from qsearch.store.rows import FIRST_COMMIT, FileEntry, MaskEntry, SegmentEntry
+from qsearch.store.rows import FIRST_COMMIT, FileEntry, MaskEntry, SegmentEntry, TailRow
 from qsearch.store.schema import TEXT_INDEX, TOKENIZERS
 from qsearch.store.segment import Segment
 from qsearch.store.tail import TAIL, tail_segment
@@ -36,6 +37,7 @@ from qsearch.wording import words
 
 __all__ = [
     "MOST_GONE",
+    "check_counts",
     "checked_dimensions",
     "checked_entries",
     "checked_settings",
@@ -230,6 +232,26 @@ def checked_settings_of_a_change(catalog: Catalog) -> dict[str, Any]:
         if settings.get(name) is not None:  # what is missing an earlier format did not have
             _whole(settings, name, 0, MOST_POSITIONS, catalog)
     return settings
+
+
+def check_counts(catalog: Catalog, settings: Mapping[str, Any], tail: Sequence[TailRow]) -> None:
+    """Hold what the catalog lists against what a change would go on counting from.
+
+    Raises:
+        IndexFormatError: it lists other segments, or another tail, than it should.
+    """
+    if catalog.version < CHANGES_VERSION:
+        return
+    entries, masks = catalog.segments(), catalog.masks()
+    documents = len({row.position for row in tail})
+    documents += sum(
+        masks[one.id].documents if one.id in masks else one.documents for one in entries
+    )
+    rows = len(tail) + sum(masks[one.id].rows if one.id in masks else one.rows for one in entries)
+    if (documents, rows) != (settings.get("documents"), settings.get("rows")):
+        raise IndexFormatError(
+            f"{catalog.path} lists other segments than it should; {words().verify} tells more"
+        )
 
 
 def measured_segments(

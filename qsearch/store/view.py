@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import POSITIONS, SEGMENTS, VECTORS
-from qsearch.store.opening import checked_dimensions, checked_settings_of_a_change, set_commit
+from qsearch.store.opening import (
+    check_counts,
+    checked_dimensions,
+    checked_settings_of_a_change,
+    set_commit,
+)
 from qsearch.store.segment import map_array
 
 __all__ = ["IndexView", "rows_of_a_segment"]
@@ -52,6 +57,7 @@ class IndexView:
         self.catalog = catalog
         self._settings = checked_settings_of_a_change(catalog)
         self._tail = catalog.tail()
+        check_counts(catalog, self._settings, self._tail)
         self.dimensions = checked_dimensions(self._settings, catalog)
         self.split = self._settings.get("passages") is not None
         documents = self._settings.get("documents", 0)  # of a format before positions

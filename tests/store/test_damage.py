@@ -20,6 +20,7 @@ import pytest
 
 from qsearch import BuildOptions, EncoderError, Index, IndexFormatError, QsearchError, verify_index
 from qsearch.codes import unit_rows
+from qsearch.store import Catalog
 from tests.encoders import WORDS, HashedWords
 
 
@@ -309,3 +310,53 @@ def test_the_most_dimensions_are_searched_exactly(tmp_path: Path) -> None:
         assert result.positions[0, -1] == 3
         assert result.positions[1, 0] == 1
         assert result.certified.all()
+
+
+def several(path: Path) -> Index:
+    """An index of several segments."""
+    rows = np.random.default_rng(0).standard_normal((90, 16)).astype(np.float32)
+    options = BuildOptions(segment_rows=32)
+    some = [{"id": str(number), "text": f"text {number}"} for number in range(90)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qsearch.indexing.chunks._CHUNK_ROWS", 32)
+        patch.setattr("qsearch.indexing.chunks._CHUNK_RECORDS", 32)
+        return Index.build(some, path, embeddings=rows, options=options)
+
+
+def test_an_index_of_the_catalog_that_lacks_segments_is_not_believed(tmp_path: Path) -> None:
+    """SQLite would read the list of segments by it, and a compaction would lose those it lacks."""
+    with several(tmp_path / "i") as index:
+        assert index.segments == 3
+        catalog = index.path / "catalog.sqlite"
+    with contextlib.closing(sqlite3.connect(catalog)) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_segments_2'"
+        (page,) = connection.execute(query).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with open(catalog, "r+b") as file:
+        file.seek((page - 1) * size + 3)
+        file.write(bytes(2))  # it has no entries
+    assert any("missing from index" in one for one in verify_index(tmp_path / "i").problems)
+    with Index.open(tmp_path / "i") as index:
+        expected = index.search_vectors(np.eye(16), 90)
+        assert index.delete("17").deleted == 1
+        with pytest.raises(IndexFormatError, match="malformed"):  # it cannot take one out there
+            index.compact()
+        found = index.search_vectors(np.eye(16), 89)
+        assert [one for one in expected.positions[0] if one != 17] == found.positions[0].tolist()
+        assert len(list(index)) == len(index) == 89
+    assert not verify_index(tmp_path / "i", deep=True).ok
+
+
+def test_a_change_refuses_a_list_that_is_not_that_of_its_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with several(tmp_path / "i") as index:
+        segments = Catalog.segments
+        with monkeypatch.context() as patched:
+            patched.setattr(Catalog, "segments", lambda catalog: segments(catalog)[:-1])
+            for change in (lambda: index.delete("17"), index.compact):
+                with pytest.raises(IndexFormatError, match="lists other segments than it should"):
+                    change()
+        assert index.delete("17").deleted == 1
+        assert len(index) == 89
+    assert verify_index(tmp_path / "i", deep=True).ok
