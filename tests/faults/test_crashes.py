@@ -21,13 +21,13 @@ SOME = {"large": 90, "merge": 60, "passages": 25, "compact passages": 20}
 """States of the others, by ``scripts/faults``, chance among them."""
 
 MIXED = {
-    "tail": 100,
-    "large": 22,
-    "compact": 40,
-    "upgrade": 40,
-    "merge": 40,
-    "passages": 25,
-    "compact passages": 40,
+    "tail": 320,
+    "large": 56,
+    "compact": 101,
+    "upgrade": 140,
+    "merge": 102,
+    "passages": 66,
+    "compact passages": 112,
 }
 """In the long form: states that chance makes, of each moment. 50,000 in all."""
 
