@@ -16,7 +16,7 @@ import pytest
 
 from qsearch import BuildOptions, Index
 from qsearch.codes import unit_rows
-from qsearch.lazily import cached_property
+from qsearch.lazily import cached_property, lazily
 from qsearch.locks import ProcessLock
 from tests.encoders import HashedWords
 
@@ -233,14 +233,80 @@ def test_a_fork_waits_for_what_another_thread_imports(
     """A child has its half of the module, and a lock that nobody gives back."""
     (tmp_path / "takes_a_while.py").write_text("import time\ntime.sleep(0.3)\nvalue = 7\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    thread = threading.Thread(target=importlib.import_module, args=("takes_a_while",))
+    find, _ = lazily("tests", {"value": "takes_a_while"})
+    thread = threading.Thread(target=find, args=("value",))
     thread.start()
     time.sleep(0.1)
     assert in_child(lambda: importlib.import_module("takes_a_while").value == 7) == 0
     thread.join()
-    # The forking thread's own import is not waited for.
+    # What the program imports by itself, which may be all that it does, is not waited for.
+    (tmp_path / "takes_long.py").write_text("import time\ntime.sleep(3.0)\n")
+    thread = threading.Thread(target=importlib.import_module, args=("takes_long",))
+    thread.start()
+    time.sleep(0.1)
+    started = time.monotonic()
+    assert in_child(lambda: True) == 0
+    assert time.monotonic() - started < 2.0
+    thread.join()
+    # Nor is the forking thread's own import.
     (tmp_path / "forks.py").write_text(
         "import os, time\nstarted = time.monotonic()\nchild = os.fork()\n"
         "if not child:\n    os._exit(0)\nos.waitpid(child, 0)\ntook = time.monotonic() - started\n"
     )
     assert importlib.import_module("forks").took < 3.0
+
+
+def test_forks_of_several_threads_leave_nothing_held(index: Index) -> None:
+    """While others are inside of what a fork waits for, and one presses Ctrl-C."""
+    slow = " OR ".join(f"lower(upper(lower(id))) LIKE '%{number}%x'" for number in range(4))
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            index.count(f"{slow} OR id = '{time.monotonic()}'")
+            with Index.open(index.path, encoder=HashedWords()) as other:
+                other.search("word1", 2)
+
+    def fork() -> None:
+        for _ in range(5):
+            assert in_child(lambda: bool(index.search("word1", 2))) == 0
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    forkers = [threading.Thread(target=fork) for _ in range(3)]
+    for thread in (*readers, *forkers):
+        thread.start()
+    for thread in forkers:
+        thread.join(120)
+        assert not thread.is_alive()
+    stop.set()
+    for thread in readers:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert index.search("word1", 2)
+    assert in_child(lambda: bool(index.search("word2", 2))) == 0
+
+
+def test_ctrl_c_waits_until_after_a_fork() -> None:
+    lock, held = ProcessLock(fork_waits=True), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            time.sleep(0.5)
+
+    def forked() -> None:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        found.append(in_child(lambda: True))
+        time.sleep(5)
+
+    found: list[int] = []
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    with pytest.raises(KeyboardInterrupt):
+        forked()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with lock:
+        pass
+    assert in_child(lambda: True) == 0

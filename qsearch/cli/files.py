@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from qsearch.cli.output import OutputError
-from qsearch.store.format import CATALOG
+from qsearch.store.holding import index_around
 
 __all__ = ["check_file", "written"]
 
@@ -33,7 +33,7 @@ def check_file(path: Path) -> None:
             raise OutputError(
                 f"{path} cannot be written (No such file or directory: {path.parent})"
             )
-        if (target.parent / CATALOG).exists():
+        if index_around(path) is not None:
             raise OutputError(f"{path} lies inside of an index; name a file elsewhere")
         if len(os.fsencode(target.name)) > _LONGEST:
             raise OutputError(f"{path} cannot be written (the name is too long)")

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,7 +16,7 @@ import xxhash
 from qsearch.documents import Document, checked_ids
 from qsearch.encoding import Encoder
 from qsearch.encoding.passages import DEFAULT_LANGUAGE
-from qsearch.errors import ChangeInterrupted, CorpusError, IndexWriteError, OptionError, QueryError
+from qsearch.errors import ChangeInterrupted, CorpusError, OptionError, QsearchError, QueryError
 from qsearch.filters import Condition, Where, as_condition
 from qsearch.filters.conditions import Field, spelled
 from qsearch.indexing.changing import (
@@ -446,6 +447,8 @@ class Changes:
 
     def __enter__(self) -> Changes:
         """Begin: from here to the end no other writer is let in."""
+        if self._editor is not None:
+            raise ValueError("this block is open; leave it, or begin another with index.changes()")
         self.report = self._broken = None
         self._editor = IndexEditor.open(self._how.index, wait=self._how.wait)
         self._change = Change(self._editor, self._how.encoder, self._how.progress or Silent())
@@ -459,7 +462,7 @@ class Changes:
         if kind is not None or self._broken is not None:
             try:
                 editor.discard()
-            except IndexWriteError as error:  # why the block failed is what its caller is to know
+            except QsearchError as error:  # why the block failed is what its caller is to know
                 _log.warning(
                     "%s; what the block had stored is thrown away by the next change of %s",
                     error,
@@ -550,10 +553,11 @@ class Changes:
             raise ValueError("use it in a with statement: with index.changes() as changes: ...")
         if self._broken is not None:
             raise self._failed() from self._broken
-        steps = len(editor.steps)
+        steps, counts = len(editor.steps), deepcopy(change.counts)
         try:
             yield editor, change
         except BaseException as error:
+            change.counts = counts
             if editor.halfway or len(editor.steps) > steps:
                 self._broken = error
             raise

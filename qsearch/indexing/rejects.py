@@ -11,7 +11,7 @@ from typing import Any
 
 from qsearch.documents import RejectedRecord
 from qsearch.errors import IndexWriteError
-from qsearch.store.format import CATALOG
+from qsearch.store.holding import index_around
 from qsearch.wording import words
 
 __all__ = ["check_writable", "write_rejects"]
@@ -28,11 +28,13 @@ def check_writable(path: Path, *read: str) -> None:
         IndexWriteError: it will not, or what is there is read from or of an index.
     """
     for name in read:
-        if path.exists() and os.path.exists(name) and os.path.samefile(path, name):
-            raise IndexWriteError(
-                f"{path} is what is read; give another file for the rejected records with {words().rejects}"
-            )
-    if (path.parent / CATALOG).exists():
+        for file in (name, name.rpartition(":")[0]):  # an array of several in a file
+            if path.exists() and os.path.exists(file) and os.path.samefile(path, file):
+                raise IndexWriteError(
+                    f"{path} is what is read; give another file for the rejected records with "
+                    f"{words().rejects}"
+                )
+    if index_around(path) is not None:
         raise IndexWriteError(
             f"{path} lies inside of an index; give another file for the rejected records with "
             f"{words().rejects}"

@@ -63,9 +63,11 @@ class Costs:
         self._segments = len(segments) / len(self._rows)
         self._choosing: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         timed, total = _count(self._rows), _count(segments)
-        self._half = _first_rows(self._rows, _TIMED_BYTES // 2) if timed < total else self._rows
+        half = _first_rows(self._rows, _TIMED_BYTES // 2) if timed < total else self._rows
+        # No rows where no row of that half lives: then all that the timed ones take grows with the rows.
+        self._half = half if _count(half) < timed else []
         # The rows that are not timed, in those that are not of that half.
-        self._further = (total - timed) / max(_BLOCK, timed - _count(self._half))
+        self._further = (total - timed) / (timed - _count(self._half))
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -128,7 +130,8 @@ class Costs:
         timed = self._timed(searching(self._rows))
         if not self._further:
             return timed, timed
-        more = np.maximum(0.0, timed - self._timed(searching(self._half)))
+        half = self._timed(searching(self._half)) if self._half else 0.0
+        more = np.maximum(0.0, timed - half)
         return timed, timed + self._further * more
 
     def _timed(self, search: _Search) -> NDArray[np.float64]:

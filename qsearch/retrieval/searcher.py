@@ -226,10 +226,10 @@ class Searcher:
         tell_if_slow()
         self._sampled  # noqa: B018
         k, plan = request.k, request.plan
-        if not k:  # nothing lives
+        if not k or not len(queries):  # nothing lives, or is asked
             return Ranking(
-                np.empty((len(queries), 0), dtype=np.int64),
-                np.empty((len(queries), 0), dtype=np.float32),
+                np.empty((len(queries), k), dtype=np.int64),
+                np.empty((len(queries), k), dtype=np.float32),
                 np.ones(len(queries), dtype=np.bool_),
             )
         if request.all_passages or not self.documents.split:

@@ -20,6 +20,9 @@ _VERSION = 2
 BATCH_QUERIES = 64
 """Queries of the batches that times are told of."""
 
+_MOST = 2.0**48
+"""No number here is as large, of rows, or milliseconds, or anything."""
+
 _WORTH = 0.9
 """Candidates are taken where they save a tenth: for less nobody should miss a document."""
 
@@ -103,7 +106,7 @@ class Curve:
         """
         once, each = _shared(point.alone, point.milliseconds)
         exact_once, exact_each = _shared(self.exact_alone, self.exact_milliseconds)
-        any_exact = 1.0 - (1.0 - exact) ** queries
+        any_exact = 1.0 - (1.0 - min(1.0, exact)) ** queries
         return (once + any_exact * exact_once) / queries + each + exact * exact_each
 
 
@@ -188,7 +191,7 @@ class Tuning:
                 _typed(values["documents"], int),
                 curves,
             )
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def plan(self, recall: float, k: int, queries: int = 1) -> Plan:
@@ -266,6 +269,6 @@ def _typed(value: Any, kind: type) -> Any:
         value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no {kind.__name__}")
-    if isinstance(value, int | float) and not 0 <= value < float("inf"):
-        raise TypeError(f"{value!r} is out of range")
+    if isinstance(value, int | float) and not 0 <= value < _MOST:
+        raise TypeError("a number is out of range")
     return value

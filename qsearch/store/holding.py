@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qsearch.locks import ProcessLock
-from qsearch.store.format import CATALOG, staging_path
+from qsearch.store.format import CATALOG, SEGMENTS, staging_path
 from qsearch.wording import words
 
 try:
@@ -31,6 +31,7 @@ __all__ = [
     "disconnect",
     "file_header",
     "file_identity",
+    "index_around",
     "is_held",
     "opening",
     "unfinished",
@@ -77,6 +78,16 @@ def disconnect(file: tuple[int, int]) -> None:
         _connected[file] -= 1
         if _connected[file] <= 0:
             del _connected[file]
+
+
+def index_around(path: Path) -> Path | None:
+    """The index that a place is inside of, wherever links lead; ``None``: of none."""
+    for parent in list(Path(os.path.realpath(path)).parents)[
+        :3
+    ]:  # a file of a segment is the deepest
+        if (parent / CATALOG).is_file() and (parent / SEGMENTS).is_dir():
+            return parent
+    return None
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:

@@ -242,19 +242,23 @@ def _interruptible(connection: sqlite3.Connection) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
-    came: list[tuple[int, FrameType | None]] = []
+    came: list[BaseException] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        came.append((number, frame))
-        connection.interrupt()
+        try:
+            handler(number, frame)
+        except BaseException as error:  # one that does not raise has other plans
+            came.append(error)
+            connection.interrupt()
 
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        if signal.getsignal(signal.SIGINT) is interrupt:  # it may have put another one there
+            signal.signal(signal.SIGINT, handler)
         if came:
-            handler(*came[0])
+            raise came[0]
 
 
 def selected(

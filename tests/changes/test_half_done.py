@@ -215,3 +215,58 @@ def test_a_change_goes_to_the_index_that_was_opened(
     with Index.open(tmp_path / "a" / "idx", encoder=encoder) as again:
         assert len(again) == 27
         assert not {"d5", "d6", "d7"} & set(ids(again))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+def test_a_handler_of_ctrl_c_that_goes_on_is_left_to_do_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qsearch.store.selecting, "_INSTRUCTIONS", 50)
+    some = [{"id": str(n), "text": f"cat {n}", "n": n} for n in range(MANY)]
+    rows = np.eye(8, dtype=np.float32)[np.arange(MANY) % 8]
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    alarm = signal.signal(signal.SIGALRM, lambda *ignored: signal.raise_signal(signal.SIGINT))
+    try:
+        with Index.build(some, tmp_path / "many", embeddings=rows) as index:
+            for number in range(20):
+                signal.setitimer(signal.ITIMER_REAL, 0.002)
+                assert index.count(f"n >= {number} OR n < 0") == MANY - number
+                while len(came) <= number:
+                    time.sleep(0.001)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGALRM, alarm)
+
+
+def test_a_block_that_is_open_is_not_begun_again(index: Index) -> None:
+    def records_and_an_end() -> Iterator[dict[str, Any]]:
+        yield from records(100, 5000)
+        raise ZeroDivisionError
+
+    def block() -> None:
+        with changes:
+            with suppress(ZeroDivisionError):
+                changes.add(records_and_an_end())
+            with pytest.raises(ValueError, match="this block is open"):
+                changes.__enter__()
+
+    changes = index.changes()
+    with pytest.raises(QueryError, match="nothing of the block was committed"):
+        block()
+    assert (len(index), index.commit) == (30, 1)
+
+
+def test_what_was_not_done_in_a_block_is_not_counted(
+    index: Index, encoder: HashedWords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any) -> Any:
+        raise ZeroDivisionError
+
+    with index.changes() as changes:
+        changes.add([{"id": "good", "text": "cat"}])
+        with monkeypatch.context() as patched, suppress(ZeroDivisionError):
+            patched.setattr(encoder, "encode_documents", broken)
+            changes.add([{"id": "x", "text": "dog"}, {"id": "y", "text": "bird"}])
+    assert changes.report is not None
+    assert (changes.report.added, changes.report.documents) == (1, 31)

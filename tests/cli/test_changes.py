@@ -806,7 +806,14 @@ def test_no_output_takes_the_place_of_what_is_read(place: Path) -> None:
         done = run(*arguments, "indexes/pets/catalog.sqlite", cwd=place)
         assert done.returncode == 1
         assert "lies inside of an index" in done.stderr
-    for output in ("indexes/pets/catalog.sqlite", "indexes/pets/new"):
+    (segment,) = (place / "indexes" / "pets" / "segments").iterdir()
+    os.symlink(place / "indexes" / "pets" / "catalog.sqlite", place / "link.jsonl")
+    int8 = f"indexes/pets/segments/{segment.name}/int8.npy"
+    for output in ("link.jsonl", int8):
+        done = run("sync", "new.jsonl", "--skip-invalid", "--rejects", output, cwd=place)
+        assert done.returncode == 1
+        assert "lies inside of an index" in done.stderr
+    for output in ("indexes/pets/catalog.sqlite", "indexes/pets/new", "link.jsonl", int8):
         done = run("export", "-i", "indexes/pets", "-o", output, cwd=place)
         assert done.returncode == 1
         assert f"{output} lies inside of an index; name a file elsewhere" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,7 +149,38 @@ def test_deleted_rows_are_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Where the first rows are all gone, the others are."""
     monkeypatch.setattr("qsearch.retrieval.costs._TIMED_BYTES", 60_000)
     with Index.build(None, tmp_path / "i", embeddings=world(3000, 1)) as index:
-        index.delete([str(number) for number in range(600)])
-        costs = Costs(index._open.segments, world(70, 4), 1)
-        assert costs.exact(10)[0] > 0
-        assert costs.candidates(10, 20, [40, 200])[1].min() > 0
+        for gone in (200, 600):  # the first half of what is timed, and all of it
+            index.delete([str(number) for number in range(gone)], missing_ok=True)
+            costs = Costs(index._open.segments, world(70, 4), 1)
+            assert costs._further < 20
+            assert costs.exact(10)[0] > 0
+            assert costs.candidates(10, 20, [40, 200])[1].min() > 0
+
+
+@pytest.mark.parametrize("way", [{}, {"recall": 0.5}, {"method": "cascade"}, {"method": "binary"}])
+def test_no_query_has_no_answer(way: dict[str, Any], index: tuple[Index, bool]) -> None:
+    found = index[0].search_vectors(np.empty((0, 96), dtype=np.float32), 5, **way)
+    assert (found.positions.shape, found.certified.shape) == ((0, 5), (0,))
+    assert index[0].search_by_vectors(np.empty((0, 96), dtype=np.float32), 5, **way) == []
+
+
+@pytest.mark.parametrize("value", [10**400, 1e30, -1.0, float("nan"), "1", True])
+def test_what_cannot_have_been_measured_is_told(value: object) -> None:
+    (point,) = curve(4.0, 20.0).points
+    told = Tuning("x", 100, 50, 1000, (curve(4.0, 20.0),)).to_json()
+    of_curve = told["curves"][0]
+    of_point = of_curve["points"][0]
+    for place, name in (
+        (of_curve, "exact_alone"),
+        (of_curve, "exact_milliseconds"),
+        (of_curve, "depth"),
+        (of_point, "alone"),
+        (of_point["levels"][0], "exact"),
+        (of_point["levels"][0], "least"),
+    ):
+        before, place[name] = place[name], value
+        with pytest.raises(ValueError, match="Error: "):
+            Tuning.from_json(told)
+        place[name] = before
+    assert Tuning.from_json(told) is not None
+    assert curve(4.0, 20.0).cost(point, 1e9, 1024) > 0
