@@ -157,18 +157,22 @@ class Snapshot:
     @property
     def dead_rows(self) -> int:
         """How many rows are of documents that are gone."""
-        return sum(one.rows for one in self.segments) - sum(map(_living, self.segments))
+        return sum(one.rows for one in self.segments) - sum(
+            one.living_rows for one in self.segments
+        )
 
     @property
     def rows_later(self) -> int:
         """Rows that came after recall was measured; all, where that was too long ago."""
-        return sum(map(_living, self.segments[self._measured :]))
+        return sum(one.living_rows for one in self.segments[self._measured :])
 
     @property
     def _measured(self) -> int:
         """How many segments recall was measured on, from the first on."""
         return measured_segments(
-            self.settings, [one.id for one in self.segments], [*map(_living, self.segments)]
+            self.settings,
+            [one.id for one in self.segments],
+            [*(one.living_rows for one in self.segments)],
         )
 
     @cached_property
@@ -501,10 +505,6 @@ class Snapshot:
     def _spans(self, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
         documents = self.searcher.documents
         return documents.spans(positions) if documents.split else None
-
-
-def _living(segment: Segment) -> int:
-    return segment.rows if segment.living is None else segment.living.allowed
 
 
 def _documents(stored: Iterable[StoredDocument]) -> Iterator[Document]:

@@ -81,8 +81,6 @@ def doctor(
 
     if (vectors is None) != (texts is None):
         raise click.UsageError("give --vectors and --texts together")
-    if path is not None and index is not None:
-        raise click.UsageError("give the index once")
     with Index.open(
         named_index(path, index), encoder=model, device=device, backend=backend
     ) as opened:

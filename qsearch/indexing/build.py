@@ -126,8 +126,7 @@ class _Build:
         thread_count()
         check_target(real_target(self.target), replace=self.options.force)
         if self.options.rejects is not None:
-            read = self.corpus, self.embeddings
-            check_writable(self.options.rejects, *(one.name for one in read if one is not None))
+            check_writable(self.options.rejects, self.corpus, self.embeddings)
         if self.options.passages is not None and self.embeddings is not None:
             raise EncoderError(
                 "documents cannot be split into passages where their embeddings are given; leave one out"

@@ -347,8 +347,7 @@ def check_source(view: IndexView, source: Source, kind: str) -> int | None:
             "the documents too"
         )
     if source.rejects is not None:
-        given = source.corpus, source.embeddings
-        check_writable(source.rejects, *(one.name for one in given if one is not None))
+        check_writable(source.rejects, source.corpus, source.embeddings)
     if embeddings is None and view.settings().get("encoder") is None:
         raise EncoderError(
             f"{view.index} was built from vectors without an encoder: texts cannot be encoded; "

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qsearch.documents import RejectedRecord
+from qsearch.documents import Corpus, Embeddings, RejectedRecord
 from qsearch.errors import IndexWriteError
 from qsearch.store.holding import index_around
 from qsearch.wording import words
@@ -17,17 +17,17 @@ from qsearch.wording import words
 __all__ = ["check_writable", "write_rejects"]
 
 
-def check_writable(path: Path, *read: str) -> None:
+def check_writable(path: Path, *read: Corpus | Embeddings | None) -> None:
     """Find out early whether ``write_rejects`` will be able to, and may.
 
     Args:
         path: where to.
-        read: files that records come from, if these are files.
+        read: what records come from, which may be files.
 
     Raises:
         IndexWriteError: it will not, or what is there is read from or of an index.
     """
-    for name in read:
+    for name in (one.name for one in read if one is not None):
         for file in (name, name.rpartition(":")[0]):  # an array of several in a file
             if path.exists() and os.path.exists(file) and os.path.samefile(path, file):
                 raise IndexWriteError(

@@ -199,7 +199,7 @@ def measured_anew(
         progress.end()
     measured = {
         "segments": [one.id for one in segments],
-        "rows": sum(one.rows if one.living is None else one.living.allowed for one in segments),
+        "rows": sum(one.living_rows for one in segments),
         "commit": settings["commit"],
     }
     return {"tuning": None if tuning is None else tuning.to_json(), "measured": measured}

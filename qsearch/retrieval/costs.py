@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.kernels.reference import ROTATED_BLOCK_ROWS
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.ranking import unit_queries
@@ -35,8 +36,6 @@ _REPEATS = 2
 
 _TIMED_OF_GRID = 3
 """Each third number of candidates is timed; those between take what lies between."""
-
-_BLOCK = 16
 
 _Search: TypeAlias = Callable[[NDArray[np.float32]], object]
 
@@ -143,7 +142,7 @@ class Costs:
 
 
 def _living(segments: Sequence[Segment]) -> int:
-    return sum(one.rows if one.living is None else one.living.allowed for one in segments)
+    return sum(one.living_rows for one in segments)
 
 
 def _times() -> range:
@@ -173,7 +172,9 @@ def _first_rows(segments: Sequence[Segment], size: int) -> list[Segment]:
             codes += segment.rotated.blocks.nbytes
         if codes > left:
             if not chosen:
-                rows = max(_BLOCK, segment.rows * left // codes // _BLOCK * _BLOCK)
+                rows = (
+                    max(1, segment.rows * left // codes // ROTATED_BLOCK_ROWS) * ROTATED_BLOCK_ROWS
+                )
                 chosen.append(segment.piece(0, min(rows, segment.rows)))
             break
         chosen.append(segment)

@@ -100,7 +100,7 @@ class _Living:
 
     def __init__(self, pieces: Sequence[Segment]) -> None:
         self._pieces = pieces
-        counts = [one.rows if one.living is None else one.living.allowed for one in pieces]
+        counts = [one.living_rows for one in pieces]
         self._after = np.cumsum(counts)
 
     def spread(self, count: int) -> NDArray[np.int64]:

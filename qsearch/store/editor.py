@@ -298,7 +298,7 @@ class IndexEditor(IndexView):
             self.catalog.commit = self.base + 1
             self._remove_pending()  # first: on a full disk the journal of the rest needs the room
             self._throw_away()
-            self._clean()
+            remove_litter(self.index, self.catalog)
             if stale is not None and stale != self._purpose:
                 _log.warning(
                     "an earlier change of %s was interrupted (%s); what it had done is thrown away",

@@ -82,9 +82,8 @@ def disconnect(file: tuple[int, int]) -> None:
 
 def index_around(path: Path) -> Path | None:
     """The index that a place is inside of, wherever links lead; ``None``: of none."""
-    for parent in list(Path(os.path.realpath(path)).parents)[
-        :3
-    ]:  # a file of a segment is the deepest
+    parents = Path(os.path.realpath(path)).parents
+    for parent in parents[:3]:  # a file of a segment is the deepest
         if (parent / CATALOG).is_file() and (parent / SEGMENTS).is_dir():
             return parent
     return None

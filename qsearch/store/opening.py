@@ -163,7 +163,7 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
         IndexFormatError: a value cannot be right.
     """
     settings, damaged = catalog.read_settings()
-    living = sum(one.rows if one.living is None else one.living.allowed for one in segments)
+    living = sum(one.living_rows for one in segments)
     if catalog.version < 3:
         documents = _whole(settings, "documents", 1, MOST_ROWS, catalog)
         rows = documents
@@ -178,20 +178,14 @@ def checked_settings(catalog: Catalog, segments: list[Segment]) -> dict[str, Any
         rows = _whole(settings, "rows", documents, MOST_POSITIONS, catalog)
         _whole(settings, "commit", FIRST_COMMIT, MOST_POSITIONS, catalog)
         after = _whole(settings, "positions", documents, MOST_POSITIONS, catalog)
-        masks = catalog.masks()
         tail = [one for one in segments if one.id == TAIL]
         fits = all(one.last_document < after for one in segments) and documents == (
-            sum(
-                masks[entry.id].documents if entry.id in masks else entry.documents
-                for entry in catalog.segments()
-            )
+            _listed(catalog)[0]
             + sum(0 if one.positions is None else len(one.positions) for one in tail)
         )
     settings["rows"] = rows
     if living != rows or not fits:
-        raise IndexFormatError(
-            f"{catalog.path} lists other segments than it should; {words().verify} tells more"
-        )
+        raise _other_segments(catalog)
     for name, sound in _SOUND.items():
         if name in settings and not sound(settings[name]):
             damaged.append(name)
@@ -242,16 +236,24 @@ def check_counts(catalog: Catalog, settings: Mapping[str, Any], tail: Sequence[T
     """
     if catalog.version < CHANGES_VERSION:
         return
-    entries, masks = catalog.segments(), catalog.masks()
-    documents = len({row.position for row in tail})
-    documents += sum(
-        masks[one.id].documents if one.id in masks else one.documents for one in entries
-    )
-    rows = len(tail) + sum(masks[one.id].rows if one.id in masks else one.rows for one in entries)
+    documents, rows = _listed(catalog)
+    documents += len({row.position for row in tail})
+    rows += len(tail)
     if (documents, rows) != (settings.get("documents"), settings.get("rows")):
-        raise IndexFormatError(
-            f"{catalog.path} lists other segments than it should; {words().verify} tells more"
-        )
+        raise _other_segments(catalog)
+
+
+def _listed(catalog: Catalog) -> tuple[int, int]:
+    """Documents and rows that live, as the lists of segments and masks say."""
+    entries, masks = catalog.segments(), catalog.masks()
+    living = [masks.get(entry.id, entry) for entry in entries]
+    return sum(one.documents for one in living), sum(one.rows for one in living)
+
+
+def _other_segments(catalog: Catalog) -> IndexFormatError:
+    return IndexFormatError(
+        f"{catalog.path} lists other segments than it should; {words().verify} tells more"
+    )
 
 
 def measured_segments(

@@ -254,6 +254,11 @@ class Segment:
             **arrays,
         )
 
+    @property
+    def living_rows(self) -> int:
+        """How many of its rows live."""
+        return self.rows if self.living is None else self.living.allowed
+
     def pieces(self, rows: int) -> list[Segment]:
         """The same rows as several segments of at most ``rows`` rows (a multiple of 16), not copied."""
         if rows % ROTATED_BLOCK_ROWS:

@@ -18,6 +18,7 @@ from qsearch.store.opening import (
     checked_settings_of_a_change,
     set_commit,
 )
+from qsearch.store.rows import SegmentEntry
 from qsearch.store.segment import map_array
 
 __all__ = ["IndexView", "rows_of_a_segment"]
@@ -28,14 +29,10 @@ class _Rows:
     """The rows of a segment, where rows are documents.
 
     Attributes:
-        first: position of its first document.
-        last: of its last.
-        positions: of all; ``None``: there is one at each between these.
+        positions: of its documents; ``None``: there is one at each between the first and the last.
         vectors: (rows, d) float32.
     """
 
-    first: int
-    last: int
     positions: NDArray[np.int64] | None
     vectors: NDArray[np.float32]
 
@@ -62,7 +59,7 @@ class IndexView:
         self.split = self._settings.get("passages") is not None
         documents = self._settings.get("documents", 0)  # of a format before positions
         self.first_new = int(self._settings.get("positions", documents))
-        self._held: list[_Rows] | None = None
+        self._held: list[tuple[SegmentEntry, _Rows]] | None = None
 
     @classmethod
     def read(cls, index: Path, *, rows: bool = False) -> IndexView:
@@ -81,7 +78,7 @@ class IndexView:
                 set_commit(catalog)
                 view = IndexView(index, catalog)
                 if rows:
-                    view._held = view._rows()
+                    view._held = [(one, view._mapped(one)) for one in catalog.segments()]
                 return view
         except BaseException:
             catalog.close()
@@ -108,27 +105,27 @@ class IndexView:
             for row in self._tail
             if row.position in wanted
         }
-        for rows in self._rows() if self._held is None else self._held:
-            here = [one for one in positions if rows.first <= one <= rows.last]
+        entries: Sequence[tuple[SegmentEntry, _Rows | None]] | None = self._held
+        if entries is None:
+            entries = [(one, None) for one in self.catalog.segments()]
+        for entry, held in entries:
+            here = [one for one in positions if entry.first_document <= one <= entry.last_document]
             if not here:
                 continue
-            numbers = np.array(here) - rows.first
+            rows = held or self._mapped(entry)
+            numbers = np.array(here) - entry.first_document
             if rows.positions is not None:
                 numbers = np.searchsorted(rows.positions, here)
             found |= zip(here, np.asarray(rows.vectors[numbers]), strict=True)
         return found
 
-    def _rows(self) -> list[_Rows]:
-        """The rows of all segments, mapped."""
-        found = []
-        for entry in self.catalog.segments():
-            directory, files = self.index / SEGMENTS / entry.id, self.catalog.files(entry.id)
-            positions = None
-            if entry.documents <= entry.last_document - entry.first_document:
-                positions = map_array(directory, POSITIONS, files, (entry.documents,))
-            vectors = map_array(directory, VECTORS, files, (entry.rows, self.dimensions))
-            found.append(_Rows(entry.first_document, entry.last_document, positions, vectors))
-        return found
+    def _mapped(self, entry: SegmentEntry) -> _Rows:
+        directory, files = self.index / SEGMENTS / entry.id, self.catalog.files(entry.id)
+        positions = None
+        if entry.documents <= entry.last_document - entry.first_document:
+            positions = map_array(directory, POSITIONS, files, (entry.documents,))
+        vectors = map_array(directory, VECTORS, files, (entry.rows, self.dimensions))
+        return _Rows(positions, vectors)
 
     def close(self) -> None:
         """Let go of the catalog."""

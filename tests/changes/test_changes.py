@@ -240,8 +240,8 @@ def test_an_index_of_words_with_indexed_fields_is_changed(
             with index.changes() as changes:
                 steps = [
                     lambda: changes.delete(where="n = 5 OR n = 6"),
-                    lambda: changes.add([{"id": f"y{order}", "text": "a ship", "n": 70}]),  # noqa: B023
-                    lambda: changes.delete(where=f"n = {8 + order}"),  # noqa: B023
+                    lambda: changes.add([{"id": f"y{order}", "text": "a ship", "n": 70}]),  # noqa: B023 (called in this round)
+                    lambda: changes.delete(where=f"n = {8 + order}"),  # noqa: B023 (called in this round)
                 ]
                 for step in steps[::order]:
                     step()

@@ -77,7 +77,7 @@ def test_half_a_step_is_never_committed(
 
 def test_a_document_whose_line_is_no_number_of_sqlite_is_no_document(index: Index) -> None:
     for line in (2**63, -1, "a", 1.5, True):
-        document = Document("new", "text", line=line)  # type: ignore[arg-type]
+        document = Document("new", "text", line=line)  # type: ignore[arg-type]  # as callers may
         with pytest.raises(CorpusError, match="the line must be a whole number"):
             index.add([document])
         report = index.add(iter([document, Document(f"of {line}", "x")]), skip_invalid=True)
