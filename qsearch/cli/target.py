@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -119,11 +120,15 @@ def named_index(path: Path | None, index: Path | None) -> Path:
         click.UsageError: it is given twice, and not the same.
     """
     source = click.get_current_context().get_parameter_source("index")
-    if path is not None and index is not None and path != index:
+    if path is not None and index is not None and not _same(find_index(path), find_index(index)):
         if source is not ParameterSource.ENVIRONMENT:
             raise click.UsageError(f"two indexes are named, {path} and, with -i, {index}; name one")
         index = None
     return find_index(path or index)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def default_target(corpus: str) -> Path:

@@ -36,7 +36,7 @@ from qsearch.indexing.advice import check_fields
 from qsearch.indexing.filling import fill
 from qsearch.indexing.options import BuildOptions, build_options
 from qsearch.indexing.passages import PassageSplitter
-from qsearch.indexing.rejects import check_writable, write_rejects
+from qsearch.indexing.rejects import check_rejects, rejects_path, write_rejects
 from qsearch.indexing.report import BuildReport, Progress, Silent, index_sizes
 from qsearch.indexing.samples import SampleQueries, choose_queries
 from qsearch.indexing.survey import check_numbers, survey
@@ -125,8 +125,9 @@ class _Build:
         kernel_path()
         thread_count()
         check_target(real_target(self.target), replace=self.options.force)
-        if self.options.rejects is not None:
-            check_writable(self.options.rejects, self.corpus, self.embeddings)
+        options = self.options
+        read = (self.corpus, self.embeddings)
+        check_rejects(self.target, options.rejects, options.skip_invalid, *read)
         if self.options.passages is not None and self.embeddings is not None:
             raise EncoderError(
                 "documents cannot be split into passages where their embeddings are given; leave one out"
@@ -381,7 +382,7 @@ class _Build:
 
     @property
     def _rejects_path(self) -> Path:
-        return self.options.rejects or self.target.with_name(self.target.name + ".rejects.jsonl")
+        return rejects_path(self.target, self.options.rejects)
 
     def _keep_rejects(self, writer: IndexWriter) -> None:
         if writer.totals()["rejected"]:

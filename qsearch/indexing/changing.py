@@ -38,7 +38,7 @@ from qsearch.indexing.chunks import (
 from qsearch.indexing.making import ChunkMaker
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.pipeline import Pipeline, chunks_at_once
-from qsearch.indexing.rejects import check_writable, write_rejects
+from qsearch.indexing.rejects import check_rejects, rejects_path, write_rejects
 from qsearch.indexing.report import Progress
 from qsearch.indexing.sorting import ADD, SYNC, Sorted, Sorter, check_new
 from qsearch.indexing.survey import check_numbers, survey
@@ -206,8 +206,7 @@ class Change:
             totals = self._editor.totals()
             self.counts.rejected, self.counts.truncated = totals["rejected"], totals["truncated"]
             if totals["rejected"]:
-                index = self._editor.index
-                path = source.rejects or index.with_name(index.name + ".rejects.jsonl")
+                path = rejects_path(self._editor.index, source.rejects)
                 write_rejects(path, self._editor.rejects())
                 self.counts.rejects = path
 
@@ -346,8 +345,7 @@ def check_source(view: IndexView, source: Source, kind: str) -> int | None:
             "embeddings without documents have no ids, by which a sync tells what is there already: give "
             "the documents too"
         )
-    if source.rejects is not None:
-        check_writable(source.rejects, source.corpus, source.embeddings)
+    check_rejects(view.index, source.rejects, source.skip_invalid, source.corpus, embeddings)
     if embeddings is None and view.settings().get("encoder") is None:
         raise EncoderError(
             f"{view.index} was built from vectors without an encoder: texts cannot be encoded; "

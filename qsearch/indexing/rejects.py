@@ -14,19 +14,31 @@ from qsearch.errors import IndexWriteError
 from qsearch.store.holding import index_around
 from qsearch.wording import words
 
-__all__ = ["check_writable", "write_rejects"]
+__all__ = ["check_rejects", "rejects_path", "write_rejects"]
 
 
-def check_writable(path: Path, *read: Corpus | Embeddings | None) -> None:
+def rejects_path(index: Path, asked: Path | None) -> Path:
+    """Where the rejected records of a build or change of ``index`` go: beside it, unless asked for."""
+    return asked or index.with_name(index.name + ".rejects.jsonl")
+
+
+def check_rejects(
+    index: Path, asked: Path | None, skip_invalid: bool, *read: Corpus | Embeddings | None
+) -> None:
     """Find out early whether ``write_rejects`` will be able to, and may.
 
     Args:
-        path: where to.
+        index: what is built or changed.
+        asked: where the user wants them.
+        skip_invalid: whether there may be any.
         read: what records come from, which may be files.
 
     Raises:
         IndexWriteError: it will not, or what is there is read from or of an index.
     """
+    if asked is None and not skip_invalid:
+        return
+    path = rejects_path(index, asked)
     for name in (one.name for one in read if one is not None):
         for file in (name, name.rpartition(":")[0]):  # an array of several in a file
             if path.exists() and os.path.exists(file) and os.path.samefile(path, file):
@@ -34,6 +46,8 @@ def check_writable(path: Path, *read: Corpus | Embeddings | None) -> None:
                     f"{path} is what is read; give another file for the rejected records with "
                     f"{words().rejects}"
                 )
+    if asked is None:  # beside the index, where there need not be a folder yet
+        return
     if index_around(path) is not None:
         raise IndexWriteError(
             f"{path} lies inside of an index; give another file for the rejected records with "
