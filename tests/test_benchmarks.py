@@ -295,8 +295,10 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
     assert text == page.text(results)
     assert text.startswith("# qsearch and its peers, measured\n\n<!-- Made by")
     image, sentences = text.split("\n\n")[2:4]
-    assert image == "![600 short texts, one thread, one by one](benchmarks/recall-registry-10k.svg)"
+    assert image == "![600 short texts, one thread, one by one](benchmarks/headline.svg)"
     assert sentences.count(". ") == 2
+    assert "(benchmarks/recall-registry-10k.svg)" in text[text.index("## 600 short texts") :]
+    assert "[below](#600-short-texts)" in text
     assert text.index("## Where another system is better") < text.index("## Who is fastest")
     assert "cannot be imported: No module named 'zvec'" in text
     found = told(measured)

@@ -244,7 +244,7 @@ def measured_recall(
     scores: np.ndarray,
     setting: Setting,
 ) -> dict[str, float | int]:
-    """Recall@10 and @100 of one setting, and with how many queries they were measured.
+    """Recall@10 and @100 of one setting, how much the first differs from query to query, and how many.
 
     Of a system that searches a query alone in another way than a batch, both.
     """
@@ -256,13 +256,14 @@ def measured_recall(
         if found.shape[1] != k:
             raise ValueError(f"{found.shape[1]} hits instead of {k}")
         shares = data_sets.recall(rows, queries[: len(found)], found, scores, k)
-        told[f"recall{k}"] = float(np.mean(shares))
         told["queries"] = len(shares)
         if system.plans:
-            told[f"batch_recall{k}"] = told[f"recall{k}"]
+            told[f"batch_recall{k}"] = float(np.mean(shares))
             alone = answers(system, searcher, queries, k, setting, alone=True)
             shares = data_sets.recall(rows, queries[: len(alone)], alone, scores, k)
-            told[f"recall{k}"] = float(np.mean(shares))
+        told[f"recall{k}"] = float(np.mean(shares))
+        if k == 10:
+            told["deviation10"] = float(np.std(shares, ddof=1)) if len(shares) > 1 else 0.0
     return told
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,12 @@ LEVELS: tuple[float | None, ...] = (None, 0.999, 0.99, 0.95, 0.9)
 """Recall@10 that is to be reached; ``None``: by those systems only whose answers are meant to be exact."""
 
 HEADLINE = 0.99
+
+LEADERS = 3
+"""So many at each recall are in the plot that the page opens with."""
+
 _DRAWN = ("registry-1m", "tokens-sentences")
-"""Data sets with a plot of their own beside the first: a page of plots is read by nobody."""
+"""Data sets with a plot of all systems beside the first one: a page of plots is read by nobody."""
 
 ENOUGH = 20
 """Of fewer searches, the one that 95% are faster than is nearly the slowest."""
@@ -58,6 +63,8 @@ class Point:
     Attributes:
         single: queries a second, one by one.
         batch: in batches of 64; for a system that takes one at a time, the same.
+        half10: half of the 95% interval around recall10: another sample of queries gives another recall;
+            ``None`` where it was not measured.
         p95: milliseconds that 95% of the queries took no longer than; ``None`` where too few were timed.
         batch_recall10: in batches, where a system searches these in another way.
         batch_recall100: likewise.
@@ -71,6 +78,7 @@ class Point:
     setting: str
     recall10: float
     recall100: float | None
+    half10: float | None
     batch_recall10: float
     batch_recall100: float | None
     ndcg10: float | None
@@ -149,6 +157,7 @@ class Measured:
                         setting=setting,
                         recall10=known["recall10"],
                         recall100=known.get("recall100"),
+                        half10=_half(known),
                         batch_recall10=known.get("batch_recall10", known["recall10"]),
                         batch_recall100=known.get("batch_recall100", known.get("recall100")),
                         ndcg10=known.get("ndcg10"),
@@ -279,11 +288,16 @@ def frontier(points: Sequence[Point], mode: str) -> list[Point]:
 # What the plots show, as plain numbers: a plot is held to them by their digest.
 
 
-def recall_speed(measured: Measured, threads: int, mode: str) -> dict[str, Any]:
-    """Recall@10 against queries a second: the frontier of each system."""
+def recall_speed(
+    measured: Measured, threads: int, mode: str, names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Recall@10 against queries a second: the frontier of each system, or of some."""
     points = measured.points(threads)
+    chosen = None if names is None else set(names)
     series = {}
     for name in measured.systems:
+        if chosen is not None and name not in chosen:
+            continue
         some = frontier([one for one in points if one.system == name], mode)
         if some:
             series[name] = [
@@ -296,6 +310,15 @@ def recall_speed(measured: Measured, threads: int, mode: str) -> dict[str, Any]:
                 for one in some
             ]
     return {"kind": "recall", "title": _title(measured, threads, mode), "series": series}
+
+
+def leaders(measured: Measured, threads: int, mode: str) -> list[str]:
+    """Qsearch as it comes, and the others that are among the fastest at some recall."""
+    points = measured.points(threads)
+    names = [OURS]
+    for level in LEVELS:
+        names += [name for name in fastest(points, level, mode) if not ours(name)][:LEADERS]
+    return list(dict.fromkeys(names))
 
 
 def time_rows(all_measured: Sequence[Measured], level: float | None) -> dict[str, Any]:
@@ -341,6 +364,9 @@ def plots(all_measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
             name = f"recall-{measured.name}.svg"
             found[name] = recall_speed(measured, measured.threads[0], "single")
     if main is not None:
+        threads = main.threads[0]
+        shown = recall_speed(main, threads, "single", leaders(main, threads, "single"))
+        found = {"headline.svg": shown} | found
         found["recall-batches.svg"] = recall_speed(main, main.threads[0], "batch")
         found["build.svg"] = build_speed(main, 0.95, "single")
     found["rows-exact.svg"] = time_rows(all_measured, None)
@@ -362,6 +388,13 @@ def digest(shown: dict[str, Any]) -> str:
 def _title(measured: Measured, threads: int, mode: str) -> str:
     several = "one thread" if threads == 1 else f"{threads} threads"
     return f"{measured.title}, {several}, {MODES[mode]}"
+
+
+def _half(known: dict[str, float]) -> float | None:
+    """Half of the 95% interval around a mean, by its normal approximation."""
+    if "deviation10" not in known:
+        return None
+    return 1.96 * known["deviation10"] / math.sqrt(known["queries"])
 
 
 def _speeds(some: list[dict[str, float]], name: str) -> Spread:

@@ -11,6 +11,7 @@ from . import words
 from .contests import best, build_of, cold_of, contests, end_contests, ends_of, memory_of
 from .figures import (
     HEADLINE,
+    LEADERS,
     LEVELS,
     MODES,
     OURS,
@@ -61,7 +62,7 @@ def text(results: Path) -> str:
     parts = [
         "# qsearch and its peers, measured",
         NOTICE,
-        words.image(drawn, f"recall-{main.name}.svg", results),
+        words.image(drawn, "headline.svg", results),
         _sentences(main),
         _better(measured, ends),
         _fastest(measured),
@@ -112,13 +113,21 @@ def _sentences(main: Measured) -> str:
         f"{main.title}, {main.told['data']['dimensions']} dimensions, by cosine; one thread, one query "
         f"at a time. Measured {day} with qsearch {version} on {machine['cores']} processors of "
         f"{machine['processor']}, which has {_instructions(machine)}: on another machine other figures "
-        "come, and other ratios. All data here are embeddings of one encoder, all-MiniLM-L6-v2."
+        "come, and other ratios. All data here are embeddings of one encoder, all-MiniLM-L6-v2. The plot "
+        f"shows qsearch, and whatever else is among the {LEADERS} fastest at some recall; "
+        f"[below](#{_anchor(main.title)}) are all."
     )
     shares = main.turns_beside(threads)
     busy = sum(share > BUSY for share in shares)
     if busy:
         on += f" {busy} of {len(shares)} turns ran beside other processes: take these figures as they are."
     return " ".join(said) + "\n\n" + on
+
+
+def _anchor(title: str) -> str:
+    """What the headline of a section is called in a link."""
+    kept = "".join(one for one in title.lower() if one.isalnum() or one in " -")
+    return kept.replace(" ", "-")
 
 
 def _instructions(machine: dict[str, Any]) -> str:
@@ -222,7 +231,7 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
         if batches and batched.setting != setting:
             setting += f"; in batches {batched.setting}"
         turns = "" if point.turns == measured.rounds() else f" ({point.turns} turns)"
-        recall = words.share(point.recall10)
+        recall = words.recall(point.recall10, point.half10)
         if batches and batched.batch_recall10 != point.recall10:
             recall += f"; {words.share(batched.batch_recall10)}"
         cells = [name, setting + turns, recall]
@@ -256,8 +265,7 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
         f"recall. All settings, and recall@100, are in [the JSON]({results.name}/{measured.name}.json)."
     )
     name = f"recall-{measured.name}.svg"
-    # The first plot is the one that the page opens with.
-    image = "" if next(iter(drawn), None) == name else words.image(drawn, name, results)
+    image = words.image(drawn, name, results)
     parts = [f"## {measured.title}", about, image, table]
     return "\n\n".join(part for part in parts if part)
 
@@ -477,7 +485,8 @@ brackets; a build that takes more than twenty seconds is made once.
 
 - **Recall** counts a row as found if its cosine, in float64, is at least that of the k-th true
   neighbour (less 1e-6): equal texts stand in the data more than once. Recall@100 is that of a
-  search for 100, with the same setting, or with an effort of 100 where it is less.
+  search for 100, with the same setting, or with an effort of 100 where it is less. ± is half of the
+  95% interval of the mean over the queries: settings that differ by less may change places.
 - **One by one**: searches for 10, for half a second, behind a pass over all queries that is not timed.
   **In batches**: 64 queries in one call, others than in the call before; nothing for a system that takes
   one at a time, which stands with its other figure in comparisons. p95 is given of what was asked twenty
@@ -496,9 +505,22 @@ brackets; a build that takes more than twenty seconds is made once.
 - Every system gets the same rows as a .npy file, of any length; those that need unit rows make them
   in their build.
 
-To make it again: `scripts/benchmark/requirements.txt` tells how to make the environment, `python
-scripts/benchmark --help` how to run it. [scripts/benchmark](../scripts/benchmark) has one file a
-system."""
+To make it again: [requirements.txt](../scripts/benchmark/requirements.txt) tells how to make the
+environment, and [scripts/benchmark](../scripts/benchmark) has one file a system. A run goes on where the
+one before stopped.
+
+```bash
+scripts/benchmark/run run tokens                               # no data needed: the model has them
+scripts/benchmark/run run scifact --scifact FOLDER             # SciFact in BEIR's form
+scripts/benchmark/run run registry-100k --registry FOLDER      # vectors of your own
+scripts/benchmark/run endtoend --texts FOLDER                  # texts and judgments in BEIR's form
+scripts/benchmark/run page
+```
+
+The token embeddings come with the model, SciFact from BEIR. The short texts of registry-100k (from Debian's
+package descriptions, WordNet and free dictionaries) are not published with this repository; `--registry`
+takes any folder with `vectors.f16.npy` (rows, d) and `query_vectors.f32.npy` (queries, d), every second
+query of which is measured with."""
 
 
 def _busy(shares: Sequence[float]) -> str:

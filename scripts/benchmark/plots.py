@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .figures import OURS, digest
+from .systems import systems
 
 _NEAREST = 1e-4  # of 1 − recall: whatever is nearer to 1 stands at 1
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
@@ -50,10 +51,10 @@ def draw(shown: dict[str, Any], path: Path) -> None:
 def _recall(axes: Any, shown: dict[str, Any]) -> None:
     """Recall with room near 1, where it matters, against queries a second."""
     ends = {}
-    for number, (name, points) in enumerate(shown["series"].items()):
+    for name, points in shown["series"].items():
         x = [_nines(one[0]) for one in points]
         y = [one[1] for one in points]
-        axes.plot(x, y, markersize=3.5, **_style(name, number))
+        axes.plot(x, y, markersize=3.5, **_style(name))
         for place, (_, _, low, high) in zip(x, points, strict=True):
             axes.plot([place, place], [low, high], color="0.6", linewidth=0.8, zorder=1)
         ends[name] = (x[-1], y[-1])
@@ -66,15 +67,15 @@ def _recall(axes: Any, shown: dict[str, Any]) -> None:
     _thousands(axes.yaxis)
     axes.set_xlabel("recall@10")
     axes.set_ylabel("queries a second")
-    _label(axes, ends, list(shown["series"]))
+    _label(axes, ends)
 
 
 def _rows(axes: Any, shown: dict[str, Any]) -> None:
     """Milliseconds against rows, both in powers."""
     ends = {}
-    for number, (name, points) in enumerate(shown["series"].items()):
+    for name, points in shown["series"].items():
         x, y = [one[0] for one in points], [one[1] for one in points]
-        axes.plot(x, y, markersize=3.5, **_style(name, number))
+        axes.plot(x, y, markersize=3.5, **_style(name))
         ends[name] = (x[-1], y[-1])
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -82,14 +83,14 @@ def _rows(axes: Any, shown: dict[str, Any]) -> None:
     _thousands(axes.yaxis)
     axes.set_xlabel("rows")
     axes.set_ylabel("milliseconds a query")
-    _label(axes, ends, list(shown["series"]))
+    _label(axes, ends)
 
 
 def _build(axes: Any, shown: dict[str, Any]) -> None:
     """Seconds of the build against queries a second."""
     ends = {}
-    for number, (name, ((seconds, speed),)) in enumerate(shown["series"].items()):
-        style = _style(name, number) | {"linestyle": "none"}
+    for name, ((seconds, speed),) in shown["series"].items():
+        style = _style(name) | {"linestyle": "none"}
         axes.plot([max(seconds, 0.01)], [speed], markersize=6, **style)
         ends[name] = (max(seconds, 0.01), speed)
     axes.set_xscale("log")
@@ -98,11 +99,11 @@ def _build(axes: Any, shown: dict[str, Any]) -> None:
     _thousands(axes.yaxis)
     axes.set_xlabel("seconds to build")
     axes.set_ylabel("queries a second")
-    _label(axes, ends, list(shown["series"]))
+    _label(axes, ends)
 
 
-def _style(name: str, number: int) -> dict[str, Any]:
-    """Qsearch in black and thick; the others in colours that differ in grey, by dashes and markers."""
+def _style(name: str) -> dict[str, Any]:
+    """Qsearch in black and thick; any other alike in all plots, with dashes and a marker of its own."""
     if name.startswith(OURS):
         return {
             "color": "black",
@@ -111,6 +112,8 @@ def _style(name: str, number: int) -> dict[str, Any]:
             "marker": {OURS: "o", f"{OURS} graph": "s"}.get(name, "D"),
             "zorder": 3,
         }
+    known = [one for one in systems() if not one.startswith(OURS)]
+    number = known.index(name) if name in known else len(known)
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "linewidth": 1.0,
@@ -120,7 +123,7 @@ def _style(name: str, number: int) -> dict[str, Any]:
     }
 
 
-def _label(axes: Any, ends: dict[str, tuple[float, float]], names: Sequence[str]) -> None:
+def _label(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
     """Names in the right margin, in the order of the ends and none over another, with a line to each."""
     low, high = (math.log10(one) for one in axes.get_ylim())
 
@@ -139,7 +142,7 @@ def _label(axes: Any, ends: dict[str, tuple[float, float]], names: Sequence[str]
             va="center",
             fontsize=8,
             fontweight="bold" if name.startswith(OURS) else "normal",
-            color="black" if name.startswith(OURS) else _style(name, names.index(name))["color"],
+            color="black" if name.startswith(OURS) else _style(name)["color"],
             arrowprops={
                 "arrowstyle": "-",
                 "color": "0.8",

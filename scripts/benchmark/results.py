@@ -11,7 +11,7 @@
           "index": "...",                       changes when it is built again
           "failed": {"stage": "build" | "turn", "reason": "..."},       where it did
           "builds": [{"seconds", "bytes", "peak_bytes", "threads", "date", "others"}], "busy": [SECONDS],
-          "recall": {SETTING: {"recall10", "recall100", "queries", "ndcg10",
+          "recall": {SETTING: {"recall10", "deviation10", "recall100", "queries", "ndcg10",
                                "batch_recall10", "batch_recall100"}},     of batches, where they differ
           "turns": {THREADS: {ROUND: {"cold", "memory", "settings": {SETTING: {...}}, "date", "others"}}}
         }

@@ -53,6 +53,11 @@ def share(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def recall(value: float, half: float | None) -> str:
+    """Four digits, with half of the interval around it where there is one."""
+    return share(value) + (f" ± {half:.4f}" if half else "")
+
+
 def number(value: float) -> str:
     """Three digits that mean something."""
     if value >= 100:
