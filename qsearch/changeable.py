@@ -44,6 +44,7 @@ class Changeable(ABC):
 
     _named: Path
     _place: Path
+    _encoder_name: str | None  # by which the given encoder was loaded, if it was
 
     @property
     def path(self) -> Path:
@@ -141,6 +142,8 @@ class Changeable(ABC):
         )
         index = cls.open(path, encoder=used[0] if used else None, device=device, backend=backend)
         index.build_report = report
+        if isinstance(encoder, str | Path):  # pickled, an index names its model
+            index._encoder_name = str(encoder)
         return index
 
     # Changing

@@ -120,6 +120,7 @@ class Index(Changeable):
         index._place = Path(os.path.abspath(path))
         index.build_report = None
         index._given_encoder = str(encoder) if isinstance(encoder, Path) else encoder
+        index._encoder_name = None
         index._device, index._backend = device, backend
         index._encoder = None
         index._lock, index._refreshing = ProcessLock(), ProcessLock()
@@ -130,7 +131,7 @@ class Index(Changeable):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, an index is where it is and how it was opened."""
         self._check_open()  # a closed one stays closed
-        given = self._given_encoder
+        given = self._given_encoder if self._encoder_name is None else self._encoder_name
         return _opened_again, (
             type(self),
             str(self._place),
@@ -292,6 +293,14 @@ class Index(Changeable):
 
         snapshot = self._open
         return snapshot.vectors_at(snapshot.positions_of(checked_ids(ids)))
+
+    def check_vectors(self) -> None:
+        """Hold all rows against their checksums, before they are copied to where none tells of damage.
+
+        Raises:
+            IndexFormatError: some are damaged; names the file.
+        """
+        self._open.check_vectors()
 
     @property
     def fields(self) -> list[FieldReport]:

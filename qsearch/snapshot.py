@@ -31,6 +31,7 @@ from qsearch.store import (
     open_segments,
     set_commit,
 )
+from qsearch.store.format import SEGMENTS, VECTORS
 from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
@@ -266,6 +267,20 @@ class Snapshot:
             first, end = segment.rows_of(position)
             found.append(np.array(segment.vectors[first:end]))
         return found
+
+    def check_vectors(self) -> None:
+        """Hold the rows on disk against their checksums.
+
+        Raises:
+            IndexFormatError: some are damaged.
+        """
+        from qsearch.store.merging import check_files
+
+        for segment in self.segments:
+            if segment.id == TAIL:  # rows of the catalog, which have checksums of their own
+                continue
+            directory, files = self.path / SEGMENTS / segment.id, self.catalog.files(segment.id)
+            check_files(directory, files, [VECTORS.name], "nothing was written")
 
     def _checked_positions(self, positions: ArrayLike, least: int) -> NDArray[np.int64]:
         try:

@@ -255,6 +255,15 @@ def test_a_pickled_index_opens_itself_again(
     assert len(again) == 5
 
 
+def test_an_index_that_was_built_is_pickled_by_the_name_of_its_model(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    """What runs the model is something of this process."""
+    built = Index.build([{"id": "a", "text": "cat"}], tmp_path / "i", encoder=tiny_bert)
+    again = pickle.loads(pickle.dumps(built))
+    assert again.search("cat") == built.search("cat")
+
+
 def test_an_encoder_is_something_that_encodes(index: Index) -> None:
     with pytest.raises(EncoderError, match="a SentenceTransformer, or an object.*found dict"):
         Index.open(index.path, encoder={}).search("cat")

@@ -51,7 +51,8 @@ Examples:
 @click.option(
     "--texts",
     type=click.Path(path_type=Path),
-    help='The texts of --vectors: a text a line (.txt), or JSON Lines {"_id": …, "text": …}.',
+    help="The texts of --vectors: a text a line (.txt), or JSON Lines as 'qsearch export' writes them; a "
+    "title goes before its text, as the index encodes it.",
 )
 @click.option(
     "--format", "format", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -150,11 +151,11 @@ def _vectors(
     model: str | None,
     format: str,
 ) -> None:
-    from qsearch.documents import Embeddings, read_query_texts
+    from qsearch.documents import Embeddings, read_encoded_texts
     from qsearch.encoding.diagnosis import diagnose
 
     given = Embeddings(vectors)
-    read = read_query_texts(str(texts))
+    read = read_encoded_texts(str(texts))
     if len(read) != given.rows:
         raise EncoderError(f"{texts} has {len(read):,} texts, {vectors} has {given.rows:,} rows")
     found = diagnose(

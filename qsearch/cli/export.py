@@ -102,6 +102,8 @@ def export(
                 f"{opened.path} holds passages, of which a document has several: there is no row for each "
                 "line; leave --vectors out"
             )
+        if vectors is not None:
+            opened.check_vectors()
         lines = None if output is None else files.enter_context(written(output))
         rows = None if vectors is None else files.enter_context(written(vectors))
         watched = output is None and sys.stdout is not None and sys.stdout.isatty()

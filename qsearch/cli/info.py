@@ -197,7 +197,9 @@ def _rows(facts: dict[str, Any], tuning: Tuning | None) -> list[tuple[str, str]]
     named = "none: search by vector only" if encoder is None else encoder["model"]
     rows += [("encoder", named), ("dimensions", f"{facts['dimensions']:,}")]
     rows.append(("created", f"{_told(facts['created'])}, by qsearch {_told(facts['qsearch'])}"))
-    rows += [(label, _told(facts[label])) for label in ("corpus", "rejected", "truncated")]
+    # Nobody counts these again when the index is changed.
+    then = ", at the build" if facts["commit"] > 1 else ""
+    rows += [(label, _told(facts[label]) + then) for label in ("corpus", "rejected", "truncated")]
     rows += _change_rows(facts)
     rows += _field_rows(facts["fields"])
     rows.append(("graph", "yes" if facts["graph"] else "no"))

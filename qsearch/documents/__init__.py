@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qsearch.documents.queries import (
         check_text,
         checked_ids,
+        read_encoded_texts,
         read_queries,
         read_query_lines,
         read_query_texts,
@@ -48,6 +49,7 @@ __all__ = [
     "is_dataset",
     "judgments_in",
     "open_corpus",
+    "read_encoded_texts",
     "read_judgments",
     "read_queries",
     "read_query_lines",
@@ -81,6 +83,7 @@ __getattr__, __dir__ = lazily(
         "judgments_in": ".judgments",
         "open_corpus": ".readers",
         "read_judgments": ".judgments",
+        "read_encoded_texts": ".queries",
         "read_queries": ".queries",
         "read_query_lines": ".queries",
         "read_query_texts": ".queries",

@@ -14,7 +14,7 @@ from qsearch.documents.fields import FieldMatcher, Fields, FieldsFound
 from qsearch.documents.rejected import InvalidRecord
 from qsearch.documents.values import MAX_NESTING
 
-__all__ = ["Document", "DocumentMapper", "kind_of", "surrogate_in"]
+__all__ = ["Document", "DocumentMapper", "content", "kind_of", "surrogate_in"]
 
 _TOO_DEEP = f"metadata nested deeper than {MAX_NESTING} levels"
 
@@ -40,11 +40,16 @@ class Document:
     @property
     def content(self) -> str:
         """What is encoded: title, one space, text (the convention of BEIR and MTEB)."""
-        return f"{self.title} {self.text}".rstrip() if self.title else self.text
+        return content(self.title, self.text)
 
     def __hash__(self) -> int:
         """Of id, text and title; metadata, which has no hash, is left out."""
         return hash((self.id, self.text, self.title))
+
+
+def content(title: str | None, text: str) -> str:
+    """What is encoded of a document: title, one space, text (the convention of BEIR and MTEB)."""
+    return f"{title} {text}".rstrip() if title else text
 
 
 class DocumentMapper:

@@ -120,4 +120,6 @@ def _checked(mapper: DocumentMapper, document: Document, number: int) -> Documen
     record = {"id": document.id, "text": document.text, "title": document.title}
     metadata = plain_record(document.metadata)
     checked = mapper.document(plain_record(record) | {"metadata": metadata}, number)
+    # As JSON has it: to JSON 1 and "1" are one name.
+    metadata = checked.metadata.get("metadata", {})
     return Document(checked.id, checked.text, checked.title, metadata, document.line or number)

@@ -89,12 +89,30 @@ def _parquet_row(
         for name, value in record.items():
             if isinstance(value, _Unreadable):
                 raise InvalidRecord(f"the value of {name!r} cannot be read ({value.reason})")
-        plain = plain_record(record)
-        if sum(len(value) for value in plain.values() if isinstance(value, str)) > MAX_RECORD_BYTES:
+        if _characters(record) > MAX_RECORD_BYTES:
             raise InvalidRecord(f"is longer than {MAX_RECORD_BYTES >> 20} MiB")
-        return mapper.document(plain, number)
+        return mapper.document(plain_record(record), number)
     except InvalidRecord as error:
         return error.rejected(number, shown(record))
+
+
+_LONG = (str, bytes, list, Mapping)
+
+
+def _characters(record: Mapping[str, Any]) -> int:
+    """What a record has as JSON at least: a few bytes of Parquet may be a list of millions of zeros."""
+    count = 0
+    waiting: list[Any] = [record]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str | bytes):
+            count += len(value)
+        elif isinstance(value, Mapping):
+            waiting += [one for one in value.values() if isinstance(one, _LONG)]
+        else:  # a list: of numbers there are at least a digit and a comma each
+            count += 2 * len(value)
+            waiting += [one for one in value if isinstance(one, _LONG)]
+    return count
 
 
 def _cells(column: Any) -> list[Any]:

@@ -15,13 +15,20 @@ from typing import Any, Literal, NamedTuple
 from qsearch.documents.compression import without_suffix
 from qsearch.documents.datasets import dataset_queries, is_dataset
 from qsearch.documents.delimiter import only_delimiter, said_delimiter, sniffed_delimiter
-from qsearch.documents.document import surrogate_in
+from qsearch.documents.document import content, surrogate_in
 from qsearch.documents.foreign import refuse_name
 from qsearch.documents.json_values import read_values
 from qsearch.documents.lines import TextLine, text_lines
 from qsearch.errors import CorpusError, QueryError
 
-__all__ = ["check_text", "checked_ids", "read_queries", "read_query_lines", "read_query_texts"]
+__all__ = [
+    "check_text",
+    "checked_ids",
+    "read_encoded_texts",
+    "read_queries",
+    "read_query_lines",
+    "read_query_texts",
+]
 
 _WHAT = "query"
 
@@ -31,12 +38,13 @@ _TEXTS = ("text", "query", "question")
 
 
 class _Given(NamedTuple):
-    """What stands in a file: a query, and its id if it has one."""
+    """What stands in a file: a query, and its id and title if it has some."""
 
     where: str
     number: int
     name: str | None
     text: str
+    title: str | None = None
 
 
 def check_text(which: str, text: str) -> None:
@@ -74,9 +82,14 @@ def read_queries(path: str) -> Iterator[tuple[str, str]]:
         QueryError: a line is not what it should be, an id stands twice, or some have one and others not.
         CorpusError: the file cannot be read.
     """
+    return ((name, query.text) for name, query in _named(path))
+
+
+def _named(path: str) -> Iterator[tuple[str, _Given]]:
     seen: dict[str, str] = {}
     have_ids: bool | None = None
-    for where, number, given, text in _given(path):
+    for query in _given(path):
+        where, number, given, *_ = query
         if have_ids is not None and have_ids != (given is not None):
             raise QueryError(
                 f"{where}: has {'no' if have_ids else 'an'} id, though earlier queries have "
@@ -87,7 +100,7 @@ def read_queries(path: str) -> Iterator[tuple[str, str]]:
         if name in seen:
             raise QueryError(f"{where}: has the id {name!r}, which {seen[name]} has already")
         seen[name] = where
-        yield name, text
+        yield name, query
 
 
 def read_query_lines(path: str) -> Iterator[tuple[str, str]]:
@@ -113,6 +126,18 @@ def read_query_texts(path: str) -> list[str]:
         QueryError, CorpusError: see ``read_queries``.
     """
     return [text for _, text in read_queries(path)]
+
+
+def read_encoded_texts(path: str) -> list[str]:
+    """The texts of a file as an index encodes them: with their titles, where records of JSON have some.
+
+    Args:
+        path: see ``read_queries``.
+
+    Raises:
+        QueryError, CorpusError: see ``read_queries``.
+    """
+    return [content(query.title, query.text) for _, query in _named(path)]
 
 
 def _given(path: str) -> Iterator[_Given]:
@@ -188,7 +213,8 @@ def _objects(
             raise QueryError(
                 f'{where}: must be an object with a "text"' + (f", found {found}" if found else "")
             )
-        yield _Given(where, number, _name(fields), text)
+        title = fields.get("title")
+        yield _Given(where, number, _name(fields), text, title if isinstance(title, str) else None)
 
 
 def _spread(first: TextLine, lines: Iterable[TextLine]) -> Iterator[TextLine]:

@@ -57,6 +57,8 @@ __all__ = ["parsed", "parsed_field"]
 MOST_CHARACTERS = 20_000
 MOST_PATTERN = 400
 
+_MOST_DIGITS = 4000
+
 _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n\f]+)
@@ -450,7 +452,9 @@ class _Parser:
         if self._next.kind != "number":
             self._refuse(f"{self._shown()}, where {what} is expected")
         text = self._take().text
-        number = float(text) if any(one in ".eE" for one in text) else int(text)
+        # Python reads no whole number of more than 4,300 digits; as a float it is too large, and refused.
+        whole = len(text) <= _MOST_DIGITS and not any(one in ".eE" for one in text)
+        number = int(text) if whole else float(text)
         return checked_scalar(-number if negative else number, text)
 
     def _parameter(self) -> Any:

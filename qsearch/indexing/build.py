@@ -348,6 +348,7 @@ class _Build:
                     self.progress,
                     name=self.name,
                     skip_invalid=self.options.skip_invalid,
+                    total=total,
                 )
             except BaseException:
                 with suppress(QsearchError):  # what stopped the build is what must be told

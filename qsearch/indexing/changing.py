@@ -35,13 +35,13 @@ from qsearch.indexing.chunks import (
     given_limit,
     read_records,
 )
-from qsearch.indexing.making import ChunkMaker
+from qsearch.indexing.making import ChunkMaker, check_none_left_out
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.pipeline import Pipeline, chunks_at_once
 from qsearch.indexing.rejects import check_rejects, rejects_path, write_rejects
 from qsearch.indexing.report import Progress
 from qsearch.indexing.sorting import ADD, SYNC, Sorted, Sorter, check_new
-from qsearch.indexing.survey import check_numbers, survey
+from qsearch.indexing.survey import check_numbers, check_same_number, survey
 from qsearch.store import IndexEditor, IndexView, Step
 from qsearch.wording import words
 
@@ -191,7 +191,7 @@ class Change:
                 self._editor, source, kind, self._encoder, self._progress, self._settings
             )
             try:
-                taking.run(self.counts)
+                taking.run(self.counts, total)
             finally:
                 self._keep_rejects(source)
         if source.corpus is not None:
@@ -310,13 +310,18 @@ def compare(
         view,
         kind,
         source.name,
+        embeddings=_embeddings_of(source),
         skip_invalid=source.skip_invalid,
         numbered_by=lambda: source.numbered[0],
     )
     row = 0
     ids: set[str] = set()
     while records := reader.next():
-        found = sorter.sort(records, _given(source, row, len(records)))
+        found = sorter.sort(records, _given(source, row, len(records)), row)
+        _check_valid(view, source, found)
+        sorter.stored(
+            one.id for _, one in found.split.valid
+        )  # as far as can be known without encoding
         row += len(records)
         advance(len(records))
         again = [one for _, one in found.new if one.id in ids]
@@ -346,11 +351,8 @@ def check_source(view: IndexView, source: Source, kind: str) -> int | None:
             "the documents too"
         )
     check_rejects(view.index, source.rejects, source.skip_invalid, source.corpus, embeddings)
-    if embeddings is None and view.settings().get("encoder") is None:
-        raise EncoderError(
-            f"{view.index} was built from vectors without an encoder: texts cannot be encoded; "
-            f"give a vector for each document with {words().vectors}"
-        )
+    if kind == ADD:
+        _check_encoder(view, source, "texts")
     if embeddings is not None and view.split:
         raise EncoderError(
             f"{view.index} holds passages: documents cannot be split where their embeddings "
@@ -390,6 +392,7 @@ class _Taking:
             editor,
             kind,
             source.name,
+            embeddings=_embeddings_of(source),
             skip_invalid=source.skip_invalid,
             most_waiting=self._pipeline.most_waiting,
             numbered_by=lambda: source.numbered[0],
@@ -399,14 +402,15 @@ class _Taking:
         self._turn: AbstractContextManager[object] = nullcontext()
         self._counting = threading.Lock()
 
-    def run(self, counts: Counts) -> None:
+    def run(self, counts: Counts, total: int | None) -> None:
         self._skip_done(counts)
         with self._pipeline:
             while records := self._reader.next():
                 self._check_numbers(records)
                 given = _given(self._source, self._row, len(records))
                 with self._pipeline.lock:
-                    found = self.sorter.sort(records, given)
+                    found = self.sorter.sort(records, given, self._row)
+                _check_valid(self._editor, self._source, found)
                 _count(counts, found)
                 digest = chunk_digest(records, given)
                 self._pipeline.put(self._making(found, given, digest, self._row, counts))
@@ -414,9 +418,14 @@ class _Taking:
                 del found, records, given  # or they would stay while the next chunk is read
         if self._source.embeddings is not None:
             check_numbers(self._row, self._source.embeddings, self._source.name)
+        check_same_number(total, self._row, self._source.name)
 
     def _skip_done(self, counts: Counts) -> None:
-        """Pass over what an earlier run has kept; where it is not what it was, all of it is undone."""
+        """Pass over what an earlier run has kept; where it is not what it was, all of it is undone.
+
+        Raises:
+            CorpusError: the earlier run has left out records, and this one may not.
+        """
         for entry in self._editor.earlier_steps:
             if not entry.records:  # what no record was of went, after the last of them
                 if self._reader.has_more():
@@ -426,10 +435,12 @@ class _Taking:
             given = _given(self._source, self._row, len(records))
             if chunk_digest(records, given) != entry.digest:
                 raise RecordsChanged
-            self.sorter.mark(records)
+            self.sorter.mark(records, given, self._row)
             self._row += len(records)
             counts.resumed += len(records)
             self._progress.advance(len(records), resumed=True)
+        if self._editor.earlier_steps and not self._source.skip_invalid:
+            check_none_left_out(self._editor.rejects(), self._source.name)
 
     def _check_numbers(self, records: list[Record]) -> None:
         embeddings = self._source.embeddings
@@ -466,10 +477,13 @@ class _Taking:
             with self._turn:
                 chunk = maker.make(split, given, digest, row)
             accepted = {one.id for one in chunk.documents}
-            gone = found.gone
-            if len(accepted) < len(split.valid):  # what cannot be stored replaces nothing
-                kept = [one.id in accepted for _, one in found.replacing]
-                gone = [one for one, good in zip(found.gone, kept, strict=True) if good]
+            replaced = dict(zip((one.id for _, one in found.replacing), found.gone, strict=True))
+            gone = [position for name, position in replaced.items() if name in accepted]
+            # Before the chunk is taken: it is known as long as another with one of its ids may come.
+            for _, one in split.valid:
+                if one.id not in accepted:  # what cannot be stored replaces nothing
+                    self.sorter.left_out[one.id] = replaced.get(one.id)
+            self.sorter.stored(accepted)
             with self._counting:  # chunks are made by several threads
                 counts.added -= sum(one.id not in accepted for _, one in found.new)
                 counts.replaced -= len(found.gone) - len(gone)
@@ -526,7 +540,7 @@ def _deletions(positions: Sequence[int]) -> list[Step]:
 
 
 def _records(source: Source, view: IndexView) -> Iterator[Record]:
-    return read_records(source.corpus, source.embeddings, first=view.first_new)
+    return read_records(source.corpus, source.embeddings, first=view.start)
 
 
 def _limit(source: Source, settings: dict[str, Any]) -> ChunkLimit:
@@ -536,6 +550,24 @@ def _limit(source: Source, settings: dict[str, Any]) -> ChunkLimit:
     longest = told.get("max_length") if isinstance(told, dict) else None
     cut = settings.get("passages") is None and isinstance(longest, int)
     return encoded_limit(int(longest or 0) if cut else 0)
+
+
+def _check_encoder(view: IndexView, source: Source, what: str) -> None:
+    """Refuse what would have to be encoded by an index without an encoder."""
+    if source.embeddings is None and view.settings().get("encoder") is None:
+        raise EncoderError(
+            f"{view.index} was built from vectors without an encoder: {what} cannot be encoded; "
+            f"give a vector for each document with {words().vectors}"
+        )
+
+
+def _check_valid(view: IndexView, source: Source, found: Sorted) -> None:
+    for _, one in found.split.valid[:1]:
+        _check_encoder(view, source, f"the text of {one.id!r}, which is another one or new,")
+
+
+def _embeddings_of(source: Source) -> str:
+    return "" if source.embeddings is None else source.embeddings.name
 
 
 def _given(source: Source, row: int, count: int) -> NDArray[np.floating] | None:

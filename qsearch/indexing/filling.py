@@ -13,11 +13,11 @@ from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError
 from qsearch.indexing.changes import change_of
 from qsearch.indexing.chunks import ChunkReader, Record, chunk_digest, chunk_limit, read_records
-from qsearch.indexing.making import COMPARED, ChunkMaker
+from qsearch.indexing.making import COMPARED, ChunkMaker, check_none_left_out
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.pipeline import Pipeline, chunks_at_once
 from qsearch.indexing.report import Progress
-from qsearch.indexing.survey import check_numbers
+from qsearch.indexing.survey import check_numbers, check_same_number
 from qsearch.store import IndexWriter
 from qsearch.store.writer import Chunk
 from qsearch.wording import words
@@ -38,6 +38,7 @@ def fill(
     *,
     name: str,
     skip_invalid: bool,
+    total: int | None = None,
 ) -> tuple[int, int | None]:
     """Read every record, and append what is not in the index yet.
 
@@ -51,6 +52,7 @@ def fill(
         progress: is told about every record.
         name: of the corpus, for messages.
         skip_invalid: leave invalid records out.
+        total: records that a first look has counted, where there was one.
 
     Returns:
         How many documents were there already, and how many given embeddings were compared, see
@@ -65,6 +67,8 @@ def fill(
     )
     filling = _Filling(writer, embeddings, reader, progress, name)
     filling.skip_done()
+    if not skip_invalid:
+        check_none_left_out(writer.rejects(), name)
     resumed = writer.documents
     # A chunk is read and another written while texts of others are tokenized and encoded.
     concurrent = getattr(encoder, "concurrent", False) and embeddings is None
@@ -83,7 +87,7 @@ def fill(
             compared=writer.settings().get(COMPARED, 0),
             tell_compared=lambda count: writer.put_settings({COMPARED: count}),
         )
-        filling.append_rest(maker, pipeline)
+        filling.append_rest(maker, pipeline, total)
     return resumed, maker.compared
 
 
@@ -154,8 +158,8 @@ class _Filling:
             writer.put_settings({COMPARED: 0})  # those that were compared may be gone
         self._reader.put_back(chunk)
 
-    def append_rest(self, maker: ChunkMaker, pipeline: Pipeline[Chunk]) -> None:
-        """Make chunks of all other records."""
+    def append_rest(self, maker: ChunkMaker, pipeline: Pipeline[Chunk], total: int | None) -> None:
+        """Make chunks of all other records, of which there are ``total`` in all, if that is known."""
         while records := self._reader.next():
             given = self._given(records)
             if self._embeddings is not None:
@@ -165,12 +169,13 @@ class _Filling:
                     check_numbers(after + self._reader.skip(), self._embeddings, self._name)
             digest = chunk_digest(records, given)
             with pipeline.lock:
-                split = maker.split(records)
+                split = maker.split(records, given, self._row)
             pipeline.put(partial(maker.make, split, given, digest, self._row))
             self._row += len(records)
             del split, records, given  # or they would stay while the next chunk is read
         if self._embeddings is not None:
             check_numbers(self._row, self._embeddings, self._name)
+        check_same_number(total, self._row, self._name)
 
     def _given(self, records: list[Record]) -> NDArray[np.floating] | None:
         if self._embeddings is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +24,10 @@ __all__ = [
     "COMPARED",
     "ChunkMaker",
     "SplitChunk",
+    "check_none_left_out",
     "duplicate_record",
     "invalid_record",
+    "unusable_records",
 ]
 
 _SAMPLE = 16
@@ -58,12 +60,62 @@ def invalid_record(record: RejectedRecord, corpus: str, *, line: int | None = No
     )
 
 
+def check_none_left_out(rejects: Iterable[RejectedRecord], corpus: str) -> None:
+    """For who goes on with what an earlier run has done, which had leave to skip records, and has none.
+
+    Raises:
+        CorpusError: it has left out some.
+    """
+    one = next(iter(rejects), None)
+    if one is not None:
+        raise invalid_record(one, corpus, line=one.line or None)
+
+
+def unusable_records(
+    records: Sequence[Record], given: NDArray[np.floating] | None, first: int, embeddings: str
+) -> list[Record]:
+    """The records, those whose given embedding has no direction as rejects: nothing can be stored of them.
+
+    Args:
+        records: of a chunk.
+        given: (records, d) embeddings; ``None``: the texts are to be encoded, and who knows.
+        first: number of the first, from 0.
+        embeddings: the name of all that are given.
+    """
+    if given is None:
+        return list(records)
+    _, usable = unit_rows(given)
+    return [
+        record
+        if good or isinstance(record, RejectedRecord)
+        else _unusable(record, first + number, given[number], embeddings)
+        for number, (record, good) in enumerate(zip(records, usable, strict=True))
+    ]
+
+
+def _unusable(
+    document: Document, row: int, embedding: NDArray[np.floating], embeddings: str | None
+) -> RejectedRecord:
+    """Why a document has no row, where its embedding has no direction."""
+    wrong = "holds NaN or infinity" if embedding.any() else "is zero"
+    if embeddings is None:
+        told = f"the embedding of document {document.id!r} is zero or holds NaN or infinity"
+    elif document.line is None:  # there are embeddings and nothing else
+        told = f"row {row:,} (from 0) {wrong}"
+    else:
+        told = f"the embedding of document {document.id!r}, row {row:,} (from 0) of {embeddings}, {wrong}"
+    content = document.content.encode("utf-8")[:_RAW_BYTES]
+    return RejectedRecord(document.line or row + 1, told, content)
+
+
 class ChunkMaker:
     """Turns records into a chunk: rejects what is invalid, embeds the rest, normalises.
 
     Attributes:
         compared: how many given embeddings were held against the encoder; ``None`` where embeddings
             are not given, or there is no encoder.
+        left_out: ids of documents that nothing can be stored of, which only encoding them showed, and their
+            lines: an id counts where it came first, whatever became of it.
     """
 
     def __init__(
@@ -113,12 +165,21 @@ class ChunkMaker:
         self._check = check
         self._most_waiting = most_waiting
         self._waiting: list[dict[str, int | None]] = []
+        self._name = None if embeddings is None else embeddings.name
+        self.left_out: dict[str, int | None] = {}
         self.compared: int | None = None
         if embeddings is not None and encoder is not None:
             self.compared = compared
 
-    def split(self, records: Sequence[Record]) -> SplitChunk:
-        """Tell valid documents from rejects; an id counts where it came first.
+    def split(
+        self, records: Sequence[Record], given: NDArray[np.floating] | None = None, first: int = 0
+    ) -> SplitChunk:
+        """Tell valid documents from rejects; an id counts where a document came first.
+
+        Args:
+            records: of a chunk.
+            given: (records, d) embeddings, where they are given.
+            first: number of its first record, from 0.
 
         To be called for one chunk after the other; the ids of those that are not in the index yet are
         remembered.
@@ -126,9 +187,10 @@ class ChunkMaker:
         Raises:
             CorpusError: a record is invalid, and such are not to be skipped.
         """
+        read, records = records, unusable_records(records, given, first, self._name or "")
         documents = [one for one in records if isinstance(one, Document)]
         lines = self._known([document.id for document in documents])
-        for waiting in self._waiting:
+        for waiting in [self.left_out, *self._waiting]:
             lines |= {one.id: waiting[one.id] for one in documents if one.id in waiting}
         own: dict[str, int | None] = {}
         valid: list[tuple[int, Document]] = []
@@ -141,7 +203,8 @@ class ChunkMaker:
                 valid.append((offset, record))
                 continue
             if not self._skip_invalid:
-                raise invalid_record(record, self._corpus, line=record.line)
+                # A row of embeddings without documents is of no line.
+                raise invalid_record(record, self._corpus, line=read[offset].line and record.line)
             rejects.append(record)
         self._waiting = [*self._waiting, own][-self._most_waiting :]
         return SplitChunk(len(records), valid, rejects)
@@ -187,27 +250,15 @@ class ChunkMaker:
             rows = rows[usable]
         for offset in np.flatnonzero(~usable):
             document = documents[offset]
-            row = first + split.valid[offset][0]
-            reject = RejectedRecord(
-                document.line or row + 1,
-                self._unusable(document, row, embeddings[offset]),
-                document.content.encode("utf-8")[:_RAW_BYTES],
+            reject = _unusable(
+                document, first + split.valid[offset][0], embeddings[offset], self._name
             )
             if not self._skip_invalid:
                 raise invalid_record(reject, self._corpus, line=document.line)
             rejects.append(reject)
+            self.left_out[document.id] = document.line
         accepted = [document for document, good in zip(documents, usable, strict=True) if good]
         return Chunk(digest, split.records, accepted, rows, passages, rejects, truncated)
-
-    def _unusable(self, document: Document, row: int, embedding: NDArray[np.floating]) -> str:
-        """Why a document has no row, where its embedding has no direction."""
-        if self._embeddings is None:
-            return f"the embedding of document {document.id!r} is zero or holds NaN or infinity"
-        wrong = "holds NaN or infinity" if embedding.any() else "is zero"
-        if document.line is None:  # there are embeddings and nothing else
-            return f"row {row:,} (from 0) {wrong}"
-        name = self._embeddings.name
-        return f"the embedding of document {document.id!r}, row {row:,} (from 0) of {name}, {wrong}"
 
     def _encode(self, texts: list[str], records: int) -> NDArray[np.float32]:
         """Embeddings of what so many records have become."""

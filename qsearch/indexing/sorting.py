@@ -15,7 +15,12 @@ from qsearch.codes import unit_rows
 from qsearch.documents import Corpus, Document, RejectedRecord
 from qsearch.errors import CorpusError
 from qsearch.indexing.chunks import Record
-from qsearch.indexing.making import SplitChunk, duplicate_record, invalid_record
+from qsearch.indexing.making import (
+    SplitChunk,
+    duplicate_record,
+    invalid_record,
+    unusable_records,
+)
 from qsearch.store import IndexView, StoredDocument
 from qsearch.wording import words
 
@@ -58,7 +63,9 @@ class Sorter:
 
     Attributes:
         seen: (positions,) bool: which documents that were there before were met.
-        valid: whether a record was a document.
+        valid: whether a record was a document that is stored, or is there.
+        left_out: ids of documents that nothing could be stored of, which only encoding them showed, and the
+            positions of those that they would have replaced.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Sorter:
         kind: str,
         corpus: str,
         *,
+        embeddings: str = "",
         skip_invalid: bool,
         most_waiting: int = 0,
         numbered_by: Callable[[], str | None] = lambda: None,
@@ -77,6 +85,7 @@ class Sorter:
             view: knows what is there.
             kind: ``ADD``, ``UPSERT`` or ``SYNC``.
             corpus: its name, for messages.
+            embeddings: that of those which are given.
             skip_invalid: collect rejects instead of raising at the first.
             most_waiting: chunks that may be sorted and not be in the index yet.
             numbered_by: says what the ids count, where the records have none.
@@ -84,6 +93,7 @@ class Sorter:
         self._view = view
         self._kind = kind
         self._corpus = corpus
+        self._embeddings = embeddings
         self._numbered_by = numbered_by
         self._skip_invalid = skip_invalid
         self._most_waiting = most_waiting
@@ -91,25 +101,60 @@ class Sorter:
         self._start = view.start
         self.seen = np.zeros(self._start, dtype=np.bool_)
         self.valid = False
+        self.left_out: dict[str, int | None] = {}
 
-    def mark(self, records: Sequence[Record]) -> None:
-        """Note as seen what an earlier run has sorted."""
-        ids = [one.id for one in records if isinstance(one, Document)]
-        found = self._view.catalog.positions_before(ids, self._view.first_new)
+    def mark(self, records: Sequence[Record], given: NDArray[np.floating] | None, row: int) -> None:
+        """Note as seen what an earlier run has sorted.
+
+        Args:
+            records: these, of whole chunks.
+            given: (records, d) their embeddings, where they are given.
+            row: number of the first, from 0.
+        """
+        records = unusable_records(records, given, row, "")
+        documents = [one for one in records if isinstance(one, Document)]
+        stored = self._view.catalog.by_id([one.id for one in documents])
+        first_new = self._view.first_new
+        kept: set[str] = set()
+        for one in documents:
+            there = stored.get(one.id)
+            met = there is not None and there.position < first_new and self.seen[there.position]
+            if met or one.id in kept or one.id in self.left_out:  # an id counts where it came first
+                continue
+            if there is None:
+                self.left_out[one.id] = None
+            # What neither came nor is what is there was to replace it, and could not.
+            elif (
+                there.position >= first_new
+                or given is not None
+                or (there.title, there.text) == (one.title, one.text)
+            ):
+                kept.add(one.id)
+            else:
+                self.left_out[one.id] = there.position
+        found = self._view.catalog.positions_before(list(kept), first_new)
         self.seen[found] = True
-        self.valid = self.valid or bool(ids)
+        self.valid = self.valid or bool(kept)
 
-    def sort(self, records: Sequence[Record], given: NDArray[np.floating] | None) -> Sorted:
+    def stored(self, ids: Iterable[str]) -> None:
+        """Note documents that something could be stored of."""
+        self.valid = self.valid or any(True for _ in ids)
+
+    def sort(
+        self, records: Sequence[Record], given: NDArray[np.floating] | None, row: int
+    ) -> Sorted:
         """Sort the records of a chunk.
 
         Args:
             records: these.
             given: (records, d) their embeddings, where they are given.
+            row: number of the first, from 0.
 
         Raises:
             CorpusError: a record is invalid, or its id is used twice, and such are not to be skipped; or an
                 id that is to be added is there.
         """
+        read, records = records, unusable_records(records, given, row, self._embeddings)
         documents = [one for one in records if isinstance(one, Document)]
         stored = self._view.catalog.by_id([one.id for one in documents])
         same = self._same_rows(stored.values(), given)
@@ -120,24 +165,23 @@ class Sorter:
         found = Sorted(len(records))
         for offset, record in enumerate(records):
             if isinstance(record, RejectedRecord):
-                self._reject(found, record)
+                self._reject(found, record, read[offset].line and record.line)
                 continue
             there = stored.get(record.id)
-            twice = record.id in own or record.id in lines
+            twice = record.id in own or record.id in lines or record.id in self.left_out
             if there is not None and not twice:
                 twice = there.position >= self._start or self.seen[there.position]
             if twice:
                 first = own.get(record.id, lines.get(record.id))
-                self._reject(found, duplicate_record(record, first))
+                self._reject(found, duplicate_record(record, first), record.line)
                 continue
             own[record.id] = record.line
-            self.valid = True
             if there is None:
                 found.new.append((offset, record))
                 continue
             if self._kind == ADD:
                 reject = taken(record, self._view.index, self._numbered_by())
-                self._reject(found, reject)
+                self._reject(found, reject, reject.line)
                 continue
             self.seen[there.position] = True
             if (there.title, there.text) != (record.title, record.text) or (
@@ -145,7 +189,9 @@ class Sorter:
             ):
                 found.replacing.append((offset, record))
                 found.gone.append(there.position)
-            elif not _same_values(there.metadata, record.metadata):
+                continue
+            self.valid = True
+            if not _same_values(there.metadata, record.metadata):
                 found.metadata.append((there.position, record))
             else:
                 found.unchanged += 1
@@ -181,9 +227,9 @@ class Sorter:
 
         return same
 
-    def _reject(self, found: Sorted, record: RejectedRecord) -> None:
+    def _reject(self, found: Sorted, record: RejectedRecord, line: int | None) -> None:
         if not self._skip_invalid:
-            raise invalid_record(record, self._corpus, line=record.line or None)
+            raise invalid_record(record, self._corpus, line=line or None)
         found.rejects.append(record)
 
     def missing(self, *, allow_empty: bool) -> NDArray[np.int64]:
@@ -196,7 +242,9 @@ class Sorter:
             CorpusError: it may not.
         """
         there = self._view.catalog.positions(0, self._start - 1)
-        found = there[~self.seen[there]]
+        seen = self.seen.copy()
+        seen[[one for one in self.left_out.values() if one is not None]] = False
+        found = there[~seen[there]]
         if len(found) and not (self.valid or allow_empty):
             raise CorpusError(
                 f"holds no valid document: a sync would delete all {len(found):,} of {self._view.index}; "

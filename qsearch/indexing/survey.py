@@ -9,7 +9,7 @@ from qsearch.documents import Corpus, Document, Embeddings, RejectedRecord
 from qsearch.errors import CorpusError, IndexWriteError
 from qsearch.indexing.making import duplicate_record, invalid_record
 
-__all__ = ["check_numbers", "survey"]
+__all__ = ["check_numbers", "check_same_number", "survey"]
 
 _STEP = 1024
 
@@ -80,6 +80,20 @@ def check_numbers(records: int, embeddings: Embeddings, corpus: str) -> None:
         raise CorpusError(
             f"has {records:,} records, {embeddings.name} has {embeddings.rows:,} rows; there must be "
             "one row for each record",
+            path=corpus,
+        )
+
+
+def check_same_number(before: int | None, now: int, corpus: str) -> None:
+    """Check that a corpus has as many records as before; ``None``: they could be read only once.
+
+    Raises:
+        CorpusError: it has not; who goes on would take half of a file for all of it.
+    """
+    if before is not None and before != now:
+        raise CorpusError(
+            f"had {before:,} records at first, and {now:,} when they were read again: something is writing "
+            "it; run the same command again when that is done",
             path=corpus,
         )
 

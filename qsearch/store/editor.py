@@ -589,6 +589,9 @@ def _opened(index: Path, advance: Callable[[int], None] = not_told) -> Catalog:
     catalog.close()
     if version < FORMAT_VERSION:
         upgrade(index, advance)
+        if advance is not_told:  # who watches it has asked for it
+            told = "%s has format %d now, and had %d: earlier versions cannot read it"
+            _log.warning(told, index, FORMAT_VERSION, version)
     catalog = Catalog.change(index)
     try:
         set_commit(catalog)

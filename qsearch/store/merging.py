@@ -24,12 +24,13 @@ from qsearch.store.rows import FileEntry, SegmentEntry
 from qsearch.store.segment import file_checksum, read_bytes, read_rows
 from qsearch.wording import words
 
-__all__ = ["FANOUT", "Source", "compact_groups", "tier_groups", "write_merged"]
+__all__ = ["FANOUT", "Source", "check_files", "compact_groups", "tier_groups", "write_merged"]
 
 FANOUT = 4
 """So many segments of a size become one."""
 
 _STEP_ROWS = 8192
+_COPIED = (VECTORS.name, PASSAGES.name, POSITIONS.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +127,7 @@ def write_merged(
     row = document = 0
     first = last = -1
     for source in sources:
-        _check(source)
+        check_files(source.directory, source.files, _COPIED, "nothing was changed")
         before = document  # the source counts its own
         for rows, passages, positions in _living(source, dimensions):
             if passages is not None:
@@ -143,20 +144,32 @@ def write_merged(
     return name, files, error, SegmentEntry(name, 0, row, first, last, document)
 
 
-def _check(source: Source) -> None:
-    """What is copied gets a new checksum: damage must not."""
-    for name in (VECTORS.name, PASSAGES.name, POSITIONS.name):
-        file = source.files.get(name)
+def check_files(
+    directory: Path, files: Mapping[str, FileEntry], names: Sequence[str], what: str
+) -> None:
+    """Hold files that are to be copied against their checksums: damage must not be given a new one.
+
+    Args:
+        directory: of the segment.
+        files: of the segment.
+        names: which of them, where they are there.
+        what: is so far done, for the message.
+
+    Raises:
+        IndexFormatError: one is damaged.
+    """
+    for name in names:
+        file = files.get(name)
         if file is None:
             continue
-        path = source.directory / name
+        path = directory / name
         try:
             found = file_checksum(path)
         except FileNotFoundError:
             found = "gone"
         if found != file.xxh3:
             raise IndexFormatError(
-                f"{path} is damaged: its checksum is {found}, should be {file.xxh3}; nothing was changed: "
+                f"{path} is damaged: its checksum is {found}, should be {file.xxh3}; {what}: "
                 f"restore it from a copy, or build the index again with {words().rebuild}"
             )
 

@@ -259,7 +259,7 @@ class TextIndexReader:
 
 def _condition(token: str, prefix: bool) -> tuple[str, tuple[str, ...]]:
     if prefix:
-        return "term >= ? AND term < ?", (token, token + _HIGHEST)
+        return "term >= ? AND term < ?", (token, token + 3 * _HIGHEST)
     return "term = ?", (token,)
 
 

@@ -56,6 +56,21 @@ def encoded(model: Path, texts: list[str], **options: Any) -> np.ndarray:
     return SentenceEncoder(model, device="cpu", **settings).encode_documents(texts)
 
 
+def test_titles_are_encoded_with_their_texts(model: Path, tmp_path: Path, texts: list[str]) -> None:
+    """What an index writes out fits the index."""
+    records = [
+        {"id": str(number), "title": "the cat", "text": text} for number, text in enumerate(texts)
+    ]
+    Index.build(records, tmp_path / "titled", encoder=str(model)).close()
+    files = ["-o", tmp_path / "e.jsonl", "--vectors", tmp_path / "e.npy"]
+    exported = CliRunner().invoke(cli, ["export", str(tmp_path / "titled"), *map(str, files)])
+    assert exported.exit_code == 0, exported.output
+    given = ["--vectors", tmp_path / "e.npy", "--texts", tmp_path / "e.jsonl"]
+    done = doctor(tmp_path / "titled", "--model", model, *given)
+    assert done.exit_code == 0, done.output
+    assert "the vectors fit" in done.output
+
+
 def test_a_sound_contract_is_printed(index: Path, model: Path) -> None:
     done = doctor(index, "--model", model)
     assert done.exit_code == 0, done.output

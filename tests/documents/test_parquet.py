@@ -155,6 +155,12 @@ def test_an_over_long_parquet_row_is_rejected(parquet: Any) -> None:
     assert len(records[0].raw) <= 65_536
 
 
+def test_a_list_that_is_short_in_parquet_and_long_as_json_is_rejected(parquet: Any) -> None:
+    zeros = [0] * (MAX_RECORD_BYTES // 2 + 1)
+    records = parquet({"text": ["a", "b"], "l": [[zeros[:100]], [zeros]]})
+    assert [getattr(one, "reason", None) for one in records] == [None, "is longer than 16 MiB"]
+
+
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1hello PAR1", b'{"text": "a"}\n'])
 def test_a_file_that_is_no_parquet_is_an_error(files: Files, data: bytes) -> None:
     pytest.importorskip("pyarrow")

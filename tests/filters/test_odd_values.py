@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qsearch import Index, IndexFormatError, QueryError, verify_index
+from qsearch import Document, Index, IndexFormatError, QueryError, verify_index
 from qsearch.filters import as_condition
 
 
@@ -143,6 +143,23 @@ def test_keys_that_json_makes_one_are_one(tmp_path: Path) -> None:
     assert index.get("0").metadata == {"o": {"1": "b"}, "l": [{"null": 1}]}
     assert found(index, {"o.1": "b"}) == ["0"]
     assert found(index, {"o.1": "a"}) == []
+
+
+def test_keys_of_a_document_are_those_of_json_too(tmp_path: Path) -> None:
+    metadata: dict[Any, Any] = {"o": {1: "a", "1": "b"}, "by": {2020: 5}}
+    document = Document("0", "text", metadata=metadata)
+    index = Index.build([document], tmp_path / "i", embeddings=np.ones((1, 1)))
+    assert found(index, {"o.1": "b"}) == ["0"]
+    assert found(index, {"o.1": "a"}) == []
+    assert (index.upsert([document]).unchanged, index.commit) == (1, 1)
+
+
+def test_whole_numbers_have_any_number_of_digits(tmp_path: Path) -> None:
+    index = built(tmp_path, {"n": 10**300})
+    assert found(index, "n = 1" + "0" * 300) == ["0"]
+    for digits in (400, 5000, 19_000):
+        with pytest.raises(QueryError, match="too large"):
+            found(index, "n = " + "9" * digits)
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,22 @@ def test_upgrading_says_that_a_catalog_was_in_wal_mode(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path / "catalog.sqlite")) as foreign:
         assert foreign.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
     assert run("verify", "--deep", cwd=tmp_path).returncode == 0
+
+
+def test_a_change_says_that_it_brings_an_index_to_the_present_format(tmp_path: Path) -> None:
+    """Also one that fails: earlier versions cannot read the index any more."""
+    golden = Path(__file__).parents[2] / "store" / "golden" / "format-2"
+    shutil.copytree(golden, tmp_path / "indexes" / "old")
+    documents = records_of(tmp_path / "indexes" / "old")
+    notice = f"old has format {FORMAT_VERSION} now, and had 2: earlier versions cannot read it"
+    failed = run("delete", "nowhere", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert notice in failed.stderr
+    assert records_of(tmp_path / "indexes" / "old") == documents
+    assert notice not in run("delete", "nowhere", "--missing-ok", cwd=tmp_path).stderr
+
+
+def test_what_a_build_counted_is_said_to_be_of_the_build(place: Path) -> None:
+    assert re.search(r"truncated +0", run("info", cwd=place).stdout)
+    assert run("delete", "cat", cwd=place).returncode == 0
+    assert re.search(r"truncated +0, at the build\n", run("info", cwd=place).stdout)

@@ -174,3 +174,17 @@ def test_vectors_of_documents_that_nobody_read_are_not_silently_missing(tmp_path
         assert done.returncode == code, done.stderr
         assert ("no vectors were written" in done.stderr) == bool(more)
     assert not (tmp_path / "v.npy").exists()
+
+
+def test_damaged_rows_are_not_written_out_as_if_they_were_sound(place: Path) -> None:
+    (rows,) = (place / "indexes" / "pets").glob("segments/*/vectors.npy")
+    data = bytearray(rows.read_bytes())
+    data[-1] ^= 0xFF
+    rows.write_bytes(data)
+    done = run("export", "-o", "e.jsonl", "--vectors", "e.npy", cwd=place)
+    assert done.returncode == 1
+    assert "vectors.npy is damaged: its checksum is" in done.stderr
+    assert "nothing was written" in done.stderr
+    assert not (place / "e.jsonl").exists()
+    assert not (place / "e.npy").exists()
+    assert run("export", "-o", "e.jsonl", cwd=place).returncode == 0  # texts are not there
