@@ -20,7 +20,7 @@ from qsearch.codes.rotated import (
     rotated_codes,
     rotation_error,
 )
-from qsearch.codes.unit import near_cosines, unit_rows
+from qsearch.codes.unit import near_cosines, unit_rows, usable_rows
 
 __all__ = [
     "Int8Codes",
@@ -42,4 +42,5 @@ __all__ = [
     "rotation_error",
     "unit_rows",
     "unpack_blocks",
+    "usable_rows",
 ]

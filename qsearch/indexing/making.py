@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import unit_rows
+from qsearch.codes import unit_rows, usable_rows
 from qsearch.documents import Document, Embeddings, RejectedRecord
 from qsearch.encoding import Encoder
 from qsearch.errors import CorpusError, EncoderError, EncoderMismatch
@@ -84,7 +84,7 @@ def unusable_records(
     """
     if given is None:
         return list(records)
-    _, usable = unit_rows(given)
+    usable = usable_rows(given)
     return [
         record
         if good or isinstance(record, RejectedRecord)

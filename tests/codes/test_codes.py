@@ -17,6 +17,7 @@ from qsearch.codes import (
     query_words,
     unit_rows,
     unpack_blocks,
+    usable_rows,
 )
 from qsearch.kernels import hamming_distances
 
@@ -129,3 +130,15 @@ def test_a_unit_row_is_the_float64_quotient_rounded_once() -> None:
     wide = rows.astype(np.longdouble)
     exact = wide / np.sqrt((wide * wide).sum(axis=1))[:, None]
     assert np.array_equal(unit_rows(rows)[0], exact.astype(np.float32))
+
+
+def test_rows_are_usable_where_they_have_a_direction() -> None:
+    some = np.zeros((3000, 5))
+    some[1::3] = 1e-320
+    some[2::3, 3] = 1e300
+    some[7, 0], some[1300, 4], some[2999, 2] = np.nan, np.inf, -np.inf
+    for dtype in (np.float16, np.float32, np.float64):
+        with np.errstate(over="ignore"):
+            rows = some.astype(dtype)
+        assert (usable_rows(rows) == unit_rows(rows)[1]).all()
+    assert usable_rows(np.zeros((2, 0))).tolist() == [False, False]
