@@ -76,7 +76,7 @@ class LanceIvfPq(LanceFlat):
 
     name = "LanceDB IVF_PQ + floats"
     about = (
-        "create_index with its defaults (IVF_PQ), cosine; nprobes 5 to 100, refine_factor 10 to 100"
+        "create_index with its defaults (IVF_PQ), cosine; nprobes 5 to 300, refine_factor 10 to 100"
     )
 
     def settings(self, rows: int) -> list[Setting]:
@@ -90,6 +90,7 @@ class LanceIvfPq(LanceFlat):
                 (50, 30),
                 (100, 30),
                 (100, 100),
+                (300, 100),
             )
         ]
 

@@ -51,7 +51,7 @@ class Turbovec(System):
         """Numbers of candidates."""
         return [
             Setting(f"{m} candidates", {"candidates": m})
-            for m in (10, 15, 30, 100, 300)
+            for m in (10, 15, 20, 30, 100, 300)
             if m <= rows
         ]
 

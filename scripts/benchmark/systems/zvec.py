@@ -34,7 +34,7 @@ class Zvec(System):
     name = "zvec int8 + floats"
     about = (
         "HNSW with its defaults (m 50, ef_construction 500), cosine, INT8 with its refiner; ef "
-        "20 to 300"
+        "20 to 1,200"
     )
     distributions = ("zvec",)
     modules = ("zvec",)
@@ -42,7 +42,7 @@ class Zvec(System):
 
     def settings(self, rows: int) -> list[Setting]:
         """The effort; its default is 300."""
-        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (20, 50, 100, 300)]
+        return [Setting(f"ef {ef}", {"ef": ef}) for ef in (20, 50, 100, 300, 600, 1200)]
 
     def build(self, data: Data, folder: Path, threads: int) -> None:
         """Insert, optimize."""
