@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qsearch.codes import unit_rows
 from qsearch.documents import Corpus, Document, RejectedRecord
-from qsearch.errors import CorpusError
+from qsearch.errors import CorpusError, IndexFormatError
 from qsearch.indexing.chunks import Record
 from qsearch.indexing.making import (
     SplitChunk,
@@ -99,7 +99,13 @@ class Sorter:
         self._most_waiting = most_waiting
         self._waiting: list[dict[str, int | None]] = []
         self._start = view.start
-        self.seen = np.zeros(self._start, dtype=np.bool_)
+        try:
+            self.seen = np.zeros(self._start, dtype=np.bool_)
+        except (MemoryError, ValueError):
+            raise IndexFormatError(
+                f"{view.index} says that it has had {self._start:,} documents, more than memory has room "
+                f"to tell apart; {words().verify} tells whether it is damaged"
+            ) from None
         self.valid = False
         self.left_out: dict[str, int | None] = {}
 

@@ -334,6 +334,7 @@ class Catalog(Database):
 
     def damaged_rows(self) -> Iterator[str]:
         """What is wrong with single rows of ``documents``, ``earlier`` and ``tail``, from format 3 on."""
+        newest = self.commit + (self.unfinished() is not None)  # commits that rows may tell of
         with self._reading() as connection:
             for row in connection.execute(
                 "SELECT position, id, title, text, metadata, line, came, xxh3 FROM documents"
@@ -351,6 +352,7 @@ class Catalog(Database):
                 if (
                     row_checksum(row[:-1]) != row[-1]
                     or decoded_document(0, "", None, "", row[2]) is None
+                    or not (type(row[1]) is int and FIRST_COMMIT < row[1] <= newest)
                 ):
                     yield f"earlier metadata of the document at position {row[0]} is damaged"
 

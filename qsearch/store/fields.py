@@ -189,6 +189,11 @@ def known_fields(catalog: Catalog) -> KnownFields:
             counts, complete = read_counts(connection)
             rows = connection.execute("SELECT field FROM indexed").fetchall()
             indexed = frozenset(row[0] for row in rows)
+            if not all(isinstance(name, str) for name in indexed):
+                raise IndexFormatError(
+                    f"the catalog is damaged: it lists a field that has no name; {words().verify} tells "
+                    f"more, {words().rebuild} builds the index again"
+                )
             for name in indexed - set(counts):  # of no document so far
                 counts[name] = {}
             if "title" in indexed:

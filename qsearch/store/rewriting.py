@@ -98,6 +98,11 @@ def write_catalog(
         try:
             with new.transaction() as connection:
                 _copy(catalog, new, connection, text, advance)
+        except sqlite3.IntegrityError as error:  # a value that the new one's tables do not take
+            raise IndexFormatError(
+                f"{catalog.path} is damaged ({error}); nothing was changed: restore it from a copy, or "
+                f"build the index again with {words().rebuild}"
+            ) from error
         finally:
             new.close()
         descriptor = os.open(index / NEW_CATALOG, os.O_RDWR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from qsearch import (
     EncoderError,
     EncoderMismatch,
     Index,
+    IndexFormatError,
 )
 from qsearch.store import FORMAT_VERSION
 from tests.changes.helpers import ids, records, sound
@@ -197,3 +199,16 @@ def test_an_encoder_that_is_gone_stops_only_what_needs_it(
         index.compact()
         assert [one.metadata["n"] for one in index] == [0, 5, 3, 4, 5]
         assert sound(index)
+
+
+def test_a_damaged_document_is_not_copied_into_a_new_catalog(index: Index) -> None:
+    """Its fields and its words would be counted as if they were right."""
+    index.delete("d3")
+    with closing(sqlite3.connect(index.path / "catalog.sqlite")) as connection:
+        changed = "UPDATE documents SET metadata = replace(metadata, '4', '9') WHERE id = 'd4'"
+        assert connection.execute(changed).rowcount == 1
+        connection.commit()
+    for work in (index.compact, index.index_text):
+        with pytest.raises(IndexFormatError, match="position 4 is not what was written; nothing"):
+            work()
+    assert index.commit == 2

@@ -161,6 +161,11 @@ def _changed(form: str, path: Path, right: list[str]) -> set[str]:
     uncovered = {b"underway", b"catalog_xxh3"}
     if "came" in columns:
         uncovered |= {row[0].encode() for row in segments if row[-1] > commit}
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
+            connection.text_factory = bytes
+            # By whatever name they have now.
+            late = connection.execute("SELECT id FROM segments WHERE came > ?", (commit,))
+            uncovered |= {row[0] for row in late}
     found = set()
     try:
         with closing(sqlite3.connect(path)) as connection:
@@ -173,7 +178,11 @@ def _changed(form: str, path: Path, right: list[str]) -> set[str]:
                 checksum = "rows" if name in _WITH_CHECKSUMS else "catalog"
                 if different and name not in _NOBODYS and checksum not in right:
                     found.add(name)
-    except (sqlite3.Error, UnicodeDecodeError):  # SQLite's message may quote what is damaged
+    except (
+        sqlite3.Error,
+        UnicodeDecodeError,
+        LookupError,
+    ):  # its message may quote what is damaged
         return set()  # it is no database any more, and everybody says so
     return found
 

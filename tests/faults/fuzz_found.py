@@ -165,4 +165,29 @@ FOUND: tuple[tuple[str, bytes, str], ...] = (
         _array("(0, 99999999999)"),
         "no rows of very many columns, one after the other, were read for hours",
     ),
+    (
+        "catalog",
+        _catalog(["set", "earlier", 0, "until", 8198], change="delete"),
+        "metadata of commits that are to come were those of now, until the next change",
+    ),
+    (
+        "catalog",
+        _catalog(["set", "indexed", 0, "field", {"hex": "00"}], change="nothing"),
+        "an indexed field without a name was a TypeError",
+    ),
+    (
+        "catalog",
+        _catalog(["inside", "settings", 11, "value", 0, 1 << 31], form="passages-4"),
+        "very many positions were a MemoryError",
+    ),
+    (
+        "catalog",
+        _catalog(["set", "documents", 1, "line", "x"], form="format-1"),
+        "a text as the number of a line was an IntegrityError of SQLite when the format was upgraded",
+    ),
+    (
+        "catalog",
+        b'{"form": "vectors", "edits": [["set", "segments", 0, "id", "404e1au4d4894f75"]]}',
+        "a segment of a change under way by another name was taken for one of the commit by the check",
+    ),
 )

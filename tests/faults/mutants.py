@@ -23,6 +23,7 @@ from tests.faults.shim import ROOT
 
 CRASHES = "tests/faults/test_crashes.py"
 DAMAGE = "tests/faults/test_damage.py"
+EVERY_KIND = "tests/changes/test_every_kind.py"
 HISTORIES = "tests/faults/test_histories.py"
 KILLS = "tests/faults/test_kills.py"
 READERS = "tests/faults/test_readers.py"
@@ -323,7 +324,7 @@ MUTANTS = (
         STORE + "rewriting.py",
         "            if row_checksum(row[:-1]) != row[-1]:",
         "            if False:",
-        (DAMAGE,),
+        (EVERY_KIND,),
     ),
     Mutant(
         "verify does not compare the checksum of a file",
