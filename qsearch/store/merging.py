@@ -225,6 +225,11 @@ def _blocks(
             data = read_bytes(passages, start, stop - start, 24)
             some = np.frombuffer(data, dtype="<i8").reshape(-1, 3)[rows - start]
             owners = some[:, 0].copy()
+        if owners[0] < owner_before or owners[-1] >= entry.documents or (np.diff(owners) < 0).any():
+            raise IndexFormatError(
+                f"{source.directory / PASSAGES.name} is damaged: a passage is of no document, or of one "
+                f"before; restore it from a copy, or build the index again with {words().rebuild}"
+            )
         new = np.diff(owners, prepend=owner_before) != 0
         owner_before = int(owners[-1])
         numbers = owners[new]
@@ -232,5 +237,10 @@ def _blocks(
             some[:, 0] = done - 1 + np.cumsum(new)
         done += len(numbers)
         found = entry.first_document + numbers if positions is None else positions[numbers]
-        block = read_rows(vectors, start, stop - start, dimensions)
-        yield block[rows - start], some, np.asarray(found, dtype=np.int64)
+        block = read_rows(vectors, start, stop - start, dimensions)[rows - start]
+        if not np.isfinite(block).all():
+            raise IndexFormatError(
+                f"{source.directory / VECTORS.name} is damaged: it holds NaN or infinity; restore it from "
+                f"a copy, or build the index again with {words().rebuild}"
+            )
+        yield block, some, np.asarray(found, dtype=np.int64)

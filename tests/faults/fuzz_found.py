@@ -190,4 +190,14 @@ FOUND: tuple[tuple[str, bytes, str], ...] = (
         b'{"form": "vectors", "edits": [["set", "segments", 0, "id", "404e1au4d4894f75"]]}',
         "a segment of a change under way by another name was taken for one of the commit by the check",
     ),
+    (
+        "arrays",
+        b'{"form": "passages", "edits": [["add", 12, 9, 4294967296]], "right": true, "change": "compact"}',
+        "a passage of no document was an IndexError when it was copied",
+    ),
+    (
+        "arrays",
+        b'{"form": "passages", "edits": [["fill", 18, "ff"]], "right": true, "change": "compact"}',
+        "rows of NaN were a LinAlgError of NumPy when they were copied",
+    ),
 )

@@ -24,6 +24,7 @@ from tests.faults.shim import ROOT
 CRASHES = "tests/faults/test_crashes.py"
 DAMAGE = "tests/faults/test_damage.py"
 EVERY_KIND = "tests/changes/test_every_kind.py"
+INTERRUPTED = "tests/changes/test_interrupted.py"
 HISTORIES = "tests/faults/test_histories.py"
 KILLS = "tests/faults/test_kills.py"
 READERS = "tests/faults/test_readers.py"
@@ -375,7 +376,7 @@ MUTANTS = (
         STORE + "edits.py",
         '                    "DELETE FROM earlier WHERE position = ? AND until = ?", (position, until)\n',
         '                    "SELECT ? + ?", (position, until)\n',
-        (HISTORIES,),
+        (INTERRUPTED,),  # no answer is another one, but what is past is told
     ),
     Mutant(
         "segments of a change that is thrown away stay",
