@@ -102,6 +102,9 @@ def test_what_is_kept_of_an_interrupted_change_is_not_called_past(
         rf"unfinished +{told}, another change \(also compact\) throws them away", output
     )
     assert "earlier commits" not in output
+    copy = Index.open(shutil.copytree(index.path, index.path.parent / "copy"))
+    copy.delete("d20")  # throws it away, and is all that is past
+    assert (copy.unfinished, copy.past, len(copy)) == (None, 1, 29)
     report = index.compact()  # who asks for room gets it
     assert report.past == 0
     assert (index.unfinished, index.past, len(index)) == (None, 0, 30)
