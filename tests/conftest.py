@@ -18,7 +18,8 @@ settings.register_profile("found", phases=[Phase.generate], deadline=None)
 
 ROOT = Path(__file__).resolve().parent.parent
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it has in the background
+# A shell starts what it has in the background so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,10 +260,19 @@ class Sorter:
 
 
 def _same_values(there: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether metadata are the same JSON: to Python ``True`` is 1, and 1 is 1.0."""
-    if there != now:
-        return False
-    return json.dumps(there, sort_keys=True) == json.dumps(dict(now), sort_keys=True)
+    """Whether metadata are the same JSON."""
+    return there == now and _alike(there, now)
+
+
+def _alike(there: Any, now: Any) -> bool:
+    """Whether equal values are the same JSON: to Python ``True`` is 1, 1 is 1.0, and 0.0 is -0.0."""
+    if isinstance(there, dict):
+        return all(_alike(value, now[name]) for name, value in there.items())
+    if isinstance(there, list):
+        return all(map(_alike, there, now))
+    if isinstance(there, float):
+        return isinstance(now, float) and repr(there) == repr(now)
+    return isinstance(there, bool) == isinstance(now, bool) and not isinstance(now, float)
 
 
 def taken(document: Document, index: Path, numbered_by: str | None) -> RejectedRecord:

@@ -185,9 +185,10 @@ class IndexEditor(IndexView):
         if wrong is not None:
             _log.warning("%s; the interrupted change of %s begins anew", wrong, self.index)
             return False
-        self._kept = self._changed = True
+        self._kept = True
         self._underway = earlier
         self._documents.restore()
+        self._changed = self._documents.change_something
         self.earlier_steps = tuple(steps)
         self.kept_records = sum(one.records for one in steps)
         return True
@@ -482,7 +483,7 @@ class IndexEditor(IndexView):
         if self.halfway:
             raise RuntimeError("a step failed in its middle: this change cannot be committed")
         if not self._changed and settings is None:
-            self.close()
+            self.discard()  # also what was kept, if only that it was looked at
             return self.base
         tail = self._tail
         if self._kept:

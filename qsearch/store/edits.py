@@ -109,6 +109,11 @@ class DocumentEdits:
             )
         self.next = max(self.next, (highest if highest is not None else -1) + 1)
 
+    @property
+    def change_something(self) -> bool:
+        """Whether there is anything to commit: a sync may have found all as it was."""
+        return bool(self.gone or self._changed or self.next > self._first_new)
+
     def thrown_away(self) -> Iterator[bool]:
         """Forget what an interrupted change has stored, in parts: ``True`` after each but the last.
 

@@ -460,3 +460,35 @@ def test_upgrading_tells_how_far_it_is(tmp_path: Path) -> None:
     assert upgrade_index(tmp_path / "stopped").before == 2
     with Index.open(tmp_path / "stopped") as index:
         assert sound(index)
+
+
+def test_a_long_sync_that_finds_all_as_it_was_leaves_nothing(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was looked at is kept every few seconds, so that readers do not wait."""
+    monkeypatch.setattr(qsearch.store.editor, "_MOST_SECONDS", -1.0)
+    monkeypatch.setattr(qsearch.indexing.chunks, "_CHUNK_ENCODED", 40)
+    before = (index.path / "catalog.sqlite").stat().st_size
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from records(0, 20)
+        raise KeyboardInterrupt
+
+    for interrupted in (False, True):
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                index.sync(broken())
+            assert index.unfinished is not None
+        report = index.sync(records(0, 30))
+        assert (report.unchanged + report.resumed, report.resumed > 0) == (30, interrupted)
+        assert (report.commit, index.commit, index.unfinished) == (1, 1, None)
+        assert Index.open(index.path).unfinished is None
+        assert sound(index)
+    assert (index.path / "catalog.sqlite").stat().st_size <= before + 16_384
+    with index.changes() as changes:
+        changes.sync(records(0, 30))
+    assert changes.report is not None
+    assert (changes.report.commit, index.unfinished) == (1, None)
+    assert index.sync(records(0, 29)).deleted == 1
+    assert (index.commit, index.unfinished) == (2, None)
+    assert sound(index)
