@@ -53,6 +53,7 @@ USES: list[Callable[[Index], Any]] = [
     lambda index: index.encoder,
     lambda index: index.encoder_identity,
     lambda index: index.check_encoder(),
+    lambda index: index.check_vectors(),
     lambda index: index.has_graph,
     lambda index: index.format,
     lambda index: pickle.dumps(index),

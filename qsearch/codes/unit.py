@@ -60,14 +60,17 @@ def usable_rows(embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
     """
     usable = np.empty(len(embeddings), dtype=np.bool_)
     for start in range(0, len(embeddings), _BLOCK):
-        largest = _largest(embeddings[start : start + _BLOCK])
-        usable[start : start + _BLOCK] = np.isfinite(largest) & (largest > 0)
+        block = slice(start, start + _BLOCK)
+        _, usable[block] = _largest(embeddings[block])
     return usable
 
 
-def _largest(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The largest magnitude of each row; NaN or infinity where there is one."""
-    return np.asarray(np.abs(embeddings).max(axis=1, initial=0).astype(np.float64))
+def _largest(
+    embeddings: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The largest magnitude of each row, NaN or infinity where there is one; and whether it will do."""
+    largest = np.abs(embeddings).max(axis=1, initial=0).astype(np.float64)
+    return largest, np.isfinite(largest) & (largest > 0)
 
 
 def _unit_block(
@@ -75,8 +78,7 @@ def _unit_block(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     # Dividing by the largest magnitude first keeps squares of float64 input inside float64;
     # a power of two changes no bit of the quotient.
-    largest = _largest(embeddings)
-    usable = np.isfinite(largest) & (largest > 0)
+    largest, usable = _largest(embeddings)
     exponent = np.where(usable, np.frexp(np.where(usable, largest, 1.0))[1], 0)
     scaled = np.ldexp(embeddings.astype(np.float64), -exponent[:, None])
     scaled[~usable] = 0.0

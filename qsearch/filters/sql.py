@@ -57,7 +57,7 @@ __all__ = ["parsed", "parsed_field"]
 MOST_CHARACTERS = 20_000
 MOST_PATTERN = 400
 
-_MOST_DIGITS = 4000
+_MOST_DIGITS, _SHOWN_DIGITS = 4000, 40
 
 _TOKEN = re.compile(
     r"""
@@ -455,7 +455,8 @@ class _Parser:
         # Python reads no whole number of more than 4,300 digits; as a float it is too large, and refused.
         whole = len(text) <= _MOST_DIGITS and not any(one in ".eE" for one in text)
         number = int(text) if whole else float(text)
-        return checked_scalar(-number if negative else number, text)
+        shown = text if len(text) <= _SHOWN_DIGITS else f"{text[:_SHOWN_DIGITS]}…"
+        return checked_scalar(-number if negative else number, shown)
 
     def _parameter(self) -> Any:
         token = self._take()

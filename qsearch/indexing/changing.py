@@ -35,7 +35,7 @@ from qsearch.indexing.chunks import (
     given_limit,
     read_records,
 )
-from qsearch.indexing.making import ChunkMaker, check_none_left_out
+from qsearch.indexing.making import ChunkMaker, SplitChunk, check_none_left_out
 from qsearch.indexing.passages import PassageSplitter
 from qsearch.indexing.pipeline import Pipeline, chunks_at_once
 from qsearch.indexing.rejects import check_rejects, rejects_path, write_rejects
@@ -318,10 +318,9 @@ def compare(
     ids: set[str] = set()
     while records := reader.next():
         found = sorter.sort(records, _given(source, row, len(records)), row)
-        _check_valid(view, source, found)
-        sorter.stored(
-            one.id for _, one in found.split.valid
-        )  # as far as can be known without encoding
+        split = found.split
+        _check_split(view, source, split)
+        sorter.valid |= bool(split.valid)  # as far as can be known without encoding
         row += len(records)
         advance(len(records))
         again = [one for _, one in found.new if one.id in ids]
@@ -410,7 +409,6 @@ class _Taking:
                 given = _given(self._source, self._row, len(records))
                 with self._pipeline.lock:
                     found = self.sorter.sort(records, given, self._row)
-                _check_valid(self._editor, self._source, found)
                 _count(counts, found)
                 digest = chunk_digest(records, given)
                 self._pipeline.put(self._making(found, given, digest, self._row, counts))
@@ -470,6 +468,7 @@ class _Taking:
             )
             return lambda: step
         if self._maker is None:
+            _check_split(self._editor, self._source, split)
             self._maker = self._made()
         maker = self._maker
 
@@ -483,7 +482,7 @@ class _Taking:
             for _, one in split.valid:
                 if one.id not in accepted:  # what cannot be stored replaces nothing
                     self.sorter.left_out[one.id] = replaced.get(one.id)
-            self.sorter.stored(accepted)
+            self.sorter.valid |= bool(accepted)
             with self._counting:  # chunks are made by several threads
                 counts.added -= sum(one.id not in accepted for _, one in found.new)
                 counts.replaced -= len(found.gone) - len(gone)
@@ -561,13 +560,13 @@ def _check_encoder(view: IndexView, source: Source, what: str) -> None:
         )
 
 
-def _check_valid(view: IndexView, source: Source, found: Sorted) -> None:
-    for _, one in found.split.valid[:1]:
+def _check_split(view: IndexView, source: Source, split: SplitChunk) -> None:
+    for _, one in split.valid[:1]:
         _check_encoder(view, source, f"the text of {one.id!r}, which is another one or new,")
 
 
-def _embeddings_of(source: Source) -> str:
-    return "" if source.embeddings is None else source.embeddings.name
+def _embeddings_of(source: Source) -> str | None:
+    return None if source.embeddings is None else source.embeddings.name
 
 
 def _given(source: Source, row: int, count: int) -> NDArray[np.floating] | None:

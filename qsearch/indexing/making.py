@@ -72,7 +72,10 @@ def check_none_left_out(rejects: Iterable[RejectedRecord], corpus: str) -> None:
 
 
 def unusable_records(
-    records: Sequence[Record], given: NDArray[np.floating] | None, first: int, embeddings: str
+    records: Sequence[Record],
+    given: NDArray[np.floating] | None,
+    first: int,
+    embeddings: str | None,
 ) -> list[Record]:
     """The records, those whose given embedding has no direction as rejects: nothing can be stored of them.
 
@@ -80,7 +83,7 @@ def unusable_records(
         records: of a chunk.
         given: (records, d) embeddings; ``None``: the texts are to be encoded, and who knows.
         first: number of the first, from 0.
-        embeddings: the name of all that are given.
+        embeddings: the name of all that are given, for messages.
     """
     if given is None:
         return list(records)
@@ -172,22 +175,22 @@ class ChunkMaker:
             self.compared = compared
 
     def split(
-        self, records: Sequence[Record], given: NDArray[np.floating] | None = None, first: int = 0
+        self, records: Sequence[Record], given: NDArray[np.floating] | None, first: int
     ) -> SplitChunk:
         """Tell valid documents from rejects; an id counts where a document came first.
+
+        To be called for one chunk after the other; the ids of those that are not in the index yet are
+        remembered.
 
         Args:
             records: of a chunk.
             given: (records, d) embeddings, where they are given.
             first: number of its first record, from 0.
 
-        To be called for one chunk after the other; the ids of those that are not in the index yet are
-        remembered.
-
         Raises:
             CorpusError: a record is invalid, and such are not to be skipped.
         """
-        read, records = records, unusable_records(records, given, first, self._name or "")
+        read, records = records, unusable_records(records, given, first, self._name)
         documents = [one for one in records if isinstance(one, Document)]
         lines = self._known([document.id for document in documents])
         for waiting in [self.left_out, *self._waiting]:

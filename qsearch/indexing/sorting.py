@@ -62,7 +62,7 @@ class Sorter:
 
     Attributes:
         seen: (positions,) bool: which documents that were there before were met.
-        valid: whether a record was a document that is stored, or is there.
+        valid: whether a record was a document that is there; who stores others says so here.
         left_out: ids of documents that nothing could be stored of, which only encoding them showed, and the
             positions of those that they would have replaced.
     """
@@ -73,7 +73,7 @@ class Sorter:
         kind: str,
         corpus: str,
         *,
-        embeddings: str = "",
+        embeddings: str | None = None,
         skip_invalid: bool,
         most_waiting: int = 0,
         numbered_by: Callable[[], str | None] = lambda: None,
@@ -84,7 +84,7 @@ class Sorter:
             view: knows what is there.
             kind: ``ADD``, ``UPSERT`` or ``SYNC``.
             corpus: its name, for messages.
-            embeddings: that of those which are given.
+            embeddings: that of those which are given, likewise.
             skip_invalid: collect rejects instead of raising at the first.
             most_waiting: chunks that may be sorted and not be in the index yet.
             numbered_by: says what the ids count, where the records have none.
@@ -116,7 +116,7 @@ class Sorter:
             given: (records, d) their embeddings, where they are given.
             row: number of the first, from 0.
         """
-        records = unusable_records(records, given, row, "")
+        records = unusable_records(records, given, row, self._embeddings)
         documents = [one for one in records if isinstance(one, Document)]
         stored = self._view.catalog.by_id([one.id for one in documents])
         first_new = self._view.first_new
@@ -139,11 +139,7 @@ class Sorter:
                 self.left_out[one.id] = there.position
         found = self._view.catalog.positions_before(list(kept), first_new)
         self.seen[found] = True
-        self.valid = self.valid or bool(kept)
-
-    def stored(self, ids: Iterable[str]) -> None:
-        """Note documents that something could be stored of."""
-        self.valid = self.valid or any(True for _ in ids)
+        self.valid |= bool(kept)
 
     def sort(
         self, records: Sequence[Record], given: NDArray[np.floating] | None, row: int

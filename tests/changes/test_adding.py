@@ -59,7 +59,7 @@ def test_invalid_records_are_left_out_where_that_is_asked_for(index: Index) -> N
     assert report.rejects is not None
     lines = [json.loads(line) for line in report.rejects.read_text().splitlines()]
     assert "already" in lines[0]["reason"]
-    assert index.get("d3").text == "cat dog number 3"  # type: ignore[union-attr]
+    assert index.get("d3").text == "cat dog number 3"
 
 
 def test_what_another_change_left_out_is_not_reported_again(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_is_left_out_is_not_counted_as_added(tmp_path: Path) -> None:
     some = [{"id": "a", "text": "x"}, {"id": "b", "text": "z"}, {"id": "c", "text": "w"}]
     report = index.upsert(some, embeddings=np.array([[1, 0], [0, 0], [0, 0]]), skip_invalid=True)
     assert (report.added, report.replaced, report.unchanged, report.rejected) == (0, 0, 1, 2)
-    assert index.get("b").text == "y"  # type: ignore[union-attr]
+    assert index.get("b").text == "y"
 
 
 def test_vectors_that_came_in_the_same_commit_are_known(tmp_path: Path, small: None) -> None:
@@ -106,7 +106,7 @@ def test_only_what_changed_is_encoded(index: Index, encoder: HashedWords) -> Non
     assert encoder.encoded[-2:] == ["fish", "tree"]
     # Other metadata keep their place, another text arrives anew.
     assert ids(index) == ["d0", "d1", *[f"d{n}" for n in range(3, 30)], "d2", "new"]
-    assert index.get("d1").metadata == {"n": "other"}  # type: ignore[union-attr]
+    assert index.get("d1").metadata == {"n": "other"}
     assert index.search("fish", 1)[0].id == "d2"
     assert sound(index)
 

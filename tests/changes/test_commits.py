@@ -40,7 +40,7 @@ def test_several_changes_are_one_commit(index: Index) -> None:
         assert "d2" in index
     assert changes.report is not None
     assert changes.report.commit == index.commit == 2
-    assert index.get("d1").text == "at last"  # type: ignore[union-attr]
+    assert index.get("d1").text == "at last"
     assert ids(index)[-2:] == ["d3", "d1"]
     assert len(index) == 29
     assert sound(index)
@@ -130,7 +130,7 @@ def test_a_reader_stays_on_its_commit(index: Index, encoder: HashedWords) -> Non
     def as_it_was() -> None:
         assert [one.metadata for one in reader][:3] == [{"n": 0}, {"n": 1}, {"n": 2}]
         assert [one.id for one in reader] == [f"d{n}" for n in range(30)]
-        assert reader.get("d2").text == "cat dog number 2"  # type: ignore[union-attr]
+        assert reader.get("d2").text == "cat dog number 2"
         assert reader.search("cat dog number 3", 1)[0].id == "d3"
         assert "late" not in reader
         assert len(reader) == 30
@@ -144,7 +144,7 @@ def test_a_reader_stays_on_its_commit(index: Index, encoder: HashedWords) -> Non
     assert reader.refresh()
     assert not reader.refresh()
     assert ids(reader) == ids(index) == ids(middle)
-    assert reader.get("d1").metadata == {"n": "newer"}  # type: ignore[union-attr]
+    assert reader.get("d1").metadata == {"n": "newer"}
 
 
 def test_an_index_that_was_replaced_is_found_by_refresh(index: Index, encoder: HashedWords) -> None:

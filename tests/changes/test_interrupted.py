@@ -59,7 +59,7 @@ def test_a_large_change_goes_on_where_it_stopped(
     assert report.resumed > 20
     assert len(encoder.encoded) - 15 <= 105 - report.resumed  # and the canaries
     index.refresh()
-    assert index.get("d3").text == "other number 3"  # type: ignore[union-attr]
+    assert index.get("d3").text == "other number 3"
     assert len(index) == 130
     assert sound(index)
     # What another change finds is thrown away.
@@ -168,7 +168,7 @@ def test_a_corpus_that_changed_meanwhile_is_begun_anew(
     report = index.add(changed)
     assert (report.added, report.resumed) == (60, 0)
     assert "had read other records; what it had done is thrown away" in caplog.text
-    assert index.get("d100").text == "another"  # type: ignore[union-attr]
+    assert index.get("d100").text == "another"
     with pytest.raises(KeyboardInterrupt):
         index.add({**one, "id": f"{one['id']}x"} for one in broken(60))
     with pytest.raises(CorpusError, match="run the same command again"):

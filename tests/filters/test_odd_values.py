@@ -158,7 +158,7 @@ def test_whole_numbers_have_any_number_of_digits(tmp_path: Path) -> None:
     index = built(tmp_path, {"n": 10**300})
     assert found(index, "n = 1" + "0" * 300) == ["0"]
     for digits in (400, 5000, 19_000):
-        with pytest.raises(QueryError, match="too large"):
+        with pytest.raises(QueryError, match="the value of 9{40}… .*too large"):
             found(index, "n = " + "9" * digits)
 
 
