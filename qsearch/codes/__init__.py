@@ -20,6 +20,7 @@ from qsearch.codes.rotated import (
     rotated_codes,
     rotation_error,
 )
+from qsearch.codes.sketches import center_of, sketches_of
 from qsearch.codes.unit import near_cosines, unit_rows, usable_rows
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "QueryCodes",
     "RotatedCodes",
     "binary_codes",
+    "center_of",
     "fit_rotation",
     "fit_rotation_to",
     "int8_codes",
@@ -40,6 +42,7 @@ __all__ = [
     "rotated_margins",
     "rotated_query_codes",
     "rotation_error",
+    "sketches_of",
     "unit_rows",
     "unpack_blocks",
     "usable_rows",

@@ -26,22 +26,46 @@ from qsearch.kernels.dispatch import (
     use_kernels,
     without_native,
 )
+from qsearch.kernels.graph_reference import (
+    LINE_WORDS,
+    NO_ROW,
+    GraphRows,
+    sketch_bits,
+    sketch_lines,
+)
+from qsearch.kernels.graphs import (
+    GraphFound,
+    GraphResult,
+    GraphSegments,
+    build_links,
+    graph_found,
+    graph_top_k,
+)
 from qsearch.kernels.masks import RowMask, allowed_rows
 from qsearch.kernels.reference import LANES, Margins, hamming_distances, lane_dot
 
 __all__ = [
     "LANES",
+    "LINE_WORDS",
+    "NO_ROW",
     "CascadeResult",
     "CascadeSegments",
     "CodedSegments",
+    "GraphFound",
+    "GraphResult",
+    "GraphRows",
+    "GraphSegments",
     "Margins",
     "RowMask",
     "allowed_rows",
+    "build_links",
     "cascade_top_k",
     "code_projections",
     "code_rows",
     "cosine_gather",
     "first_unusable",
+    "graph_found",
+    "graph_top_k",
     "hamming_distances",
     "hamming_nearest",
     "has_native_kernels",
@@ -52,6 +76,8 @@ __all__ = [
     "most_code",
     "normalize",
     "search_segments",
+    "sketch_bits",
+    "sketch_lines",
     "thread_count",
     "use_kernels",
     "without_native",

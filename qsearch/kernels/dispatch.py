@@ -44,6 +44,7 @@ __all__ = [
     "kernel_path",
     "kernel_paths",
     "most_code",
+    "native_module",
     "normalize",
     "search_segments",
     "thread_count",
@@ -99,6 +100,12 @@ def without_native() -> str | None:
         "install a C++ compiler (g++ or clang), and then qsearch again from where you got this one; "
         "QSEARCH_KERNELS=numpy does without them and does not say this"
     )
+
+
+def native_module() -> tuple[str, ModuleType] | None:
+    """The path in use and the module that has it; ``None`` where it is NumPy."""
+    path = kernel_path()
+    return None if path == NUMPY or _native is None else (path, _native)
 
 
 @contextmanager

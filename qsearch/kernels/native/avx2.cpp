@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "lanes.hpp"
+#include "sketches.hpp"
 
 namespace qsearch {
 namespace {
@@ -188,6 +189,12 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
+std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
+                 const SketchQuery& query, std::uint32_t* passed, float* estimates) {
+  return sift_rows(sketches, rows, count, query, passed, estimates,
+                   [](std::uint64_t x) { return __builtin_popcountll(x); });
+}
+
 template <bool kSquares>
 void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   __m256d products[4];
@@ -218,7 +225,7 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
   (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
-const Path kPath = {"avx2", kMostCode, scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"avx2", kMostCode, scan, hamming, int8_dot, sift, lane_dots};
 
 }  // namespace
 

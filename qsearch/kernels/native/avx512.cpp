@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "lanes.hpp"
+#include "sketches.hpp"
 
 namespace qsearch {
 namespace {
@@ -195,6 +196,55 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1])) - 128 * right_sum;
 }
 
+// The sums of a line of a sketch, which is a register, in eight parts.
+inline __m512i line_sums(const std::uint64_t* line, const __m512i planes[kSketchPlanes]) {
+  const __m512i signs = _mm512_loadu_si512(line);
+  const auto bits = [&](std::size_t plane) { return _mm512_popcnt_epi64(_mm512_and_si512(signs, planes[plane])); };
+  // (((-2 b4 + b3) 2 + b2) 2 + b1) 2 + b0
+  __m512i sum = _mm512_sub_epi64(bits(3), _mm512_slli_epi64(bits(4), 1));
+  sum = _mm512_add_epi64(_mm512_slli_epi64(sum, 1), bits(2));
+  sum = _mm512_add_epi64(_mm512_slli_epi64(sum, 1), bits(1));
+  return _mm512_add_epi64(_mm512_slli_epi64(sum, 1), bits(0));
+}
+
+inline void load_planes(const std::uint64_t* from, __m512i planes[kSketchPlanes]) {
+  for (std::size_t plane = 0; plane < kSketchPlanes; ++plane)
+    planes[plane] = _mm512_loadu_si512(from + plane * kSketchWords);
+}
+
+// kLines: one line, whose planes stay in registers, or 0 for any number.
+template <std::size_t kLines>
+std::size_t sift_lines(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
+                       const SketchQuery& query, std::uint32_t* passed, float* estimates) {
+  const std::size_t lines = kLines ? kLines : query.lines;
+  const std::int32_t total = query.total;
+  const float least = query.least;
+  __m512i planes[kSketchPlanes];
+  load_planes(query.planes, planes);
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t number = rows[i];
+    const std::uint64_t* row = sketches + std::size_t{number} * lines * kSketchWords;
+    __m512i sums = kLines ? line_sums(row, planes) : _mm512_setzero_si512();
+    if (!kLines)
+      for (std::size_t line = 0; line < lines; ++line) {
+        load_planes(query.planes + line * kSketchPlanes * kSketchWords, planes);
+        sums = _mm512_add_epi64(sums, line_sums(row + line * kSketchWords, planes));
+      }
+    const auto sum = static_cast<std::int32_t>(_mm512_reduce_add_epi64(sums));
+    const float estimate = factor_of(row, lines) * static_cast<float>(2 * sum - total);
+    passed[found] = number;
+    estimates[found] = estimate;
+    found += estimate >= least;
+  }
+  return found;
+}
+
+std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
+                 const SketchQuery& query, std::uint32_t* passed, float* estimates) {
+  return (query.lines == 1 ? sift_lines<1> : sift_lines<0>)(sketches, rows, count, query, passed, estimates);
+}
+
 template <bool kSquares>
 void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   __m512d products[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
@@ -228,7 +278,7 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
   (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
-const Path kPath = {"avx512", 127, scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"avx512", 127, scan, hamming, int8_dot, sift, lane_dots};
 
 }  // namespace
 

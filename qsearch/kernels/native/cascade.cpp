@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "pool.hpp"
-#include "scorer.hpp"
+#include "rescoring.hpp"
 #include "search.hpp"
 #include "selection.hpp"
 
@@ -30,15 +30,6 @@ bool ahead(const Scored& a, const Scored& b) {
   return a.score > b.score || (a.score == b.score && a.number < b.number);
 }
 
-struct Exact {
-  float score;
-  std::int64_t position;
-};
-
-bool better(const Exact& a, const Exact& b) {
-  return a.score > b.score || (a.score == b.score && a.position < b.position);
-}
-
 // What the stages pass on: candidates of one segment for all queries.
 struct Chosen {
   std::size_t first = 0;  // number of the first of them
@@ -56,8 +47,7 @@ class Ranker {
       : path_(path), segments_(segments), chosen_(chosen), queries_(queries), asked_(asked),
         width_(width), kept_(std::min(asked.kept, width)), scored_(width) {}
 
-  // Position of a row whose score is not finite, or -1.
-  std::int64_t damaged() const { return damaged_; }
+  std::int64_t damaged() const { return rescorer_.damaged(); }
 
   void rank(std::size_t q, float* scores, std::int64_t* positions, double* leads) {
     for (const Chosen& some : chosen_)
@@ -70,7 +60,9 @@ class Ranker {
     for (std::size_t i = 0; i < asked_.depths.size(); ++i)
       leads[q * asked_.depths.size() + i] = lead(asked_.depths[i]);
     if (kept_ < width_) front(kept_);
-    score(q, scores, positions);
+    rescorer_.rescore(
+        path_, queries_.vectors + q * queries_.d, queries_.d, kept_, asked_.k,
+        [&](std::size_t i) { return row(q, scored_[i].number); }, scores + q * asked_.k, positions + q * asked_.k);
   }
 
  private:
@@ -103,37 +95,11 @@ class Ranker {
     return static_cast<std::size_t>(behind - chosen_.begin()) - 1;
   }
 
-  const float* vector(std::size_t q, std::size_t number, std::int64_t* position) const {
+  Rescored row(std::size_t q, std::size_t number) const {
     const std::size_t of = segment_of(number);
     const Chosen& some = chosen_[of];
     const std::int64_t row = some.rows[q * some.count + number - some.first];
-    *position = segments_[of].first_row + row;
-    return segments_[of].vectors + static_cast<std::size_t>(row) * queries_.d;
-  }
-
-  void score(std::size_t q, float* scores, std::int64_t* positions) {
-    const Scorer scorer(path_, queries_.vectors + q * queries_.d, queries_.d);
-    exact_.clear();
-    constexpr std::size_t kAhead = 3;  // rows that are on their way
-    std::int64_t position;
-    for (std::size_t i = 0; i < kept_; ++i) {
-      if (i + kAhead < kept_) {
-        const float* next = vector(q, scored_[i + kAhead].number, &position);
-        for (std::size_t j = 0; j < queries_.d; j += 16) __builtin_prefetch(next + j);
-      }
-      const float score = scorer.score(vector(q, scored_[i].number, &position));
-      if (std::isfinite(score))
-        exact_.push_back({score, position});
-      else
-        damaged_ = position;
-    }
-    const std::size_t k = std::min(asked_.k, exact_.size());
-    std::partial_sort(exact_.begin(), exact_.begin() + static_cast<std::ptrdiff_t>(k), exact_.end(),
-                      better);
-    for (std::size_t i = 0; i < asked_.k; ++i) {
-      scores[q * asked_.k + i] = i < k ? exact_[i].score : kNone;
-      positions[q * asked_.k + i] = i < k ? exact_[i].position : -1;
-    }
+    return {segments_[of].vectors + static_cast<std::size_t>(row) * queries_.d, segments_[of].first_row + row};
   }
 
   const Path& path_;
@@ -143,8 +109,7 @@ class Ranker {
   const CascadeAsked& asked_;
   std::size_t width_, kept_;
   std::vector<Scored> scored_;
-  std::vector<Exact> exact_;
-  std::int64_t damaged_ = -1;
+  Rescorer rescorer_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #endif
 
 #include "lanes.hpp"
+#include "sketches.hpp"
 
 namespace qsearch {
 namespace {
@@ -119,6 +120,12 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
+std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
+                 const SketchQuery& query, std::uint32_t* passed, float* estimates) {
+  return sift_rows(sketches, rows, count, query, passed, estimates,
+                   [](std::uint64_t x) { return __builtin_popcountll(x); });
+}
+
 template <bool kSquares>
 void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   float64x2_t products[8];
@@ -150,9 +157,9 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
 }
 
 #if defined(QSEARCH_DOT)
-const Path kPath = {"neon_dot", 127, scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"neon_dot", 127, scan, hamming, int8_dot, sift, lane_dots};
 #else
-const Path kPath = {"neon", 127, scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"neon", 127, scan, hamming, int8_dot, sift, lane_dots};
 #endif
 
 }  // namespace

@@ -19,6 +19,8 @@ constexpr std::size_t kTileQueries = 6;     // queries that one call of scan or 
 constexpr std::size_t kManyQueries = 3;     // from here on computing takes longer than reading the rows
 constexpr std::size_t kHammingRows = 8;     // rows in a block of transposed sign bits
 constexpr std::size_t kHammingBlocks = 8;   // blocks that one call of hamming looks at
+constexpr std::size_t kSketchWords = 8;     // words in a line of a sketch
+constexpr std::size_t kSketchPlanes = 5;    // bits of a query's components that sketches are held against
 
 // What a scan needs to know of one query. A row is certainly not among the best where
 //   -infinity < dot * scale[row] + residual_factor * residual[row] + rest_factor * rest[row] < threshold.
@@ -28,6 +30,15 @@ struct ScanQuery {
   float residual_factor;
   float rest_factor;
   float threshold;
+};
+
+// What the sketches of rows are held against. The query's components are whole numbers from -15 to 15; plane j holds
+// their bit j, and the last one counts -16.
+struct SketchQuery {
+  const std::uint64_t* planes;  // (lines, kSketchPlanes, kSketchWords)
+  std::size_t lines;
+  std::int32_t total;           // sum of the components
+  float least;                  // what an estimate must reach
 };
 
 struct Path {
@@ -57,6 +68,12 @@ struct Path {
   // `sum` is that of the components of right, for paths that need it.
   std::int32_t (*int8_dot)(const std::int8_t* left, const std::int8_t* right, std::size_t d,
                            std::int32_t sum);
+
+  // Estimates of some rows by their sketches, (n, lines, kSketchWords): the upper half of the last word is a factor,
+  // the other bits are signs. An estimate is factor * (2 * sum of the query's components where the sign is
+  // positive - total). Passes on those of at least `least`, and returns how many.
+  std::size_t (*sift)(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
+                      const SketchQuery& query, std::uint32_t* passed, float* estimates);
 
   // Sums of products in the order of kernels/reference.py: component i goes to lane i mod 16. The query's
   // components are float32 numbers, so that no product is rounded. Where `row_row` is null, the row's own

@@ -1,6 +1,7 @@
 // Plain C++: what every other path is compared with, and what runs where there is no better one.
 #include "lanes.hpp"
 #include "paths.hpp"
+#include "sketches.hpp"
 
 namespace qsearch {
 namespace {
@@ -67,6 +68,11 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return sum;
 }
 
+std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
+                 const SketchQuery& query, std::uint32_t* passed, float* estimates) {
+  return sift_rows(sketches, rows, count, query, passed, estimates, bits_set);
+}
+
 template <bool kSquares>
 void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   double products[16] = {};
@@ -84,7 +90,7 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
   (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
-const Path kPath = {"portable", 127, scan, hamming, int8_dot, lane_dots};
+const Path kPath = {"portable", 127, scan, hamming, int8_dot, sift, lane_dots};
 
 }  // namespace
 

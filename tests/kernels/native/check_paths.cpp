@@ -350,6 +350,44 @@ void check_lane_dots(std::vector<Tally>& tallies) {
   }
 }
 
+// Sketches of one line to three, of rows in any order, against queries of all components.
+void check_sifts(std::vector<Tally>& tallies) {
+  constexpr std::size_t kRows = 40;
+  const Fenced<std::uint64_t> sketch_room(kRows * 3 * kSketchWords), plane_room(3 * kSketchPlanes * kSketchWords);
+  for (std::size_t lines = 1; lines <= 3; ++lines)
+    for (std::size_t kind = 0; kind < 24; ++kind) {
+      std::uint64_t* sketches = sketch_room.last(kRows * lines * kSketchWords);
+      std::uint64_t* planes = plane_room.last(lines * kSketchPlanes * kSketchWords);
+      for (std::size_t i = 0; i < kRows * lines * kSketchWords; ++i) sketches[i] = random_.bits();
+      for (std::size_t i = 0; i < lines * kSketchPlanes * kSketchWords; ++i)
+        planes[i] = kind % 3 ? random_.bits() : ~std::uint64_t{0};
+      for (std::size_t plane = 0; plane < kSketchPlanes; ++plane)  // where the factor is
+        planes[((lines - 1) * kSketchPlanes + plane) * kSketchWords + kSketchWords - 1] &= 0xffffffffu;
+      for (std::size_t row = 0; row < kRows; ++row) {
+        const float factor = component(kind % 4);
+        std::memcpy(reinterpret_cast<char*>(sketches + (row + 1) * lines * kSketchWords) - sizeof factor, &factor,
+                    sizeof factor);
+      }
+      std::uint32_t rows[kRows];
+      const std::size_t count = kind ? 1 + random_.below(kRows) : 0;
+      for (std::size_t i = 0; i < count; ++i) rows[i] = static_cast<std::uint32_t>(random_.below(kRows));
+      const SketchQuery query = {planes, lines, static_cast<std::int32_t>(random_.below(4000)) - 2000,
+                                 kind % 2 ? -kInfinity : component(0)};
+      std::uint32_t expected_rows[kRows], found_rows[kRows];
+      float expected[kRows], found[kRows];
+      const std::size_t passed = portable_path()->sift(sketches, rows, count, query, expected_rows, expected);
+      for (Tally& tally : tallies) {
+        const std::size_t some = tally.path->sift(sketches, rows, count, query, found_rows, found);
+        expect(tally, some == passed, "sift, %zu lines, kind %zu: %zu passed instead of %zu", lines, kind, some,
+               passed);
+        for (std::size_t i = 0; i < std::min(some, passed); ++i)
+          expect(tally, found_rows[i] == expected_rows[i] && same_bits(found[i], expected[i]),
+                 "sift, %zu lines, kind %zu: row %u at %a instead of row %u at %a", lines, kind, found_rows[i],
+                 static_cast<double>(found[i]), expected_rows[i], static_cast<double>(expected[i]));
+      }
+    }
+}
+
 float cosine(const float* row, const float* query, std::size_t d) {
   return Scorer(*portable_path(), query, d).score(row);
 }
@@ -651,6 +689,7 @@ int main(int n_wanted, char** wanted) {
   check_hammings(tallies);
   check_int8_dots(tallies);
   check_lane_dots(tallies);
+  check_sifts(tallies);
   check_searches(tallies);
   bool passed = true;
   for (const Tally& tally : tallies) {

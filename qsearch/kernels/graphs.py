@@ -1,0 +1,286 @@
+"""Graphs and searches in them: native code, or what defines it; see ``dispatch``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.kernels import graph_reference
+from qsearch.kernels.dispatch import cosine_gather, native_module, thread_count
+from qsearch.kernels.graph_reference import GraphRows
+from qsearch.kernels.masks import RowMask
+
+__all__ = [
+    "GraphFound",
+    "GraphResult",
+    "GraphSegments",
+    "build_links",
+    "graph_found",
+    "graph_top_k",
+]
+
+
+def build_links(
+    rows: GraphRows,
+    degree: int,
+    width: int,
+    advance: Callable[[int], None],
+    threads: int | None = None,
+) -> NDArray[np.uint32]:
+    """See ``graph_reference.build_links``; ``threads`` ``None`` takes ``thread_count``.
+
+    Args:
+        rows: of one segment.
+        degree: links of a row at most.
+        width: of the beams.
+        advance: told how many rows were just added.
+        threads: ``None``: all.
+    """
+    found = native_module()
+    if found is None:
+        links = graph_reference.build_links(rows, degree, width)
+        advance(len(links))
+        return links
+    path, native = found
+    builder = native.GraphBuilder(path, *rows, degree, width, threads or thread_count())
+    while added := builder.step():
+        advance(added)
+    links = np.empty((len(rows.int8), degree), dtype=np.uint32)
+    builder.finish(links)
+    return links
+
+
+class GraphSegments:
+    """Segments with graphs; made once and used by many searches."""
+
+    def __init__(self, segments: Sequence[Any]) -> None:
+        """Take the arrays.
+
+        Args:
+            segments: one at least; each has ``graph`` (``links``, ``sketches`` and ``center``), ``int8``,
+                ``scale``, ``vectors`` and ``first_row`` (``store.Segment``).
+
+        Raises:
+            ValueError: a shape is wrong.
+        """
+        self.segments = list(segments)
+        self._native: Any = None
+
+    def native(self, module: Any) -> Any:
+        """As native code sees them."""
+        if self._native is None:
+            some = self.segments
+            self._native = module.GraphSegments(
+                [one.graph.links for one in some],
+                [one.graph.sketches for one in some],
+                [one.graph.center for one in some],
+                [one.int8 for one in some],
+                [one.scale for one in some],
+                [one.vectors for one in some],
+                [one.first_row for one in some],
+            )
+        return self._native
+
+
+class GraphResult(NamedTuple):
+    """What a search by graph found for q queries.
+
+    Attributes:
+        scores: (q, k) float32, −inf behind the last.
+        positions: (q, k) int64, −1 behind the last.
+        heights: (q, depths) float64: the mean of so many of the best scores of ``GraphFound``.
+        sketched: (q,) int64: rows whose sketch was read.
+        refined: (q,) int64: rows whose int8 code was.
+        seconds: that the beams took, and the floats; of all threads.
+        damaged: position of a row that is not finite; −1: none was met.
+    """
+
+    scores: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    heights: NDArray[np.float64]
+    sketched: NDArray[np.int64]
+    refined: NDArray[np.int64]
+    seconds: tuple[float, float]
+    damaged: int
+
+
+class GraphFound(NamedTuple):
+    """What beams ended with, for q queries and s segments.
+
+    Attributes:
+        positions: (q, s · width) int64, segment after segment, best first; −1 behind the last.
+        scores: (q, s · width) float32: scale · (code of the row · code of the query); −inf behind the last.
+    """
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def graph_found(
+    segments: GraphSegments,
+    masks: Sequence[RowMask | None],
+    codes: NDArray[np.int8],
+    width: int,
+    threads: int | None = None,
+) -> GraphFound:
+    """What beams end with.
+
+    Of each segment ``width`` allowed rows, or as many as are allowed. Where rows are not allowed the beam
+    is made so much wider that it holds so many on average. Places that are left then, and those of rows
+    that no link leads to, go to the first other rows that are allowed. A score that is no number counts as
+    infinite: the row's floats decide.
+
+    Args:
+        segments: of the index.
+        masks: which rows of each are allowed, at least one in all; ``None``: all.
+        codes: (q, d) int8 of ``codes.int8_query_codes``.
+        width: of the beams.
+        threads: ``None`` takes ``thread_count``.
+    """
+    shape = (len(codes), len(segments.segments) * width)
+    found = GraphFound(
+        np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32)
+    )
+    kernels = native_module()
+    if kernels is not None:
+        path, native = kernels
+        bits = [None if mask is None else mask.bits for mask in masks]
+        codes = np.ascontiguousarray(codes)
+        native.graph_found(
+            path, segments.native(native), bits, codes, width, *found, threads or thread_count()
+        )
+        return found
+    for number, query in enumerate(codes):
+        filled = 0
+        for segment, mask in zip(segments.segments, masks, strict=True):
+            rows, scores = _of_segment(segment, mask, query, width)
+            places = slice(filled, filled + len(rows))
+            found.positions[number, places] = rows + segment.first_row
+            found.scores[number, places] = scores
+            filled += len(rows)
+    return found
+
+
+def _of_segment(
+    segment: Any, mask: RowMask | None, query: NDArray[np.int8], width: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows and scores that one query finds in one segment."""
+    count = len(segment.int8)
+    allowed = np.ones(count, dtype=np.bool_) if mask is None else mask.to_bools()
+    most = int(allowed.sum())
+    wanted = min(width, most)
+    graph = GraphRows(segment.int8, segment.scale, segment.graph.sketches, segment.graph.center)
+    rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+    scores: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+    if 0 < wanted < most:
+        wider = min(count, -(-wanted * count // most))
+        beam = graph_reference.beam_search(graph, segment.graph.links, query, wider)
+        there = np.flatnonzero(allowed[beam.rows])[:wanted]
+        rows, scores = beam.rows[there], _sound(beam.scores[there])
+    if len(rows) < wanted:
+        others = np.setdiff1d(np.flatnonzero(allowed), rows)[: wanted - len(rows)]
+        rows = np.concatenate([rows, others])
+        scores = np.concatenate([scores, graph_reference.int8_scores(graph, others, query)])
+        scores = _sound(scores)
+        order = np.argsort(-scores, kind="stable")
+        rows, scores = rows[order], scores[order]
+    return rows, scores
+
+
+def _sound(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(np.isnan(scores), np.float32(np.inf), scores)
+
+
+def graph_top_k(
+    segments: GraphSegments,
+    masks: Sequence[RowMask | None],
+    queries: NDArray[np.float32],
+    codes: NDArray[np.int8],
+    k: int,
+    width: int,
+    kept: int,
+    depths: Sequence[int] = (),
+    threads: int | None = None,
+) -> GraphResult:
+    """The k best of what beams end with, by their exact scores.
+
+    Args:
+        segments: of the index.
+        masks: see ``graph_found``.
+        queries: (q, d) float32, as they came.
+        codes: (q, d) int8 of ``codes.int8_query_codes``.
+        k: rows to return.
+        width: of the beam in each segment.
+        kept: how many of what all beams hold the int8 codes pass on, at least k; equal scores as they
+            stand, segment after segment.
+        depths: of the heights that are wanted.
+        threads: ``None`` takes ``thread_count``.
+
+    Raises:
+        ValueError: a shape is wrong.
+    """
+    count = len(queries)
+    scores = np.full((count, k), -np.inf, dtype=np.float32)
+    positions = np.full((count, k), -1, dtype=np.int64)
+    heights = np.zeros((count, len(depths)))
+    looked = np.zeros((2, count), dtype=np.int64)
+    kernels = native_module()
+    if kernels is not None:
+        path, native = kernels
+        spent = np.zeros(2, dtype=np.int64)
+        bits = [None if mask is None else mask.bits for mask in masks]
+        damaged = native.graph_top_k(
+            path,
+            segments.native(native),
+            bits,
+            queries,
+            codes,
+            width,
+            kept,
+            list(depths),
+            scores,
+            positions,
+            heights,
+            looked,
+            spent,
+            threads or thread_count(),
+        )
+        walking, scoring = (spent / 1e9).tolist()
+        return GraphResult(
+            scores, positions, heights, looked[0], looked[1], (walking, scoring), damaged
+        )
+    started = time.perf_counter()
+    found = graph_found(segments, masks, codes, width)
+    there = found.positions >= 0
+    order = np.argsort(-found.scores, axis=1, kind="stable")
+    best = np.take_along_axis(found.scores, order, axis=1).astype(np.float64)
+    for number, depth in enumerate(depths):
+        ends = np.minimum(depth, there.sum(axis=1))
+        sums = np.where(np.arange(best.shape[1]) < ends[:, None], best, 0.0).sum(axis=1)
+        heights[:, number] = sums / np.maximum(1, ends)
+    chosen = np.take_along_axis(found.positions, order, axis=1)[:, :kept]
+    walked = time.perf_counter()
+    exact = np.full(chosen.shape, -np.inf, dtype=np.float32)
+    for one in segments.segments:
+        local = np.where(
+            (chosen >= one.first_row) & (chosen < one.first_row + len(one.int8)),
+            chosen - one.first_row,
+            -1,
+        )
+        some = cosine_gather(one.vectors, queries, local)
+        exact = np.where(local >= 0, some, exact)
+    wrong = chosen[(chosen >= 0) & ~np.isfinite(exact)]
+    exact[(chosen < 0) | ~np.isfinite(exact)] = -np.inf
+    places = np.lexsort((chosen, -exact), axis=1)[:, :k]
+    width_found = places.shape[1]
+    scores[:, :width_found] = np.take_along_axis(exact, places, axis=1)
+    positions[:, :width_found] = np.take_along_axis(chosen, places, axis=1)
+    positions[np.isneginf(scores)] = -1
+    looked[0] = looked[1] = there.sum(axis=1)
+    seconds = (walked - started, time.perf_counter() - walked)
+    last = int(wrong[0]) if len(wrong) else -1
+    return GraphResult(scores, positions, heights, looked[0], looked[1], seconds, last)

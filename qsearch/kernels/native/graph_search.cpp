@@ -1,0 +1,176 @@
+// Searches by graph: a beam in every segment, then the floats of the best.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+
+#include "graph.hpp"
+#include "pool.hpp"
+#include "rescoring.hpp"
+#include "selection.hpp"
+
+namespace qsearch {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t nanoseconds(Clock::duration spent) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+}
+
+// A row that a beam ended with.
+struct Candidate {
+  float score;  // by int8 codes
+  std::uint32_t row;
+  std::uint32_t segment;
+};
+
+bool better(const Candidate& a, const Candidate& b) { return a.score > b.score; }
+
+// A score that is no number: the floats decide.
+float sound(float score) { return std::isnan(score) ? -kNone : score; }
+
+bool allows(const Mask& mask, std::size_t row) { return !mask.bits || (mask.bits[row / 8] >> row % 8 & 1); }
+
+// Kept from call to call: it has a bit for every row of the largest segment.
+thread_local Beam kept_beam;
+
+class Searcher {
+ public:
+  Searcher(const Path& path, const std::vector<GraphSegment>& segments, std::size_t width)
+      : path_(path), segments_(segments), width_(width), beam_(kept_beam) {
+    starts_.resize(segments.size());
+    for (std::size_t i = 0; i < segments.size(); ++i)
+      for (std::size_t j = 0; j < start_count(segments[i].rows.n); ++j)
+        starts_[i].push_back(start_row(segments[i].rows.n, j));
+  }
+
+  std::int64_t sketched = 0, refined = 0;
+
+  // Of every segment its best allowed rows, as many as the beam is wide or as are allowed: segment after segment.
+  void find(const std::int8_t* query, std::vector<Candidate>& found) {
+    found.clear();
+    for (std::size_t number = 0; number < segments_.size(); ++number) {
+      const GraphSegment& segment = segments_[number];
+      const std::size_t wanted = std::min(width_, segment.mask.allowed);
+      if (!wanted) continue;
+      const std::size_t first = found.size();
+      if (wanted < segment.mask.allowed) {
+        // The search knows nothing of masks: it is made wide enough for so many allowed rows on average.
+        const std::size_t n = segment.rows.n;
+        const std::size_t width = (wanted * n + segment.mask.allowed - 1) / segment.mask.allowed;
+        const auto& best = beam_.search(path_, segment.rows, segment.links, starts_[number].data(),
+                                        starts_[number].size(), query, std::min(n, width));
+        sketched += static_cast<std::int64_t>(beam_.sketched());
+        refined += static_cast<std::int64_t>(beam_.refined());
+        for (const Found& one : best)
+          if (found.size() - first < wanted && allows(segment.mask, one.row()))
+            found.push_back({sound(one.score()), one.row(), static_cast<std::uint32_t>(number)});
+      }
+      if (found.size() - first < wanted)
+        fill(segment, static_cast<std::uint32_t>(number), first, wanted, query, found);
+    }
+  }
+
+ private:
+  // Many equal rows can cut a graph into parts that a search does not leave, and masks leave rows out: the first
+  // allowed rows take the places that are left.
+  void fill(const GraphSegment& segment, std::uint32_t number, std::size_t first, std::size_t wanted,
+            const std::int8_t* query, std::vector<Candidate>& found) {
+    const GraphRows& rows = segment.rows;
+    std::vector<std::uint32_t> there;
+    for (std::size_t i = first; i < found.size(); ++i) there.push_back(found[i].row);
+    std::sort(there.begin(), there.end());
+    std::int32_t sum = 0;
+    for (std::size_t i = 0; i < rows.d; ++i) sum += query[i];
+    for (std::size_t row = 0; row < rows.n && found.size() - first < wanted; ++row) {
+      if (!allows(segment.mask, row) || std::binary_search(there.begin(), there.end(), row)) continue;
+      const float dot = static_cast<float>(path_.int8_dot(rows.int8 + row * rows.d, query, rows.d, sum));
+      found.push_back({sound(rows.scale[row] * dot), static_cast<std::uint32_t>(row), number});
+      ++refined;
+    }
+    // Best first again.
+    std::stable_sort(found.begin() + static_cast<std::ptrdiff_t>(first), found.end(), better);
+  }
+
+  const Path& path_;
+  const std::vector<GraphSegment>& segments_;
+  std::size_t width_;
+  Beam& beam_;
+  std::vector<std::vector<std::uint32_t>> starts_;
+};
+
+// Best first; equal ones as they stand, segment after segment.
+void order(std::vector<Candidate>& found) {
+  if (!std::is_sorted(found.begin(), found.end(), better)) std::stable_sort(found.begin(), found.end(), better);
+}
+
+// The mean of the best `depth` scores.
+double height(const std::vector<Candidate>& found, std::size_t depth) {
+  depth = std::min(depth, found.size());
+  double sum = 0.0;
+  for (std::size_t i = 0; i < depth; ++i) sum += found[i].score;
+  return depth ? sum / static_cast<double>(depth) : 0.0;
+}
+
+}  // namespace
+
+std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segments, const float* queries,
+                         const std::int8_t* codes, std::size_t n_queries, const GraphAsked& asked, float* scores,
+                         std::int64_t* positions, double* heights, const GraphLooked& looked, std::int64_t* spent,
+                         std::size_t threads, Watch* watch) {
+  const std::size_t d = segments[0].rows.d;
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_queries));
+  std::atomic<std::int64_t> damaged{-1}, walking{0}, scoring{0};
+  std::atomic<std::size_t> next{0};
+  in_parallel(parts, [&](std::size_t) {
+    Searcher searcher(path, segments, asked.width);
+    Rescorer rescorer;
+    std::vector<Candidate> found;
+    for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < n_queries;) {
+      const auto started = Clock::now();
+      searcher.sketched = searcher.refined = 0;
+      searcher.find(codes + q * d, found);
+      order(found);
+      for (std::size_t i = 0; i < asked.depths.size(); ++i)
+        heights[q * asked.depths.size() + i] = height(found, asked.depths[i]);
+      looked.sketched[q] = searcher.sketched;
+      looked.refined[q] = searcher.refined;
+      const auto walked = Clock::now();
+      const auto row = [&](std::size_t i) {
+        const GraphSegment& segment = segments[found[i].segment];
+        return Rescored{segment.vectors + std::size_t{found[i].row} * d, segment.first_row + found[i].row};
+      };
+      rescorer.rescore(path, queries + q * d, d, std::min(asked.kept, found.size()), asked.k, row,
+                       scores + q * asked.k, positions + q * asked.k);
+      walking += nanoseconds(walked - started);
+      scoring += nanoseconds(Clock::now() - walked);
+    }
+    if (rescorer.damaged() >= 0) damaged = rescorer.damaged();
+  }, watch);
+  spent[0] = walking;
+  spent[1] = scoring;
+  return damaged;
+}
+
+void graph_found(const Path& path, const std::vector<GraphSegment>& segments, const std::int8_t* codes,
+                 std::size_t n_queries, std::size_t width, std::int64_t* positions, float* scores, std::size_t threads,
+                 Watch* watch) {
+  const std::size_t d = segments[0].rows.d, places = segments.size() * width;
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_queries));
+  std::atomic<std::size_t> next{0};
+  in_parallel(parts, [&](std::size_t) {
+    Searcher searcher(path, segments, width);
+    std::vector<Candidate> found;
+    for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < n_queries;) {
+      searcher.find(codes + q * d, found);
+      for (std::size_t i = 0; i < places; ++i) {
+        const bool there = i < found.size();
+        positions[q * places + i] = there ? segments[found[i].segment].first_row + found[i].row : -1;
+        scores[q * places + i] = there ? found[i].score : kNone;
+      }
+    }
+  }, watch);
+}
+
+}  // namespace qsearch

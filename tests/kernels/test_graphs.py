@@ -1,0 +1,254 @@
+"""Graphs: every path makes the links, and finds the rows, that the definition says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qsearch.codes import center_of, int8_codes, int8_query_codes, sketches_of, unit_rows
+from qsearch.kernels import (
+    NO_ROW,
+    GraphRows,
+    GraphSegments,
+    RowMask,
+    build_links,
+    graph_found,
+    graph_top_k,
+    kernel_paths,
+    sketch_bits,
+    sketch_lines,
+    use_kernels,
+)
+from qsearch.kernels.graph_reference import beam_search, estimates, start_rows
+from tests.retrieval.segments import oracle
+
+NATIVE = [path for path in kernel_paths() if path != "numpy"]
+DEGREE, WIDTH = 16, 24
+
+
+def made(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, GraphRows]:
+    """Rows about a center that is not zero, some of them equal, and what a graph knows of them."""
+    generator = np.random.default_rng(seed)
+    rows = generator.standard_normal((n, d)) + 0.5 * generator.standard_normal((1, d))
+    rows[n // 2 : n // 2 + 3] = rows[0]
+    rows = unit_rows(rows.astype(np.float32))[0]
+    codes = int8_codes(rows)
+    center = center_of(iter([rows]))
+    return rows, GraphRows(codes.codes, codes.scale, sketches_of(rows, center), center)
+
+
+def segments_of(
+    parts: list[tuple[np.ndarray, GraphRows]], links: list[np.ndarray], first: int = 0
+) -> GraphSegments:
+    segments: list[Any] = []
+    for (rows, graph), some in zip(parts, links, strict=True):
+        arrays = SimpleNamespace(links=some, sketches=graph.sketches, center=graph.center)
+        segments.append(
+            SimpleNamespace(
+                graph=arrays, int8=graph.int8, scale=graph.scale, vectors=rows, first_row=first
+            )
+        )
+        first += len(rows)
+    return GraphSegments(segments)
+
+
+def queries_of(d: int, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    queries = unit_rows(np.random.default_rng(9).standard_normal((count, d)) + 0.3)[0]
+    return queries, int8_query_codes(queries).codes
+
+
+def quietly(count: int) -> None:
+    pass
+
+
+# 513 to 1,025 dimensions: sketches of two lines, whose last 32 dimensions may be left out.
+SHAPES = [(1, 8), (2, 3), (40, 5), (600, 16), (1400, 48), (700, 384), (560, 600), (530, 1024)]
+
+
+@pytest.mark.parametrize("path", NATIVE)
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_links_equal_the_reference_with_any_number_of_threads(n: int, d: int, path: str) -> None:
+    _, graph = made(max(n, 1), d)
+    with use_kernels("numpy"):
+        expected = build_links(graph, DEGREE, WIDTH, quietly)
+    told: list[int] = []
+    for threads in (1, 3):
+        with use_kernels(path):
+            links = build_links(graph, DEGREE, WIDTH, told.append, threads)
+        assert np.array_equal(links, expected)
+    assert sum(told) == 2 * n
+    there = links != NO_ROW
+    assert (there[:, :-1] >= there[:, 1:]).all()  # nothing behind the first that there is not
+    assert (links[there] < n).all()
+    assert not (links == np.arange(n)[:, None]).any()
+    assert all(len(set(row[row != NO_ROW])) == (row != NO_ROW).sum() for row in links)
+
+
+@pytest.mark.parametrize("path", NATIVE)
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_searches_equal_the_reference(n: int, d: int, path: str) -> None:
+    parts = [made(n, d), made(max(1, n // 3), d, seed=1)]
+    with use_kernels(path):
+        links = [build_links(graph, DEGREE, WIDTH, quietly) for _, graph in parts]
+    segments = segments_of(parts, links, first=5)
+    queries, codes = queries_of(d)
+    generator = np.random.default_rng(3)
+    some = [RowMask.of(generator.random(len(rows)) < 0.4) for rows, _ in parts]
+    some[0] = RowMask.of(np.arange(n) == n // 2)  # a single one
+    masks: list[list[RowMask | None]] = [[None, None], [some[0], None], [None, some[1]]]
+    for mask in masks:
+        for width in (1, 12, 90):
+            with use_kernels("numpy"):
+                expected = graph_found(segments, mask, codes, width)
+                wanted = graph_top_k(segments, mask, queries, codes, 7, width, 20, (1, 10))
+            with use_kernels(path):
+                for threads in (1, 3):
+                    found = graph_found(segments, mask, codes, width, threads)
+                    got = graph_top_k(
+                        segments, mask, queries, codes, 7, width, 20, (1, 10), threads
+                    )
+                    for left, right in zip(found, expected, strict=True):
+                        assert np.array_equal(left, right)
+                    assert np.array_equal(got.positions, wanted.positions)
+                    assert np.array_equal(got.scores, wanted.scores)
+                    assert np.allclose(got.heights, wanted.heights, rtol=1e-12)
+                    assert got.damaged == -1
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_a_wide_beam_finds_the_nearest_and_their_scores_are_exact(path: str) -> None:
+    rows, graph = made(1400, 32)
+    links = [build_links(graph, DEGREE, WIDTH, quietly)]
+    segments = segments_of([(rows, graph)], links)
+    queries, codes = queries_of(32)
+    true, scores = oracle(rows, queries, 10)
+    with use_kernels(path):
+        found = graph_top_k(segments, [None], queries, codes, 10, 400, 400)
+    assert np.mean(found.positions == true) > 0.98
+    same = found.positions == true
+    assert np.array_equal(found.scores[same], scores[same])
+    with use_kernels(path):  # of as many as there are, all are
+        every = graph_top_k(segments, [None], queries, codes, 10, 1400, 1400)
+    assert np.array_equal(every.positions, true)
+
+
+def test_a_sketch_says_nearly_what_the_code_does() -> None:
+    _, graph = made(2000, 384)
+    _, codes = queries_of(384)
+    for query in codes:
+        said = estimates(graph, np.arange(2000), query)
+        true = graph.scale * (graph.int8.astype(np.int32) @ query.astype(np.int32))
+        spread = true.std()
+        assert abs(np.mean(said - true)) < 0.1 * spread  # no more to one side than to the other
+        assert np.corrcoef(said, true)[0, 1] > 0.75
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "lines", "bits"),
+    [(1, 1, 1), (384, 1, 384), (480, 1, 480), (512, 1, 480), (544, 1, 480), (545, 2, 545)]
+    + [(768, 2, 768), (1024, 2, 992), (1536, 3, 1504), (4096, 8, 4064)],
+)
+def test_lines_of_a_sketch_are_full(dimensions: int, lines: int, bits: int) -> None:
+    assert sketch_lines(dimensions) == lines
+    assert sketch_bits(dimensions, lines) == bits
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_damage_of_any_kind_ends_and_gives_rows_that_there_are(path: str) -> None:
+    """Nothing is believed: not that links lead to rows, nor that numbers are some."""
+    rows, graph = made(700, 32)
+    links = build_links(graph, DEGREE, WIDTH, quietly)
+    queries, codes = queries_of(32)
+    generator = np.random.default_rng(0)
+    noise = generator.integers(0, 1 << 32, size=links.shape, dtype=np.uint32)
+    none = np.full_like(links, NO_ROW)
+    wrong = graph.sketches.copy()
+    wrong.view(np.uint32)[..., -1] = 0x7FC00000  # factors that are no numbers
+    nowhere = np.full_like(graph.scale, np.nan)
+    for arrays in (
+        (noise, graph),
+        (none, graph),
+        (np.zeros_like(links), graph),
+        (links, graph._replace(sketches=wrong)),
+        (links, graph._replace(sketches=np.zeros_like(wrong))),
+        (links, graph._replace(scale=nowhere)),
+        (links, graph._replace(center=np.full_like(graph.center, np.inf))),
+    ):
+        segments = segments_of([(rows, arrays[1])], [arrays[0]])
+        with use_kernels(path), np.errstate(all="ignore"):
+            found = graph_top_k(segments, [None], queries, codes, 7, 40, 40)
+        assert ((found.positions >= 0) & (found.positions < 700)).all()
+        assert all(len(set(some)) == 7 for some in found.positions.tolist())
+        local, exact = oracle(rows, queries, 700)
+        for number, some in enumerate(found.positions):
+            places = [local[number].tolist().index(row) for row in some]
+            assert np.array_equal(found.scores[number], exact[number][places])
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_a_row_that_is_not_finite_is_told(path: str) -> None:
+    rows, graph = made(700, 32)
+    links = build_links(graph, DEGREE, WIDTH, quietly)
+    queries, codes = queries_of(32)
+    rows = rows.copy()
+    rows[:] = np.nan
+    with use_kernels(path), np.errstate(all="ignore"):
+        found = graph_top_k(
+            segments_of([(rows, graph)], [links], 30), [None], queries, codes, 7, 40, 40
+        )
+    assert 30 <= found.damaged < 730
+    assert (found.positions == -1).all()
+
+
+def test_equal_rows_do_not_cut_the_graph_off() -> None:
+    """A thousand equal rows and some others: these are found from anywhere."""
+    generator = np.random.default_rng(0)
+    rows = generator.standard_normal((1200, 24))
+    rows[100:1100] = rows[100]
+    rows = unit_rows(rows)[0]
+    codes = int8_codes(rows)
+    center = center_of(iter([rows]))
+    graph = GraphRows(codes.codes, codes.scale, sketches_of(rows, center), center)
+    links = build_links(graph, DEGREE, WIDTH, quietly)
+    others = [*range(100), *range(1100, 1200)]
+    segments = segments_of([(rows, graph)], [links])
+    found = graph_top_k(
+        segments, [None], rows[others], int8_query_codes(rows[others]).codes, 1, 32, 32
+    )
+    assert np.mean(found.positions[:, 0] == others) > 0.9  # a beam may be full of equal ones
+
+
+def test_starts_are_evenly_spread_and_searches_begin_there() -> None:
+    assert start_rows(1).tolist() == [0]
+    assert start_rows(5).tolist() == [0, 1, 2, 3, 4]
+    some = start_rows(1_000_000)
+    assert len(some) == 256
+    assert np.ptp(np.diff(some)) <= 1
+    _, graph = made(400, 16)
+    none = np.full((400, 4), NO_ROW, dtype=np.uint32)
+    found = beam_search(graph, none, queries_of(16)[1][0], 300)
+    assert sorted(found.rows.tolist()) == start_rows(400).tolist()
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native kernels")
+def test_shapes_are_checked_at_the_border() -> None:
+    rows, graph = made(100, 16)
+    links = build_links(graph, DEGREE, WIDTH, quietly)
+    queries, codes = queries_of(16)
+    fine = segments_of([(rows, graph)], [links])
+    with pytest.raises(ValueError, match="links or rows"):
+        graph_found(segments_of([(rows, graph)], [links[:50]]), [None], codes, 5)
+    few = graph._replace(sketches=graph.sketches[:50])
+    with pytest.raises(ValueError, match="sketches"):
+        graph_found(segments_of([(rows, few)], [links]), [None], codes, 5)
+    with pytest.raises(ValueError, match="codes have another shape"):
+        graph_found(fine, [None], codes[:, :8], 5)
+    with pytest.raises(ValueError, match="a mask for each segment"):
+        graph_found(fine, [None, None], codes, 5)
+    with pytest.raises(ValueError, match="no row is allowed"):
+        graph_found(fine, [RowMask.of(np.zeros(100, dtype=bool))], codes, 5)
+    with pytest.raises(ValueError, match="k rows be kept"):
+        graph_top_k(fine, [None], queries, codes, 5, 20, 4)
