@@ -96,7 +96,8 @@ class WayOptions(TypedDict, total=False):
         Option(
             None,
             "A way of retrieval by name, instead of a recall: exact; cascade (binary, then int8 codes, "
-            "then floats); binary or graph (candidates by these codes, then floats).",
+            "then floats); binary (candidates by these codes, then floats); graph "
+            "(candidates by a graph, where one was built).",
         ),
     ]
     candidates: Annotated[
@@ -112,6 +113,14 @@ class WayOptions(TypedDict, total=False):
             False,
             "Where documents are split into passages: the k nearest passages, of whatever documents, "
             "instead of documents each by its best passage. Not at a recall below 1.",
+        ),
+    ]
+    alike: Annotated[
+        bool,
+        Option(
+            False,
+            "With a recall below 1: it is promised for queries that are like those it was measured with "
+            "(yours, where you gave some), and not for queries of any kind. That is faster.",
         ),
     ]
 

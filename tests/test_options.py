@@ -51,6 +51,7 @@ def test_what_is_not_given_has_its_default() -> None:
         "method": None,
         "candidates": None,
         "all_passages": False,
+        "alike": False,
         "where": None,
         "params": None,
         "missing_fields_ok": False,

@@ -118,7 +118,10 @@ Examples:
     "be searched too."
 )
 @click.option(
-    "--graph", is_flag=True, help="Also build an HNSW graph (usearch) over the int8 codes."
+    "--graph",
+    is_flag=True,
+    help="Also link near rows to each other: a recall below 1 then takes a fraction of the time. Takes "
+    "some 15 s for 100,000 rows on two processors, and an eighth more room.",
 )
 @click.option(
     "--index-field",

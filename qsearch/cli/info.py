@@ -154,12 +154,15 @@ def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str
 def _planned(tuning: Tuning, curve: Curve, recall: float, queries: int) -> str:
     """How so many queries are searched together so that they reach a recall."""
     plan = tuning.plan(recall, curve.k, queries)
-    point = curve.point(plan.candidates)
+    point = curve.point(plan.candidates, plan.method)
     level = None if point is None else point.level(recall)
-    if point is None or level is None:
+    if plan.exact or point is None or level is None:
         return plan.reason
+    chosen = f"{plan.candidates:,} candidates"
+    if plan.method == "graph":
+        chosen = f"a graph's {plan.candidates:,} candidates"
     return (
-        f"{plan.candidates:,} candidates, and {level.exact:.0%} of the queries exactly: "
+        f"{chosen}, and {level.exact:.0%} of the queries exactly: "
         f"{curve.cost(point, level.exact, queries):.3f} ms, {plan.recall:.4f} expected"
     )
 

@@ -131,6 +131,9 @@ _KINDS = {
     "vectors.npy": "float vectors",
     "passages.npy": "places of passages",
     "positions.npy": "places of documents",
+    "links.npy": "graph",
+    "sketches.npy": "graph",
+    "center.npy": "graph",
     "graph.usearch": "graph",
 }
 

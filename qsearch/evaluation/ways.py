@@ -49,15 +49,19 @@ class Way:
         return self.mode != "meaning" or self.options.get("rerank") is not None
 
 
+ALIKE = "alike"
+"""Behind a recall: see ``WayOptions.alike``."""
+
+
 def named_way(name: str) -> Way:
     """The way of a name.
 
     However it is written, a way has one name.
 
     Args:
-        name: ``exact``, a recall below 1 (``0.99``, ``99%``), a method with or without candidates
-            (``cascade``, ``binary:400``, ``graph:100``), ``keywords``, ``hybrid`` with or without a weight
-            (``hybrid:0.7``), or ``rrf``.
+        name: ``exact``, a recall below 1 (``0.99``, ``99%``, ``0.99:alike``), a method with or without
+            candidates (``cascade``, ``binary:400``, ``graph:100``), ``keywords``, ``hybrid`` with or
+            without a weight (``hybrid:0.7``), or ``rrf``.
 
     Raises:
         QueryError: there is no such way.
@@ -85,20 +89,24 @@ def named_way(name: str) -> Way:
             return Way(kind, {"mode": "hybrid", "fusion": "rrf"})
         if named and kind in MODES:
             return Way(kind, {"mode": kind})
-        recall = float(kind.removesuffix("%")) if named else math.nan
+        alike = number == ALIKE
+        recall = float(kind.removesuffix("%")) if named or alike else math.nan
         if kind.endswith("%"):
             recall /= 100
         recall = float(f"{recall:.12g}")
         if recall == 1:
             return Way(EXACT)
         if 0 < recall < 1:
-            return Way(f"{recall:g}" if recall < 0.999999 else repr(recall), {"recall": recall})
+            name = f"{recall:g}" if recall < 0.999999 else repr(recall)
+            if alike:
+                return Way(f"{name}:{ALIKE}", {"recall": recall, "alike": True})
+            return Way(name, {"recall": recall})
     except ValueError:
         pass
     raise QueryError(
-        f"there is no way of searching {name!r}; known are exact, a recall below 1 (0.99), cascade, binary "
-        "and graph, with candidates or without (binary:400), keywords, hybrid, with a weight or without "
-        "(hybrid:0.7), and rrf"
+        f"there is no way of searching {name!r}; known are exact, a recall below 1 (0.99, 0.99:alike), "
+        "cascade, binary and graph, with candidates or without (binary:400), keywords, hybrid, with a "
+        "weight or without (hybrid:0.7), and rrf"
     )
 
 

@@ -42,8 +42,8 @@ from qsearch.indexing.samples import SampleQueries, choose_queries
 from qsearch.indexing.survey import check_numbers, survey
 from qsearch.kernels import kernel_path, thread_count, without_native
 from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
-from qsearch.store import IndexWriter, Segment
-from qsearch.store.format import GRAPH, MOST_DIMENSIONS, staging_path
+from qsearch.store import IndexWriter, Segment, graph_files
+from qsearch.store.format import GRAPH_ARRAYS, MOST_DIMENSIONS, staging_path
 from qsearch.store.guard import check_target
 from qsearch.store.staging import SettingsChanged, real_target, resuming
 from qsearch.store.text_index import TextIndexSpec
@@ -172,7 +172,8 @@ class _Build:
                 writer.advance_sealing = self.progress.advance
                 writer.seal()
             segments = writer.open_segments()
-            self._build_graphs(writer, segments)
+            if self._build_graphs(writer, segments):
+                segments = writer.open_segments()
             self._tune(writer, segments)
             totals = writer.totals()
             with self._phase("publish"):
@@ -357,19 +358,19 @@ class _Build:
             self._keep_rejects(writer)
         return resumed
 
-    def _build_graphs(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
+    def _build_graphs(self, writer: IndexWriter, segments: Sequence[Segment]) -> bool:
+        """Returns whether there are files now that there were not."""
         if not self.options.graph:
             for segment in segments:  # an interrupted build with --graph may have made some
-                if writer.has_file(segment.id, GRAPH):
-                    writer.remove_file(segment.id, GRAPH)
-            return
+                if segment.graph is not None:
+                    writer.remove_files(segment.id, [one.name for one in GRAPH_ARRAYS])
+            return True
         with self._phase("graph", writer.rows, "rows"):
             for segment in segments:
-                if not writer.has_file(segment.id, GRAPH):
-                    writer.add_file(segment.id, GRAPH, self._graph_writer(segment))
-
-    def _graph_writer(self, segment: Segment) -> Callable[[Path], None]:
-        return lambda path: build_graph(segment, path, self.progress.advance)
+                if segment.graph is None:
+                    graph = build_graph(segment, self.progress.advance)
+                    writer.add_files(segment.id, graph_files(graph))
+        return True
 
     def _tune(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         """Measure how many candidates reach which recall, and store it."""

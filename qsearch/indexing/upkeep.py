@@ -7,9 +7,8 @@ the change itself is safe by then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,13 @@ from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
 from qsearch.store import (
     Catalog,
     IndexEditor,
-    Segment,
+    graph_files,
     measured_segments,
     open_segments,
     set_commit,
     tier_groups,
 )
-from qsearch.store.format import GRAPH
+from qsearch.store.format import GRAPH_ARRAYS
 from qsearch.store.masks import living_counts
 from qsearch.store.opening import checked_dimensions
 from qsearch.store.rows import SegmentEntry
@@ -41,6 +40,8 @@ _log = logging.getLogger("qsearch")
 
 _GRAPH_ROWS = 4096
 """A smaller segment needs no graph where there is another one: all its rows are looked at as quickly."""
+
+LINKS = GRAPH_ARRAYS[0].name
 
 _MORE = 0.25
 """Recall is measured again when so much came behind what it was measured on, which is searched exactly."""
@@ -90,7 +91,7 @@ class _State:
                 living = living_counts(catalog, entries)
                 only = ("graph", "measured", "commit", "rows")
                 settings, _ = catalog.read_settings(only=only)
-                without = [one for one in entries if GRAPH not in catalog.files(one.id)]
+                without = [one for one in entries if LINKS not in catalog.files(one.id)]
                 rows = [one.rows for one in entries]
                 return cls(
                     bool(tier_groups(living, rows, rows_of_a_segment(catalog))),
@@ -146,15 +147,11 @@ def _add_graphs(index: Path, lacking: Sequence[str], progress: Progress) -> None
         progress.begin("graph", sum(segments[name].rows for name in names), "rows")
         try:
             for name in names:
-                write = partial(_write_graph, segments[name], progress.advance)
-                editor.add_file(name, GRAPH, write)
+                graph = build_graph(segments[name], progress.advance)
+                editor.add_files(name, graph_files(graph))
         finally:
             progress.end()
         editor.commit()
-
-
-def _write_graph(segment: Segment, advance: Callable[[int], None], path: Path) -> None:
-    build_graph(segment, path, advance)
 
 
 def _measure(index: Path, progress: Progress) -> None:

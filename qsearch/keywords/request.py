@@ -28,6 +28,7 @@ _IDLE_BUT = {
     "method": ("meaning", "hybrid"),
     "candidates": ("meaning", "hybrid"),
     "all_passages": ("meaning",),
+    "alike": ("meaning", "hybrid"),
     "weight": ("hybrid",),
     "fusion": ("hybrid",),
     "depth": ("hybrid",),

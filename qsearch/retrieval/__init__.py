@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qsearch.retrieval.cascade import Cascade
     from qsearch.retrieval.exact import ExactSearch
     from qsearch.retrieval.explain import stage_ranks
-    from qsearch.retrieval.graph import GraphCandidates, build_graph
+    from qsearch.retrieval.graph import GraphSearch, build_graph
     from qsearch.retrieval.measuring import CONFIDENCE, FROM_DOCUMENTS, measure
     from qsearch.retrieval.ranking import (
         CandidateSource,
@@ -36,7 +36,7 @@ __all__ = [
     "Cascade",
     "Curve",
     "ExactSearch",
-    "GraphCandidates",
+    "GraphSearch",
     "Plan",
     "Ranking",
     "Request",
@@ -61,7 +61,7 @@ __getattr__, __dir__ = lazily(
         "Cascade": ".cascade",
         "Curve": ".tuning",
         "ExactSearch": ".exact",
-        "GraphCandidates": ".graph",
+        "GraphSearch": ".graph",
         "Plan": ".tuning",
         "Ranking": ".ranking",
         "Request": ".searcher",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qsearch.kernels.reference import ROTATED_BLOCK_ROWS
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.graph import GraphSearch
 from qsearch.retrieval.ranking import unit_queries
 from qsearch.retrieval.tuning import BATCH_QUERIES
 from qsearch.store import Segment
@@ -99,6 +100,27 @@ class Costs:
         some = sorted({*grid[::_TIMED_OF_GRID], grid[-1]})
         found = np.array([self._by(min(k, self._living), kept, one) for one in some])
         return np.interp(grid, some, found[:, 0]), np.interp(grid, some, found[:, 1])
+
+    def beams(
+        self, graph: GraphSearch, k: int, kept: int, widths: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same for searches by graph.
+
+        They are timed in all of it: no part of a graph stands for the others.
+
+        Args:
+            graph: of the index.
+            k: rows wanted.
+            kept: see ``candidates``.
+            widths: of the beams.
+        """
+        found = np.array(
+            [
+                self._timed(partial(graph.search, k=k, width=one, kept=kept, threads=self._threads))
+                for one in widths
+            ]
+        )
+        return found[:, 0], found[:, 1]
 
     def _by(self, k: int, kept: int, candidates: int) -> NDArray[np.float64]:
         # Few rows stand for many: of them no more are candidates than leaves a choice.

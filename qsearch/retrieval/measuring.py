@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from qsearch.retrieval.confidence import LowerBounds
 from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.documents import DocumentRows, rows_for
 from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.graph import GraphSearch
 from qsearch.retrieval.samples import Kinds, all_kinds
 from qsearch.retrieval.seen import look
 from qsearch.retrieval.tuning import Curve, Level, Point, Tuning
@@ -61,6 +63,11 @@ _MAX_SHARE = 8
 """More than an eighth of the rows as candidates costs more than an exact search."""
 
 _MAX_CANDIDATES = 1 << 13
+_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Of beams."""
+
+_ROWS_OF_BEAM = 200
+"""A beam of more than a two-hundredth of the rows takes as long as an exact search."""
 _PIECE_ROWS = 1 << 13
 
 
@@ -99,6 +106,8 @@ def measure(
     grid = _grid(_FIRST, most)
     lead_depths = sorted({max(k, _LEAD_DEPTH) for k in depths})
     exact, cascade = ExactSearch(pieces, release=True), Cascade(segments)
+    graph = _graph_of(segments)
+    widths = [] if graph is None else _widths(total)
     seen = look(
         segments,
         documents,
@@ -110,6 +119,8 @@ def measure(
         lead_depths,
         advance,
         threads,
+        graph,
+        widths,
     )
     # The time hardly depends on k, and is measured for few of them.
     timed_depths = sorted({min(10, depths[-1]), depths[-1]})
@@ -119,6 +130,7 @@ def measure(
     }
     bounds = LowerBounds()
     taken: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    taken_by_beams: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     curves = []
     for k in depths:
         like = next(depth for depth in timed_depths if depth >= k)
@@ -134,18 +146,22 @@ def measure(
             if candidates < 4 * k:
                 continue
             found = (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
-            recalls = found.mean(axis=1)
-            levels = _levels(recalls, sure[number], kinds, k, bounds)
-            own = min(recalls[kinds.kind == kind].mean() for kind in range(kinds.own))
-            points.append(
-                Point(
-                    candidates,
-                    round(own, 6),
-                    round(float(batch[number]), 5),
-                    levels,
-                    round(float(alone[number]), 5),
-                )
-            )
+            point = _point(candidates, found, sure[number], kinds, k, bounds)
+            points.append(_timed(point, batch[number], alone[number]))
+        beams: list[Point] = []
+        beams_kept = 0
+        if graph is not None and widths:
+            beams_kept = _kept(seen.beam_ranks[-1, :, :k], k)
+            if like not in taken_by_beams:
+                taken_by_beams[like] = costs.beams(graph, like, max(like, beams_kept), widths)
+            beams_alone, beams_batch = taken_by_beams[like]
+            heights = seen.heights[lead_depths.index(lead_depth)]
+            for number, width in enumerate(widths):
+                if 2 * width < 3 * lead_depth:
+                    continue
+                found = seen.beam_ranks[number, :, :k] < beams_kept
+                point = _point(width, found, heights[number].clip(min=0.0), kinds, k, bounds)
+                beams.append(_timed(point, beams_batch[number], beams_alone[number]))
         curves.append(
             Curve(
                 k,
@@ -154,12 +170,47 @@ def measure(
                 round(exact_batch, 5),
                 tuple(points),
                 round(exact_alone, 5),
+                tuple(beams),
+                beams_kept,
             )
         )
     costs.close()
     own_queries = int((kinds.kind < kinds.own).sum())
     strangers = len(kinds.queries) - own_queries
     return Tuning(measured_on, own_queries, strangers, documents.count, tuple(curves))
+
+
+def _widths(rows: int) -> list[int]:
+    """How wide beams may be that are worth their time."""
+    return [one for one in _WIDTHS if one <= rows // _ROWS_OF_BEAM]
+
+
+def _graph_of(segments: Sequence[Segment]) -> GraphSearch | None:
+    """The graph, where there is one that recall can be measured of."""
+    if any(one.graph_problem is not None or one.old_graph is not None for one in segments):
+        return None
+    return GraphSearch(segments) if any(one.graph is not None for one in segments) else None
+
+
+def _point(
+    candidates: int,
+    found: NDArray[np.bool_],
+    leads: NDArray[np.float64],
+    kinds: Kinds,
+    k: int,
+    bounds: LowerBounds,
+) -> Point:
+    """What so many candidates give, from which of the k true neighbours they hold, and leads."""
+    recalls = found.mean(axis=1)
+    levels = _levels(recalls, leads, kinds, k, bounds)
+    own = [recalls[kinds.kind == kind] for kind in range(kinds.own)]
+    alike = min(float(bounds.lows(one[:, None], k, CONFIDENCE)[0]) for one in own)
+    mean = min(float(one.mean()) for one in own)
+    return Point(candidates, round(mean, 6), 0.0, levels, alike=round(max(0.0, alike), 6))
+
+
+def _timed(point: Point, batch: float, alone: float) -> Point:
+    return replace(point, milliseconds=round(float(batch), 5), alone=round(float(alone), 5))
 
 
 def _levels(

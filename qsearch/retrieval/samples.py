@@ -1,7 +1,7 @@
 """Sample queries: those that stand for the ones to come, and strangers that stand for any other.
 
 Where no sample is given, documents and middles between two of them are one. Strangers are documents with
-more and more noise, down to nothing but noise.
+more and more noise, down to nothing but noise; and beside a sample that is given such middles too.
 """
 
 from __future__ import annotations
@@ -66,16 +66,15 @@ def all_kinds(
     generator = np.random.default_rng(0)
     found: list[tuple[NDArray[np.float32], list[NDArray[np.int64]]]] = []
     if queries is None:
-        order = generator.permutation(len(rows))
-        middles = rows + rows[order]
-        usable = np.abs(middles).max(axis=1) > 0.01  # two opposite documents have no middle
         found.append((rows, [positions]))
-        found.append((middles[usable], [positions[usable], positions[order][usable]]))
+        found.append(_middles(rows, positions, generator))
     else:
         found.append((queries, []))
     own = len(found)
     positions = living.spread(max(1, strangers))
     rows = _rows_at(pieces, positions)
+    if queries is not None:
+        found.append(_middles(rows, positions, generator))
     for length in _NOISE:
         noise = unit_rows(generator.standard_normal(rows.shape))[0]
         if math.isinf(length):
@@ -93,6 +92,16 @@ def all_kinds(
         first += len(some)
     kind = np.repeat(np.arange(len(found)), [len(some) for some, _ in found])
     return Kinds(np.concatenate([some for some, _ in found]), left_out, kind, own)
+
+
+def _middles(
+    rows: NDArray[np.float32], positions: NDArray[np.int64], generator: np.random.Generator
+) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
+    """Middles between two of some rows, and the positions of both."""
+    order = generator.permutation(len(rows))
+    middles = rows + rows[order]
+    usable = np.abs(middles).max(axis=1) > 0.01  # two opposite documents have no middle
+    return middles[usable], [positions[usable], positions[order][usable]]
 
 
 class _Living:

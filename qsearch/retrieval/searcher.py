@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Protocol, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.errors import QueryError
+from qsearch.errors import IndexFormatError, QueryError
 from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, WayOptions, settled
@@ -19,13 +20,15 @@ from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.graph import GraphCandidates, WithoutGraph
-from qsearch.retrieval.ranking import CandidateSource, Ranking, merged, search_candidates
+from qsearch.retrieval.graph import GraphSearch, without_graph
+from qsearch.retrieval.ranking import Ranking, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment, check_sample
 
 __all__ = ["ExactRanking", "Placement", "Request", "Searcher", "whole_number"]
+
+_log = logging.getLogger("qsearch")
 
 _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
 _CASCADE_KEPT = 4
@@ -53,6 +56,7 @@ class Request:
         all_passages: whether k rows are wanted instead, of whatever documents.
         allowed: the rows that a filter allows; ``None``: there is none.
         recall: that was asked for, where the plan rests on what was measured about it.
+        alike: whether it is to hold for queries like those that it was measured with only.
     """
 
     k: int
@@ -61,6 +65,7 @@ class Request:
     all_passages: bool = False
     allowed: Allowed | None = None
     recall: float | None = None
+    alike: bool = False
 
 
 class ExactRanking(Protocol):
@@ -125,9 +130,9 @@ class Searcher:
         self._graphs_wanted = graphs
         self._measured = len(self._segments) if measured is None else measured
         self.documents = DocumentRows(segments, documents)
-        self._plans: dict[tuple[float, int, int], Plan] = {}
+        self._plans: dict[tuple[float, int, int, bool], Plan] = {}
         self._lock = ProcessLock()
-        self._opened_graphs: list[CandidateSource] | None = None
+        self._opened_graphs: GraphSearch | None = None
 
     def request(
         self, k: int, allowed: Allowed | None = None, **options: Unpack[WayOptions]
@@ -159,6 +164,9 @@ class Searcher:
         if candidates is not None and candidates < k:
             raise QueryError(f"candidates must be at least k = {k}, found {candidates}")
         wanted = _checked_recall(recall)
+        alike = bool(asked["alike"])
+        if alike and wanted is None:
+            raise QueryError("alike is of a recall below 1: name one, or leave it out")
         every = asked["all_passages"] and self.documents.split
         rows, documents = self.documents.rows, self.documents.count
         if allowed is not None and allowed.documents is not None:
@@ -182,8 +190,8 @@ class Searcher:
                 reason = "an exact search on the GPU is faster than any other"
             if self._tuning is None or reason:
                 return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every, allowed)
-            plan = self._plan(self._tuning, wanted, k, 1)
-            return Request(k, _method_of(plan), plan, every, recall=wanted)
+            plan = self._plan(self._tuning, wanted, k, 1, alike=alike)
+            return Request(k, _method_of(plan), plan, every, recall=wanted, alike=alike)
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
         count = candidates or max(k, _DEFAULT_CANDIDATES[method])
@@ -197,17 +205,20 @@ class Searcher:
         """
         if request.recall is None or self._tuning is None:
             return request
-        plan = self._plan(self._tuning, request.recall, request.k, queries)
+        plan = self._plan(self._tuning, request.recall, request.k, queries, alike=request.alike)
         return replace(request, method=_method_of(plan), plan=plan)
 
-    def _plan(self, tuning: Tuning, recall: float, k: int, queries: int) -> Plan:
+    def _plan(self, tuning: Tuning, recall: float, k: int, queries: int, *, alike: bool) -> Plan:
         """The plan for a recall, kept: making it takes as long as a tenth of a small search."""
         like = 1 << max(0, min(queries, _MOST_TOGETHER).bit_length() - 1)  # a power of two, below
-        kept = self._plans.get((recall, k, like))
+        kept = self._plans.get((recall, k, like, alike))
         if kept is None:
             if len(self._plans) >= _MOST_PLANS:
                 self._plans = {}
-            kept = self._plans[recall, k, like] = tuning.plan(recall, k, like)
+            kept = tuning.plan(recall, k, like, alike=alike)
+            if kept.method == "graph" and not self._graph_is_sound:
+                kept = tuning.plan(recall, k, like, alike=alike, graph=False)
+            self._plans[recall, k, like, alike] = kept
         return kept
 
     def search(
@@ -269,28 +280,39 @@ class Searcher:
         few = allowed is not None and allowed.rows <= _FEW_ALLOWED
         checks = request.plan.checks
         placed = None
-        if self.placing is not None and (request.method == "exact" or checks) and not few:
+        planned = request.recall is not None
+        if self.placing is not None and (request.method == "exact" or planned) and not few:
             placed = self.placing.exact(len(queries))
         if placed is not None:
             return placed.search(queries, rows, threads, allowed)
         if request.method == "exact" or few:
             return self._exact.search(queries, rows, threads, allowed)
-        if request.method == "cascade" and checks and candidates > request.plan.candidates:
-            return self._exact.search(queries, rows, threads)  # nothing is known of so many
-        if request.method == "cascade":
-            if checks and self._measured < len(self._segments):
-                return self._partly(request, queries, rows, candidates, kept, threads)
-            ranking, passed = self._cascade.search(
-                queries, rows, candidates, kept, threads, checks, allowed
+        if request.method == "binary":
+            sources = self._cascade.binary
+            return search_candidates(
+                self._segments, sources, queries, rows, candidates, threads, allowed
             )
-            unlike = np.flatnonzero(~passed)
-            if not len(unlike):
-                return ranking
-            return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
-        sources = self._cascade.binary if request.method == "binary" else self._graphs()
-        return search_candidates(
-            self._segments, sources, queries, rows, candidates, threads, allowed
-        )
+        if planned and candidates > request.plan.candidates:
+            return self._exact.search(queries, rows, threads)  # nothing is known of so many
+        if planned and self._measured < len(self._segments):
+            return self._partly(request, queries, rows, candidates, kept, threads)
+        source = self._graph if request.method == "graph" else self._cascade
+        ranking, passed = source.search(queries, rows, candidates, kept, threads, checks, allowed)
+        return self._certain(ranking, passed, queries, rows, threads)
+
+    def _certain(
+        self,
+        ranking: Ranking,
+        passed: NDArray[np.bool_],
+        queries: NDArray[np.float32],
+        rows: int,
+        threads: int | None,
+    ) -> Ranking:
+        """The ranking, with exact answers to queries that failed a check."""
+        unlike = np.flatnonzero(~passed)
+        if not len(unlike):
+            return ranking
+        return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
 
     def _partly(
         self,
@@ -302,23 +324,23 @@ class Searcher:
         threads: int | None,
     ) -> Ranking:
         """What recall was measured on by the plan, and what came later exactly."""
-        checks = request.plan.checks
         before = min(rows, Allowed.living(self._segments[: self._measured]).rows)
         if before < rows:  # more is wanted than is there
             return self._exact.search(queries, rows, threads)
-        ranking, passed = self._measured_cascade.search(
-            queries, rows, candidates, kept, threads, checks
+        source = self._measured_graph if request.method == "graph" else self._measured_cascade
+        ranking, passed = source.search(
+            queries, rows, candidates, kept, threads, request.plan.checks
         )
-        later = self._later.search(queries, rows, threads)
-        ranking = merged(ranking, later, rows)
-        unlike = np.flatnonzero(~passed)
-        if not len(unlike):
-            return ranking
-        return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
+        ranking = merged(ranking, self._later.search(queries, rows, threads), rows)
+        return self._certain(ranking, passed, queries, rows, threads)
 
     @cached_property
     def _measured_cascade(self) -> Cascade:
         return Cascade(self._segments[: self._measured])
+
+    @cached_property
+    def _measured_graph(self) -> GraphSearch:
+        return GraphSearch(self._segments[: self._measured])
 
     @cached_property
     def _later(self) -> ExactSearch:
@@ -332,21 +354,29 @@ class Searcher:
     def _cascade(self) -> Cascade:
         return Cascade(self._segments)
 
-    def _graphs(self) -> list[CandidateSource]:
-        with self._lock:
+    @cached_property
+    def _graph_is_sound(self) -> bool:
+        """Whether a recall may be reached by it; without it another way does."""
+        try:
+            self._graph  # noqa: B018
+        except IndexFormatError as error:
+            _log.warning("a recall is reached without the graph: %s", error)
+            return False
+        return True
+
+    @property
+    def _graph(self) -> GraphSearch:
+        with self._lock:  # opening it may take long, and is not done twice
             if self._opened_graphs is None:
-                some = self._graphs_wanted or any(one.graph is not None for one in self._segments)
-                self._opened_graphs = [
-                    WithoutGraph(segment)
-                    if some and segment.graph is None and segment.graph_problem is None
-                    else GraphCandidates(segment)
-                    for segment in self._segments
-                ]
+                graphs = (one for one in self._segments if one.graph or one.old_graph is not None)
+                if not self._graphs_wanted and not any(True for _ in graphs):
+                    raise IndexFormatError(without_graph())
+                self._opened_graphs = GraphSearch(self._segments)
             return self._opened_graphs
 
 
 def _method_of(plan: Plan) -> str:
-    return "exact" if plan.exact else "cascade"
+    return "exact" if plan.exact else plan.method
 
 
 def whole_number(name: str, value: object) -> int:

@@ -17,6 +17,7 @@ from qsearch.kernels import int8_gather
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
+from qsearch.retrieval.graph import GraphSearch
 from qsearch.retrieval.lead import leads
 from qsearch.retrieval.ranking import BATCH_PLACES, unit_queries
 from qsearch.retrieval.samples import Kinds
@@ -37,11 +38,15 @@ class Seen:
         binary_ranks: (q, deepest) ranks of the true neighbours by binary codes, in their segment.
         int8_ranks: (q, deepest) by int8 codes among the candidates.
         leads: (lead depths, grid, q).
+        beam_ranks: (widths, q, deepest) by int8 codes among what beams end with.
+        heights: (lead depths, widths, q): mean of so many of the best cosines there, by int8 codes.
     """
 
     binary_ranks: NDArray[np.int64]
     int8_ranks: NDArray[np.int64]
     leads: NDArray[np.float64]
+    beam_ranks: NDArray[np.int64]
+    heights: NDArray[np.float64]
 
 
 def look(
@@ -55,13 +60,17 @@ def look(
     lead_depths: Sequence[int],
     advance: Callable[[int], None],
     threads: int | None,
+    graph: GraphSearch | None = None,
+    widths: Sequence[int] = (),
 ) -> Seen:
-    """Go through the index with all queries."""
+    """Go through the index with all queries, by the cascade and, where there is one, by the graph."""
     count = len(kinds.queries)
     seen = Seen(
         np.empty((count, deepest), dtype=np.int64),
         np.empty((count, deepest), dtype=np.int64),
         np.empty((len(lead_depths), len(grid), count)),
+        np.empty((len(widths), count, deepest), dtype=np.int64),
+        np.empty((len(lead_depths), len(widths), count)),
     )
     step = min(_QUERIES_AT_A_TIME, max(1, BATCH_PLACES // (grid[-1] * len(segments))))
     larger = [piece for segment in segments for piece in segment.pieces(_GATHERED_ROWS)]
@@ -75,6 +84,13 @@ def look(
         seen.binary_ranks[these], seen.int8_ranks[these] = binary, int8
         scores = candidates.scores_without(every)
         seen.leads[:, :, these] = leads(scores, candidates.places, grid, lead_depths)
+        if graph is not None:
+            for number, width in enumerate(widths):
+                beams = _by_graph(graph, some, width, threads)
+                seen.beam_ranks[number, these] = beams.ranks(truth, every)[1]
+                best = -np.sort(-beams.scores_without(every), axis=1)
+                seen.heights[:, number, these] = [_heights(best, one) for one in lead_depths]
+            seen.beam_ranks[:, these][:, ~graph.walks(truth)] = 0  # others are searched exactly
         advance(len(some))
     return seen
 
@@ -162,6 +178,24 @@ def _candidates(
         np.repeat(np.arange(len(chosen)), [rows.shape[1] for rows in chosen]),
         _int8_scores(pieces, units, positions, threads),
     )
+
+
+def _by_graph(
+    graph: GraphSearch, queries: NDArray[np.float32], width: int, threads: int | None
+) -> _Candidates:
+    """What beams end with."""
+    positions, scores = graph.found(queries, width, threads)
+    places = np.arange(positions.shape[1])
+    return _Candidates(positions, places, places // width, scores)
+
+
+def _heights(best: NDArray[np.float32], depth: int) -> NDArray[np.float64]:
+    """Mean of the best scores of each query, of those that there are."""
+    some = best[:, :depth]
+    there = np.isfinite(some)
+    sums = np.where(there, some, 0.0).sum(axis=1, dtype=np.float64)
+    found: NDArray[np.float64] = sums / np.maximum(1, there.sum(axis=1))
+    return found
 
 
 def _int8_scores(

@@ -8,7 +8,7 @@ the documents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,11 +49,13 @@ class Point:
     """One measured number of candidates.
 
     Attributes:
-        candidates: rows that the binary codes pass on, of each segment.
+        candidates: rows that the binary codes pass on, of each segment; or how wide beams are.
         recall: mean over the sample, of its worst kind, where no query is answered exactly.
         milliseconds: for one query, in batches, on the machine that measured.
         levels: by rising ``least``, and ``low``.
         alone: milliseconds for a query that is asked alone; ``None``: an earlier qsearch measured.
+        alike: what the mean over 100 further queries like the sample reaches with 95% confidence, where no
+            query is answered exactly; 0: an earlier qsearch measured.
     """
 
     candidates: int
@@ -61,6 +63,7 @@ class Point:
     milliseconds: float
     levels: tuple[Level, ...]
     alone: float | None = None
+    alike: float = 0.0
 
     def level(self, recall: float) -> Level | None:
         """The first that is sure of a recall."""
@@ -78,6 +81,8 @@ class Curve:
         exact_milliseconds: for one exact query, in batches, on the same machine.
         points: by rising number of candidates.
         exact_alone: milliseconds for an exact query that is asked alone; ``None``: see ``Point``.
+        beams: the same for searches by graph; empty without one.
+        beams_kept: rows that the int8 codes pass on of these.
     """
 
     k: int
@@ -86,10 +91,16 @@ class Curve:
     exact_milliseconds: float
     points: tuple[Point, ...]
     exact_alone: float | None = None
+    beams: tuple[Point, ...] = ()
+    beams_kept: int = 0
 
-    def point(self, candidates: int) -> Point | None:
+    def of(self, method: str) -> tuple[Point, ...]:
+        """What was measured of a method, ``cascade`` or ``graph``."""
+        return self.beams if method == "graph" else self.points
+
+    def point(self, candidates: int, method: str = "cascade") -> Point | None:
         """What was measured for so many candidates."""
-        return next((point for point in self.points if point.candidates == candidates), None)
+        return next((one for one in self.of(method) if one.candidates == candidates), None)
 
     def exact_cost(self, queries: int) -> float:
         """Milliseconds for each of so many queries that are searched exactly together."""
@@ -124,7 +135,10 @@ def _shared(alone: float | None, batch: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a query must show so that the promise holds for it: a lead of at least ``least``."""
+    """What a query must show so that the promise holds for it.
+
+    By the cascade a lead of at least ``least``, see ``lead``; by the graph such a mean score of the best.
+    """
 
     depth: int
     least: float
@@ -141,6 +155,7 @@ class Plan:
         recall: expected, or 1.
         reason: why exact, or what the numbers rest on; a phrase for people.
         checks: a query that fails one of these is answered exactly.
+        method: who chooses the candidates: ``cascade``, or ``graph``, whose beams are so wide.
     """
 
     exact: bool
@@ -149,6 +164,7 @@ class Plan:
     recall: float
     reason: str
     checks: tuple[Check, ...] = ()
+    method: str = "cascade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +210,17 @@ class Tuning:
         except (AttributeError, KeyError, OverflowError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-    def plan(self, recall: float, k: int, queries: int = 1) -> Plan:
+    def plan(
+        self, recall: float, k: int, queries: int = 1, *, alike: bool = False, graph: bool = True
+    ) -> Plan:
         """The cheapest way that reaches ``recall`` for the first k, with confidence.
 
         Args:
             recall: between 0 and 1.
             k: documents wanted.
             queries: that are searched together: it decides what is cheapest, and not what is reached.
+            alike: whether they are like the sample, so that nothing has to be promised for others.
+            graph: whether it can be used, where there is one.
         """
         above = next((curve for curve in self.curves if curve.k >= k), None)
         if above is None:
@@ -209,34 +229,77 @@ class Tuning:
         curves = [above]
         if above.k > k:
             curves += [curve for curve in self.curves if curve.k < k][-1:]
-        sure: list[tuple[float, Point, list[Level]]] = []
-        for point in above.points:
-            found = [curve.point(point.candidates) for curve in curves]
-            levels = [one.level(recall) for one in found if one is not None]
-            there = [level for level in levels if level is not None]
-            if len(there) == len(curves):
-                exact = max(level.exact for level in there)
-                sure.append((above.cost(point, exact, queries), point, there))
+        sure = [
+            one
+            for method in ("cascade", "graph")[: 1 + graph]
+            for one in _sure_ways(method, curves, recall, queries, alike=alike)
+        ]
         if not sure:
             return Plan(True, 0, 0, 1.0, f"no number of candidates that pays is sure of {recall:g}")
-        cost, point, there = min(sure, key=lambda one: one[:1])
-        if cost > _WORTH * above.exact_cost(queries):
+        best = min(sure, key=lambda one: one.cost)
+        if best.cost > _WORTH * above.exact_cost(queries):
             return Plan(True, 0, 0, 1.0, "an exact search is as fast here")
-        candidates = max(k, point.candidates)
+        candidates = max(k, best.point.candidates)
+        by_graph = best.method == "graph"
+        kept = max(curve.beams_kept if by_graph else curve.kept for curve in curves)
         return Plan(
             False,
             candidates,
-            max(k, min(max(curve.kept for curve in curves), candidates)),
-            min(level.recall for level in there),
+            max(k, min(kept, candidates)),
+            best.recall,
             f"measured on {self.measured_on}",
-            tuple(
-                Check(curve.depth, level.least) for curve, level in zip(curves, there, strict=True)
+            ()
+            if alike
+            else tuple(
+                Check(curve.depth, level.least)
+                for curve, level in zip(curves, best.levels, strict=True)
             ),
+            best.method,
         )
 
 
-def _curve(values: Mapping[str, Any]) -> Curve:
-    points = tuple(
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way that is sure of a recall.
+
+    Attributes:
+        method: who chooses the candidates.
+        point: how many.
+        levels: of each curve that must reach the recall.
+        recall: expected.
+    """
+
+    method: str
+    cost: float
+    point: Point
+    levels: tuple[Level, ...]
+    recall: float
+
+
+def _sure_ways(
+    method: str, curves: Sequence[Curve], recall: float, queries: int, *, alike: bool
+) -> Iterator[_Way]:
+    """Of one method; what it takes is told by the first curve."""
+    for point in curves[0].of(method):
+        like = [curve.point(point.candidates, method) for curve in curves]
+        same = [one for one in like if one is not None]
+        if len(same) < len(curves):
+            continue
+        if alike:
+            if min(one.alike for one in same) >= recall:
+                cost = curves[0].cost(point, 0.0, queries)
+                levels = tuple(one.levels[0] for one in same)
+                yield _Way(method, cost, point, levels, min(one.recall for one in same))
+            continue
+        levels = tuple(level for one in same if (level := one.level(recall)) is not None)
+        if len(levels) == len(curves):
+            exact = max(level.exact for level in levels)
+            expected = min(level.recall for level in levels)
+            yield _Way(method, curves[0].cost(point, exact, queries), point, levels, expected)
+
+
+def _points(values: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
+    return tuple(
         Point(
             _typed(point["candidates"], int),
             _typed(point["recall"], float),
@@ -246,16 +309,22 @@ def _curve(values: Mapping[str, Any]) -> Curve:
                 for level in point["levels"]
             ),
             _typed_or_none(point.get("alone")),
+            _typed(point.get("alike", 0.0), float),
         )
-        for point in values["points"]
+        for point in values
     )
+
+
+def _curve(values: Mapping[str, Any]) -> Curve:
     return Curve(
         _typed(values["k"], int),
         _typed(values["depth"], int),
         _typed(values["kept"], int),
         _typed(values["exact_milliseconds"], float),
-        points,
+        _points(values["points"]),
         _typed_or_none(values.get("exact_alone")),
+        _points(values.get("beams", ())),
+        _typed(values.get("beams_kept", 0), int),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qsearch.store.merging import compact_groups, tier_groups
     from qsearch.store.opening import checked_settings, measured_segments, open_segments, set_commit
     from qsearch.store.rows import StoredDocument
-    from qsearch.store.segment import Segment
+    from qsearch.store.segment import GraphArrays, Segment, graph_files
     from qsearch.store.soundness import check_sample
     from qsearch.store.verify import VerifyReport, verify_index
     from qsearch.store.view import IndexView
@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT_VERSION",
     "Catalog",
     "FieldReport",
+    "GraphArrays",
     "IndexEditor",
     "IndexView",
     "IndexWriter",
@@ -38,6 +39,7 @@ __all__ = [
     "check_sample",
     "checked_settings",
     "compact_groups",
+    "graph_files",
     "measured_segments",
     "open_segments",
     "set_commit",
@@ -51,6 +53,7 @@ __getattr__, __dir__ = lazily(
         "FORMAT_VERSION": ".format",
         "Catalog": ".catalog",
         "FieldReport": ".fields",
+        "GraphArrays": ".segment",
         "IndexEditor": ".editor",
         "IndexView": ".view",
         "IndexWriter": ".writer",
@@ -61,6 +64,7 @@ __getattr__, __dir__ = lazily(
         "check_sample": ".soundness",
         "checked_settings": ".opening",
         "compact_groups": ".merging",
+        "graph_files": ".segment",
         "measured_segments": ".opening",
         "open_segments": ".opening",
         "set_commit": ".opening",

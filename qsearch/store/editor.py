@@ -17,7 +17,7 @@ import datetime
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from qsearch.store.leftovers import remove_litter
 from qsearch.store.opening import set_commit
 from qsearch.store.rewriting import not_told, put_in_place, upgrade, write_catalog
 from qsearch.store.rows import ChunkEntry, SegmentEntry, TailRow
-from qsearch.store.segment import made_file
+from qsearch.store.segment import made_files
 from qsearch.store.selecting import select
 from qsearch.store.staging import writing
 from qsearch.store.tail import tail_rows
@@ -386,16 +386,16 @@ class IndexEditor(IndexView):
                 self._segments.register(*merged)
         self._changed = True
 
-    def add_file(self, segment: str, name: str, write: Callable[[Path], None]) -> None:
-        """Add a file to a segment: ``write`` is given the path to make."""
+    def add_files(self, segment: str, writes: Mapping[str, Callable[[Path], None]]) -> None:
+        """Add files to a segment, all or none: each is given the path to make."""
         self._check()
-        path = self.index / SEGMENTS / segment / name
         with self.catalog.within():
             self._begin()
-        with writing(path):
-            entry = made_file(path, write)
+        directory = self.index / SEGMENTS / segment
+        with writing(directory):
+            entries = made_files(directory, writes)
         with self.catalog.within():
-            self._segments.add_file(segment, name, entry)
+            self._segments.add_files(segment, entries)
         self._changed = True
 
     # Fields

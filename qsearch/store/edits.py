@@ -356,10 +356,11 @@ class SegmentEdits:
             for entry in group
         ]
 
-    def add_file(self, segment: str, name: str, file: FileEntry) -> None:
-        """Store that a segment has a further file."""
-        self._catalog.writer.execute(
-            "INSERT INTO files VALUES (?, ?, ?, ?)", (segment, name, file.bytes, file.xxh3)
+    def add_files(self, segment: str, files: Sequence[FileEntry]) -> None:
+        """Store that a segment has further files."""
+        self._catalog.writer.executemany(
+            "INSERT INTO files VALUES (?, ?, ?, ?)",
+            [(segment, one.name, one.bytes, one.xxh3) for one in files],
         )
 
     def without(self, gone: Iterable[int]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from qsearch.kernels.graph_reference import LINE_WORDS, sketch_lines
 from qsearch.kernels.reference import GROUP, ROTATED_BLOCK_ROWS
 
 __all__ = [
@@ -26,7 +27,8 @@ __all__ = [
     "CHANGES_VERSION",
     "FIELDS_VERSION",
     "FORMAT_VERSION",
-    "GRAPH",
+    "GRAPH_ARRAYS",
+    "GRAPH_DEGREE",
     "HEADER_BYTES",
     "LARGE",
     "LIST",
@@ -37,6 +39,7 @@ __all__ = [
     "NEW_CATALOG",
     "NUMBER",
     "OBJECT",
+    "OLD_GRAPH",
     "PASSAGES",
     "PENDING",
     "POSITIONS",
@@ -87,7 +90,11 @@ SEGMENTS = "segments"
 PENDING = "pending"
 """Where the segment that is being filled is, among the others."""
 
-GRAPH = "graph.usearch"
+OLD_GRAPH = "graph.usearch"
+"""The graph of a segment from before there were ``GRAPH_ARRAYS``; still read, and no longer made."""
+
+GRAPH_DEGREE = 64
+"""Links of a row."""
 
 TAIL_ROWS = 1024
 """So many rows at most are kept in the catalog itself, before they become a segment: a small change is one
@@ -150,8 +157,16 @@ ROTATED_ARRAYS = (
 are searched more slowly."""
 
 
+GRAPH_ARRAYS = (
+    ArrayFile("links.npy", "<u4"),
+    ArrayFile("sketches.npy", "<u8"),
+    ArrayFile("center.npy", "<f4"),
+)
+"""The arrays of a graph: all or none."""
+
 SEGMENT_FILES = frozenset(
-    {one.name for one in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES, POSITIONS)} | {GRAPH}
+    {one.name for one in (*ARRAYS, *ROTATED_ARRAYS, *GRAPH_ARRAYS, PASSAGES, POSITIONS)}
+    | {OLD_GRAPH}
 )
 """Every name that a file of a segment can have."""
 
@@ -192,6 +207,12 @@ def array_shape(
         return (rows, dimensions)
     if name in ("scale.npy", "residual.npy"):
         return (rows,)
+    if name == "links.npy":
+        return (rows, GRAPH_DEGREE)
+    if name == "sketches.npy":
+        return (rows, sketch_lines(dimensions), LINE_WORDS)
+    if name == "center.npy":
+        return (dimensions,)
     if name == "binary.npy":
         return (-(-rows // 8), -(-dimensions // 64), 8)
     raise KeyError(name)

@@ -19,7 +19,6 @@ from qsearch.kernels import RowMask
 from qsearch.store.catalog import Catalog
 from qsearch.store.format import (
     CHANGES_VERSION,
-    GRAPH,
     MOST_DIMENSIONS,
     MOST_POSITIONS,
     MOST_ROWS,
@@ -80,8 +79,8 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
         )
         if segment.graph_problem is not None:
             _log.warning(
-                "%s is damaged and left out: there is no search by graph (%s)",
-                directory / SEGMENTS / entry.id / GRAPH,
+                "the graph of %s is damaged and left out: there is no search by graph (%s)",
+                directory / SEGMENTS / entry.id,
                 segment.graph_problem,
             )
         segments.append(segment)

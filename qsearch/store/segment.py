@@ -6,6 +6,7 @@ import bisect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,8 +29,9 @@ from qsearch.kernels import RowMask
 from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
 from qsearch.store.format import (
     ARRAYS,
-    GRAPH,
+    GRAPH_ARRAYS,
     HEADER_BYTES,
+    OLD_GRAPH,
     PASSAGES,
     POSITIONS,
     ROTATED_ARRAYS,
@@ -49,10 +51,13 @@ from qsearch.wording import words
 
 __all__ = [
     "SEAL_ROWS",
+    "GraphArrays",
     "Segment",
+    "array_checksum",
     "derived_arrays",
     "file_checksum",
-    "made_file",
+    "graph_files",
+    "made_files",
     "map_array",
     "write_arrays",
 ]
@@ -94,15 +99,40 @@ class RotatedArrays:
         if self.stored is None:
             return rotation_error(self.rotation)
         error, checksum = self.stored
-        digest = xxhash.xxh3_128(npy_header("<f4", self.rotation.shape))
-        digest.update(raw_bytes(self.rotation))
         h, d = self.rotation.shape
-        if digest.hexdigest() != checksum or not error >= least_rotation_error(h, d):
+        if array_checksum(
+            ROTATED_ARRAYS[0], self.rotation
+        ) != checksum or not error >= least_rotation_error(h, d):
             raise IndexFormatError(
                 f"a {ROTATION} is damaged: it is not what it was when its codes were made; "
                 f"{words().verify} tells more, {words().rebuild} builds the index again"
             )
         return error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphArrays:
+    """The graph of a segment; ``kernels.graph_reference`` says what is done with it.
+
+    Attributes:
+        links: (n, 64) uint32: the rows that each leads to, then ``NO_ROW``.
+        sketches: (n, lines, 8) uint64, see ``codes.sketches_of``.
+        center: (d,) float32 that they are seen from.
+        checksums: that the three files should have; empty where they are not files yet.
+    """
+
+    links: NDArray[np.uint32]
+    sketches: NDArray[np.uint64]
+    center: NDArray[np.float32]
+    checksums: tuple[str, ...] = ()
+
+    def damaged(self) -> str | None:
+        """The name of a file that is not what it was, read completely; ``None`` where all are."""
+        arrays: tuple[NDArray[Any], ...] = (self.links, self.sketches, self.center)
+        for file, array, expected in zip(GRAPH_ARRAYS, arrays, self.checksums, strict=False):
+            if array_checksum(file, array) != expected:
+                return file.name
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,8 +154,9 @@ class Segment:
         passages: (n, 3) int64: number of the document in the segment, begin and end of the passage in
             its text; ``None`` where row r is document r.
         positions: (m,) int64 positions of its documents; ``None`` where they have no gaps between them.
-        graph: the file of the HNSW graph over the int8 codes as bytes, if there is one.
-        graph_xxh3: the checksum that it should have.
+        graph: if there is one.
+        old_graph: the file of a graph as usearch writes it, as bytes, where there is no other one.
+        old_graph_xxh3: the checksum that it should have.
         graph_problem: why there is none, where there should be one: other searches do not need it.
         living: the rows whose documents were not deleted; ``None``: all.
         lists_xxh3: the checksums that the files of ``passages`` and ``positions`` should have, by name.
@@ -144,8 +175,9 @@ class Segment:
     rotated: RotatedArrays | None
     passages: NDArray[np.int64] | None
     positions: NDArray[np.int64] | None
-    graph: NDArray[np.uint8] | None
-    graph_xxh3: str = ""
+    graph: GraphArrays | None = None
+    old_graph: NDArray[np.uint8] | None = None
+    old_graph_xxh3: str = ""
     graph_problem: str | None = None
     living: RowMask | None = None
     lists_xxh3: Mapping[str, str] = field(default_factory=dict)
@@ -226,13 +258,20 @@ class Segment:
             )
         # The graph is mapped here and not when it is first used: by then another index may have
         # taken the place of this one.
-        graph = graph_problem = None
-        entry_of_graph = files.get(GRAPH)
-        if entry_of_graph is not None:
-            try:
-                graph = _map(directory / GRAPH, entry_of_graph, max(1, entry_of_graph.bytes))
-            except IndexFormatError as error:
-                graph_problem = str(error)
+        graph = old_graph = graph_problem = None
+        old = files.get(OLD_GRAPH)
+        try:
+            if any(array.name in files for array in GRAPH_ARRAYS):
+                links, sketches, center = (
+                    map_array(directory, one, files, array_shape(one.name, entry.rows, dimensions))
+                    for one in GRAPH_ARRAYS
+                )
+                checksums = tuple(files[one.name].xxh3 for one in GRAPH_ARRAYS)
+                graph = GraphArrays(links, sketches, center, checksums)
+            elif old is not None:
+                old_graph = _map(directory / OLD_GRAPH, old, max(1, old.bytes))
+        except IndexFormatError as error:
+            graph_problem = str(error)
         return cls(
             id=entry.id,
             first_row=entry.first_row,
@@ -243,8 +282,9 @@ class Segment:
             passages=passages,
             positions=positions,
             graph=graph,
+            old_graph=old_graph,
+            old_graph_xxh3="" if old is None else old.xxh3,
             graph_problem=graph_problem,
-            graph_xxh3="" if entry_of_graph is None else entry_of_graph.xxh3,
             living=living,
             lists_xxh3={
                 array.name: files[array.name].xxh3
@@ -287,6 +327,7 @@ class Segment:
             rotated=rotated,
             passages=None if self.passages is None else self.passages[first:last],
             graph=None,
+            old_graph=None,
             lists_xxh3={},
             living=None if self.living is None else self.living.piece(first, last),
         )
@@ -357,6 +398,8 @@ class Segment:
         ]  # fmt: skip
         if self.rotated is not None:
             arrays += [self.rotated.blocks, self.rotated.bounds]
+        if self.graph is not None:
+            arrays += [self.graph.links, self.graph.sketches]
         arrays += [one for one in (self.passages, self.positions) if one is not None]
         for array in arrays:
             let_go(array)
@@ -537,13 +580,32 @@ def read_bytes(file: BinaryIO, start: int, count: int, row_bytes: int) -> bytes:
     return data
 
 
-def made_file(path: Path, write: Callable[[Path], None]) -> FileEntry:
-    """Have an additional file of a segment made, synced and named.
+def graph_files(graph: GraphArrays) -> dict[str, Callable[[Path], None]]:
+    """What writes the files of a graph, by name; each is given the path to make."""
+    arrays: tuple[NDArray[Any], ...] = (graph.links, graph.sketches, graph.center)
+    return {
+        file.name: partial(_write_array, file, array)
+        for file, array in zip(GRAPH_ARRAYS, arrays, strict=True)
+    }
+
+
+def _write_array(file: ArrayFile, array: NDArray[Any], path: Path) -> None:
+    with open(path, "wb") as target:
+        target.write(npy_header(file.dtype, array.shape))
+        target.write(raw_bytes(array.astype(file.dtype, copy=False)))
+
+
+def made_files(directory: Path, writes: Mapping[str, Callable[[Path], None]]) -> list[FileEntry]:
+    """Have additional files of a segment made, synced and named.
 
     Args:
-        path: of the file to be.
-        write: is given the path to make.
+        directory: of the segment.
+        writes: by name; each is given the path to make.
     """
+    return [_made_file(directory / name, write) for name, write in writes.items()]
+
+
+def _made_file(path: Path, write: Callable[[Path], None]) -> FileEntry:
     unfinished = path.with_name(path.name + ".unfinished")
     write(unfinished)
     with open(unfinished, "r+b") as file:
@@ -551,6 +613,13 @@ def made_file(path: Path, write: Callable[[Path], None]) -> FileEntry:
     os.rename(unfinished, path)
     sync_directory(path.parent)
     return FileEntry(path.name, path.stat().st_size, file_checksum(path))
+
+
+def array_checksum(file: ArrayFile, array: NDArray[Any]) -> str:
+    """XXH3 (128 bits) of the file that an array is, as hexadecimal."""
+    digest = xxhash.xxh3_128(npy_header(file.dtype, array.shape))
+    digest.update(raw_bytes(array))
+    return digest.hexdigest()
 
 
 def file_checksum(path: Path, advance: Callable[[int], None] | None = None) -> str:

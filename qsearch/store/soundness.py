@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from qsearch.codes import binary_codes, int8_codes, pack_blocks, rotation_error
 from qsearch.errors import IndexFormatError
 from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
-from qsearch.store.format import PASSAGES, POSITIONS, ROTATION, npy_header, raw_bytes
-from qsearch.store.segment import RotatedArrays, Segment
+from qsearch.store.format import PASSAGES, POSITIONS, ROTATION
+from qsearch.store.segment import RotatedArrays, Segment, array_checksum
 from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
@@ -59,10 +58,9 @@ def _list_problems(segment: Segment) -> Iterator[tuple[str, str]]:
         expected = segment.lists_xxh3.get(array.name)
         if values is None or expected is None:
             continue
-        digest = xxhash.xxh3_128(npy_header(array.dtype, values.shape))
-        digest.update(raw_bytes(values))
-        if digest.hexdigest() != expected:
-            yield array.name, f"its checksum is {digest.hexdigest()}, should be {expected}"
+        found = array_checksum(array, values)
+        if found != expected:
+            yield array.name, f"its checksum is {found}, should be {expected}"
 
 
 def code_problems(segment: Segment, rows: NDArray[np.int64]) -> Iterator[tuple[str, str]]:

@@ -54,7 +54,6 @@ def tail_segment(tail: Sequence[TailRow], dimensions: int, first_row: int) -> Se
         rotated=None,
         passages=passages,
         positions=positions,
-        graph=None,
     )
 
 

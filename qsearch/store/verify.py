@@ -20,6 +20,7 @@ from qsearch.store.format import (
     ARRAYS,
     CATALOG,
     FIELDS_VERSION,
+    GRAPH_ARRAYS,
     HEADER_BYTES,
     PASSAGES,
     POSITIONS,
@@ -307,7 +308,7 @@ def _shape_problems(
     header: bytes,
 ) -> Iterator[str]:
     kept = kept_components(files[ROTATION].bytes, dimensions) if ROTATION in files else 0
-    for array in (*ARRAYS, *ROTATED_ARRAYS, PASSAGES, POSITIONS):
+    for array in (*ARRAYS, *ROTATED_ARRAYS, *GRAPH_ARRAYS, PASSAGES, POSITIONS):
         if array.name == file.name:
             shape = array_shape(array.name, entry.rows, dimensions, kept, entry.documents)
             wrong = file.bytes != array_bytes(array.dtype, shape)

@@ -13,7 +13,7 @@ What is promised, and where it is kept:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from qsearch.store.pending import PendingSegment
 from qsearch.store.publish import replace_directory, sync_directory
 from qsearch.store.rows import FIRST_COMMIT, ChunkEntry, SegmentEntry, document_row
 from qsearch.store.schema import TEXT_INDEX
-from qsearch.store.segment import Segment, made_file
+from qsearch.store.segment import Segment, made_files
 from qsearch.store.staging import (
     Staging,
     check_settings,
@@ -348,22 +348,27 @@ class IndexWriter:
         """Whether a closed segment has the additional file ``name``."""
         return name in self._catalog.files(segment)
 
-    def add_file(self, segment: str, name: str, write: Callable[[Path], None]) -> None:
-        """Add a file to a closed segment: ``write`` is given the path to make."""
-        path = self._staging / SEGMENTS / segment / name
-        with writing(path):
-            entry = made_file(path, write)
+    def add_files(self, segment: str, writes: Mapping[str, Callable[[Path], None]]) -> None:
+        """Add files to a closed segment, all or none: each is given the path to make."""
+        directory = self._staging / SEGMENTS / segment
+        with writing(directory):
+            entries = made_files(directory, writes)
         with self._catalog.transaction() as connection:
-            connection.execute(
-                "INSERT INTO files VALUES (?, ?, ?, ?)", (segment, name, entry.bytes, entry.xxh3)
+            connection.executemany(
+                "INSERT INTO files VALUES (?, ?, ?, ?)",
+                [(segment, one.name, one.bytes, one.xxh3) for one in entries],
             )
 
-    def remove_file(self, segment: str, name: str) -> None:
-        """Take an additional file from a closed segment; no error if it has none."""
+    def remove_files(self, segment: str, names: Sequence[str]) -> None:
+        """Take additional files from a closed segment; no error if it has none."""
         with self._catalog.transaction() as connection:
-            connection.execute("DELETE FROM files WHERE segment = ? AND name = ?", (segment, name))
+            connection.executemany(
+                "DELETE FROM files WHERE segment = ? AND name = ?",
+                [(segment, one) for one in names],
+            )
         with writing(self._staging):
-            (self._staging / SEGMENTS / segment / name).unlink(missing_ok=True)
+            for name in names:
+                (self._staging / SEGMENTS / segment / name).unlink(missing_ok=True)
 
     def _dimensions(self) -> int:
         dimensions = self._settings.get("dimensions")

@@ -31,7 +31,7 @@ from unittest import mock
 import xxhash
 
 from qsearch import Index
-from qsearch.store.format import HEADER_BYTES
+from qsearch.store.format import GRAPH_ARRAYS, HEADER_BYTES
 from tests.faults import fuzz_index
 from tests.faults.fuzz_index import CATALOG, CHANGES
 from tests.faults.fuzzing import Mutate, Target, Wrong
@@ -42,7 +42,8 @@ _FORMS = ("vectors", "passages", "format-2", "passages-4")
 
 _KINDS = ("directory", "pipe", "link")
 
-_LISTS = {"passages.npy", "positions.npy", "graph.usearch", "binary.npy"}
+GRAPH_FILES = [array.name for array in GRAPH_ARRAYS]
+_LISTS = {"passages.npy", "positions.npy", "binary.npy", *GRAPH_FILES}
 """docs/exactness.md: damage in the first two is an error; no exact answer is made of the others."""
 
 _NASTY = (
@@ -141,7 +142,7 @@ def _check_told(
     for name, what in damaged.items():
         if not any(name in problem for problem in problems):
             raise Wrong(f"verify does not name {name}, whose {what} is another: {problems}")
-        if what != "data" and not name.endswith("graph.usearch") and found is not None:
+        if what != "data" and not name.endswith(tuple(GRAPH_FILES)) and found is not None:
             raise Wrong(f"{name} has another {what}, and the index can be opened")
     if found is not None and expected is not None:
         for name in ("exact", "many", "hits", "documents"):

@@ -280,15 +280,15 @@ MUTANTS = (
     Mutant(
         "a mask is ignored by graphs",
         "qsearch/retrieval/graph.py",
-        "                keys = keys[np.isin(keys, allowed, assume_unique=True)][:count]",
-        "                keys = keys[:count]",
+        "            allowed.masks,\n            queries,",
+        "            [None] * len(allowed.masks),\n            queries,",
         (HISTORIES,),
     ),
     Mutant(
         "a mask is ignored where there is no graph",
         "qsearch/retrieval/graph.py",
-        "            scores[:, ~mask.to_bools()] = -np.inf",
-        "            pass",
+        "self._exact.search(queries, min(k, others.rows), threads, others)",
+        "self._exact.search(queries, min(k, others.rows), threads, None)",
         (HISTORIES,),
     ),
     Mutant(

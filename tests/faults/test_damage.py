@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from qsearch.store.format import GRAPH_ARRAYS
 from tests.faults import form
 from tests.faults.shim import preloaded, told
 
@@ -30,16 +31,19 @@ FILES = {
 }
 
 
+GRAPH_FILES = {array.name for array in GRAPH_ARRAYS}
+
+
 @pytest.mark.parametrize(
-    ("kind", "more"), [("vectors", "graph.usearch"), ("passages", "passages.npy")]
+    ("kind", "more"), [("vectors", GRAPH_FILES), ("passages", {"passages.npy"})]
 )
-def test_damage_is_named_and_never_believed(quick: Path, kind: str, more: str) -> None:
+def test_damage_is_named_and_never_believed(quick: Path, kind: str, more: set[str]) -> None:
     first, count = form.share(COUNT)
     arguments = (0, first, count, LAUNDERED)
     found: dict[str, Any] = preloaded(None, "damage_worker", kind, str(quick), *map(str, arguments))
     assert not found["failures"], told(found["failures"])
     print(f"{kind}: {found['checked']} damages: {found['kinds']}")
-    assert set(found["files"]) == FILES | {more}
+    assert set(found["files"]) == FILES | more
     assert found["segments"] >= 3
     assert found["checked"] == count
     if form.PARTS == 1:

@@ -25,6 +25,7 @@ from qsearch import (
     IndexFormatError,
     verify_index,
 )
+from qsearch.store.format import GRAPH_ARRAYS
 from tests.conftest import ROOT
 from tests.encoders import WORDS, HashedWords
 
@@ -306,20 +307,25 @@ def test_an_interrupted_build_with_a_graph_may_be_finished_without(
     options = BuildOptions(segment_rows=32, graph=True)
     made = []
 
-    def build_graph(*arguments: Any) -> None:
+    def build_graph(*arguments: Any) -> Any:
         if made:
             raise Interrupted
         made.append(real(*arguments))
+        return made[0]
 
     real = qsearch.indexing.build.build_graph
     monkeypatch.setattr(qsearch.indexing.build, "build_graph", build_graph)
     with pytest.raises(Interrupted):
         Index.build(records, tmp_path / "i", encoder=encoder, options=options)
-    assert len(list((tmp_path / "i.building").rglob("graph.usearch"))) == 1
+    assert len(list((tmp_path / "i.building").rglob("links.npy"))) == 1
     without = BuildOptions(segment_rows=32)
     with Index.build(records, tmp_path / "i", encoder=encoder, options=without) as index:
         assert not index.has_graph
-    assert not list((tmp_path / "i").rglob("graph*"))
+    assert not [
+        one
+        for one in (tmp_path / "i").rglob("*")
+        if one.name in [array.name for array in GRAPH_ARRAYS]
+    ]
     Index.build(records, tmp_path / "j", encoder=encoder, options=without).close()
     assert contents(tmp_path / "i") == contents(tmp_path / "j")
 

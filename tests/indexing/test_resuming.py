@@ -213,7 +213,7 @@ def test_a_closed_segment_that_is_opened_again_loses_its_graph(
     with Index.build(records, tmp_path / "i", encoder=HashedWords(), options=options) as index:
         assert index.search("another text", 1, method="graph")[0].id == "d20"
     assert verify_index(tmp_path / "i", deep=True).ok
-    assert len(list((tmp_path / "i").rglob("graph.usearch"))) == 2
+    assert len(list((tmp_path / "i").rglob("links.npy"))) == 2
 
 
 CHANGES: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {

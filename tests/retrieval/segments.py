@@ -56,7 +56,6 @@ def segment_of(
         rotated=RotatedArrays(rotation, rotated.blocks, rotated.bounds),
         passages=None,
         positions=None,
-        graph=None,
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
-from qsearch import Index
+from qsearch import BuildOptions, Index
 from qsearch.codes import unit_rows
 from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.lead import leads
@@ -71,20 +71,37 @@ class World:
     truth: dict[str, np.ndarray]
 
 
+def made(
+    make: Callable[[np.random.Generator], Any], factory: pytest.TempPathFactory, *, graph: bool
+) -> Iterator[World]:
+    rows, queries = make(np.random.default_rng(0))
+    with pytest.MonkeyPatch.context() as patch:
+        # Times decide what pays: here an exact search never does, so that there is something to promise.
+        # And candidates cost what they are, so that the same plans are made on every machine; by a graph
+        # nothing.
+        patch.setattr(Costs, "exact", lambda *ignored: (1000.0, 1000.0))
+        patch.setattr(Costs, "candidates", lambda *given: (np.array(given[3]) / 1000.0,) * 2)
+        patch.setattr(Costs, "beams", lambda *given: (np.array(given[4]) / 1e6,) * 2)
+        patch.setattr("qsearch.retrieval.measuring._ROWS_OF_BEAM", 50)
+        options = BuildOptions(graph=graph)
+        index = Index.build(None, factory.mktemp("world") / "i", embeddings=rows, options=options)
+    truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
+    yield World(index, queries, truth)
+    index.close()
+
+
 @pytest.fixture(scope="module", params=[clusters, cones, manifold], ids=lambda make: make.__name__)
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    rows, queries = request.param(np.random.default_rng(0))
-    with pytest.MonkeyPatch.context() as patch:
-        # Times decide what pays: here an exact search never does, so that there is something to promise.
-        # And candidates cost what they are, so that the same plans are made on every machine.
-        patch.setattr(Costs, "exact", lambda *ignored: (1000.0, 1000.0))
-        patch.setattr(Costs, "candidates", lambda *given: (np.array(given[3]) / 1000.0,) * 2)
-        index = Index.build(None, tmp_path_factory.mktemp("world") / "i", embeddings=rows)
-    truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
-    yield World(index, queries, truth)
-    index.close()
+    yield from made(request.param, tmp_path_factory, graph=False)
+
+
+@pytest.fixture(scope="module", params=[clusters, cones, manifold], ids=lambda make: make.__name__)
+def linked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    yield from made(request.param, tmp_path_factory, graph=True)
 
 
 def shares(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -97,6 +114,32 @@ def test_the_promise_holds_in_20_of_20_samples(world: World, recall: float) -> N
         found = world.index.search_vectors(queries, recall=recall)
         samples = shares(found.positions, world.truth[name]).reshape(20, 100).mean(axis=1)
         assert samples.min() >= recall, (name, samples)
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.95, 0.99])
+def test_the_promise_holds_by_a_graph(linked: World, recall: float) -> None:
+    for name, queries in linked.queries.items():
+        found = linked.index.search_vectors(queries, recall=recall)
+        samples = shares(found.positions, linked.truth[name]).reshape(20, 100).mean(axis=1)
+        assert samples.min() >= recall, (name, samples)
+
+
+def test_there_was_something_to_promise_of_the_graph(linked: World) -> None:
+    """Without their checks plans break the promise, and like queries are not all exact."""
+    graph = linked.index._open.searcher._graph
+    broken = []
+    for recall in (0.9, 0.95, 0.99):
+        plan = linked.index.tuning.plan(recall, 10)
+        if plan.exact:
+            continue
+        assert plan.method == "graph"
+        for name, queries in linked.queries.items():
+            ranking, _ = graph.search(queries, 10, plan.candidates, plan.kept)
+            if shares(ranking.positions, linked.truth[name]).mean() < recall:
+                broken.append((recall, name))
+    like = linked.index.search_vectors(linked.queries["like"], recall=0.9)
+    assert like.certified.mean() < 0.1
+    assert broken or "gap" in linked.queries  # where the documents' cone is as wide as the other's
 
 
 def test_there_was_something_to_promise(world: World) -> None:

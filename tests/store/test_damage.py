@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import resource
 import shutil
 import sqlite3
@@ -21,6 +22,7 @@ import pytest
 from qsearch import BuildOptions, EncoderError, Index, IndexFormatError, QsearchError, verify_index
 from qsearch.codes import unit_rows
 from qsearch.store import Catalog
+from qsearch.store.format import GRAPH_ARRAYS, HEADER_BYTES
 from tests.encoders import WORDS, HashedWords
 
 
@@ -190,21 +192,26 @@ def test_a_damaged_contract_is_no_hindrance_to_vectors(index: Path, sound: Path)
         assert isinstance(found["error"], QsearchError)
 
 
-def graph_of(index: Path) -> Path:
-    return max(index.glob("segments/*/graph.usearch"))
+GRAPH_FILES = [array.name for array in GRAPH_ARRAYS]
 
 
-def test_a_damaged_graph_is_never_used(index: Path, sound: Path) -> None:
-    """usearch would crash or hang: 4 KB of noise at many places, zeros, a cut, the graph of another."""
+def graph_of(index: Path, name: str = "links.npy") -> Path:
+    return max(index.glob(f"segments/*/{name}"))
+
+
+@pytest.mark.parametrize("name", GRAPH_FILES)
+def test_a_damaged_graph_is_never_used(index: Path, sound: Path, name: str) -> None:
+    """It would find less: some noise at many places, zeros, a cut, all of it in reverse."""
     expected = answers(sound)["vectors"]
-    path = graph_of(index)
+    path = graph_of(index, name)
     original = path.read_bytes()
     generator = np.random.default_rng(0)
     query = np.eye(HashedWords().identity().dimensions)[:1]
-    damaged = [bytes(len(original)), original[:-1] + b"\0" + b"", original[::-1]]
-    for place in np.linspace(0, len(original) - 4096, 12).astype(int):
-        noise = generator.bytes(4096)
-        damaged.append(original[:place] + noise + original[place + 4096 :])
+    header, body = original[:HEADER_BYTES], original[HEADER_BYTES:]
+    damaged = [header + bytes(len(body)), header + body[::-1]]
+    size = min(4096, len(body) // 2)
+    for place in np.linspace(HEADER_BYTES, len(original) - size, 12).astype(int):
+        damaged.append(original[:place] + generator.bytes(size) + original[place + size :])
     for data in damaged:
         if data == original:
             continue
@@ -215,7 +222,7 @@ def test_a_damaged_graph_is_never_used(index: Path, sound: Path) -> None:
             ):
                 opened.search_vectors(query, 5, method="graph")
             assert answers(index)["vectors"] == expected
-        assert any("graph.usearch" in problem for problem in verify_index(index).problems)
+        assert any(name in problem for problem in verify_index(index).problems)
     path.write_bytes(original)
     assert len(Index.open(index).search_vectors(query, 5, method="graph").positions[0]) == 5
 
@@ -229,7 +236,7 @@ def test_a_graph_that_is_gone_or_cut_is_left_out(
         assert not opened.has_graph
         with pytest.raises(IndexFormatError, match="no graph, or a damaged one"):
             opened.search_vectors(np.eye(opened.dimensions)[:1], 5, method="graph")
-    assert "graph.usearch is damaged and left out" in caplog.text
+    assert re.search("the graph of .* is damaged and left out", caplog.text)
     assert answers(index)["vectors"] == answers(sound)["vectors"]
 
 
@@ -246,7 +253,7 @@ def test_a_rotation_that_was_changed_is_an_error(index: Path) -> None:
 
 
 @pytest.mark.parametrize("stand_in", ["directory", "link to nothing", "pipe"])
-@pytest.mark.parametrize("name", ["vectors.npy", "scale.npy", "graph.usearch"])
+@pytest.mark.parametrize("name", ["vectors.npy", "scale.npy", "links.npy"])
 def test_what_is_no_file_is_an_error_and_no_hang(index: Path, name: str, stand_in: str) -> None:
     path = max(index.glob(f"segments/*/{name}"))
     path.unlink()
@@ -257,7 +264,7 @@ def test_what_is_no_file_is_an_error_and_no_hang(index: Path, name: str, stand_i
     else:
         path.symlink_to("nothing")
     found = answers(index)
-    assert name == "graph.usearch" or isinstance(found["error"], IndexFormatError)
+    assert name == "links.npy" or isinstance(found["error"], IndexFormatError)
     assert any(name in problem for problem in verify_index(index).problems)
 
 

@@ -19,7 +19,14 @@ import qsearch.store.catalog
 from qsearch import BuildOptions, Index, IndexFormatError, upgrade_index, verify_index
 from qsearch.retrieval import ExactSearch
 from qsearch.store import Catalog, Segment
-from qsearch.store.format import ARRAYS, FORMAT_VERSION, HEADER_BYTES, array_shape, npy_header
+from qsearch.store.format import (
+    ARRAYS,
+    FORMAT_VERSION,
+    GRAPH_ARRAYS,
+    HEADER_BYTES,
+    array_shape,
+    npy_header,
+)
 from qsearch.store.publish import replace_directory
 from tests.conftest import ROOT
 from tests.encoders import WORDS, HashedWords
@@ -99,7 +106,7 @@ def test_a_header_that_lies_is_refused(index: Path) -> None:
         Index.open(index)
 
 
-@pytest.mark.parametrize("name", [*(array.name for array in ARRAYS), "graph.usearch"])
+@pytest.mark.parametrize("name", [array.name for array in (*ARRAYS, *GRAPH_ARRAYS)])
 def test_verify_finds_any_flipped_bit_of_a_file(index: Path, name: str) -> None:
     path = segment_of(index) / name
     data = bytearray(path.read_bytes())
