@@ -109,7 +109,7 @@ def _style(name: str) -> dict[str, Any]:
             "color": "black",
             "linewidth": 2.0 if name == OURS else 1.2,
             "linestyle": "-" if name == OURS else "--",
-            "marker": {OURS: "o", f"{OURS} graph": "s"}.get(name, "D"),
+            "marker": {OURS: "o", f"{OURS} without graph": "s"}.get(name, "D"),
             "zorder": 3,
         }
     known = [one for one in systems() if not one.startswith(OURS)]

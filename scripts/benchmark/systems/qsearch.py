@@ -1,4 +1,4 @@
-"""qsearch: exact and by recall from codes, and its graph."""
+"""qsearch: exact, and by recall from codes and a graph."""
 
 from __future__ import annotations
 
@@ -33,13 +33,31 @@ class Open(Searcher):
         if tuning is None:
             return said[0]
         for recall in RECALLS:
-            plans = [tuning.plan(recall, 10, queries) for queries in (1, 64)]
-            ways = ["exact" if one.exact else f"{one.candidates} candidates" for one in plans]
-            said.append(f"{recall}: {ways[0]}, in batches {ways[1]}")
+            for alike in (False, True):
+                plans = [tuning.plan(recall, 10, queries, alike=alike) for queries in (1, 64)]
+                ways = [_way(one) for one in plans]
+                name = f"{recall} alike" if alike else f"{recall}"
+                said.append(f"{name}: {ways[0]}, in batches {ways[1]}")
         return "; ".join(said)
 
 
 RECALLS = (0.999, 0.99, 0.95, 0.9)
+WIDTHS = (16, 32, 64, 128, 256, 512)
+
+
+def _asked(recall: float, *, alike: bool = False) -> Setting:
+    """A recall for queries of any kind, or for those like the sample."""
+    if alike:
+        return Setting(
+            f"recall {recall}, alike", {"recall": recall, "alike": True}, promises=recall
+        )
+    return Setting(f"recall {recall}", {"recall": recall}, promises=recall)
+
+
+def _way(plan: Any) -> str:
+    if plan.exact:
+        return "exact"
+    return f"{plan.candidates} candidates" + (" of the graph" if plan.method == "graph" else "")
 
 
 class Qsearch(System):
@@ -47,19 +65,26 @@ class Qsearch(System):
 
     name = "qsearch"
     about = (
-        "exact, and at recall 0.999, 0.99, 0.95 and 0.9, measured at the build with the other "
-        "half of the queries (tune_queries)"
+        "built with --graph: exact, and at recall 0.999, 0.99, 0.95 and 0.9, for queries of any kind and "
+        "for those alike, measured at the build with the other half of the queries (tune_queries); in "
+        "plots also walks of 16 to 512"
     )
-    distributions = ("qsearch", "usearch")
+    distributions = ("qsearch",)
     modules = ("qsearch.index",)
-    graph: ClassVar[bool] = False
+    graph: ClassVar[bool] = True
     tuned: ClassVar[bool] = True
     plans: ClassVar[bool] = True
 
     def settings(self, rows: int) -> list[Setting]:
         """Exact, and the recalls."""
-        recalls = [Setting(f"recall {one}", {"recall": one}, promises=one) for one in RECALLS]
-        return [Setting("exact", exact=True), *recalls]
+        widths = [
+            Setting(f"a walk of {width}", {"method": "graph", "candidates": width})
+            for width in WIDTHS
+            if width <= rows // 20
+        ]
+        alike = [_asked(recall, alike=True) for recall in RECALLS]
+        recalls = [_asked(recall) for recall in RECALLS]
+        return [Setting("exact", exact=True), *recalls, *alike, *widths]
 
     def load(self) -> None:
         """Import it; NumPy does not count as qsearch."""
@@ -88,28 +113,24 @@ class QsearchUntuned(Qsearch):
     """Without the sample: by what it measures with its own rows, which is what a build does of itself."""
 
     name = "qsearch untuned"
-    about = "at recall 0.999, 0.99, 0.95 and 0.9, measured at the build with rows of its own"
+    about = "as qsearch, measured at the build with rows of its own"
     tuned = False
 
     def settings(self, rows: int) -> list[Setting]:
-        """The recalls; exact search is the same."""
-        return super().settings(rows)[1:]
+        """The recalls; exact search and walks are the same."""
+        return [one for one in super().settings(rows) if one.promises]
 
 
-class QsearchGraph(Qsearch):
-    """Its HNSW graph over int8 codes, rescored with floats."""
+class QsearchPlain(Qsearch):
+    """Without a graph: what a build makes of itself."""
 
-    name = "qsearch graph"
-    about = "method graph: a usearch HNSW graph over int8 codes, candidates rescored with floats"
-    graph = True
+    name = "qsearch without graph"
+    about = "as qsearch, without --graph: exact, and at recalls by the codes alone"
+    graph = False
 
     def settings(self, rows: int) -> list[Setting]:
-        """Numbers of candidates."""
-        return [
-            Setting(f"{m} candidates", {"method": "graph", "candidates": m})
-            for m in (10, 30, 100, 300, 1000, 3000)
-            if m <= rows
-        ]
+        """The recalls; exact search is the same."""
+        return [_asked(recall) for recall in RECALLS]
 
 
 class QsearchAvx2(Qsearch):
@@ -128,4 +149,4 @@ class QsearchAvx2(Qsearch):
         super().load()
 
 
-SYSTEMS: tuple[System, ...] = (Qsearch(), QsearchUntuned(), QsearchGraph(), QsearchAvx2())
+SYSTEMS: tuple[System, ...] = (Qsearch(), QsearchUntuned(), QsearchPlain(), QsearchAvx2())
