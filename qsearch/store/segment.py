@@ -36,6 +36,7 @@ from qsearch.store.format import (
     POSITIONS,
     ROTATED_ARRAYS,
     ROTATION,
+    VECTORS,
     ArrayFile,
     array_bytes,
     array_shape,
@@ -405,7 +406,9 @@ class Segment:
             let_go(array)
 
 
-def _map(path: Path, entry: FileEntry | None, expected: int) -> NDArray[np.uint8]:
+def _map(
+    path: Path, entry: FileEntry | None, expected: int, *, huge: bool = False
+) -> NDArray[np.uint8]:
     """A file of ``expected`` bytes, mapped."""
     if entry is None or entry.bytes != expected:
         raise IndexFormatError(f"the catalog's entry for {path} is missing or damaged")
@@ -415,7 +418,7 @@ def _map(path: Path, entry: FileEntry | None, expected: int) -> NDArray[np.uint8
                 f"{path} is damaged: it should have {expected:,} bytes and has {size:,}; restore it "
                 f"from a copy, or build the index again with {words().rebuild}"
             )
-        return map_file(descriptor, size)
+        return map_file(descriptor, size, huge=huge)
 
 
 def map_array(
@@ -427,7 +430,9 @@ def map_array(
         IndexFormatError: they are not, or it cannot be read.
     """
     path = directory / array.name
-    whole = _map(path, files.get(array.name), array_bytes(array.dtype, shape))
+    # Of the float rows a search reads a few, anywhere, and they may be more than fits into memory.
+    huge = array.name != VECTORS.name
+    whole = _map(path, files.get(array.name), array_bytes(array.dtype, shape), huge=huge)
     if whole[:HEADER_BYTES].tobytes() != npy_header(array.dtype, shape):
         raise IndexFormatError(
             f"{path} is damaged: its header is not that of {array.dtype} {shape}; {words().rebuild} "
