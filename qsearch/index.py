@@ -376,9 +376,9 @@ class Index(Changeable):
         """Whether ``method="graph"`` is possible."""
         segments = self._open.segments
         wanted = bool(self._open.settings.get("graph"))
-        return (
-            wanted or any(one.graph or one.old_graph is not None for one in segments)
-        ) and not any(one.graph_problem for one in segments)
+        return (wanted or any(one.has_graph for one in segments)) and not any(
+            one.graph_problem for one in segments
+        )
 
     @property
     def text_index(self) -> dict[str, str] | None:

@@ -359,18 +359,18 @@ class _Build:
         return resumed
 
     def _build_graphs(self, writer: IndexWriter, segments: Sequence[Segment]) -> bool:
-        """Returns whether there are files now that there were not."""
+        """Returns whether segments have other files now."""
+        # An interrupted build may have made some, and may have been one with --graph where this is not.
+        wrong = [one for one in segments if (one.graph is not None) != self.options.graph]
         if not self.options.graph:
-            for segment in segments:  # an interrupted build with --graph may have made some
-                if segment.graph is not None:
-                    writer.remove_files(segment.id, [one.name for one in GRAPH_ARRAYS])
-            return True
-        with self._phase("graph", writer.rows, "rows"):
-            for segment in segments:
-                if segment.graph is None:
-                    graph = build_graph(segment, self.progress.advance)
-                    writer.add_files(segment.id, graph_files(graph))
-        return True
+            for segment in wrong:
+                writer.remove_files(segment.id, [one.name for one in GRAPH_ARRAYS])
+            return bool(wrong)
+        with self._phase("graph", sum(one.rows for one in wrong), "rows"):
+            for segment in wrong:
+                graph = build_graph(segment, self.progress.advance)
+                writer.add_files(segment.id, graph_files(graph))
+        return bool(wrong)
 
     def _tune(self, writer: IndexWriter, segments: Sequence[Segment]) -> None:
         """Measure how many candidates reach which recall, and store it."""

@@ -20,7 +20,7 @@ from qsearch.kernels import (
 from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.binary import BinaryCandidates
-from qsearch.retrieval.floats import damaged
+from qsearch.retrieval.floats import damaged_at
 from qsearch.retrieval.lead import leads
 from qsearch.retrieval.ranking import (
     BATCH_PLACES,
@@ -125,9 +125,7 @@ class Cascade:
         preparing = time.perf_counter() - started
         found = rank(queries, units, k, candidates, kept, threads, depths, allowed)
         if found.damaged >= 0:
-            raise damaged(
-                next(one for one in self._segments if found.damaged < one.first_row + one.rows)
-            )
+            raise damaged_at(self._segments, found.damaged)
         passed = np.ones(count, dtype=np.bool_)
         for number, check in enumerate(checks):
             passed &= found.leads[:, number] >= check.least

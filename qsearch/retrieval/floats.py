@@ -22,7 +22,7 @@ from qsearch.retrieval.ranking import Ranking, Stage, add_stages, rank_rows, top
 from qsearch.store import Segment
 from qsearch.wording import words
 
-__all__ = ["FEW_ROWS", "SCORED_QUERIES", "damaged", "search_few", "search_floats"]
+__all__ = ["FEW_ROWS", "SCORED_QUERIES", "damaged", "damaged_at", "search_few", "search_floats"]
 
 FEW_ROWS = 4096
 """Up to so many rows ``search_few`` is the quickest."""
@@ -41,6 +41,11 @@ def damaged(segment: Segment, found: str = "rows that are not finite") -> IndexF
     return IndexFormatError(
         f"segment {segment.id} holds {found}; {words().verify} tells which file is damaged"
     )
+
+
+def damaged_at(segments: Sequence[Segment], position: int) -> IndexFormatError:
+    """The same for the segment that has the row at a position."""
+    return damaged(next(one for one in segments if position < one.first_row + one.rows))
 
 
 def search_floats(

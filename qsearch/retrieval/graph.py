@@ -27,7 +27,7 @@ from qsearch.kernels import (
 from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.floats import damaged
+from qsearch.retrieval.floats import damaged_at
 from qsearch.retrieval.old_graph import OldGraph
 from qsearch.retrieval.ranking import (
     Ranking,
@@ -41,7 +41,7 @@ from qsearch.store import GraphArrays, Segment
 from qsearch.store.format import GRAPH_DEGREE
 from qsearch.wording import words
 
-__all__ = ["GraphSearch", "build_graph", "without_graph"]
+__all__ = ["GraphSearch", "build_graph", "check_graphs"]
 
 _WIDTH = 100
 """Of the beams that a row's links come from. On 100,000 real texts (300 real queries, a beam of 64) it
@@ -72,12 +72,30 @@ def build_graph(segment: Segment, advance: Callable[[int], None]) -> GraphArrays
     return GraphArrays(links, sketches, center)
 
 
-def without_graph() -> str:
-    """What to say where a search by graph is not possible."""
-    return (
-        f"the index has no graph, or a damaged one; build it again with {words().graph} and "
-        f"{words().force}, or search with another method"
-    )
+def check_graphs(segments: Sequence[Segment], *, wanted: bool) -> None:
+    """Read every graph and compare its checksum: a damaged one would find less, and nobody would see it.
+
+    Args:
+        segments: of an index.
+        wanted: whether segments that are large enough are to have graphs, though there be none so far.
+
+    Raises:
+        IndexFormatError: there is none, or one is damaged.
+    """
+    there = wanted or any(one.has_graph for one in segments)
+    if not there or any(one.graph_problem is not None for one in segments):
+        raise IndexFormatError(
+            f"the index has no graph, or a damaged one; build it again with {words().graph} and "
+            f"{words().force}, or search with another method"
+        )
+    for segment in segments:
+        name = None if segment.graph is None else segment.graph.damaged()
+        if name is not None:
+            raise IndexFormatError(
+                f"the graph of segment {segment.id} is damaged: the checksum of {name} is not what it "
+                f"should be; search with another method, or build the index again with "
+                f"{words().graph} and {words().force}"
+            )
 
 
 def _factors(codes: QueryCodes) -> NDArray[np.float64]:
@@ -97,30 +115,18 @@ class GraphSearch:
     """Search by graphs; how wide the beams are decides recall and time."""
 
     def __init__(self, segments: Sequence[Segment]) -> None:
-        """Take the segments in document order; every graph is read, and its checksum compared.
-
-        A damaged one would not be seen otherwise: it finds less.
+        """Take the segments in document order.
 
         Raises:
-            IndexFormatError: a graph is damaged.
+            IndexFormatError: a graph of an earlier version is damaged.
         """
         self._segments = list(segments)
-        for segment in segments:
-            if segment.graph_problem is not None:
-                raise IndexFormatError(without_graph())
-            name = None if segment.graph is None else segment.graph.damaged()
-            if name is not None:
-                raise IndexFormatError(
-                    f"the graph of segment {segment.id} is damaged: the checksum of {name} is not what it "
-                    f"should be; search with another method, or build the index again with "
-                    f"{words().graph} and {words().force}"
-                )
         self._linked = [one.graph is not None for one in segments]
         self._old = [one.graph is None and one.old_graph is not None for one in segments]
-        self._others = [
-            not linked and not old for linked, old in zip(self._linked, self._old, strict=True)
-        ]
-        self._old_graphs = [OldGraph(one) for one in self._those(self._old)]
+        self._others = [not one.has_graph for one in segments]
+        self._walked_segments = self._those(self._linked)
+        self._old_segments = self._those(self._old)
+        self._old_graphs = [OldGraph(one) for one in self._old_segments]
 
     def _those(self, wanted: Sequence[bool]) -> list[Segment]:
         return [one for one, here in zip(self._segments, wanted, strict=True) if here]
@@ -161,7 +167,7 @@ class GraphSearch:
         old = allowed.of(self._old)
         if old.rows:
             found = search_candidates(
-                self._those(self._old),
+                self._old_segments,
                 self._old_graphs,
                 queries,
                 min(k, old.rows),
@@ -218,14 +224,13 @@ class GraphSearch:
             [check.depth for check in checks],
             threads,
         )
-        segments = self._those(self._linked)
         if found.damaged >= 0:
-            raise damaged(next(one for one in segments if found.damaged < one.first_row + one.rows))
+            raise damaged_at(self._walked_segments, found.damaged)
         passed = np.ones(count, dtype=np.bool_)
         for number, check in enumerate(checks):
             passed &= found.heights[:, number] * _factors(codes) >= check.least
         floats = np.full(count, kept, dtype=np.int64)
-        sketch = max(one.graph.sketches[0].nbytes for one in segments if one.graph is not None)
+        sketch = 8 * LINE_WORDS * sketch_lines(d)
         walking, scoring = found.seconds
         stages = (
             Stage("sketches", found.sketched, found.sketched * sketch, None),
@@ -238,7 +243,7 @@ class GraphSearch:
 
     @cached_property
     def _arrays(self) -> GraphSegments:
-        return GraphSegments(self._those(self._linked))
+        return GraphSegments(self._walked_segments)
 
     @cached_property
     def _exact(self) -> ExactSearch:

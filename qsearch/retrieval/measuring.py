@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ from qsearch.retrieval.tuning import Curve, Level, Point, Tuning
 from qsearch.store import Segment
 
 __all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "measure"]
+
+_Times: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Milliseconds of a query alone, and of one in a batch, by number of candidates."""
 
 FROM_DOCUMENTS = "documents and middles between two, each left out of its own results"
 
@@ -128,51 +132,35 @@ def measure(
     exact_times = {
         k: costs.exact(rows_for(k, total) if documents.split else k) for k in timed_depths
     }
-    bounds = LowerBounds()
-    taken: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    taken_by_beams: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    judge = _Judge(kinds, LowerBounds())
+    by_cascade: dict[int, _Times] = {}
+    by_beams: dict[int, _Times] = {}
     curves = []
     for k in depths:
         like = next(depth for depth in timed_depths if depth >= k)
-        kept = _kept(seen.int8_ranks[:, :k], k)
         lead_depth = max(k, _LEAD_DEPTH)
-        sure = seen.leads[lead_depths.index(lead_depth)]
-        if like not in taken:
-            taken[like] = costs.candidates(like, kept, grid)
-        alone, batch = taken[like]
-        exact_alone, exact_batch = exact_times[like]
-        points: list[Point] = []
-        for number, candidates in enumerate(grid):
-            if candidates < 4 * k:
-                continue
-            found = (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
-            point = _point(candidates, found, sure[number], kinds, k, bounds)
-            points.append(_timed(point, batch[number], alone[number]))
-        beams: list[Point] = []
+        number = lead_depths.index(lead_depth)
+        kept = _kept(seen.int8_ranks[:, :k], k)
+        if like not in by_cascade:
+            by_cascade[like] = costs.candidates(like, kept, grid)
+        found = [
+            (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
+            for candidates in grid
+        ]
+        points = judge.points(grid, 4 * k, found, seen.leads[number], by_cascade[like], k)
+        beams: tuple[Point, ...] = ()
         beams_kept = 0
         if graph is not None and widths:
             beams_kept = _kept(seen.beam_ranks[-1, :, :k], k)
-            if like not in taken_by_beams:
-                taken_by_beams[like] = costs.beams(graph, like, max(like, beams_kept), widths)
-            beams_alone, beams_batch = taken_by_beams[like]
-            heights = seen.heights[lead_depths.index(lead_depth)]
-            for number, width in enumerate(widths):
-                if 2 * width < 3 * lead_depth:
-                    continue
-                found = seen.beam_ranks[number, :, :k] < beams_kept
-                point = _point(width, found, heights[number].clip(min=0.0), kinds, k, bounds)
-                beams.append(_timed(point, beams_batch[number], beams_alone[number]))
+            if like not in by_beams:
+                by_beams[like] = costs.beams(graph, like, max(like, beams_kept), widths)
+            heights = seen.heights[number].clip(min=0.0)
+            least = lead_depth + lead_depth // 2
+            found = [ranks[:, :k] < beams_kept for ranks in seen.beam_ranks]
+            beams = judge.points(widths, least, found, heights, by_beams[like], k)
+        exact_alone, exact_batch = (round(one, 5) for one in exact_times[like])
         curves.append(
-            Curve(
-                k,
-                lead_depth,
-                kept,
-                round(exact_batch, 5),
-                tuple(points),
-                round(exact_alone, 5),
-                tuple(beams),
-                beams_kept,
-            )
+            Curve(k, lead_depth, kept, exact_batch, points, exact_alone, beams, beams_kept)
         )
     costs.close()
     own_queries = int((kinds.kind < kinds.own).sum())
@@ -192,25 +180,55 @@ def _graph_of(segments: Sequence[Segment]) -> GraphSearch | None:
     return GraphSearch(segments) if any(one.graph is not None for one in segments) else None
 
 
-def _point(
-    candidates: int,
-    found: NDArray[np.bool_],
-    leads: NDArray[np.float64],
-    kinds: Kinds,
-    k: int,
-    bounds: LowerBounds,
-) -> Point:
-    """What so many candidates give, from which of the k true neighbours they hold, and leads."""
-    recalls = found.mean(axis=1)
-    levels = _levels(recalls, leads, kinds, k, bounds)
-    own = [recalls[kinds.kind == kind] for kind in range(kinds.own)]
-    alike = min(float(bounds.lows(one[:, None], k, CONFIDENCE)[0]) for one in own)
-    mean = min(float(one.mean()) for one in own)
-    return Point(candidates, round(mean, 6), 0.0, levels, alike=round(max(0.0, alike), 6))
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Says what was measured of sample queries and strangers.
 
+    Attributes:
+        kinds: the queries.
+        bounds: of means over samples of them.
+    """
 
-def _timed(point: Point, batch: float, alone: float) -> Point:
-    return replace(point, milliseconds=round(float(batch), 5), alone=round(float(alone), 5))
+    kinds: Kinds
+    bounds: LowerBounds
+
+    def points(
+        self,
+        candidates: Sequence[int],
+        least: int,
+        found: Sequence[NDArray[np.bool_]],
+        sure: NDArray[np.float64],
+        times: _Times,
+        k: int,
+    ) -> tuple[Point, ...]:
+        """What each number of candidates gives.
+
+        Args:
+            candidates: the numbers.
+            least: of these; fewer are not worth it.
+            found: for each the (q, k) true neighbours that it finds.
+            sure: (numbers, q) what tells queries that it serves from others.
+            times: of each: alone, and in a batch.
+            k: documents wanted.
+        """
+        own = [self.kinds.kind == kind for kind in range(self.kinds.own)]
+        points = []
+        for one, got, lead, alone, batch in zip(candidates, found, sure, *times, strict=True):
+            if one < least:
+                continue
+            recalls = got.mean(axis=1)
+            lows = [self.bounds.lows(recalls[kind][:, None], k, CONFIDENCE)[0] for kind in own]
+            points.append(
+                Point(
+                    one,
+                    round(min(float(recalls[kind].mean()) for kind in own), 6),
+                    round(float(batch), 5),
+                    _levels(recalls, lead, self.kinds, k, self.bounds),
+                    round(float(alone), 5),
+                    round(max(0.0, float(min(lows))), 6),
+                )
+            )
+        return tuple(points)
 
 
 def _levels(

@@ -34,7 +34,7 @@ def _usearch() -> Any:
     """
     if "usearch.compiled" not in sys.modules:
         with suppress(ImportError):
-            import onnxruntime  # noqa: F401
+            import onnxruntime  # noqa: F401 (for its order alone)
     import usearch.index
 
     return usearch.index

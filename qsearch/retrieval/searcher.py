@@ -20,7 +20,7 @@ from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
-from qsearch.retrieval.graph import GraphSearch, without_graph
+from qsearch.retrieval.graph import GraphSearch, check_graphs
 from qsearch.retrieval.ranking import Ranking, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
@@ -358,7 +358,7 @@ class Searcher:
     def _graph_is_sound(self) -> bool:
         """Whether a recall may be reached by it; without it another way does."""
         try:
-            self._graph  # noqa: B018
+            self._graph  # noqa: B018 (opening it is the check)
         except IndexFormatError as error:
             _log.warning("a recall is reached without the graph: %s", error)
             return False
@@ -368,9 +368,7 @@ class Searcher:
     def _graph(self) -> GraphSearch:
         with self._lock:  # opening it may take long, and is not done twice
             if self._opened_graphs is None:
-                graphs = (one for one in self._segments if one.graph or one.old_graph is not None)
-                if not self._graphs_wanted and not any(True for _ in graphs):
-                    raise IndexFormatError(without_graph())
+                check_graphs(self._segments, wanted=self._graphs_wanted)
                 self._opened_graphs = GraphSearch(self._segments)
             return self._opened_graphs
 

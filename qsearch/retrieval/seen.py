@@ -86,9 +86,8 @@ def look(
         seen.leads[:, :, these] = leads(scores, candidates.places, grid, lead_depths)
         if graph is not None:
             for number, width in enumerate(widths):
-                beams = _by_graph(graph, some, width, threads)
-                seen.beam_ranks[number, these] = beams.ranks(truth, every)[1]
-                best = -np.sort(-beams.scores_without(every), axis=1)
+                ranks, best = _by_graph(graph, some, width, threads, truth, every)
+                seen.beam_ranks[number, these] = ranks
                 seen.heights[:, number, these] = [_heights(best, one) for one in lead_depths]
             seen.beam_ranks[:, these][:, ~graph.walks(truth)] = 0  # others are searched exactly
         advance(len(some))
@@ -181,12 +180,23 @@ def _candidates(
 
 
 def _by_graph(
-    graph: GraphSearch, queries: NDArray[np.float32], width: int, threads: int | None
-) -> _Candidates:
-    """What beams end with."""
+    graph: GraphSearch,
+    queries: NDArray[np.float32],
+    width: int,
+    threads: int | None,
+    truth: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ranks of the rows ``truth`` by int8 codes among what beams end with; and the scores, best first.
+
+    Both without ``left_out``; a row that is not there has a rank that no number reaches.
+    """
     positions, scores = graph.found(queries, width, threads)
-    places = np.arange(positions.shape[1])
-    return _Candidates(positions, places, places // width, scores)
+    scores = np.where(_among(positions, left_out), np.float32(-np.inf), scores)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    same = np.take_along_axis(positions, order, axis=1)[:, :, None] == truth[:, None, :]
+    ranks = np.where(same.any(axis=1), same.argmax(axis=1), np.iinfo(np.int64).max)
+    return ranks, np.take_along_axis(scores, order, axis=1)
 
 
 def _heights(best: NDArray[np.float32], depth: int) -> NDArray[np.float64]:

@@ -515,9 +515,15 @@ class Catalog(Database):
                 entry.came,
             ),
         )
+        self.put_files(connection, entry.id, files)
+
+    def put_files(
+        self, connection: sqlite3.Connection, segment: str, files: Iterable[FileEntry]
+    ) -> None:
+        """Register files of a segment, inside of a transaction."""
         connection.executemany(
             "INSERT INTO files VALUES (?, ?, ?, ?)",
-            [(entry.id, one.name, one.bytes, one.xxh3) for one in files],
+            [(segment, one.name, one.bytes, one.xxh3) for one in files],
         )
 
     def forget_segment(self, connection: sqlite3.Connection, segment: str) -> None:

@@ -358,10 +358,7 @@ class SegmentEdits:
 
     def add_files(self, segment: str, files: Sequence[FileEntry]) -> None:
         """Store that a segment has further files."""
-        self._catalog.writer.executemany(
-            "INSERT INTO files VALUES (?, ?, ?, ?)",
-            [(segment, one.name, one.bytes, one.xxh3) for one in files],
-        )
+        self._catalog.put_files(self._catalog.writer, segment, files)
 
     def without(self, gone: Iterable[int]) -> tuple[int, int]:
         """Mask the rows of documents that are gone; a segment of which nothing lives is taken out.

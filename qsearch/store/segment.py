@@ -296,6 +296,11 @@ class Segment:
         )
 
     @property
+    def has_graph(self) -> bool:
+        """Whether it has one of either kind that can be used."""
+        return self.graph is not None or self.old_graph is not None
+
+    @property
     def living_rows(self) -> int:
         """How many of its rows live."""
         return self.rows if self.living is None else self.living.allowed

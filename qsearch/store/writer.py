@@ -344,20 +344,13 @@ class IndexWriter:
         """Map every closed segment."""
         return open_segments(self._staging, self._catalog)
 
-    def has_file(self, segment: str, name: str) -> bool:
-        """Whether a closed segment has the additional file ``name``."""
-        return name in self._catalog.files(segment)
-
     def add_files(self, segment: str, writes: Mapping[str, Callable[[Path], None]]) -> None:
         """Add files to a closed segment, all or none: each is given the path to make."""
         directory = self._staging / SEGMENTS / segment
         with writing(directory):
             entries = made_files(directory, writes)
         with self._catalog.transaction() as connection:
-            connection.executemany(
-                "INSERT INTO files VALUES (?, ?, ?, ?)",
-                [(segment, one.name, one.bytes, one.xxh3) for one in entries],
-            )
+            self._catalog.put_files(connection, segment, entries)
 
     def remove_files(self, segment: str, names: Sequence[str]) -> None:
         """Take additional files from a closed segment; no error if it has none."""

@@ -41,10 +41,11 @@ std::uint32_t row_of(std::uint64_t key) { return ~static_cast<std::uint32_t>(key
 
 }  // namespace
 
-std::size_t start_count(std::size_t n) { return std::min(n, kMostStarts); }
-
-std::uint32_t start_row(std::size_t n, std::size_t number) {
-  return static_cast<std::uint32_t>((2 * number + 1) * n / (2 * start_count(n)));
+std::vector<std::uint32_t> start_rows(std::size_t n) {
+  std::vector<std::uint32_t> rows(std::min(n, kMostStarts));
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    rows[i] = static_cast<std::uint32_t>((2 * i + 1) * n / (2 * rows.size()));
+  return rows;
 }
 
 float Found::score() const { return score_of(key); }
@@ -183,7 +184,7 @@ std::size_t Beam::next() {
 }
 
 const std::vector<Found>& Beam::search(const Path& path, const GraphRows& rows, const Links& links,
-                                       const std::uint32_t* starts, std::size_t n_starts, const std::int8_t* query,
+                                       const std::vector<std::uint32_t>& starts, const std::int8_t* query,
                                        std::size_t width) {
   path_ = &path;
   rows_ = rows;
@@ -195,7 +196,7 @@ const std::vector<Found>& Beam::search(const Path& path, const GraphRows& rows, 
   done_.resize(keys_.size());
   n_met_ = absorbed_ = count_ = cursor_ = refined_ = 0;
   prepare();
-  meet(starts, n_starts);
+  meet(starts.data(), starts.size());
   absorb();
   for (std::size_t at; (at = next()) < count_;) {
     done_[at] |= kLeft;

@@ -1,10 +1,10 @@
 // The cascade: many candidates by binary codes, fewer by int8 codes, the answer by floats.
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <vector>
 
+#include "clock.hpp"
 #include "pool.hpp"
 #include "rescoring.hpp"
 #include "search.hpp"
@@ -12,12 +12,6 @@
 
 namespace qsearch {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-std::int64_t nanoseconds(Clock::duration spent) {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
-}
 
 // A candidate of one query by its int8 score; `number` counts candidates segment after segment, each
 // segment's in the order of its binary codes.

@@ -1,7 +1,6 @@
 // The certified search: codes rule rows out, floats decide. docs/exactness.md has the proof.
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -10,6 +9,7 @@
 
 #include "best.hpp"
 #include "bounds.hpp"
+#include "clock.hpp"
 #include "pool.hpp"
 #include "scorer.hpp"
 #include "search.hpp"
@@ -191,11 +191,8 @@ class Worker {
   bool finite() const { return finite_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   std::int64_t shared_out(Clock::duration spent) const {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count() /
-           static_cast<std::int64_t>(count_);
+    return nanoseconds(spent) / static_cast<std::int64_t>(count_);
   }
 
   static constexpr std::size_t kRoom = kChunkBlocks * kBlockRows;

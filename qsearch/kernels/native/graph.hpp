@@ -34,8 +34,7 @@ struct Links {
 };
 
 // Where every search starts: rows that are evenly spread.
-std::size_t start_count(std::size_t n);
-std::uint32_t start_row(std::size_t n, std::size_t number);
+std::vector<std::uint32_t> start_rows(std::size_t n);
 
 // A row that was found. `key` orders by score by int8 codes, the best highest, equal ones the lower row first.
 struct Found {
@@ -50,7 +49,7 @@ class Beam {
  public:
   // The best of the rows that are met by going on from each of the best `width`, best first, from these starts.
   const std::vector<Found>& search(const Path& path, const GraphRows& rows, const Links& links,
-                                   const std::uint32_t* starts, std::size_t n_starts, const std::int8_t* query,
+                                   const std::vector<std::uint32_t>& starts, const std::int8_t* query,
                                    std::size_t width);
 
   std::size_t sketched() const { return n_met_; }   // rows whose sketch it read
@@ -115,7 +114,7 @@ class GraphBuilder {
   const Path& path_;
   GraphRows rows_;
   std::size_t degree_, width_, threads_, room_, done_ = 0;
-  std::vector<std::uint32_t> order_;
+  std::vector<std::uint32_t> starts_, order_;
   // (n, room), aligned as cache lines are.
   std::unique_ptr<std::uint32_t[], void (*)(void*)> links_;
   std::vector<std::int32_t> sums_;
@@ -125,6 +124,7 @@ class GraphBuilder {
 struct GraphSegment {
   GraphRows rows;
   Links links;
+  const std::vector<std::uint32_t>* starts;
   const float* vectors;  // (n, d)
   std::int64_t first_row;
   Mask mask;
@@ -143,8 +143,8 @@ struct GraphLooked {
 };
 
 // The k best of what the beams end with, ties by position; behind the last -infinity and -1. `heights` is (queries,
-// depths): the mean of so many of the best scores by int8 codes. `spent` is two numbers of nanoseconds, of the beams and of scoring, of all threads.
-// There is an allowed row. Returns the position of a row that is not finite, or -1.
+// depths): the mean of so many of the best scores by int8 codes. `spent` is two numbers of nanoseconds, of the beams
+// and of scoring, of all threads. There is an allowed row. Returns the position of a row that is not finite, or -1.
 std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segments, const float* queries,
                          const std::int8_t* codes, std::size_t n_queries, const GraphAsked& asked, float* scores,
                          std::int64_t* positions, double* heights, const GraphLooked& looked, std::int64_t* spent,

@@ -41,12 +41,12 @@ std::uint32_t* aligned(std::size_t count) {
 GraphBuilder::GraphBuilder(const Path& path, const GraphRows& rows, std::size_t degree, std::size_t width,
                            std::size_t threads)
     : path_(path), rows_(rows), degree_(degree), width_(width), threads_(std::max<std::size_t>(1, threads)),
-      room_(degree + (degree + 3) / 4), order_(rows.n), links_(aligned(rows.n * room_), std::free), sums_(rows.n) {
+      room_(degree + (degree + 3) / 4), starts_(start_rows(rows.n)), order_(rows.n), links_(aligned(rows.n * room_), std::free), sums_(rows.n) {
   std::fill_n(links_.get(), rows.n * room_, kNoRow);
   // The starts first, the others behind them in an order without meaning.
-  const std::size_t starts = start_count(rows.n);
+  const std::size_t starts = starts_.size();
   std::vector<bool> is_start(rows.n);
-  for (std::size_t i = 0; i < starts; ++i) is_start[order_[i] = start_row(rows.n, i)] = true;
+  for (std::size_t i = 0; i < starts; ++i) is_start[order_[i] = starts_[i]] = true;
   std::size_t at = starts;
   for (std::size_t row = 0; row < rows.n; ++row)
     if (!is_start[row]) order_[at++] = static_cast<std::uint32_t>(row);
@@ -115,7 +115,6 @@ std::size_t GraphBuilder::step(Watch* watch) {
 // Links the rows [first, last) of the order to rows before them, and to each other in the first round.
 void GraphBuilder::lead_on(std::size_t first, std::size_t last, std::vector<std::vector<Edge>>& back, Watch* watch) {
   const Links links = {links_.get(), room_};
-  const std::size_t starts = std::min(start_count(rows_.n), first);
   constexpr std::size_t kTogether = 16;
   std::atomic<std::size_t> next{first};
   in_parallel(threads_, [&](std::size_t part) {
@@ -130,7 +129,7 @@ void GraphBuilder::lead_on(std::size_t first, std::size_t last, std::vector<std:
             if (j != i) near.push_back({between(row, order_[j]), order_[j]});
         } else {
           const std::int8_t* code = rows_.int8 + std::size_t{row} * rows_.d;
-          for (const Found& one : beam.search(path_, rows_, links, order_.data(), starts, code, width_))
+          for (const Found& one : beam.search(path_, rows_, links, starts_, code, width_))
             near.push_back({one.score() * rows_.scale[row], one.row()});
         }
         prune(near, kept);

@@ -31,12 +31,14 @@ class GraphSegments {
     require(count && sketches_.size() == count && centers_.size() == count && int8_.size() == count &&
                 scale_.size() == count && vectors_.size() == count && first_rows.size() == count,
             "segments must have all arrays");
+    starts_.resize(count);  // they stay where they are
     for (std::size_t i = 0; i < count; ++i) {
       const GraphRows rows = rows_of(int8_[i], scale_[i], sketches_[i], centers_[i]);
       require(rows.d == dimensions(), "segments must have equal dimensions");
       require(links_[i].shape(0) == rows.n && vectors_[i].shape(0) == rows.n && vectors_[i].shape(1) == rows.d,
               "links or rows have another shape");
-      segments_.push_back({rows, {links_[i].data(), links_[i].shape(1)}, vectors_[i].data(), first_rows[i],
+      starts_[i] = start_rows(rows.n);
+      segments_.push_back({rows, {links_[i].data(), links_[i].shape(1)}, &starts_[i], vectors_[i].data(), first_rows[i],
                            {nullptr, rows.n}});
     }
   }
@@ -63,6 +65,7 @@ class GraphSegments {
   std::vector<Codes> int8_;
   std::vector<Floats> scale_;
   std::vector<In<float, 2>> vectors_;
+  std::vector<std::vector<std::uint32_t>> starts_;
   std::vector<GraphSegment> segments_;
 };
 

@@ -1,9 +1,9 @@
 // Searches by graph: a beam in every segment, then the floats of the best.
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 
+#include "clock.hpp"
 #include "graph.hpp"
 #include "pool.hpp"
 #include "rescoring.hpp"
@@ -11,12 +11,6 @@
 
 namespace qsearch {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-std::int64_t nanoseconds(Clock::duration spent) {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
-}
 
 // A row that a beam ended with.
 struct Candidate {
@@ -38,12 +32,7 @@ thread_local Beam kept_beam;
 class Searcher {
  public:
   Searcher(const Path& path, const std::vector<GraphSegment>& segments, std::size_t width)
-      : path_(path), segments_(segments), width_(width), beam_(kept_beam) {
-    starts_.resize(segments.size());
-    for (std::size_t i = 0; i < segments.size(); ++i)
-      for (std::size_t j = 0; j < start_count(segments[i].rows.n); ++j)
-        starts_[i].push_back(start_row(segments[i].rows.n, j));
-  }
+      : path_(path), segments_(segments), width_(width), beam_(kept_beam) {}
 
   std::int64_t sketched = 0, refined = 0;
 
@@ -59,8 +48,8 @@ class Searcher {
         // The search knows nothing of masks: it is made wide enough for so many allowed rows on average.
         const std::size_t n = segment.rows.n;
         const std::size_t width = (wanted * n + segment.mask.allowed - 1) / segment.mask.allowed;
-        const auto& best = beam_.search(path_, segment.rows, segment.links, starts_[number].data(),
-                                        starts_[number].size(), query, std::min(n, width));
+        const auto& best =
+            beam_.search(path_, segment.rows, segment.links, *segment.starts, query, std::min(n, width));
         sketched += static_cast<std::int64_t>(beam_.sketched());
         refined += static_cast<std::int64_t>(beam_.refined());
         for (const Found& one : best)
@@ -97,7 +86,6 @@ class Searcher {
   const std::vector<GraphSegment>& segments_;
   std::size_t width_;
   Beam& beam_;
-  std::vector<std::vector<std::uint32_t>> starts_;
 };
 
 // Best first; equal ones as they stand, segment after segment.

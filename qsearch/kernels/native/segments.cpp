@@ -1,8 +1,8 @@
 // A certified search from queries as they came, over segment after segment.
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
+#include "clock.hpp"
 #include "search.hpp"
 
 namespace qsearch {
@@ -12,12 +12,11 @@ std::ptrdiff_t search_segments(const Path& path, std::vector<CodedSegment>& segm
                                const float* queries, std::size_t count, std::size_t k, std::size_t before,
                                float* scores, std::int64_t* positions, const Looked& looked, std::int64_t* spent,
                                std::size_t threads, Watch* watch) {
-  using Clock = std::chrono::steady_clock;
   if (segments.empty()) return -1;
   const std::size_t d = segments[0].rows.d;
   auto started = Clock::now();
   const auto prepared = [&] {
-    spent[0] += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started).count();
+    spent[0] += nanoseconds(Clock::now() - started);
   };
   std::vector<float> units(count * d);
   normalize(path, queries, count, d, units.data());
