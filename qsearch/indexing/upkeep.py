@@ -27,7 +27,7 @@ from qsearch.store import (
     set_commit,
     tier_groups,
 )
-from qsearch.store.format import GRAPH_ARRAYS
+from qsearch.store.format import GRAPH_ARRAYS, OLD_GRAPH
 from qsearch.store.masks import living_counts
 from qsearch.store.opening import checked_dimensions
 from qsearch.store.rows import SegmentEntry
@@ -91,23 +91,23 @@ class _State:
                 living = living_counts(catalog, entries)
                 only = ("graph", "measured", "commit", "rows")
                 settings, _ = catalog.read_settings(only=only)
-                without = [one for one in entries if LINKS not in catalog.files(one.id)]
+                files = [catalog.files(one.id) for one in entries]
+                graphs = [LINKS in some or OLD_GRAPH in some for some in files]
+                without = [
+                    one for one, some in zip(entries, files, strict=True) if LINKS not in some
+                ]
                 rows = [one.rows for one in entries]
                 return cls(
                     bool(tier_groups(living, rows, rows_of_a_segment(catalog))),
-                    _lacking(settings, entries, without),
+                    _lacking(entries, without) if settings.get("graph", any(graphs)) else (),
                     _is_due(settings, [one.id for one in entries], living),
                 )
         finally:
             catalog.close()
 
 
-def _lacking(
-    settings: Mapping[str, Any], entries: Sequence[SegmentEntry], without: Sequence[SegmentEntry]
-) -> tuple[str, ...]:
+def _lacking(entries: Sequence[SegmentEntry], without: Sequence[SegmentEntry]) -> tuple[str, ...]:
     """Segments that are too large to go without a graph, where the index has graphs."""
-    if not settings.get("graph", len(without) < len(entries)):
-        return ()
     if len(without) < len(entries):
         without = [one for one in without if one.rows > _GRAPH_ROWS]
     return tuple(one.id for one in without)
@@ -148,7 +148,7 @@ def _add_graphs(index: Path, lacking: Sequence[str], progress: Progress) -> None
         try:
             for name in names:
                 graph = build_graph(segments[name], progress.advance)
-                editor.add_files(name, graph_files(graph))
+                editor.add_files(name, graph_files(graph), instead_of=(OLD_GRAPH,))
         finally:
             progress.end()
         editor.commit()

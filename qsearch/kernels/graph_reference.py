@@ -11,6 +11,7 @@ All of it is whole numbers, and float32 numbers in a defined order, so that ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from qsearch.kernels.reference import lane_dot
 __all__ = [
     "LINE_WORDS",
     "NO_ROW",
+    "SHARE",
+    "WIDEST",
     "BeamFound",
     "GraphRows",
     "beam_search",
@@ -37,6 +40,9 @@ LINE_WORDS = 8
 
 NO_ROW = 0xFFFFFFFF
 """Ends a list of links."""
+
+WIDEST, SHARE = 8192, 8
+"""A beam that is wider, or as wide as an eighth of the rows, gives way to a scan of their codes."""
 
 _MOST_STARTS = 256
 _COMPONENT = 15
@@ -183,7 +189,9 @@ def beam_search(
     )
 
 
-def build_links(graph: GraphRows, degree: int, width: int) -> NDArray[np.uint32]:
+def build_links(
+    graph: GraphRows, degree: int, width: int, advance: Callable[[int], None]
+) -> NDArray[np.uint32]:
     """Links between all rows.
 
     Rows are added in rounds: those of a round search the graph as it was before, link to what they find,
@@ -194,6 +202,7 @@ def build_links(graph: GraphRows, degree: int, width: int) -> NDArray[np.uint32]
         graph: the rows.
         degree: links of a row at most.
         width: of the beams.
+        advance: told how many rows were just added.
 
     Returns:
         (n, degree) uint32, ``NO_ROW`` behind the last.
@@ -257,6 +266,7 @@ def build_links(graph: GraphRows, degree: int, width: int) -> NDArray[np.uint32]
                     for s, o in zip(between(row, links[row]), links[row], strict=True)
                 ]
                 links[row] = pruned(near)
+        advance(last - done)
         done = last
     result = np.full((count, degree), NO_ROW, dtype=np.uint32)
     for row, to in enumerate(links):

@@ -42,9 +42,7 @@ def build_links(
     """
     found = native_module()
     if found is None:
-        links = graph_reference.build_links(rows, degree, width)
-        advance(len(links))
-        return links
+        return graph_reference.build_links(rows, degree, width, advance)
     path, native = found
     builder = native.GraphBuilder(path, *rows, degree, width, threads or thread_count())
     while added := builder.step():
@@ -130,9 +128,10 @@ def graph_found(
     """What beams end with.
 
     Of each segment ``width`` allowed rows, or as many as are allowed. Where rows are not allowed the beam
-    is made so much wider that it holds so many on average. Places that are left then, and those of rows
-    that no link leads to, go to the first other rows that are allowed. A score that is no number counts as
-    infinite: the row's floats decide.
+    is made so much wider that it holds so many on average; instead of a very wide one (``WIDEST``) all
+    allowed rows are scanned. Places that are left then, and those of rows that no link leads to, go to the
+    first other rows that are allowed. A score that is no number counts as infinite: the row's floats
+    decide.
 
     Args:
         segments: of the index.
@@ -174,13 +173,15 @@ def _of_segment(
     most = int(allowed.sum())
     wanted = min(width, most)
     graph = GraphRows(segment.int8, segment.scale, segment.graph.sketches, segment.graph.center)
-    rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    scores: NDArray[np.float32] = np.empty(0, dtype=np.float32)
-    if 0 < wanted < most:
-        wider = min(count, -(-wanted * count // most))
-        beam = graph_reference.beam_search(graph, segment.graph.links, query, wider)
-        there = np.flatnonzero(allowed[beam.rows])[:wanted]
-        rows, scores = beam.rows[there], _sound(beam.scores[there])
+    wider = -(-wanted * count // max(1, most))
+    if wider > min(count // graph_reference.SHARE, graph_reference.WIDEST):
+        rows = np.flatnonzero(allowed)
+        scores = _sound(graph_reference.int8_scores(graph, rows, query))
+        order = np.argsort(-scores, kind="stable")[:wanted]
+        return rows[order], scores[order]
+    beam = graph_reference.beam_search(graph, segment.graph.links, query, wider)
+    there = np.flatnonzero(allowed[beam.rows])[:wanted]
+    rows, scores = beam.rows[there], _sound(beam.scores[there])
     if len(rows) < wanted:
         others = np.setdiff1d(np.flatnonzero(allowed), rows)[: wanted - len(rows)]
         rows = np.concatenate([rows, others])

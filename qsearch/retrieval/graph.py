@@ -229,7 +229,8 @@ class GraphSearch:
         passed = np.ones(count, dtype=np.bool_)
         for number, check in enumerate(checks):
             passed &= found.heights[:, number] * _factors(codes) >= check.least
-        floats = np.full(count, kept, dtype=np.int64)
+        places = sum(min(width, most) for most in allowed.counts)
+        floats = np.full(count, min(kept, places), dtype=np.int64)
         sketch = 8 * LINE_WORDS * sketch_lines(d)
         walking, scoring = found.seconds
         stages = (
@@ -238,7 +239,7 @@ class GraphSearch:
             Stage("floats", floats, floats * 4 * d, scoring),
         )
         # Codes alone prove nothing, unless every row was scored.
-        certified = np.full(count, kept >= allowed.rows and width >= max(allowed.counts))
+        certified = np.full(count, min(kept, places) == allowed.rows)
         return Ranking(found.positions, found.scores, certified, stages), passed
 
     @cached_property

@@ -526,6 +526,14 @@ class Catalog(Database):
             [(segment, one.name, one.bytes, one.xxh3) for one in files],
         )
 
+    def drop_files(
+        self, connection: sqlite3.Connection, segment: str, names: Iterable[str]
+    ) -> None:
+        """Take files of a segment out, inside of a transaction; no error if it has none."""
+        connection.executemany(
+            "DELETE FROM files WHERE segment = ? AND name = ?", [(segment, one) for one in names]
+        )
+
     def forget_segment(self, connection: sqlite3.Connection, segment: str) -> None:
         """Take a segment out, inside of a transaction. Its directory stays."""
         for table, column in (("files", "segment"), ("masks", "segment"), ("segments", "id")):

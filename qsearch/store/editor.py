@@ -386,8 +386,20 @@ class IndexEditor(IndexView):
                 self._segments.register(*merged)
         self._changed = True
 
-    def add_files(self, segment: str, writes: Mapping[str, Callable[[Path], None]]) -> None:
-        """Add files to a segment, all or none: each is given the path to make."""
+    def add_files(
+        self,
+        segment: str,
+        writes: Mapping[str, Callable[[Path], None]],
+        *,
+        instead_of: Sequence[str] = (),
+    ) -> None:
+        """Add files to a segment, all or none: each is given the path to make.
+
+        Args:
+            segment: which.
+            writes: by name.
+            instead_of: names of files that are no longer needed then, where it has them.
+        """
         self._check()
         with self.catalog.within():
             self._begin()
@@ -395,7 +407,7 @@ class IndexEditor(IndexView):
         with writing(directory):
             entries = made_files(directory, writes)
         with self.catalog.within():
-            self._segments.add_files(segment, entries)
+            self._segments.add_files(segment, entries, instead_of)
         self._changed = True
 
     # Fields

@@ -356,8 +356,11 @@ class SegmentEdits:
             for entry in group
         ]
 
-    def add_files(self, segment: str, files: Sequence[FileEntry]) -> None:
-        """Store that a segment has further files."""
+    def add_files(
+        self, segment: str, files: Sequence[FileEntry], instead_of: Sequence[str]
+    ) -> None:
+        """Store that a segment has further files, and some no longer: these are litter then."""
+        self._catalog.drop_files(self._catalog.writer, segment, instead_of)
         self._catalog.put_files(self._catalog.writer, segment, files)
 
     def without(self, gone: Iterable[int]) -> tuple[int, int]:

@@ -11,19 +11,21 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.codes import binary_codes, int8_codes, pack_blocks, rotation_error
+from qsearch.codes import binary_codes, int8_codes, pack_blocks, rotation_error, sketches_of
 from qsearch.errors import IndexFormatError
+from qsearch.kernels import NO_ROW
 from qsearch.kernels.reference import BLOCK_ROWS, ROTATED_BLOCK_ROWS
 from qsearch.store.format import PASSAGES, POSITIONS, ROTATION
 from qsearch.store.segment import RotatedArrays, Segment, array_checksum
 from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
-__all__ = ["check_sample", "code_problems", "rotation_problem"]
+__all__ = ["check_sample", "code_problems", "graph_problems", "rotation_problem"]
 
 _SAMPLE_ROWS = 16
 _LENGTH_TOLERANCE = 1e-6
 _ROTATION_TOLERANCE = 1e-4
+_FACTOR_TOLERANCE = 1e-6
 _BOUND_TOLERANCE = 1e-12
 """What rounding in this check itself can hide of a squared length."""
 
@@ -93,6 +95,32 @@ def code_problems(segment: Segment, rows: NDArray[np.int64]) -> Iterator[tuple[s
             yield name, f"row {rows[np.argmax(different)]} is not what its float row gives"
     if segment.rotated is not None:
         yield from _rotated_problems(segment.rotated, rows, floats)
+
+
+def graph_problems(segment: Segment, rows: NDArray[np.int64]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the graph at ``rows``, as ``code_problems``; not whether links are good."""
+    graph = segment.graph
+    if graph is None:
+        return
+    stored = graph.sketches[rows].reshape(len(rows), -1).view(np.uint32)
+    with np.errstate(all="ignore"):
+        derived = sketches_of(segment.vectors[rows], graph.center)
+        derived = derived.reshape(len(rows), -1).view(np.uint32)
+        factors = stored[:, -1].view(np.float32), derived[:, -1].view(np.float32)
+        # Another version of NumPy may add up in another order.
+        wrong = ~np.isclose(*factors, rtol=_FACTOR_TOLERANCE, atol=0)
+    wrong |= (stored[:, :-1] != derived[:, :-1]).any(axis=1)
+    if wrong.any():
+        yield "sketches.npy", f"row {rows[np.argmax(wrong)]} is not what its float row gives"
+    links = graph.links[rows]
+    there = links != NO_ROW
+    wrong = (there & (links >= segment.rows)).any(axis=1) | (links == rows[:, None]).any(axis=1)
+    wrong |= (there[:, 1:] > there[:, :-1]).any(axis=1)
+    if wrong.any():
+        yield (
+            "links.npy",
+            f"row {rows[np.argmax(wrong)]} leads to rows that there are not, or to itself",
+        )
 
 
 def rotation_problem(rotated: RotatedArrays) -> tuple[str, str] | None:

@@ -43,7 +43,7 @@ from qsearch.store.opening import (
 from qsearch.store.reading import opened
 from qsearch.store.rows import FileEntry, SegmentEntry
 from qsearch.store.segment import SEAL_ROWS, Segment
-from qsearch.store.soundness import code_problems, rotation_problem
+from qsearch.store.soundness import code_problems, graph_problems, rotation_problem
 from qsearch.store.tail import TAIL
 from qsearch.store.text_index import text_index_problems
 from qsearch.store.writer_lock import WriterLock
@@ -326,7 +326,7 @@ def _code_problems(segment: Segment) -> Iterator[str]:
             yield ": ".join(wrong)
     for start in range(0, segment.rows, SEAL_ROWS):
         rows = np.arange(start, min(start + SEAL_ROWS, segment.rows))
-        for name, problem in code_problems(segment, rows):
+        for name, problem in (*code_problems(segment, rows), *graph_problems(segment, rows)):
             if name not in found:
                 found.add(name)
                 yield f"{name}: {problem}"

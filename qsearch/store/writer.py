@@ -355,10 +355,7 @@ class IndexWriter:
     def remove_files(self, segment: str, names: Sequence[str]) -> None:
         """Take additional files from a closed segment; no error if it has none."""
         with self._catalog.transaction() as connection:
-            connection.executemany(
-                "DELETE FROM files WHERE segment = ? AND name = ?",
-                [(segment, one) for one in names],
-            )
+            self._catalog.drop_files(connection, segment, names)
         with writing(self._staging):
             for name in names:
                 (self._staging / SEGMENTS / segment / name).unlink(missing_ok=True)

@@ -120,8 +120,8 @@ def test_searches_equal_the_reference(n: int, d: int, path: str) -> None:
 
 @pytest.mark.parametrize("path", kernel_paths())
 def test_a_wide_beam_finds_the_nearest_and_their_scores_are_exact(path: str) -> None:
-    rows, graph = made(1400, 32)
-    links = [build_links(graph, DEGREE, WIDTH, quietly)]
+    rows, graph = made(4000, 32)
+    links = [build_links(graph, 2 * DEGREE, 2 * WIDTH, quietly)]
     segments = segments_of([(rows, graph)], links)
     queries, codes = queries_of(32)
     true, scores = oracle(rows, queries, 10)
@@ -131,8 +131,12 @@ def test_a_wide_beam_finds_the_nearest_and_their_scores_are_exact(path: str) -> 
     same = found.positions == true
     assert np.array_equal(found.scores[same], scores[same])
     with use_kernels(path):  # of as many as there are, all are
-        every = graph_top_k(segments, [None], queries, codes, 10, 1400, 1400)
+        every = graph_top_k(segments, [None], queries, codes, 10, 4000, 4000)
     assert np.array_equal(every.positions, true)
+    with use_kernels(path):  # of a wider beam than an eighth of the rows all are looked at
+        many = graph_top_k(segments, [None], queries, codes, 10, 600, 600)
+    assert (found.sketched > 0).all()
+    assert np.array_equal(many.positions, true)
 
 
 def test_a_sketch_says_nearly_what_the_code_does() -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import qsearch.kernels as kernels
-from qsearch.codes import binary_codes, int8_codes, pack_blocks, query_words, unit_rows
+from qsearch.codes import (
+    binary_codes,
+    center_of,
+    int8_codes,
+    int8_query_codes,
+    pack_blocks,
+    query_words,
+    sketches_of,
+    unit_rows,
+)
 from qsearch.kernels import dispatch
 from qsearch.kernels.dispatch import NUMPY
 from qsearch.retrieval.allowed import Allowed
@@ -69,6 +79,42 @@ def test_an_exact_search_ends_early(
     if not few:
         assert (best.positions < 0).any()
     assert search.search(rows[:3], 10, threads).positions[:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("width", [100, 10_000])  # a walk, and a scan
+def test_a_search_by_graph_ends_early(
+    interrupt: Callable[[], None], rows: np.ndarray, threads: int, width: int
+) -> None:
+    coded, center = int8_codes(rows), center_of(iter([rows]))
+    graph = kernels.GraphRows(coded.codes, coded.scale, sketches_of(rows, center), center)
+    links = np.arange(1, ROWS + 1, dtype=np.uint32)[:, None]
+    arrays = SimpleNamespace(links=links, sketches=graph.sketches, center=center)
+    segment = SimpleNamespace(
+        graph=arrays, int8=coded.codes, scale=coded.scale, vectors=rows, first_row=0
+    )
+    segments = kernels.GraphSegments([segment])
+    queries = np.ascontiguousarray(np.tile(rows[:4], (20_000, 1)))
+    codes = int8_query_codes(queries).codes
+    alone = kernels.graph_top_k(segments, [None], queries[:4], codes[:4], 3, width, 20)
+    interrupt()
+    with pytest.raises(Interrupted):
+        kernels.graph_top_k(segments, [None], queries, codes, 3, width, 20, (), threads)
+    again = kernels.graph_top_k(segments, [None], queries[:4], codes[:4], 3, width, 20)
+    assert np.array_equal(again.positions, alone.positions)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_building_a_graph_ends_early(
+    interrupt: Callable[[], None], rows: np.ndarray, threads: int
+) -> None:
+    coded, center = int8_codes(rows), center_of(iter([rows]))
+    graph = kernels.GraphRows(coded.codes, coded.scale, sketches_of(rows, center), center)
+    added: list[int] = []
+    interrupt()
+    with pytest.raises(Interrupted):
+        kernels.build_links(graph, 64, 100, added.append, threads)
+    assert sum(added) < ROWS
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from qsearch import BuildOptions, Index, QueryError
 from qsearch.retrieval import Plan, measure
 from qsearch.retrieval.costs import Costs
+from qsearch.store.soundness import graph_problems
 from tests.retrieval.test_recall import recall_of, world
 
 ROWS, DIMENSIONS = 20_000, 96
@@ -171,3 +173,27 @@ def test_the_same_rows_give_the_same_graph(index: Index, tmp_path: Path) -> None
         assert ours is not None
         assert others is not None
         assert ours.checksums == others.checksums
+
+
+def test_a_deep_check_holds_sketches_and_links_against_the_rows(index: Index) -> None:
+    segment = index._open.segments[0]
+    graph = segment.graph
+    assert graph is not None
+    rows = np.arange(1000, 1100)
+    assert not list(graph_problems(segment, rows))
+    sketches = graph.sketches.copy()
+    sketches[1007, 0, 0] ^= 1
+    factors = graph.sketches.copy()
+    factors.view(np.float32)[1003, 0, -1] *= 1.001
+    behind, itself = graph.links.copy(), graph.links.copy()
+    behind[1010, 0] = ROWS
+    itself[1011, 1] = 1011
+    for changed, name, row in (
+        (replace(graph, sketches=sketches), "sketches.npy", 1007),
+        (replace(graph, sketches=factors), "sketches.npy", 1003),
+        (replace(graph, links=behind), "links.npy", 1010),
+        (replace(graph, links=itself), "links.npy", 1011),
+    ):
+        found = list(graph_problems(replace(segment, graph=changed), rows))
+        assert [one for one, _ in found] == [name]
+        assert f"row {row} " in found[0][1]

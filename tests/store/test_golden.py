@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,21 @@ def test_a_golden_index_of_words_answers_as_on_its_first_day(path: Path) -> None
 @pytest.mark.parametrize("path", [*GOLDEN, *PASSAGES, *WORDS], ids=lambda path: path.name)
 def test_a_golden_index_is_sound(path: Path) -> None:
     assert verify_index(path, deep=True).ok
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
+def test_the_next_change_puts_a_graph_of_today_in_the_place_of_an_old_one(
+    path: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(path, tmp_path / "index"))
+    assert list(copy.rglob("graph.usearch"))
+    with Index.open(copy, encoder=HashedWords()) as index:
+        index.add([{"id": "new", "text": "a cat on the river"}])
+        index.add([{"id": "newer", "text": "a ship in the city"}])  # who writes removes litter
+        assert not list(copy.rglob("graph.usearch"))
+        assert list(copy.rglob("links.npy"))
+        for document in DOCUMENTS:
+            title = f"{document['title']} " if "title" in document else ""
+            hit = index.search(f"{title}{document['text']}", 1, method="graph")[0]
+            assert (hit.id, hit.score) == (document["id"], 1.0)
+    assert verify_index(copy, deep=True).ok

@@ -186,6 +186,8 @@ std::size_t Beam::next() {
 const std::vector<Found>& Beam::search(const Path& path, const GraphRows& rows, const Links& links,
                                        const std::vector<std::uint32_t>& starts, const std::int8_t* query,
                                        std::size_t width) {
+  // What the search before has met; here, so that it is done too where that one was not finished.
+  for (std::size_t i = 0; i < n_met_; ++i) seen_[all_[i] >> 6] = 0;
   path_ = &path;
   rows_ = rows;
   links_ = links;
@@ -203,7 +205,6 @@ const std::vector<Found>& Beam::search(const Path& path, const GraphRows& rows, 
     meet(links.of + std::size_t{row_of(keys_[at])} * links.degree, links.degree);
     absorb();
   }
-  for (std::size_t i = 0; i < n_met_; ++i) seen_[all_[i] >> 6] = 0;
   found_.clear();
   for (std::size_t i = 0; i < count_; ++i) found_.push_back({keys_[i]});
   return found_;

@@ -70,7 +70,7 @@ class Beam {
   const std::int8_t* query_ = nullptr;
   std::int32_t sum_ = 0;             // of the query's codes
   std::size_t width_ = 0;
-  std::vector<std::uint64_t> seen_;  // a bit for every row; none between two searches
+  std::vector<std::uint64_t> seen_;  // a bit for every row: those of all_, and no others
   std::vector<std::uint32_t> all_;   // rows that were met, and room
   std::size_t n_met_ = 0, absorbed_ = 0;
   std::vector<std::uint32_t> passed_;
@@ -95,7 +95,7 @@ class GraphBuilder {
   std::size_t step(Watch* watch = nullptr);
 
   // (n, degree), once all are there.
-  void finish(std::uint32_t* links);
+  void finish(std::uint32_t* links, Watch* watch = nullptr);
 
  private:
   struct Near {

@@ -175,11 +175,11 @@ void GraphBuilder::lead_back(std::vector<Edge>& edges, Watch* watch) {
   }, watch);
 }
 
-void GraphBuilder::finish(std::uint32_t* links) {
+void GraphBuilder::finish(std::uint32_t* links, Watch* watch) {
   in_parallel(threads_, [&](std::size_t part) {
     std::vector<Near> near, kept;
     const std::size_t end = share(rows_.n, threads_, part + 1);
-    for (std::size_t i = share(rows_.n, threads_, part); i < end; ++i) {
+    for (std::size_t i = share(rows_.n, threads_, part); i < end && !stop(watch); ++i) {
       const auto row = static_cast<std::uint32_t>(i);
       std::uint32_t* to = links + i * degree_;
       std::fill_n(to, degree_, kNoRow);
@@ -193,7 +193,7 @@ void GraphBuilder::finish(std::uint32_t* links) {
       prune(near, kept);
       for (std::size_t j = 0; j < kept.size(); ++j) to[j] = kept[j].row;
     }
-  });
+  }, watch);
 }
 
 }  // namespace qsearch

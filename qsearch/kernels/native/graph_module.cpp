@@ -126,8 +126,7 @@ class Builder {
 
   void finish(Out<std::uint32_t, 2> links) {
     require(links.shape(0) == int8_.shape(0) && links.shape(1) == degree_, "links have another shape");
-    nb::gil_scoped_release release;
-    builder_.finish(links.data());
+    run([&](Watch* watch) { builder_.finish(links.data(), watch); });
   }
 
  private:

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <numeric>
 
 #include "clock.hpp"
 #include "graph.hpp"
@@ -12,6 +13,11 @@
 namespace qsearch {
 namespace {
 
+// A wider beam takes longer to keep in order than a scan of a million rows does; and one of an eighth of the rows
+// meets nearly all.
+constexpr std::size_t kWidest = 8192, kShare = 8;
+constexpr std::size_t kLook = 1 << 14;  // rows between two looks at whether a scan is still wanted
+
 // A row that a beam ended with.
 struct Candidate {
   float score;  // by int8 codes
@@ -20,6 +26,11 @@ struct Candidate {
 };
 
 bool better(const Candidate& a, const Candidate& b) { return a.score > b.score; }
+
+// The same, equal ones by row.
+bool ahead(const Candidate& a, const Candidate& b) {
+  return a.score > b.score || (a.score == b.score && a.row < b.row);
+}
 
 // A score that is no number: the floats decide.
 float sound(float score) { return std::isnan(score) ? -kNone : score; }
@@ -31,8 +42,8 @@ thread_local Beam kept_beam;
 
 class Searcher {
  public:
-  Searcher(const Path& path, const std::vector<GraphSegment>& segments, std::size_t width)
-      : path_(path), segments_(segments), width_(width), beam_(kept_beam) {}
+  Searcher(const Path& path, const std::vector<GraphSegment>& segments, std::size_t width, Watch* watch)
+      : path_(path), segments_(segments), width_(width), watch_(watch), beam_(kept_beam) {}
 
   std::int64_t sketched = 0, refined = 0;
 
@@ -44,40 +55,65 @@ class Searcher {
       const std::size_t wanted = std::min(width_, segment.mask.allowed);
       if (!wanted) continue;
       const std::size_t first = found.size();
-      if (wanted < segment.mask.allowed) {
-        // The search knows nothing of masks: it is made wide enough for so many allowed rows on average.
-        const std::size_t n = segment.rows.n;
-        const std::size_t width = (wanted * n + segment.mask.allowed - 1) / segment.mask.allowed;
-        const auto& best =
-            beam_.search(path_, segment.rows, segment.links, *segment.starts, query, std::min(n, width));
-        sketched += static_cast<std::int64_t>(beam_.sketched());
-        refined += static_cast<std::int64_t>(beam_.refined());
-        for (const Found& one : best)
-          if (found.size() - first < wanted && allows(segment.mask, one.row()))
-            found.push_back({sound(one.score()), one.row(), static_cast<std::uint32_t>(number)});
+      const std::uint32_t of = static_cast<std::uint32_t>(number);
+      // The search knows nothing of masks: it is made wide enough for so many allowed rows on average.
+      const std::size_t n = segment.rows.n;
+      const std::size_t width = (wanted * n + segment.mask.allowed - 1) / segment.mask.allowed;
+      if (width > std::min(n / kShare, kWidest)) {
+        scan(segment, of, first, wanted, query, found);
+        continue;
       }
-      if (found.size() - first < wanted)
-        fill(segment, static_cast<std::uint32_t>(number), first, wanted, query, found);
+      const auto& best = beam_.search(path_, segment.rows, segment.links, *segment.starts, query, width);
+      sketched += static_cast<std::int64_t>(beam_.sketched());
+      refined += static_cast<std::int64_t>(beam_.refined());
+      for (const Found& one : best)
+        if (found.size() - first < wanted && allows(segment.mask, one.row()))
+          found.push_back({sound(one.score()), one.row(), of});
+      if (found.size() - first < wanted) fill(segment, of, first, wanted, query, found);
     }
   }
 
  private:
+  // A row by its int8 code.
+  Candidate scored(const GraphSegment& segment, std::uint32_t number, std::size_t row, const std::int8_t* query,
+                   std::int32_t sum) {
+    const GraphRows& rows = segment.rows;
+    const float dot = static_cast<float>(path_.int8_dot(rows.int8 + row * rows.d, query, rows.d, sum));
+    ++refined;
+    return {sound(rows.scale[row] * dot), static_cast<std::uint32_t>(row), number};
+  }
+
+  // All allowed rows instead of a walk: the best of them.
+  void scan(const GraphSegment& segment, std::uint32_t number, std::size_t first, std::size_t wanted,
+            const std::int8_t* query, std::vector<Candidate>& found) {
+    const std::int32_t sum = std::accumulate(query, query + segment.rows.d, std::int32_t{0});
+    const auto begin = [&] { return found.begin() + static_cast<std::ptrdiff_t>(first); };
+    const auto keep = [&] {
+      if (found.size() - first <= wanted) return;
+      std::nth_element(begin(), begin() + static_cast<std::ptrdiff_t>(wanted), found.end(), ahead);
+      found.resize(first + wanted);
+    };
+    for (std::size_t row = 0; row < segment.rows.n; ++row) {
+      if (row % kLook == 0 && stop(watch_)) return;
+      if (!allows(segment.mask, row)) continue;
+      found.push_back(scored(segment, number, row, query, sum));
+      if (found.size() - first == 2 * wanted + kLook) keep();
+    }
+    keep();
+    std::sort(begin(), found.end(), ahead);
+  }
+
   // Many equal rows can cut a graph into parts that a search does not leave, and masks leave rows out: the first
   // allowed rows take the places that are left.
   void fill(const GraphSegment& segment, std::uint32_t number, std::size_t first, std::size_t wanted,
             const std::int8_t* query, std::vector<Candidate>& found) {
-    const GraphRows& rows = segment.rows;
     std::vector<std::uint32_t> there;
     for (std::size_t i = first; i < found.size(); ++i) there.push_back(found[i].row);
     std::sort(there.begin(), there.end());
-    std::int32_t sum = 0;
-    for (std::size_t i = 0; i < rows.d; ++i) sum += query[i];
-    for (std::size_t row = 0; row < rows.n && found.size() - first < wanted; ++row) {
-      if (!allows(segment.mask, row) || std::binary_search(there.begin(), there.end(), row)) continue;
-      const float dot = static_cast<float>(path_.int8_dot(rows.int8 + row * rows.d, query, rows.d, sum));
-      found.push_back({sound(rows.scale[row] * dot), static_cast<std::uint32_t>(row), number});
-      ++refined;
-    }
+    const std::int32_t sum = std::accumulate(query, query + segment.rows.d, std::int32_t{0});
+    for (std::size_t row = 0; row < segment.rows.n && found.size() - first < wanted; ++row)
+      if (allows(segment.mask, row) && !std::binary_search(there.begin(), there.end(), row))
+        found.push_back(scored(segment, number, row, query, sum));
     // Best first again.
     std::stable_sort(found.begin() + static_cast<std::ptrdiff_t>(first), found.end(), better);
   }
@@ -85,6 +121,7 @@ class Searcher {
   const Path& path_;
   const std::vector<GraphSegment>& segments_;
   std::size_t width_;
+  Watch* watch_;
   Beam& beam_;
 };
 
@@ -112,7 +149,7 @@ std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segm
   std::atomic<std::int64_t> damaged{-1}, walking{0}, scoring{0};
   std::atomic<std::size_t> next{0};
   in_parallel(parts, [&](std::size_t) {
-    Searcher searcher(path, segments, asked.width);
+    Searcher searcher(path, segments, asked.width, watch);
     Rescorer rescorer;
     std::vector<Candidate> found;
     for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < n_queries;) {
@@ -148,7 +185,7 @@ void graph_found(const Path& path, const std::vector<GraphSegment>& segments, co
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_queries));
   std::atomic<std::size_t> next{0};
   in_parallel(parts, [&](std::size_t) {
-    Searcher searcher(path, segments, width);
+    Searcher searcher(path, segments, width, watch);
     std::vector<Candidate> found;
     for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < n_queries;) {
       searcher.find(codes + q * d, found);
