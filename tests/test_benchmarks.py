@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,27 @@ def test_another_machine_is_another_file(measured: Path, tmp_path: Path) -> None
     (tmp_path / "registry-10k.json").write_text(json.dumps(found))
     with pytest.raises(SystemExit, match="other data"):
         Results(tmp_path, "registry-10k").begin(found["data"] | {"rows": 7})
+
+
+def test_of_an_earlier_method_and_of_other_settings_the_builds_that_are_the_same_are_kept(
+    measured: Path, registry: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "copy"
+    shutil.copytree(measured, place)
+    before, found = told(place), told(place)
+    found["method"] = 1
+    found["systems"]["NumPy"]["builds"][0]["seconds"] = 1234.0
+    found["systems"]["faiss FlatIP"]["builds"][0]["seconds"] = 1234.0
+    found["systems"]["faiss FlatIP"]["about"] = "built in another way"
+    (place / "benchmarks" / "registry-10k.json").write_text(json.dumps(found))
+    run(registry, place, "--systems", "NumPy,faiss FlatIP", "--rounds", "1")
+    after = told(place)["systems"]
+    assert after["NumPy"]["builds"][0]["seconds"] == 1234.0
+    assert after["faiss FlatIP"]["builds"][0]["seconds"] < 1000
+    for name in ("NumPy", "faiss FlatIP"):
+        assert set(after[name]["turns"]["1"]) == {"0"}
+        assert after[name]["turns"]["1"]["0"] != before["systems"][name]["turns"]["1"]["0"]
+    assert after["qsearch"]["turns"] == after["qsearch"]["recall"] == {}
 
 
 @pytest.mark.parametrize(

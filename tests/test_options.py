@@ -9,7 +9,7 @@ import click
 import numpy as np
 import pytest
 
-from qsearch import Index
+from qsearch import BuildOptions, Index
 from qsearch.cli import cli
 from qsearch.errors import QueryError
 from qsearch.options import RetrievalOptions, SearchOptions, TextSearchOptions, listed, settled
@@ -93,6 +93,16 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     index = Index.build(None, tmp_path / "i", embeddings=np.eye(3))
     found = index.search_vectors(np.eye(3), np.int32(2), method="binary", candidates=np.uint8(3))
     assert found.positions[:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("method", ["binary", "graph", "cascade"])
+def test_more_candidates_than_there_are_rows_are_all_rows(tmp_path: Path, method: str) -> None:
+    options = BuildOptions(graph=True)
+    index = Index.build(None, tmp_path / "i", embeddings=np.eye(3), options=options)
+    for many in (4, 10**12, 10**30):
+        found = index.search_vectors(np.eye(3), 10**30, method=method, candidates=many * 10**30)
+        assert found.positions[:, 0].tolist() == [0, 1, 2]
+        assert found.positions.shape == (3, 3)
 
 
 def test_documents_found_by_vector_are_those_found_by_text(tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ class Searcher:
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
         count = candidates or max(k, _DEFAULT_CANDIDATES[method])
+        count = min(count, max(k, self.documents.rows))  # no kernel is asked for 10**30
         kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
         return Request(k, method, Plan(False, count, kept, 0.0, "asked for"), every, allowed)
 

@@ -53,6 +53,8 @@ class Results:
 
         Raises:
             SystemExit: what is there was measured on another machine, or with other data.
+
+        Of an earlier method the builds are kept: they are made as ever, and the indexes may still be there.
         """
         here = machine()
         there = self.told.get("machine", here)
@@ -66,11 +68,9 @@ class Results:
             raise SystemExit(
                 f"{self.path} was measured with other data; --results gives another folder"
             )
-        if self.told["systems"] and self.told.get("method", 1) != METHOD:
-            raise SystemExit(
-                f"{self.path} was measured by an earlier form of this benchmark; --results gives "
-                "another folder"
-            )
+        if self.told.get("method", 1) != METHOD:
+            for known in self.told["systems"].values():
+                known |= {"turns": {}, "recall": {}}
         self.told |= {"data": data, "machine": here, "method": METHOD}
         self.save()
 

@@ -174,7 +174,7 @@ class Running:
         """
         known = results.system(system.name)
         here = versions(system.distributions)
-        if known.get("versions", here) != here:
+        if (known.get("versions", here), known.get("about", system.about)) != (here, system.about):
             results.forget(system.name)
             known = results.system(system.name)
         if "failed" in known:
