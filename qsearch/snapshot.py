@@ -46,6 +46,7 @@ __all__ = ["Snapshot", "TextQuery"]
 _log = logging.getLogger("qsearch")
 _OPEN_ATTEMPTS = 5
 _DOCUMENTS_AT_A_TIME = 500
+_MOST_REQUESTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Snapshot:
         self.settings = settings
         if before is not None and before.settings.get("tuning") == settings.get("tuning"):
             self.tuning = before.tuning  # which takes longer to read than all else
+        self._requests: dict[tuple[Any, ...], Request] = {}
         self.placing: Placing | None = None
         if device != "cpu":
             self.placing = Placing(segments, device, None if before is None else before.placing)
@@ -320,14 +322,32 @@ class Snapshot:
         Raises:
             QueryError: a value is out of its range, two contradict each other, or the filter is none.
         """
+        # Without a condition what filters need is not loaded.
+        if options["where"] is None and not options["params"]:
+            return self._unfiltered(k, options)
         way = {name: options[name] for name in listed(WayOptions)}
         of_filter = {name: options[name] for name in listed(FilterOptions)}
-        # Without a condition what filters need is not loaded.
-        if of_filter["where"] is None and not of_filter["params"]:
-            return self.searcher.request(k, None, **way)
         if of_filter["where"] is not None:  # what makes no sense is told before that takes time
             self.searcher.request(k, **way)
         return self.searcher.request(k, self.selections.asked(**of_filter), **way)
+
+    def _unfiltered(self, k: int, options: dict[str, Any]) -> Request:
+        """A request, kept: the same options come again and again, and a walk takes hardly longer."""
+        way = {name: options[name] for name in listed(WayOptions)}
+        if self.placing is not None and self.placing.loaded:  # which changes what is best
+            return self.searcher.request(k, None, **way)
+        # 1, 1.0 and True are equal, and not the same.
+        key = (k, *way.values(), type(k), *map(type, way.values()))
+        try:
+            request = self._requests.get(key)
+        except TypeError:  # no option can be a list: says which
+            return self.searcher.request(k, None, **way)
+        if request is None:
+            request = self.searcher.request(k, None, **way)
+            if len(self._requests) >= _MOST_REQUESTS:
+                self._requests = {}
+            self._requests[key] = request
+        return request
 
     def answers(
         self, request: Request, queries: NDArray[np.float32], *, explain: bool

@@ -336,10 +336,20 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
     (quick / "registry-10k.json").write_text(json.dumps(found))
     faster = page.text(quick).split("\n\n")[3]
     mine = found["systems"]["qsearch"]["turns"]["1"].values()
-    speed = np.median([1000 / turn["settings"]["recall 0.99"]["single"] for turn in mine])
+    speed, alike = (
+        np.median([1000 / turn["settings"][name]["single"] for turn in mine])
+        for name in ("recall 0.99", "recall 0.99, alike")
+    )
+    best_speed = max(speed, alike)
+    told_speeds = f"answers {words.number(best_speed)} a second"
+    if alike > speed:
+        told_speeds = (
+            f"answers {words.number(speed)} queries of any kind a second, and of queries like those that "
+            f"its recall was measured with {words.number(alike)} a second"
+        )
     assert faster.startswith(
-        f"Asked for 99% of the ten nearest, qsearch answers {words.number(speed)} queries a second and "
-        f"faiss FlatIP, the fastest of the others, {1e6 / speed:.1f} times as many."
+        f"Asked for 99% of the ten nearest, qsearch, built with its graph, {told_speeds}; "
+        f"faiss FlatIP, the fastest of the others, {1e6 / best_speed:.1f} times as many."
     )
 
 

@@ -89,6 +89,20 @@ def test_values_that_make_no_sense_are_errors_of_their_own(
         index.search_vectors(np.eye(3), **{"k": 2, "method": "binary", **options})
 
 
+def test_what_was_asked_before_does_not_hide_what_is_none(tmp_path: Path) -> None:
+    index = Index.build(None, tmp_path / "i", embeddings=np.eye(3))
+    index.search_vectors(np.eye(3), 1, recall=1)
+    for k in (True, 1.0, "1", [1], np.True_):
+        with pytest.raises(QueryError, match="k must be a whole number"):
+            index.search_vectors(np.eye(3), k, recall=1)
+    for recall in (True, "1", [1], {}):
+        with pytest.raises(QueryError, match="recall must be 'exact' or a number"):
+            index.search_vectors(np.eye(3), 1, recall=recall)
+    for k in range(1, 1000):  # what is kept has an end
+        index.search_vectors(np.eye(3)[:1], k)
+    assert len(index._open._requests) <= 256
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     index = Index.build(None, tmp_path / "i", embeddings=np.eye(3))
     found = index.search_vectors(np.eye(3), np.int32(2), method="binary", candidates=np.uint8(3))

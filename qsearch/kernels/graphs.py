@@ -93,7 +93,7 @@ class GraphResult(NamedTuple):
         heights: (q, depths) float64: the mean of so many of the best scores of ``GraphFound``.
         sketched: (q,) int64: rows whose sketch was read.
         refined: (q,) int64: rows whose int8 code was.
-        seconds: that the beams took, and the floats; of all threads.
+        spent: nanoseconds that the beams took, and the floats; of all threads.
         damaged: position of a row that is not finite; −1: none was met.
     """
 
@@ -102,8 +102,14 @@ class GraphResult(NamedTuple):
     heights: NDArray[np.float64]
     sketched: NDArray[np.int64]
     refined: NDArray[np.int64]
-    seconds: tuple[float, float]
+    spent: NDArray[np.int64]
     damaged: int
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """As ``spent``."""
+        walking, scoring = (self.spent / 1e9).tolist()
+        return walking, scoring
 
 
 class GraphFound(NamedTuple):
@@ -250,10 +256,7 @@ def graph_top_k(
             spent,
             threads or thread_count(),
         )
-        walking, scoring = (spent / 1e9).tolist()
-        return GraphResult(
-            scores, positions, heights, looked[0], looked[1], (walking, scoring), damaged
-        )
+        return GraphResult(scores, positions, heights, looked[0], looked[1], spent, damaged)
     started = time.perf_counter()
     found = graph_found(segments, masks, codes, width)
     there = found.positions >= 0
@@ -282,6 +285,7 @@ def graph_top_k(
     positions[:, :width_found] = np.take_along_axis(chosen, places, axis=1)
     positions[np.isneginf(scores)] = -1
     looked[0] = looked[1] = there.sum(axis=1)
-    seconds = (walked - started, time.perf_counter() - walked)
+    seconds = np.array([walked - started, time.perf_counter() - walked])
+    spent = (1e9 * seconds).astype(np.int64)
     last = int(wrong[0]) if len(wrong) else -1
-    return GraphResult(scores, positions, heights, looked[0], looked[1], seconds, last)
+    return GraphResult(scores, positions, heights, looked[0], looked[1], spent, last)

@@ -132,17 +132,20 @@ class Cascade:
         total = allowed.rows
         # Codes alone prove nothing, unless every document was scored.
         certified = np.full(count, kept == total)
-        choosing, refining, scoring = found.seconds
 
-        def stage(name: str, rows: int, row_bytes: int, seconds: float) -> Stage:
-            looked = np.full(count, rows, dtype=np.int64)
-            return Stage(name, looked, looked * row_bytes, seconds)
+        def stages() -> tuple[Stage, ...]:
+            choosing, refining, scoring = found.seconds
 
-        stages = (
-            stage("binary codes", total, -(-d // 64) * 8, preparing + choosing),
-            stage("int8 codes", width if kept < width else 0, d + 4, refining),
-            stage("floats", kept, 4 * d, scoring),
-        )
+            def stage(name: str, rows: int, row_bytes: int, seconds: float) -> Stage:
+                looked = np.full(count, rows, dtype=np.int64)
+                return Stage(name, looked, looked * row_bytes, seconds)
+
+            return (
+                stage("binary codes", total, -(-d // 64) * 8, preparing + choosing),
+                stage("int8 codes", width if kept < width else 0, d + 4, refining),
+                stage("floats", kept, 4 * d, scoring),
+            )
+
         return Ranking(found.positions, found.scores, certified, stages), passed
 
     @cached_property

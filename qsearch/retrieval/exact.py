@@ -131,18 +131,22 @@ class ExactSearch:
                 segment.release()
         else:
             self._update(best, range(len(self._coded)), queries, threads, allowed)
-        preparing, *spent = best.spent.tolist()
-        # Threads work side by side: what each stage took of their time, it took of the whole.
-        share = (time.perf_counter() - started - 1e-9 * preparing) / max(1, sum(spent))
-        nothing, scanned, scanned_bytes, *looked = best.looked
-        scanned.fill(allowed.rows)
-        scanned_bytes.fill(self._scanned_bytes(allowed))
-        stages = (
-            Stage("preparing", nothing, nothing, 1e-9 * preparing),
-            Stage("rotated codes", scanned, scanned_bytes, share * spent[0]),
-            Stage("int8 codes", looked[0], looked[1], share * spent[1]),
-            Stage("floats", looked[2], looked[3], share * spent[2]),
-        )
+        taken = time.perf_counter() - started
+
+        def stages() -> tuple[Stage, ...]:
+            preparing, *spent = best.spent.tolist()
+            # Threads work side by side: what each stage took of their time, it took of the whole.
+            share = (taken - 1e-9 * preparing) / max(1, sum(spent))
+            nothing, scanned, scanned_bytes, *looked = best.looked
+            scanned.fill(allowed.rows)
+            scanned_bytes.fill(self._scanned_bytes(allowed))
+            return (
+                Stage("preparing", nothing, nothing, 1e-9 * preparing),
+                Stage("rotated codes", scanned, scanned_bytes, share * spent[0]),
+                Stage("int8 codes", looked[0], looked[1], share * spent[1]),
+                Stage("floats", looked[2], looked[3], share * spent[2]),
+            )
+
         return Ranking(best.positions, best.scores, np.ones(len(queries), dtype=np.bool_), stages)
 
     def _scanned_bytes(self, allowed: Allowed) -> int:

@@ -158,13 +158,12 @@ class GraphSearch:
         Raises:
             IndexFormatError: a row is damaged.
         """
-        allowed = allowed or Allowed.living(self._segments)
-        passed = np.ones(len(queries), dtype=np.bool_)
+        linked, old, others = self._living if allowed is None else self._parted(allowed)
         ranking: Ranking | None = None
-        linked = allowed.of(self._linked)
         if linked.rows:
             ranking, passed = self._walked(queries, k, width, kept, threads, checks, linked)
-        old = allowed.of(self._old)
+        else:
+            passed = np.ones(len(queries), dtype=np.bool_)
         if old.rows:
             found = search_candidates(
                 self._old_segments,
@@ -176,7 +175,6 @@ class GraphSearch:
                 old,
             )
             ranking = merged(found, ranking, k)
-        others = allowed.of(self._others)
         if others.rows:
             found = self._exact.search(queries, min(k, others.rows), threads, others)
             ranking = merged(found, ranking, k)
@@ -188,7 +186,7 @@ class GraphSearch:
         self, queries: NDArray[np.float32], width: int, threads: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """What beams end with, see ``kernels.graph_found``: positions, and cosines by int8 codes."""
-        masks = Allowed.living(self._segments).of(self._linked).masks
+        masks = self._living[0].masks
         codes = int8_query_codes(unit_queries(queries))
         found = graph_found(self._arrays, masks, codes.codes, width, threads)
         cosines = found.scores * _factors(codes)[:, None].astype(np.float32)
@@ -229,18 +227,30 @@ class GraphSearch:
         passed = np.ones(count, dtype=np.bool_)
         for number, check in enumerate(checks):
             passed &= found.heights[:, number] * _factors(codes) >= check.least
-        places = sum(min(width, most) for most in allowed.counts)
-        floats = np.full(count, min(kept, places), dtype=np.int64)
-        sketch = 8 * LINE_WORDS * sketch_lines(d)
-        walking, scoring = found.seconds
-        stages = (
-            Stage("sketches", found.sketched, found.sketched * sketch, None),
-            Stage("int8 codes", found.refined, found.refined * (d + 4), walking),
-            Stage("floats", floats, floats * 4 * d, scoring),
-        )
+        scored = min(kept, sum(min(width, most) for most in allowed.counts))
         # Codes alone prove nothing, unless every row was scored.
-        certified = np.full(count, min(kept, places) == allowed.rows)
+        certified = np.full(count, scored == allowed.rows)
+
+        def stages() -> tuple[Stage, ...]:
+            walking, scoring = found.seconds
+            sketch = 8 * LINE_WORDS * sketch_lines(d)
+            floats = np.full(count, scored, dtype=np.int64)
+            return (
+                Stage("sketches", found.sketched, found.sketched * sketch, None),
+                Stage("int8 codes", found.refined, found.refined * (d + 4), walking),
+                Stage("floats", floats, floats * 4 * d, scoring),
+            )
+
         return Ranking(found.positions, found.scores, certified, stages), passed
+
+    @cached_property
+    def _living(self) -> tuple[Allowed, Allowed, Allowed]:
+        """All rows that were not deleted, as ``_parted``."""
+        return self._parted(Allowed.living(self._segments))
+
+    def _parted(self, allowed: Allowed) -> tuple[Allowed, Allowed, Allowed]:
+        """What is allowed of the segments that are walked, of those with old graphs, and of the others."""
+        return allowed.of(self._linked), allowed.of(self._old), allowed.of(self._others)
 
     @cached_property
     def _arrays(self) -> GraphSegments:

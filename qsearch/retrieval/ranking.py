@@ -7,7 +7,7 @@ position, lowest first. So two ways that look at the same documents return the s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -67,13 +67,18 @@ class Ranking:
         positions: (q, k) int64 document positions, best first; −1 behind the last document found.
         scores: (q, k) float32 cosines; −inf where there is no document.
         certified: (q,) bool: whether it is proven that no other document belongs here.
-        stages: what was done, in order.
+        done: the stages, or what makes them: most searches are never asked, and a walk takes hardly longer.
     """
 
     positions: NDArray[np.int64]
     scores: NDArray[np.float32]
     certified: NDArray[np.bool_]
-    stages: tuple[Stage, ...] = ()
+    done: tuple[Stage, ...] | Callable[[], tuple[Stage, ...]] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What was done, in order."""
+        return self.done() if callable(self.done) else self.done
 
     def replaced(self, places: NDArray[np.int64], by: Ranking) -> Ranking:
         """The same but for the queries at ``places``, which have the answers of another search.
@@ -181,10 +186,9 @@ def check_queries(queries: Any, dimensions: int) -> NDArray[np.float32]:
         raise QueryError(
             f"the index has {dimensions} dimensions, the query vectors have {array.shape[1]}"
         )
-    unusable = unusable_query(array)
-    if unusable is not None:
-        number, reason = unusable
-        raise QueryError(f"query vector {number} {reason}")
+    number = first_unusable(array)
+    if number < len(array):
+        raise QueryError(f"query vector {number} {_unusable(array[number])}")
     return array
 
 
@@ -196,11 +200,13 @@ def unusable_query(queries: NDArray[np.floating]) -> tuple[int, str] | None:
     """
     array = _as_float32(queries)
     number = first_unusable(array)
-    if number == len(array):
-        return None
-    if np.isfinite(array[number]).all():
-        return number, "is zero (as float32) and has no direction"
-    return number, "holds NaN or infinity (as float32)"
+    return None if number == len(array) else (number, _unusable(array[number]))
+
+
+def _unusable(vector: NDArray[np.float32]) -> str:
+    if np.isfinite(vector).all():
+        return "is zero (as float32) and has no direction"
+    return "holds NaN or infinity (as float32)"
 
 
 def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:

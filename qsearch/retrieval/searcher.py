@@ -204,7 +204,7 @@ class Searcher:
 
         Where a recall is asked for, what is fastest for one may not be for many; either reaches it.
         """
-        if request.recall is None or self._tuning is None:
+        if request.recall is None or self._tuning is None or queries == 1:
             return request
         plan = self._plan(self._tuning, request.recall, request.k, queries, alike=request.alike)
         return replace(request, method=_method_of(plan), plan=plan)
@@ -310,9 +310,9 @@ class Searcher:
         threads: int | None,
     ) -> Ranking:
         """The ranking, with exact answers to queries that failed a check."""
-        unlike = np.flatnonzero(~passed)
-        if not len(unlike):
+        if passed.all():
             return ranking
+        unlike = np.flatnonzero(~passed)
         return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
 
     def _partly(

@@ -1,4 +1,4 @@
-"""qsearch, as it comes, beside the best of the others, in every measure."""
+"""qsearch, built with its graph, beside the best of the others, in every measure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Contest:
 
 
 def best(order: dict[str, Point]) -> tuple[Point | None, Point | None]:
-    """The fastest setting of qsearch as it comes, and of the others; variants of qsearch are neither."""
+    """The fastest setting of qsearch with its graph, and of the others; its variants are neither."""
     mine = order.get(OURS)
     other = next((point for name, point in order.items() if not ours(name)), None)
     return mine, other

@@ -91,6 +91,11 @@ class Point:
     asked: bool
     turns: int
 
+    @property
+    def alike(self) -> bool:
+        """Whether the recall was asked for with queries like those that it was measured with only."""
+        return self.setting.endswith(", alike")
+
     def speed(self, mode: str) -> Spread:
         """Of one of the modes."""
         return self.single if mode == "single" else self.batch
@@ -313,7 +318,7 @@ def recall_speed(
 
 
 def leaders(measured: Measured, threads: int, mode: str) -> list[str]:
-    """Qsearch as it comes, and the others that are among the fastest at some recall."""
+    """Qsearch with its graph, and the others that are among the fastest at some recall."""
     points = measured.points(threads)
     names = [OURS]
     for level in LEVELS:

@@ -87,9 +87,17 @@ def _sentences(main: Measured) -> str:
     mine, other = best(fastest(points, HEADLINE, "single"))
     said = []
     if mine and other:
+        asked = f"Asked for {HEADLINE:.0%} of the ten nearest"
+        any_kind = _any_kind(points, HEADLINE)
+        if mine.alike and any_kind is not None:
+            asked += (
+                f", qsearch, built with its graph, answers {words.number(any_kind.single.median)} queries "
+                "of any kind a second, and of queries like those that its recall was measured with"
+            )
+        else:
+            asked += ", qsearch, built with its graph, answers"
         said.append(
-            f"Asked for {HEADLINE:.0%} of the ten nearest, qsearch answers "
-            f"{words.number(mine.single.median)} queries a second and "
+            f"{asked} {words.number(mine.single.median)} a second; "
             f"{words.than(mine.single.median, other.single.median, other.system)}."
         )
     sure, other_sure = best(fastest(points, None, "single"))
@@ -124,6 +132,14 @@ def _sentences(main: Measured) -> str:
     return " ".join(said) + "\n\n" + on
 
 
+def _any_kind(points: Sequence[Point], recall: float) -> Point | None:
+    """What qsearch gives at a recall without being told what the queries are like."""
+    return next(
+        (one for one in points if (one.system, one.promises, one.alike) == (OURS, recall, False)),
+        None,
+    )
+
+
 def _anchor(title: str) -> str:
     """What the headline of a section is called in a link."""
     kept = "".join(one for one in title.lower() if one.isalnum() or one in " -")
@@ -145,10 +161,10 @@ def _better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     some = [one for found in every.values() for one in found]
     lost = [one for one in some if one.times > 1]
     said = (
-        f"Of {len(some)} comparisons of qsearch, as it comes, with the best of the others, qsearch is "
-        f"behind in {len(lost)}. In each cell stands the better one of both, and how many times as good as "
-        "the other it is. p95, build, disk, memory and start are compared among the systems that reach "
-        f"recall@10 {HEADLINE}."
+        f"Of {len(some)} comparisons of qsearch, built with its graph, with the best of the others, "
+        f"qsearch is behind in {len(lost)}. In each cell stands the better one of both, and how many times "
+        "as good as the other it is. p95, build, disk, memory and start are compared among systems that "
+        f"reach recall@10 {HEADLINE}."
     )
     heads = ["", *every]
     cells: dict[tuple[str, str], dict[str, str]] = {}
@@ -190,10 +206,11 @@ def _fastest(measured: Sequence[Measured]) -> str:
     heads = [f"{words.threads(n)}, {how}" for n in counts for how in hows]
     said = (
         "Queries a second of the fastest system, and of qsearch or, where that is the fastest, of the "
-        "next one; behind them how many times faster the first is. qsearch is asked for this recall, and "
-        "stands here if it gave it; of the others it is the fastest setting that gave it, which one knows "
-        "after trying them. Exact: settings whose answers are meant to be exact. For 100: recall is that "
-        "of a search for 100. –: not measured."
+        "next one; behind them how many times faster the first is. qsearch is asked for this recall, of "
+        "queries of any kind and of those alike, and stands here with the faster one that gave it; of "
+        "the others it is the fastest setting that gave it, which one knows after trying them. Exact: "
+        "settings whose answers are meant to be exact. For 100: recall is that of a search for 100. –: not "
+        "measured."
     )
     table = words.table(["data", "recall", *heads], rows)
     return "\n\n".join(["## Who is fastest", said, table])
@@ -303,33 +320,55 @@ def _promise(measured: Sequence[Measured]) -> str:
             asked = [point for point in points if point.system == name and point.promises]
             if not asked:
                 continue
-            exact = next((point for point in points if point.system == OURS and point.sure), None)
+            exact = next(  # a variant that has none of its own has that of qsearch
+                (
+                    point
+                    for of in (name, OURS)
+                    for point in points
+                    if point.system == of and point.sure
+                ),
+                None,
+            )
             speeds = "–"
             if exact is not None:
                 alone, batch = exact.single.median, exact.batch.median
                 speeds = f"{words.number(alone)}; in batches {words.number(batch)}"
-            cells = [one.title, name, speeds]
-            for recall in PROMISES:
-                point = next((some for some in asked if some.promises == recall), None)
-                cells.append(
-                    "–"
-                    if point is None
-                    else f"{point.recall10:.4f}, {words.number(point.single.median)}; in batches "
-                    f"{point.batch_recall10:.4f}, {words.number(point.batch.median)}"
-                )
-            rows.append([*cells, one.systems[name].get("note", "")])
+            for alike in (False, True):
+                of = {point.promises: point for point in asked if point.alike == alike}
+                if of:
+                    kind = "alike" if alike else "of any kind"
+                    told = [_kept(of.get(recall)) for recall in PROMISES]
+                    rows.append([one.title, f"{name}, {kind}", speeds, *told])
     if not rows:
         return ""
     said = (
         "qsearch is the only system here that is asked for a recall instead of for an effort. Beside each "
-        "recall that is asked for: what came, and queries a second, on one thread. qsearch "
-        "measured with a sample of other queries like these, as a user with a log of queries would; "
-        "qsearch untuned with rows of its own, which it does of itself. A plan is how many candidates the "
-        "codes give to be rescored with floats; a query that is too unlike what was measured is answered "
-        "exactly, and a plan with fewer candidates has more of these."
+        "recall that is asked for: what came, and queries a second, on one thread. qsearch measured with a "
+        "sample of other queries like these, as a user with a log of queries would; qsearch untuned with "
+        "rows of its own, which it does of itself. Queries of any kind are held against that sample, and "
+        "answered exactly where they are too unlike; alike are those that a user says are like it: they "
+        "are held against nothing (`--alike`)."
     )
-    heads = ["data", "", "exact", *(f"asked {recall}" for recall in PROMISES), "plan"]
-    return "\n\n".join(["## What is asked, and what comes", said, words.table(heads, rows)])
+    plans = [
+        [one.title, name, note]
+        for one in measured
+        for name, told in one.systems.items()
+        if ours(name) and (note := told.get("note"))
+    ]
+    how = "By which plans: how many candidates give floats their choice, and where they come from."
+    heads = ["data", "", "exact", *(f"asked {recall}" for recall in PROMISES)]
+    parts = ["## What is asked, and what comes", said, words.table(heads, rows)]
+    return "\n\n".join([*parts, how, words.table(["data", "", "plans"], plans)])
+
+
+def _kept(point: Point | None) -> str:
+    """What came of one recall that was asked for."""
+    if point is None:
+        return "–"
+    return (
+        f"{point.recall10:.4f}, {words.number(point.single.median)}; in batches "
+        f"{point.batch_recall10:.4f}, {words.number(point.batch.median)}"
+    )
 
 
 def _size(measured: Sequence[Measured], drawn: dict[str, Any], results: Path) -> str:
@@ -473,7 +512,8 @@ def _earlier(measured: Sequence[Measured]) -> str:
     return (
         f"**{every} was measured by an earlier form of this benchmark**: each query was timed once at "
         "most, behind three that were not; turns beside other processes were kept; recall was that of "
-        "batches; faiss's HNSW was built with an efConstruction of 40, and its RaBitQ without a rotation."
+        "batches; faiss's HNSW was built with an efConstruction of 40, and its RaBitQ without a rotation; "
+        "qsearch was built without its graph."
     )
 
 
