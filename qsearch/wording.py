@@ -33,6 +33,7 @@ class Words:
     graph: str
     id_field: str
     index_field: str
+    index_graph: str
     index_text: str
     input_format: str
     language: str
@@ -72,6 +73,7 @@ PYTHON = Words(
     graph="BuildOptions(graph=True)",
     id_field="Fields(id=...)",
     index_field="Index.index_fields",
+    index_graph="Index.index_graph",
     index_text="Index.index_text",
     input_format="input_format=",
     language="BuildOptions(language=...)",

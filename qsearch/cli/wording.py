@@ -17,6 +17,7 @@ COMMAND_LINE = Words(
     graph="--graph",
     id_field="--id-field",
     index_field="'qsearch index-field'",
+    index_graph="'qsearch index-graph'",
     index_text="'qsearch index-text'",
     input_format="--input-format",
     language="--language",

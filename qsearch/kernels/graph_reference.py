@@ -75,10 +75,14 @@ class BeamFound(NamedTuple):
     Attributes:
         rows: (w,) int64, by their scores, equal ones by number.
         scores: (w,) float32: scale · (code of the row · code of the query).
+        sketched: rows whose sketch was read.
+        refined: rows whose int8 code was.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
+    sketched: int
+    refined: int
 
 
 def sketch_lines(dimensions: int) -> int:
@@ -154,6 +158,7 @@ def beam_search(
     """
     count = len(graph.int8)
     met = np.zeros(count, dtype=np.bool_)
+    refinements = 0
     # (−score, row, whether the score is of the int8 code, whether the search went on from it)
     beam: list[tuple[float, int, bool, bool]] = []
 
@@ -180,12 +185,15 @@ def beam_search(
             score = int8_scores(graph, np.array([row]), query)[0]
             beam[at] = (-float(score) or 0.0, row, True, False)
             beam.sort(key=lambda one: one[:2])
+            refinements += 1
             continue
         beam[at] = (*beam[at][:3], True)
         meet(links[row].astype(np.int64))
     return BeamFound(
         np.array([one[1] for one in beam], dtype=np.int64),
         np.array([-one[0] for one in beam], dtype=np.float32),
+        int(met.sum()),
+        refinements,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qsearch.kernels import graph_reference
 from qsearch.kernels.dispatch import cosine_gather, native_module, thread_count
-from qsearch.kernels.graph_reference import GraphRows
+from qsearch.kernels.graph_reference import BeamFound, GraphRows
 from qsearch.kernels.masks import RowMask
 
 __all__ = [
@@ -146,10 +146,7 @@ def graph_found(
         width: of the beams.
         threads: ``None`` takes ``thread_count``.
     """
-    shape = (len(codes), len(segments.segments) * width)
-    found = GraphFound(
-        np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32)
-    )
+    found = _places(len(codes), len(segments.segments) * width)
     kernels = native_module()
     if kernels is not None:
         path, native = kernels
@@ -159,43 +156,65 @@ def graph_found(
             path, segments.native(native), bits, codes, width, *found, threads or thread_count()
         )
         return found
+    _find_by_numpy(segments, masks, codes, width, found)
+    return found
+
+
+def _places(queries: int, places: int) -> GraphFound:
+    shape = (queries, places)
+    return GraphFound(np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32))
+
+
+def _find_by_numpy(
+    segments: GraphSegments,
+    masks: Sequence[RowMask | None],
+    codes: NDArray[np.int8],
+    width: int,
+    found: GraphFound,
+) -> NDArray[np.int64]:
+    """Fill in what is found; returns (2, q): of how many rows the sketch was read, and the int8 code."""
+    looked = np.zeros((2, len(codes)), dtype=np.int64)
     for number, query in enumerate(codes):
         filled = 0
         for segment, mask in zip(segments.segments, masks, strict=True):
-            rows, scores = _of_segment(segment, mask, query, width)
-            places = slice(filled, filled + len(rows))
-            found.positions[number, places] = rows + segment.first_row
-            found.scores[number, places] = scores
-            filled += len(rows)
-    return found
+            beam = _of_segment(segment, mask, query, width)
+            places = slice(filled, filled + len(beam.rows))
+            found.positions[number, places] = beam.rows + segment.first_row
+            found.scores[number, places] = beam.scores
+            filled += len(beam.rows)
+            looked[:, number] += beam.sketched, beam.refined
+    return looked
 
 
 def _of_segment(
     segment: Any, mask: RowMask | None, query: NDArray[np.int8], width: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rows and scores that one query finds in one segment."""
+) -> BeamFound:
+    """What one query finds in one segment."""
     count = len(segment.int8)
     allowed = np.ones(count, dtype=np.bool_) if mask is None else mask.to_bools()
     most = int(allowed.sum())
     wanted = min(width, most)
+    if not wanted:
+        return BeamFound(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), 0, 0)
     graph = GraphRows(segment.int8, segment.scale, segment.graph.sketches, segment.graph.center)
     wider = -(-wanted * count // max(1, most))
     if wider > min(count // graph_reference.SHARE, graph_reference.WIDEST):
         rows = np.flatnonzero(allowed)
         scores = _sound(graph_reference.int8_scores(graph, rows, query))
         order = np.argsort(-scores, kind="stable")[:wanted]
-        return rows[order], scores[order]
+        return BeamFound(rows[order], scores[order], 0, most)
     beam = graph_reference.beam_search(graph, segment.graph.links, query, wider)
     there = np.flatnonzero(allowed[beam.rows])[:wanted]
-    rows, scores = beam.rows[there], _sound(beam.scores[there])
+    rows, scores, refined = beam.rows[there], _sound(beam.scores[there]), beam.refined
     if len(rows) < wanted:
         others = np.setdiff1d(np.flatnonzero(allowed), rows)[: wanted - len(rows)]
         rows = np.concatenate([rows, others])
+        refined += len(others)
         scores = np.concatenate([scores, graph_reference.int8_scores(graph, others, query)])
         scores = _sound(scores)
         order = np.argsort(-scores, kind="stable")
         rows, scores = rows[order], scores[order]
-    return rows, scores
+    return BeamFound(rows, scores, beam.sketched, refined)
 
 
 def _sound(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -258,7 +277,8 @@ def graph_top_k(
         )
         return GraphResult(scores, positions, heights, looked[0], looked[1], spent, damaged)
     started = time.perf_counter()
-    found = graph_found(segments, masks, codes, width)
+    found = _places(count, len(segments.segments) * width)
+    looked = _find_by_numpy(segments, masks, codes, width, found)
     there = found.positions >= 0
     order = np.argsort(-found.scores, axis=1, kind="stable")
     best = np.take_along_axis(found.scores, order, axis=1).astype(np.float64)
@@ -284,7 +304,6 @@ def graph_top_k(
     scores[:, :width_found] = np.take_along_axis(exact, places, axis=1)
     positions[:, :width_found] = np.take_along_axis(chosen, places, axis=1)
     positions[np.isneginf(scores)] = -1
-    looked[0] = looked[1] = there.sum(axis=1)
     seconds = np.array([walked - started, time.perf_counter() - walked])
     spent = (1e9 * seconds).astype(np.int64)
     last = int(wrong[0]) if len(wrong) else -1

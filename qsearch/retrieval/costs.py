@@ -30,7 +30,7 @@ _TIMED_BYTES = 1 << 29
 """Codes of so many rows are timed: more than most processors cache."""
 
 _ALONE = 5
-"""Queries that are asked one by one."""
+"""Queries that are asked one by one of what reads all codes, whatever the query is."""
 
 _REPEATS = 2
 """Times that count, behind one that brings what is needed into memory; the fastest is taken."""
@@ -114,9 +114,13 @@ class Costs:
             kept: see ``candidates``.
             widths: of the beams.
         """
+        # A walk goes where its query is: of a few that are asked again and again, caches hold all.
+        every = len(self._queries)
         found = np.array(
             [
-                self._timed(partial(graph.search, k=k, width=one, kept=kept, threads=self._threads))
+                self._timed(
+                    partial(graph.search, k=k, width=one, kept=kept, threads=self._threads), every
+                )
                 for one in widths
             ]
         )
@@ -155,10 +159,10 @@ class Costs:
         more = np.maximum(0.0, timed - half)
         return timed, timed + self._further * more
 
-    def _timed(self, search: _Search) -> NDArray[np.float64]:
+    def _timed(self, search: _Search, ask: int = _ALONE) -> NDArray[np.float64]:
         """Milliseconds of a query alone, and of one in a batch."""
         ones = [self._queries[number : number + 1] for number in range(len(self._queries))]
-        alone = np.array([[_milliseconds(search, one) for one in ones[:_ALONE]] for _ in _times()])
+        alone = np.array([[_milliseconds(search, one) for one in ones[:ask]] for _ in _times()])
         batch = [_milliseconds(search, self._queries) for _ in _times()]
         return np.array([alone[1:].min(axis=0).mean(), min(batch[1:]) / len(self._queries)])
 

@@ -82,19 +82,21 @@ def check_graphs(segments: Sequence[Segment], *, wanted: bool) -> None:
     Raises:
         IndexFormatError: there is none, or one is damaged.
     """
-    there = wanted or any(one.has_graph for one in segments)
-    if not there or any(one.graph_problem is not None for one in segments):
+    if not wanted and not any(one.has_graph for one in segments):
         raise IndexFormatError(
-            f"the index has no graph, or a damaged one; build it again with {words().graph} and "
-            f"{words().force}, or search with another method"
+            f"the index has no graph; {words().index_graph} makes one, or search with another method"
+        )
+    if any(one.graph_problem is not None for one in segments):
+        raise IndexFormatError(
+            f"the index has a damaged graph; {words().index_graph} makes another, or search with another "
+            "method"
         )
     for segment in segments:
         name = None if segment.graph is None else segment.graph.damaged()
         if name is not None:
             raise IndexFormatError(
                 f"the graph of segment {segment.id} is damaged: the checksum of {name} is not what it "
-                f"should be; search with another method, or build the index again with "
-                f"{words().graph} and {words().force}"
+                f"should be; {words().index_graph} makes another, or search with another method"
             )
 
 
@@ -174,10 +176,10 @@ class GraphSearch:
                 threads,
                 old,
             )
-            ranking = merged(found, ranking, k)
+            ranking = found if ranking is None else merged(ranking, found, k)
         if others.rows:
             found = self._exact.search(queries, min(k, others.rows), threads, others)
-            ranking = merged(found, ranking, k)
+            ranking = merged(found, None, k) if ranking is None else merged(ranking, found, k)
         if ranking is None:
             raise ValueError("no row is allowed")
         return ranking, passed

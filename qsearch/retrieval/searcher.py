@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError, QueryError
+from qsearch.kernels import has_native_kernels
 from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, WayOptions, settled
@@ -31,6 +32,9 @@ __all__ = ["ExactRanking", "Placement", "Request", "Searcher", "whole_number"]
 _log = logging.getLogger("qsearch")
 
 _DEFAULT_CANDIDATES = {"binary": 1000, "graph": 100, "cascade": 1000}
+_LEAST_OF_K = {"binary": 1, "graph": 4, "cascade": 1}
+"""So many times k: a beam that is as wide as what is wanted finds four fifths of it."""
+
 _CASCADE_KEPT = 4
 """Where a cascade is asked for by name, its int8 codes pass on so many times k rows."""
 
@@ -194,7 +198,7 @@ class Searcher:
             return Request(k, _method_of(plan), plan, every, recall=wanted, alike=alike)
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
-        count = candidates or max(k, _DEFAULT_CANDIDATES[method])
+        count = candidates or max(_LEAST_OF_K[method] * k, _DEFAULT_CANDIDATES[method])
         count = min(count, max(k, self.documents.rows))  # no kernel is asked for 10**30
         kept = min(count, _CASCADE_KEPT * k) if method == "cascade" else count
         return Request(k, method, Plan(False, count, kept, 0.0, "asked for"), every, allowed)
@@ -217,7 +221,8 @@ class Searcher:
             if len(self._plans) >= _MOST_PLANS:
                 self._plans = {}
             kept = tuning.plan(recall, k, like, alike=alike)
-            if kept.method == "graph" and not self._graph_is_sound:
+            # Without native kernels a walk takes longer than looking at all.
+            if kept.method == "graph" and not (has_native_kernels() and self._graph_is_sound):
                 kept = tuning.plan(recall, k, like, alike=alike, graph=False)
             self._plans[recall, k, like, alike] = kept
         return kept

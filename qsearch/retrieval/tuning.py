@@ -232,7 +232,8 @@ class Tuning:
         sure = [
             one
             for method in ("cascade", "graph")[: 1 + graph]
-            for one in _sure_ways(method, curves, recall, queries, alike=alike)
+            for kinds in (False, True)[: 1 + alike]  # what holds for any kind holds for those alike
+            for one in _sure_ways(method, curves, recall, queries, alike=kinds)
         ]
         if not sure:
             return Plan(True, 0, 0, 1.0, f"no number of candidates that pays is sure of {recall:g}")
@@ -248,11 +249,9 @@ class Tuning:
             max(k, min(kept, candidates)),
             best.recall,
             f"measured on {self.measured_on}",
-            ()
-            if alike
-            else tuple(
+            tuple(
                 Check(curve.depth, level.least)
-                for curve, level in zip(curves, best.levels, strict=True)
+                for curve, level in zip(curves, best.levels, strict=False)  # alike: none
             ),
             best.method,
         )
@@ -265,7 +264,7 @@ class _Way:
     Attributes:
         method: who chooses the candidates.
         point: how many.
-        levels: of each curve that must reach the recall.
+        levels: of each curve that must reach the recall; none where no query is held against anything.
         recall: expected.
     """
 
@@ -288,8 +287,7 @@ def _sure_ways(
         if alike:
             if min(one.alike for one in same) >= recall:
                 cost = curves[0].cost(point, 0.0, queries)
-                levels = tuple(one.levels[0] for one in same)
-                yield _Way(method, cost, point, levels, min(one.recall for one in same))
+                yield _Way(method, cost, point, (), min(one.recall for one in same))
             continue
         levels = tuple(level for one in same if (level := one.level(recall)) is not None)
         if len(levels) == len(curves):

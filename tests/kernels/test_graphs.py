@@ -115,6 +115,8 @@ def test_searches_equal_the_reference(n: int, d: int, path: str) -> None:
                     assert np.array_equal(got.positions, wanted.positions)
                     assert np.array_equal(got.scores, wanted.scores)
                     assert np.allclose(got.heights, wanted.heights, rtol=1e-12)
+                    assert np.array_equal(got.sketched, wanted.sketched)
+                    assert np.array_equal(got.refined, wanted.refined)
                     assert got.damaged == -1
 
 
