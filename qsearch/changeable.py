@@ -336,6 +336,37 @@ class Changeable(ABC):
         self.refresh()
         return commit
 
+    def index_graph(
+        self, *, drop: bool = False, wait: float = 0.0, progress: Progress | None = None
+    ) -> int:
+        """Make a graph for an index that has none, or a damaged one, and measure recall with it.
+
+        Args:
+            drop: take it away instead.
+            wait: seconds to wait for another writer.
+            progress: is told what is done.
+
+        Returns:
+            The number of the commit.
+
+        Raises:
+            IndexBusy: another writer is at it.
+            IndexFormatError: what it is made of is damaged.
+
+        Examples:
+            >>> index = Index.build(None, tmp / "later", embeddings=np.eye(3, dtype=np.float32))
+            >>> index.index_graph() > 1, index.has_graph
+            (True, True)
+            >>> index.search_vectors(np.eye(3)[:1], k=1, method="graph").positions
+            array([[0]])
+        """
+        from qsearch.indexing import index_graph
+
+        self._check_open()
+        commit = index_graph(self._changing(wait, progress), drop=bool(drop))
+        self.refresh()
+        return commit
+
     def compact(self, *, wait: float = 0.0, progress: Progress | None = None) -> CompactReport:
         """Give back the room of what was deleted or replaced, and join small segments.
 

@@ -37,6 +37,7 @@ _COMMANDS = {
     "get": "Print documents by their ids.",
     "export": "Write all documents, as build reads them.",
     "index-field": "Make conditions on a field fast.",
+    "index-graph": "Make or drop the graph, for speed.",
     "index-text": "Make or drop the index of words.",
     "compact": "Give back the room of what was deleted.",
     "upgrade": "Bring an index to the present format.",

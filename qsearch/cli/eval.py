@@ -126,9 +126,9 @@ Examples:
 @click.option(
     "--ways",
     type=_Ways(),
-    help="What is measured: exact, a recall (0.99), cascade, binary or graph with candidates or without "
-    "(binary:400), keywords, hybrid with a weight or without (hybrid:0.7), rrf. By default what makes "
-    "sense.",
+    help="What is measured: exact, a recall (0.99; 0.99:alike as with --alike), cascade, binary or graph "
+    "with candidates or without (binary:400), keywords, hybrid with a weight or without (hybrid:0.7), rrf. "
+    "By default what makes sense.",
 )
 @click.option(
     "-k",

@@ -139,6 +139,24 @@ def write_picture(found: Evaluation, target: Path) -> None:
         file.write(content)
 
 
+def _about(found: Evaluation) -> list[str]:
+    """What it was measured on."""
+    notes = []
+    if found.encoding is not None and (times := found.encoding.percentiles()):
+        notes.append(f"the encoder takes {times['p50']:.1f} ms for a query (median)")
+    machine = found.machine
+    memory = machine["memory"]
+    if memory:
+        notes.append(
+            f"memory: {human_bytes(memory['own'])}, and {human_bytes(memory['mapped'])} of mapped files; "
+            f"the index takes {human_bytes(found.index['bytes'])} on disk"
+        )
+    notes.append(
+        f"{machine['processor']}, {machine['processors']} processors, kernels {machine['kernels']}"
+    )
+    return notes
+
+
 def show(
     console: Console,
     index: Index,
@@ -157,27 +175,18 @@ def show(
     tables = found.tables() if compared is None else [*found.tables(), *compared.tables()]
     of_weights = None if tuned is None else tuned.table()
     tables += [] if of_weights is None else [of_weights]
-    if format == "md":
+    about = _about(found)
+    if format == "md":  # which is kept, so that all that was noted stands in it
         parts = [table.markdown() for table in tables]
-        parts += ["\n".join(f"- {note}" for note in found.notes)] if found.notes else []
+        parts.append("\n".join(f"- {note}" for note in (*found.notes, *about)))
     else:
         parts = [table.text() for table in tables]
     if compared is not None:
         parts += [_losses(index, *one) for one in compared.losses.items()]
     if parts:
         print_text(printable("\n\n".join(parts), lines=True))
-    if found.encoding is not None and (times := found.encoding.percentiles()):
-        console.note(f"the encoder takes {times['p50']:.1f} ms for a query (median)")
-    memory = found.machine["memory"]
-    if memory:
-        console.note(
-            f"memory: {human_bytes(memory['own'])}, and {human_bytes(memory['mapped'])} of mapped files; "
-            f"the index takes {human_bytes(found.index['bytes'])} on disk"
-        )
-    machine = found.machine
-    console.note(
-        f"{machine['processor']}, {machine['processors']} processors, kernels {machine['kernels']}"
-    )
+    for note in about if format == "text" else ():
+        console.note(note)
     notes = [*(found.notes if format == "text" else ())]
     notes += [] if compared is None else compared.notes
     if tuned is not None and (tuned.measured or tuned.weight != tuned.before):

@@ -263,7 +263,10 @@ def _chosen(
     if ways is None:
         filtered = filters["where"] is not None
         tuned = snapshot.tuning is not None
-        found = known_ways(tuned=tuned and not filtered, graph=index.has_graph, words=by_words)
+        graph = index.has_graph and snapshot.searcher.graph_is_sound
+        if index.has_graph and not graph:
+            notes.append("the graph is damaged, and not measured")
+        found = known_ways(tuned=tuned and not filtered, graph=graph, words=by_words)
         if snapshot.contract is None and asked.vectors is None:
             found = [way for way in found if way.mode == "keywords"]
             if found:
@@ -299,13 +302,13 @@ def _chosen(
             )
         if way.options.get("method") == "graph" and not index.has_graph:
             raise QueryError(
-                f"the way {way.name} needs a graph, and the index has none; leave it out, or build the "
-                f"index again with {words().graph} and {words().force}"
+                f"the way {way.name} needs a graph, and the index has none; leave it out, or make one: "
+                f"{words().index_graph}"
             )
         try:
             _ = way.settled
         except TypeError as error:
-            raise QueryError(str(error)) from None
+            raise QueryError(str(error).replace("()", "", 1)) from None
     if not found:
         raise QueryError(
             "there is no way to measure"

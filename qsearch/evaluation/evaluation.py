@@ -86,7 +86,9 @@ class Evaluation(Measured):
             "certified": float(first.certified[own].mean())
             if own.any() and one.way.mode != "keywords"
             else None,
-            "milliseconds": one.times.percentiles(),
+            "milliseconds": None
+            if one.times.mean is None
+            else {"mean": one.times.mean, **(one.times.percentiles() or {})},
             "milliseconds_in_batches": one.times.batch,
             "queries_in_a_batch": one.times.batch_queries,
             "milliseconds_of_rounds": list(one.times.batches),

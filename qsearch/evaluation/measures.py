@@ -151,13 +151,20 @@ def found_among(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[n
     return np.isin(row + truth, there) & (truth >= 0)
 
 
-def recall_at_k(found: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+def recall_at_k(
+    found: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    k: int,
+    scores: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+) -> NDArray[np.float64]:
     """Share of the exact top k that was found, for each query.
 
     Args:
         found: (q, at least k) positions, best first; −1 marks an empty place.
         truth: (q, at least k) positions of an exact search; −1 likewise.
         k: how many to look at.
+        scores: of both, where they are of the same kind: what is as near as the last of the exact top k
+            counts, though another one stands there: of equal texts nobody can say which are the nearest.
 
     Returns:
         (q,) float64; NaN where the exact search found nothing.
@@ -165,9 +172,16 @@ def recall_at_k(found: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> N
     Examples:
         >>> recall_at_k(np.array([[3, 1, 9]]), np.array([[1, 2, 3]]), k=3)
         array([0.66666667])
+        >>> scores = np.array([[0.5, 0.9, 0.5]]), np.array([[0.9, 0.5, 0.5]])
+        >>> recall_at_k(np.array([[3, 1, 9]]), np.array([[1, 2, 3]]), 3, scores)
+        array([1.])
     """
-    true = truth[:, :k]
+    true, some = truth[:, :k], found[:, :k]
     wanted = (true >= 0).sum(axis=1)
-    hits = found_among(true, found[:, :k])
+    right = found_among(some, true)
+    if scores is not None:
+        last = np.where(true >= 0, scores[1][:, :k], np.inf).min(axis=1, initial=np.inf)
+        right |= (some >= 0) & (scores[0][:, :k] >= last[:, None])
+    hits = np.minimum(right.sum(axis=1), wanted)
     with np.errstate(invalid="ignore"):
-        return np.asarray(hits.sum(axis=1) / np.where(wanted, wanted, np.nan), dtype=np.float64)
+        return np.asarray(hits / np.where(wanted, wanted, np.nan), dtype=np.float64)

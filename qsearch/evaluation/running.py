@@ -101,7 +101,7 @@ class EvaluationRun:
                     way,
                     answers,
                     ranked,
-                    self._recall(answers),
+                    self._recall(way, answers),
                     values,
                     self._unjudged(ranked.get(self.depths[0], {})),
                     times,
@@ -162,17 +162,25 @@ class EvaluationRun:
             scores = np.take_along_axis(np.where(out, -np.inf, scores), kept, axis=1)
         return Answers(
             positions,
-            scores if k == self.depths[-1] else scores[:, :0],
+            scores,
             np.concatenate([one.certified for one in parts]),
             np.concatenate([one.rows for one in parts]),
             np.concatenate([one.bytes for one in parts]),
         )
 
-    def _recall(self, answers: Mapping[int, Answers]) -> dict[int, NDArray[np.float64]]:
+    def _recall(self, way: Way, answers: Mapping[int, Answers]) -> dict[int, NDArray[np.float64]]:
         truth = self.truth
         if truth is None:
             return {k: np.full(len(self.asked.ids), np.nan) for k in answers}
-        return {k: recall_at_k(one.positions, truth.positions, k) for k, one in answers.items()}
+        return {
+            k: recall_at_k(
+                one.positions,
+                truth.positions,
+                k,
+                (one.scores, truth.scores) if way.scores_are_cosines else None,
+            )
+            for k, one in answers.items()
+        }
 
     def _documents(self, k: int) -> dict[str, dict[str, list[str]]]:
         """By way and query, ids of the documents that a search for k finds, best first."""
@@ -223,4 +231,7 @@ def named(way: Way, k: int) -> Iterator[None]:
     try:
         yield
     except QueryError as error:
-        raise QueryError(f"the way {way.name} at k = {k}: {error}") from error
+        hint = ""
+        if "candidates" in way.options and way.options["candidates"] < k:
+            hint = "; measure it at a smaller k"
+        raise QueryError(f"the way {way.name} at k = {k}: {error}{hint}") from error

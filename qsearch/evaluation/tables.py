@@ -81,13 +81,13 @@ def shown_quantity(value: Quantity) -> str:
 
 def shown_difference(mean: float, interval: Interval | None) -> str:
     """A difference with its interval."""
-    return NOTHING if math.isnan(mean) else f"{mean:+.4f}" + _shown_interval(interval, "+")
+    return NOTHING if math.isnan(mean) else f"{mean:+z.4f}" + _shown_interval(interval, "+")
 
 
 def _shown_interval(interval: Interval | None, sign: str) -> str:
     if interval is None:
         return ""
-    return f" [{interval.low:{sign}.4f}, {interval.high:{sign}.4f}]"
+    return f" [{interval.low:{sign}z.4f}, {interval.high:{sign}z.4f}]"
 
 
 def tables_of(evaluation: Measured) -> list[Table]:
@@ -184,12 +184,16 @@ def _cost(evaluation: Measured) -> Table:
             _milliseconds(times[name]) if name in times else NOTHING
             for name in ("p50", "p95", "p99")
         ]
-        batch = NOTHING if one.times.batch is None else _milliseconds(one.times.batch)
+        mean, batch = (
+            NOTHING if value is None else _milliseconds(value)
+            for value in (one.times.mean, one.times.batch)
+        )
         looked = first.rows[own].mean() if own.any() else 0.0
         size = first.bytes[own].mean() if own.any() else 0.0
         rows.append(
             (
                 one.name,
+                mean,
                 *shown,
                 batch,
                 f"{looked:,.0f}" if looked else NOTHING,
@@ -197,7 +201,16 @@ def _cost(evaluation: Measured) -> Table:
             )
         )
     batches = max(one.times.batch_queries for one in evaluation.ways)
-    header = ("way", "p50", "p95", "p99", f"in batches of {batches}", "rows scored", "MB read")
+    header = (
+        "way",
+        "mean",
+        "p50",
+        "p95",
+        "p99",
+        f"in batches of {batches}",
+        "rows scored",
+        "MB read",
+    )
     title = (
         f"Milliseconds a query at k = {evaluation.depths[0]}, the encoder apart; rows and bytes of all "
         "stages"

@@ -55,6 +55,11 @@ class Times:
         return {f"p{share}": float(one) for share, one in zip(shares, some, strict=True)}
 
     @property
+    def mean(self) -> float | None:
+        """Of single queries: where some are answered exactly the median says nothing of these."""
+        return float(np.mean(self.singles)) if self.singles else None
+
+    @property
     def batch(self) -> float | None:
         """The median of the rounds."""
         return float(np.median(self.batches)) if self.batches else None

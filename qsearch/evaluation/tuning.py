@@ -33,6 +33,7 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 _FOLDS = 5
 _LEAST_JUDGED = 20
 _DEPTH = 10
+_ENOUGH = 100
 _AT_A_TIME = 64
 
 
@@ -75,11 +76,17 @@ class Tuned:
     def notes(self) -> list[str]:
         """For people."""
         told = [
-            f"tuned: recall is measured on {self.queries:,} queries (commit {self.commit:,})"
+            f"tuned: recall is measured on {self.queries:,} quer{'y' if self.queries == 1 else 'ies'} "
+            f"(commit {self.commit:,})"
             if self.measured
             else f"the queries are kept (commit {self.commit:,}); recall was not measured: an index of so "
             "few rows is searched exactly at any recall"
         ]
+        if self.measured and self.queries < _ENOUGH:
+            told.append(
+                f"so few queries vouch for little: a recall near 1 takes {_ENOUGH} or more, and is reached "
+                "by exact searches until then"
+            )
         if self.gain is None or self.weight is None or self.before is None:
             return told
         gain = shown_difference(self.gain.mean, self.gain.interval)

@@ -48,12 +48,17 @@ class Way:
         """Whether it needs the texts of queries."""
         return self.mode != "meaning" or self.options.get("rerank") is not None
 
+    @property
+    def scores_are_cosines(self) -> bool:
+        """Whether scores are those of an exact search, of what is found."""
+        return not self.words
+
 
 ALIKE = "alike"
 """Behind a recall: see ``WayOptions.alike``."""
 
 
-def named_way(name: str) -> Way:
+def named_way(name: str | float) -> Way:
     """The way of a name.
 
     However it is written, a way has one name.
@@ -61,7 +66,7 @@ def named_way(name: str) -> Way:
     Args:
         name: ``exact``, a recall below 1 (``0.99``, ``99%``, ``0.99:alike``), a method with or without
             candidates (``cascade``, ``binary:400``, ``graph:100``), ``keywords``, ``hybrid`` with or
-            without a weight (``hybrid:0.7``), or ``rrf``.
+            without a weight (``hybrid:0.7``), or ``rrf``. A number is a recall.
 
     Raises:
         QueryError: there is no such way.
@@ -72,8 +77,12 @@ def named_way(name: str) -> Way:
         >>> named_way("99 %").name, named_way("hybrid: .70").name
         ('0.99', 'hybrid:0.7')
     """
-    if not isinstance(name, str):
+    given: object = name
+    if isinstance(given, float) or type(given) is int:
+        given = repr(float(given))
+    if not isinstance(given, str):
         raise QueryError(f"a way of searching has a name, found {name!r}")
+    name = given
     kind, colon, number = (one.strip() for one in name.strip().partition(":"))
     named = not colon
     try:

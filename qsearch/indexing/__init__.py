@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         delete_from,
         delete_matching,
         index_fields,
+        index_graph,
         index_text,
         upgrade_index,
     )
@@ -54,6 +55,7 @@ __all__ = [
     "delete_from",
     "delete_matching",
     "index_fields",
+    "index_graph",
     "index_sizes",
     "index_text",
     "upgrade_index",
@@ -82,6 +84,7 @@ __getattr__, __dir__ = lazily(
         "delete_from": ".apply",
         "delete_matching": ".apply",
         "index_fields": ".apply",
+        "index_graph": ".apply",
         "index_sizes": ".report",
         "index_text": ".apply",
         "upgrade_index": ".apply",

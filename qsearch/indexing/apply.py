@@ -16,7 +16,14 @@ import xxhash
 from qsearch.documents import Document, checked_ids
 from qsearch.encoding import Encoder
 from qsearch.encoding.passages import DEFAULT_LANGUAGE
-from qsearch.errors import ChangeInterrupted, CorpusError, OptionError, QsearchError, QueryError
+from qsearch.errors import (
+    ChangeInterrupted,
+    CorpusError,
+    IndexBusy,
+    OptionError,
+    QsearchError,
+    QueryError,
+)
 from qsearch.filters import Condition, Where, as_condition
 from qsearch.filters.conditions import Field, spelled
 from qsearch.indexing.changing import (
@@ -28,6 +35,7 @@ from qsearch.indexing.changing import (
     compare,
     told_of,
 )
+from qsearch.indexing.graphs import add_graphs, drop_graphs, without_graph
 from qsearch.indexing.options import check_language
 from qsearch.indexing.report import (
     ChangeReport,
@@ -39,7 +47,7 @@ from qsearch.indexing.report import (
     index_sizes,
 )
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
-from qsearch.indexing.upkeep import keep_up
+from qsearch.indexing.upkeep import keep_up, measure_again
 from qsearch.options import RecordOptions, documented, settled
 from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
 from qsearch.store.fields import known_fields, resolved_field
@@ -58,6 +66,7 @@ __all__ = [
     "delete_from",
     "delete_matching",
     "index_fields",
+    "index_graph",
     "index_text",
     "upgrade_index",
 ]
@@ -335,6 +344,42 @@ def index_text(
         (before, sum(index_sizes(how.index).values())),
         seconds,
     )
+
+
+def index_graph(how: Changing, *, drop: bool = False) -> int:
+    """Make graphs where there are none, or damaged ones, or take them away, and measure recall anew.
+
+    Args:
+        how: the index.
+        drop: take them away.
+
+    Returns:
+        The number of the last commit; that of the one before where there was nothing to do.
+
+    Raises:
+        ChangeInterrupted: Ctrl-C; the index is as it was before, or its graph is made and recall is not
+            measured with it: until it is, no recall is reached by it.
+        IndexFormatError: what they are made of is damaged.
+        IndexWriteError: the file system refuses.
+    """
+    told = how.progress or Silent()
+    with how.begun(None) as (editor, _):
+        before = editor.base
+        if drop:
+            made = drop_graphs(editor)
+        else:
+            lacking = without_graph(editor)
+            made = bool(lacking)
+            if lacking:
+                add_graphs(editor, lacking, told)
+        wanted = editor.settings().get("graph") is not (not drop)
+        commit = editor.commit({"graph": not drop}) if made or wanted else before
+    if commit > before:
+        with contextlib.suppress(IndexBusy):  # who is at it sees to it
+            measure_again(how.index, told)
+        with IndexView.read(how.index) as view:
+            return view.catalog.commit
+    return commit
 
 
 def _language_of(settings: Mapping[str, Any]) -> str:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexBusy, IndexFormatError, IndexWriteError
+from qsearch.indexing.graphs import GRAPH_ROWS, add_graphs
 from qsearch.indexing.report import Progress
-from qsearch.retrieval import FROM_DOCUMENTS, build_graph, measure
+from qsearch.retrieval import FROM_DOCUMENTS, measure
 from qsearch.store import (
     Catalog,
     IndexEditor,
-    graph_files,
     measured_segments,
     open_segments,
     set_commit,
@@ -34,12 +34,9 @@ from qsearch.store.rows import SegmentEntry
 from qsearch.store.tail import TAIL
 from qsearch.store.view import rows_of_a_segment
 
-__all__ = ["keep_up", "measured_anew"]
+__all__ = ["keep_up", "measure_again", "measured_anew"]
 
 _log = logging.getLogger("qsearch")
-
-_GRAPH_ROWS = 4096
-"""A smaller segment needs no graph where there is another one: all its rows are looked at as quickly."""
 
 LINKS = GRAPH_ARRAYS[0].name
 
@@ -60,7 +57,7 @@ def keep_up(index: Path, progress: Progress) -> None:
         if state.lacking:
             _add_graphs(index, state.lacking, progress)
         if state.measuring:
-            _measure(index, progress)
+            measure_again(index, progress)
     except IndexBusy:
         return  # another writer is at it, and sees to it
     except (IndexFormatError, IndexWriteError) as error:
@@ -109,7 +106,7 @@ class _State:
 def _lacking(entries: Sequence[SegmentEntry], without: Sequence[SegmentEntry]) -> tuple[str, ...]:
     """Segments that are too large to go without a graph, where the index has graphs."""
     if len(without) < len(entries):
-        without = [one for one in without if one.rows > _GRAPH_ROWS]
+        without = [one for one in without if one.rows > GRAPH_ROWS]
     return tuple(one.id for one in without)
 
 
@@ -142,19 +139,13 @@ def _merge(index: Path, progress: Progress) -> None:
 
 def _add_graphs(index: Path, lacking: Sequence[str], progress: Progress) -> None:
     with IndexEditor.open(index) as editor:
-        segments = {one.id: one for one in open_segments(index, editor.catalog)}
-        names = [name for name in lacking if name in segments]
-        progress.begin("graph", sum(segments[name].rows for name in names), "rows")
-        try:
-            for name in names:
-                graph = build_graph(segments[name], progress.advance)
-                editor.add_files(name, graph_files(graph), instead_of=(OLD_GRAPH,))
-        finally:
-            progress.end()
+        segments = open_segments(index, editor.catalog)
+        add_graphs(editor, [one for one in segments if one.id in lacking], progress)
         editor.commit()
 
 
-def _measure(index: Path, progress: Progress) -> None:
+def measure_again(index: Path, progress: Progress) -> None:
+    """Measure recall, in a commit of its own, unless another writer was quicker, who sees to it."""
     found = measured_anew(index, None, progress)
     with IndexEditor.open(index) as editor:
         if editor.base == found["measured"]["commit"]:  # else somebody was quicker, and sees to it

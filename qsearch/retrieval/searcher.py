@@ -222,7 +222,7 @@ class Searcher:
                 self._plans = {}
             kept = tuning.plan(recall, k, like, alike=alike)
             # Without native kernels a walk takes longer than looking at all.
-            if kept.method == "graph" and not (has_native_kernels() and self._graph_is_sound):
+            if kept.method == "graph" and not (has_native_kernels() and self.graph_is_sound):
                 kept = tuning.plan(recall, k, like, alike=alike, graph=False)
             self._plans[recall, k, like, alike] = kept
         return kept
@@ -361,7 +361,7 @@ class Searcher:
         return Cascade(self._segments)
 
     @cached_property
-    def _graph_is_sound(self) -> bool:
+    def graph_is_sound(self) -> bool:
         """Whether a recall may be reached by it; without it another way does."""
         try:
             self._graph  # noqa: B018 (opening it is the check)

@@ -210,7 +210,7 @@ def test_all_judgments_zero(index: Index) -> None:
         ({"queries": QUERIES, "qrels": {"q0": {"d": math.inf}}}, "must be a whole number"),
         ({"sample": "x"}, "sample must be a whole number"),
         ({"sample": 0}, "sample must be at least 1"),
-        ({"queries": QUERIES, "ways": [3]}, "has a name, found 3"),
+        ({"queries": QUERIES, "ways": [3]}, "no way of searching '3.0'"),
         ({"queries": QUERIES, "ways": {"mine": None}}, "needs options by name"),
         ({"queries": QUERIES, "vectors": iter(())}, "must be an array of numbers"),
         ({"qrels": JUDGMENTS}, "judgments are of queries"),
@@ -231,7 +231,8 @@ def test_all_judgments_zero(index: Index) -> None:
         ({"queries": QUERIES, "ways": []}, "no way to measure"),
         ({"queries": QUERIES, "ways": ["fast"]}, "no way of searching 'fast'"),
         ({"queries": QUERIES, "ways": {"mine": {"recal": 0.9}}}, "did you mean 'recall'"),
-        ({"queries": QUERIES, "ways": ["binary:1"]}, "candidates must be at least k"),
+        ({"queries": QUERIES, "ways": ["binary:1"]}, "candidates must be at least k.*a smaller k"),
+        ({"queries": QUERIES, "ways": [None]}, "has a name, found None"),
         ({"queries": QUERIES, "vectors": np.eye(24)[:2]}, "30 queries, and vectors of 2"),
         ({"vectors": np.eye(24)[0]}, "query vectors must be"),
         ({"vectors": np.eye(23)}, "24 dimensions"),
@@ -711,3 +712,16 @@ def test_an_index_without_an_encoder_says_so(tmp_path: Path) -> None:
     with Index.build(records, tmp_path / "i", embeddings=np.eye(5), options=options) as index:
         found = evaluate(index, ["cat"], k=2, timed=False)
         assert "the index has no encoder" in found.notes[0]
+
+
+def test_what_is_as_near_counts_where_texts_are_equal(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    rows = generator.standard_normal((3000, 24)).astype(np.float32)
+    rows[1000:2000] = rows[7]
+    index = Index.build(None, tmp_path / "i", embeddings=rows, options=BuildOptions(graph=True))
+    queries = rows[7] + 0.01 * generator.standard_normal((20, 24))
+    found = evaluate(
+        index, vectors=queries, ways=["exact", "graph:40", "binary:1500", 0.9], k=10, timed=False
+    )
+    for way in ("graph:40", "binary:1500", "0.9"):  # which other ones of a thousand
+        assert found.recall(way, 10).mean == 1.0

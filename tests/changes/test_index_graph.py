@@ -1,0 +1,104 @@
+"""A graph for an index that was built without one, and the end of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qsearch import BuildOptions, Index, QsearchError, verify_index
+from tests.cli.test_cli import run
+from tests.retrieval.test_recall import world
+
+ROWS = 5000
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    return {
+        one.name: one.read_bytes()
+        for one in (path / "segments").glob("*/*")
+        if one.name in ("links.npy", "sketches.npy", "center.npy")
+    }
+
+
+def sound(path: Path) -> bool:
+    return not verify_index(path, deep=True).problems
+
+
+def test_the_graph_that_is_made_later_is_the_one_of_a_build(tmp_path: Path) -> None:
+    rows = world(ROWS, 1)
+    built = Index.build(None, tmp_path / "a", embeddings=rows, options=BuildOptions(graph=True))
+    index = Index.build(None, tmp_path / "b", embeddings=rows)
+    before = index.commit
+    assert not index.has_graph
+    with pytest.raises(QsearchError, match="the index has no graph; Index.index_graph makes one"):
+        index.search_vectors(rows[:1], method="graph")
+    commit = index.index_graph()
+    assert index.commit == commit > before
+    assert index.has_graph
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b") != {}
+    assert index.tuning is not None
+    assert [len(one.beams) > 0 for one in index.tuning.curves] == [
+        len(one.beams) > 0 for one in built.tuning.curves
+    ]
+    assert any(one.beams for one in index.tuning.curves)
+    found = index.search_vectors(rows[:50], method="graph")
+    assert np.array_equal(
+        found.positions, built.search_vectors(rows[:50], method="graph").positions
+    )
+    assert sound(tmp_path / "b")
+    assert index.index_graph() == commit  # there is nothing to do
+    index.add(None, embeddings=world(ROWS, 2))  # what comes later has one too
+    assert all(one.graph is not None for one in index._open.segments if one.rows > 4096)
+
+
+def test_a_damaged_graph_is_made_anew(tmp_path: Path) -> None:
+    rows = world(ROWS, 1)
+    Index.build(None, tmp_path / "i", embeddings=rows, options=BuildOptions(graph=True)).close()
+    before = files_of(tmp_path / "i")
+    for name in before:
+        (path,) = (tmp_path / "i" / "segments").glob(f"*/{name}")
+        for bad in (before[name][:-1] + bytes([before[name][-1] ^ 1]), before[name][:200]):
+            path.write_bytes(bad)
+            with Index.open(tmp_path / "i") as index:
+                with pytest.raises(QsearchError, match="Index.index_graph makes another"):
+                    index.search_vectors(rows[:1], method="graph")
+                index.index_graph()
+                found = index.search_vectors(rows[:9], method="graph")
+                assert found.positions[:, 0].tolist() == list(range(9))
+            assert files_of(tmp_path / "i") == before
+            assert sound(tmp_path / "i")
+
+
+def test_a_graph_is_taken_away_and_not_made_again_by_changes(tmp_path: Path) -> None:
+    path = tmp_path / "i"
+    index = Index.build(None, path, embeddings=world(ROWS, 1), options=BuildOptions(graph=True))
+    exact = index.search_vectors(world(20, 3))
+    index.index_graph(drop=True)
+    assert not index.has_graph
+    assert index.tuning is not None
+    assert not any(one.beams for one in index.tuning.curves)
+    assert np.array_equal(index.search_vectors(world(20, 3)).positions, exact.positions)
+    assert index.index_graph(drop=True) == index.commit
+    index.add(None, embeddings=world(ROWS, 2))
+    index.compact()
+    assert not index.has_graph
+    assert files_of(path) == {}
+    assert sound(path)
+
+
+def test_the_command_says_what_became_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "i"
+    Index.build(None, path, embeddings=world(3000, 1)).close()
+    np.save(tmp_path / "q.npy", world(1, 3))
+    query = ("query", "--vectors", "q.npy", "-i", "i", "--method", "graph")
+    failed = run(*query, cwd=tmp_path)
+    assert failed.returncode
+    assert "'qsearch index-graph' makes one" in failed.stderr
+    for arguments, graph in (([], "yes"), ([], "yes"), (["--drop"], "none")):
+        done = run("index-graph", "i", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert re.search(rf"^graph +{graph}$", done.stderr, re.MULTILINE)
+        assert bool(run(*query, cwd=tmp_path).returncode) == (graph == "none")
