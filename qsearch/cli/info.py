@@ -132,7 +132,7 @@ def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str
         return [("recall", "not measured: every search is exact")]
     from qsearch.retrieval import BATCH_QUERIES
 
-    rows = [("recall", f"measured with {tuning.queries:,} {tuning.measured_on};")]
+    rows = [("recall", f"measured with {tuning.queries:,} {tuning.measured_on}")]
     rows += _measured_rows(facts)
     for k in _SHOWN_DEPTHS:
         curve = next((curve for curve in tuning.curves if curve.k == k), None)
@@ -143,28 +143,39 @@ def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str
             batch = f"{curve.exact_alone:.3f} ms for a query alone, {batch}"
         rows.append((f"  k = {k}", f"exact: {batch}"))
         for recall in _SHOWN_RECALLS:
-            alone, batch = (_planned(tuning, curve, recall, many) for many in (1, BATCH_QUERIES))
-            if alone == batch or curve.exact_alone is None:
-                rows.append((f"    {recall}", batch))
-            else:
-                rows += [(f"    {recall}", f"alone: {alone}"), ("", f"in batches: {batch}")]
+            told = [
+                [
+                    _planned(tuning, curve, recall, queries, alike=alike)
+                    for queries in (1, BATCH_QUERIES)
+                ]
+                for alike in (False, True)
+            ]
+            label = f"    {recall}"
+            for kind, (alone, batch) in zip(("", "alike, "), told, strict=True):
+                if kind and told[0] == told[1]:
+                    continue
+                if alone == batch or curve.exact_alone is None:
+                    rows.append((label, f"{kind}{batch}"))
+                else:
+                    rows += [(label, f"{kind}alone: {alone}"), ("", f"{kind}in batches: {batch}")]
+                label = ""
     return rows
 
 
-def _planned(tuning: Tuning, curve: Curve, recall: float, queries: int) -> str:
+def _planned(tuning: Tuning, curve: Curve, recall: float, queries: int, *, alike: bool) -> str:
     """How so many queries are searched together so that they reach a recall."""
-    plan = tuning.plan(recall, curve.k, queries)
+    plan = tuning.plan(recall, curve.k, queries, alike=alike)
     point = curve.point(plan.candidates, plan.method)
     level = None if point is None else point.level(recall)
-    if plan.exact or point is None or level is None:
+    if plan.exact or point is None:
         return plan.reason
     chosen = f"{plan.candidates:,} candidates"
     if plan.method == "graph":
         chosen = f"a graph's {plan.candidates:,} candidates"
-    return (
-        f"{chosen}, and {level.exact:.0%} of the queries exactly: "
-        f"{curve.cost(point, level.exact, queries):.3f} ms, {plan.recall:.4f} expected"
-    )
+    exact = level.exact if plan.checks and level is not None else 0.0
+    if plan.checks:
+        chosen += f", and {exact:.0%} of the queries exactly"
+    return f"{chosen}: {curve.cost(point, exact, queries):.3f} ms, {plan.recall:.4f} expected"
 
 
 def _field_rows(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
