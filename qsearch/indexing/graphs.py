@@ -10,12 +10,17 @@ from qsearch.store import IndexEditor, Segment, graph_files, open_segments
 from qsearch.store.format import GRAPH_ARRAYS, OLD_GRAPH
 from qsearch.store.tail import TAIL
 
-__all__ = ["GRAPH_ROWS", "add_graphs", "drop_graphs", "without_graph"]
+__all__ = ["add_graphs", "drop_graphs", "wants_graph", "without_graph"]
 
-GRAPH_ROWS = 4096
+_GRAPH_ROWS = 4096
 """A smaller segment needs no graph where there is another one: all its rows are looked at as quickly."""
 
 _FILES = tuple(one.name for one in GRAPH_ARRAYS)
+
+
+def wants_graph(rows: int) -> bool:
+    """Whether a segment of so many rows is too large to go without, where another one has a graph."""
+    return rows > _GRAPH_ROWS
 
 
 def add_graphs(editor: IndexEditor, segments: Sequence[Segment], progress: Progress) -> None:
@@ -49,5 +54,5 @@ def without_graph(editor: IndexEditor) -> list[Segment]:
     segments = [one for one in open_segments(editor.index, editor.catalog) if one.id != TAIL]
     lacking = [one for one in segments if one.graph is None or one.graph.damaged() is not None]
     if len(lacking) < len(segments):
-        lacking = [one for one in lacking if one.rows > GRAPH_ROWS]
+        lacking = [one for one in lacking if wants_graph(one.rows)]
     return lacking

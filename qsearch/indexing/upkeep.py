@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexBusy, IndexFormatError, IndexWriteError
-from qsearch.indexing.graphs import GRAPH_ROWS, add_graphs
+from qsearch.indexing.graphs import add_graphs, wants_graph
 from qsearch.indexing.report import Progress
 from qsearch.retrieval import FROM_DOCUMENTS, measure
 from qsearch.store import (
@@ -106,7 +106,7 @@ class _State:
 def _lacking(entries: Sequence[SegmentEntry], without: Sequence[SegmentEntry]) -> tuple[str, ...]:
     """Segments that are too large to go without a graph, where the index has graphs."""
     if len(without) < len(entries):
-        without = [one for one in without if one.rows > GRAPH_ROWS]
+        without = [one for one in without if wants_graph(one.rows)]
     return tuple(one.id for one in without)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import qsearch.indexing.changing
 import qsearch.indexing.chunks
+import qsearch.indexing.graphs
 import qsearch.indexing.upkeep
 import qsearch.retrieval.exact
 import qsearch.snapshot
@@ -30,7 +31,7 @@ OF_A_FEW: Limits = (
     (qsearch.indexing.chunks, "_CHUNK_RECORDS", 3),
     (qsearch.indexing.chunks, "_CHUNK_ROWS", 3),
     (qsearch.indexing.changing, "_DELETE_AT_A_TIME", 2),
-    (qsearch.indexing.upkeep, "_GRAPH_ROWS", 4),
+    (qsearch.indexing.graphs, "_GRAPH_ROWS", 4),
     (qsearch.snapshot, "_DOCUMENTS_AT_A_TIME", 2),
 )
 """For changes of a few documents: kills, readers."""
@@ -43,7 +44,7 @@ OF_DOZENS: Limits = (
     (qsearch.indexing.chunks, "_CHUNK_RECORDS", 24),
     (qsearch.indexing.chunks, "_CHUNK_ROWS", 24),
     (qsearch.indexing.upkeep, "_LEAST_MORE", 40),
-    (qsearch.indexing.upkeep, "_GRAPH_ROWS", 24),
+    (qsearch.indexing.graphs, "_GRAPH_ROWS", 24),
 )
 """For changes of some dozens: what is recorded, refused and damaged."""
 
@@ -53,7 +54,7 @@ OF_HISTORIES: Limits = (
     (qsearch.store.editor, "_MOST_BYTES", 600),
     (qsearch.indexing.changing, "_DELETE_AT_A_TIME", 2),
     (qsearch.store.edits, "_THROWN_AWAY_AT_A_TIME", 5),
-    (qsearch.indexing.upkeep, "_GRAPH_ROWS", 10),
+    (qsearch.indexing.graphs, "_GRAPH_ROWS", 10),
     (qsearch.retrieval.exact, "FEW_ROWS", 15),
     (qsearch.indexing.chunks, "_CHUNK_ENCODED", 60),
     (qsearch.indexing.chunks, "_CHUNK_ROWS", 5),
