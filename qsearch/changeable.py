@@ -469,7 +469,7 @@ class Changeable(ABC):
         from qsearch.indexing import change_index, compare_index
 
         self._check_open()
-        asked = settled(ChangeOptions, options, kind)
+        asked = settled(ChangeOptions, options, f"{kind}()")
         how = self._changing(asked.pop("wait"), asked.pop("progress"))
         source = replace(self._source(corpus, asked), allow_empty=allow_empty)
         if dry_run:

@@ -521,7 +521,7 @@ class Index(Changeable):
             [['a'], ['b']]
         """
         snapshot = self._open
-        asked = settled(TextSearchOptions, options, "search")
+        asked = settled(TextSearchOptions, options, "search()")
         rerank, depth = taken(k, asked)
 
         def encoded(some: Sequence[str]) -> NDArray[np.float32]:
@@ -560,7 +560,7 @@ class Index(Changeable):
             ['0', '1']
         """
         snapshot = self._open
-        asked = settled(SearchOptions, options, "search_by_vectors")
+        asked = settled(SearchOptions, options, "search_by_vectors()")
         explain = asked.pop("explain")
         request = snapshot.request(k, asked)
         vectors = check_queries(queries, snapshot.dimensions)
@@ -598,7 +598,7 @@ class Index(Changeable):
                    ['2', '1']], dtype=object)
         """
         snapshot = self._open
-        request = snapshot.request(k, settled(RetrievalOptions, options, "search_vectors"))
+        request = snapshot.request(k, settled(RetrievalOptions, options, "search_vectors()"))
         vectors = check_queries(queries, snapshot.dimensions)
         request = snapshot.searcher.for_together(request, len(vectors))
         return snapshot.arrays(snapshot.searcher.search(vectors, request))

@@ -260,7 +260,7 @@ def settled(options: type, given: Mapping[str, Any], caller: str) -> dict[str, A
     Args:
         options: a TypedDict of this module.
         given: by name.
-        caller: for the message.
+        caller: for the message, as ``search()``.
 
     Raises:
         TypeError: one is not known; names the nearest that is.
@@ -270,7 +270,7 @@ def settled(options: type, given: Mapping[str, Any], caller: str) -> dict[str, A
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}{meant}")
+            raise TypeError(f"{caller} got an unexpected keyword argument {name!r}{meant}")
     return {name: given.get(name, option.default) for name, (_, option) in known.items()}
 
 

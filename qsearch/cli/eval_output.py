@@ -185,9 +185,7 @@ def show(
         parts += [_losses(index, *one) for one in compared.losses.items()]
     if parts:
         print_text(printable("\n\n".join(parts), lines=True))
-    for note in about if format == "text" else ():
-        console.note(note)
-    notes = [*(found.notes if format == "text" else ())]
+    notes = [*about, *found.notes] if format == "text" else []
     notes += [] if compared is None else compared.notes
     if tuned is not None and (tuned.measured or tuned.weight != tuned.before):
         notes.append(

@@ -195,7 +195,7 @@ def planned(
     Raises:
         QsearchError: see ``evaluate``.
     """
-    given = settled(FilterOptions, filters, "evaluate")
+    given = settled(FilterOptions, filters, "evaluate()")
     snapshot = opened(index)
     notes: list[str] = []
     if queries is not None or vectors is not None:
@@ -308,7 +308,7 @@ def _chosen(
         try:
             _ = way.settled
         except TypeError as error:
-            raise QueryError(str(error).replace("()", "", 1)) from None
+            raise QueryError(str(error)) from None
     if not found:
         raise QueryError(
             "there is no way to measure"

@@ -37,7 +37,7 @@ class WayResult:
 
     Attributes:
         way: its name and options.
-        answers: by k: (q, k) positions, and what was looked at; and their scores.
+        answers: by k: (q, k) positions and scores, and what was looked at.
         ranked: by k: ids of what it found, by query id, best first; at the deepest k, with judgments at
             every one.
         recall: by k: (q,) share of the exact top k that it found; NaN where there is none.

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from qsearch.errors import QueryError
 from qsearch.options import METHODS, MODES, TextSearchOptions, settled
 
@@ -78,7 +80,7 @@ def named_way(name: str | float) -> Way:
         ('0.99', 'hybrid:0.7')
     """
     given: object = name
-    if isinstance(given, float) or type(given) is int:
+    if isinstance(given, float | np.floating) or type(given) is int:
         given = repr(float(given))
     if not isinstance(given, str):
         raise QueryError(f"a way of searching has a name, found {name!r}")

@@ -35,7 +35,7 @@ from qsearch.indexing.changing import (
     compare,
     told_of,
 )
-from qsearch.indexing.graphs import add_graphs, drop_graphs, without_graph
+from qsearch.indexing.graphs import add_graphs, drop_graphs, lacking_graphs
 from qsearch.indexing.options import check_language
 from qsearch.indexing.report import (
     ChangeReport,
@@ -365,15 +365,13 @@ def index_graph(how: Changing, *, drop: bool = False) -> int:
     told = how.progress or Silent()
     with how.begun(None) as (editor, _):
         before = editor.base
+        changed = editor.settings().get("graph") != (not drop)
         if drop:
-            made = drop_graphs(editor)
-        else:
-            lacking = without_graph(editor)
-            made = bool(lacking)
-            if lacking:
-                add_graphs(editor, lacking, told)
-        wanted = editor.settings().get("graph") is not (not drop)
-        commit = editor.commit({"graph": not drop}) if made or wanted else before
+            changed |= drop_graphs(editor)
+        elif lacking := lacking_graphs(editor):
+            add_graphs(editor, lacking, told)
+            changed = True
+        commit = editor.commit({"graph": not drop}) if changed else before
     if commit > before:
         with contextlib.suppress(IndexBusy):  # who is at it sees to it
             measure_again(how.index, told)
@@ -585,7 +583,7 @@ class Changes:
     def _take(
         self, kind: str, corpus: Records, options: Mapping[str, Any], *, allow_empty: bool = False
     ) -> None:
-        asked = settled(RecordOptions, options, f"changes.{kind}")
+        asked = settled(RecordOptions, options, f"changes.{kind}()")
         with self._whole() as (_, change):
             source = replace(self._source(corpus, asked), allow_empty=allow_empty)
             change.take(source, kind, change.survey(source, kind))

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from qsearch.indexing.report import Progress
 from qsearch.retrieval import build_graph
 from qsearch.store import IndexEditor, Segment, graph_files, open_segments
 from qsearch.store.format import GRAPH_ARRAYS, OLD_GRAPH
+from qsearch.store.rows import SegmentEntry
 from qsearch.store.tail import TAIL
 
-__all__ = ["add_graphs", "drop_graphs", "wants_graph", "without_graph"]
+__all__ = ["add_graphs", "drop_graphs", "lacking_graphs", "large_enough"]
 
 _GRAPH_ROWS = 4096
 """A smaller segment needs no graph where there is another one: all its rows are looked at as quickly."""
 
+_Rows = TypeVar("_Rows", Segment, SegmentEntry)
+
 _FILES = tuple(one.name for one in GRAPH_ARRAYS)
 
 
-def wants_graph(rows: int) -> bool:
-    """Whether a segment of so many rows is too large to go without, where another one has a graph."""
-    return rows > _GRAPH_ROWS
+def large_enough(without: Sequence[_Rows], segments: int) -> list[_Rows]:
+    """Those that are to have a graph.
+
+    Args:
+        without: segments that have none.
+        segments: how many there are: where none has one, the small ones are to have one too.
+    """
+    if len(without) == segments:
+        return list(without)
+    return [one for one in without if one.rows > _GRAPH_ROWS]
 
 
 def add_graphs(editor: IndexEditor, segments: Sequence[Segment], progress: Progress) -> None:
@@ -46,13 +57,8 @@ def drop_graphs(editor: IndexEditor) -> bool:
     return bool(having)
 
 
-def without_graph(editor: IndexEditor) -> list[Segment]:
-    """Segments that a graph is to be made of: those that have no sound one, and are not small.
-
-    Where none has one, the small ones too.
-    """
+def lacking_graphs(editor: IndexEditor) -> list[Segment]:
+    """Segments that a graph is to be made of: of those that have no sound one."""
     segments = [one for one in open_segments(editor.index, editor.catalog) if one.id != TAIL]
-    lacking = [one for one in segments if one.graph is None or one.graph.damaged() is not None]
-    if len(lacking) < len(segments):
-        lacking = [one for one in lacking if wants_graph(one.rows)]
-    return lacking
+    without = [one for one in segments if one.graph is None or one.graph.damaged() is not None]
+    return large_enough(without, len(segments))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexBusy, IndexFormatError, IndexWriteError
-from qsearch.indexing.graphs import add_graphs, wants_graph
+from qsearch.indexing.graphs import add_graphs, large_enough
 from qsearch.indexing.report import Progress
 from qsearch.retrieval import FROM_DOCUMENTS, measure
 from qsearch.store import (
@@ -30,7 +30,6 @@ from qsearch.store import (
 from qsearch.store.format import GRAPH_ARRAYS, OLD_GRAPH
 from qsearch.store.masks import living_counts
 from qsearch.store.opening import checked_dimensions
-from qsearch.store.rows import SegmentEntry
 from qsearch.store.tail import TAIL
 from qsearch.store.view import rows_of_a_segment
 
@@ -96,18 +95,13 @@ class _State:
                 rows = [one.rows for one in entries]
                 return cls(
                     bool(tier_groups(living, rows, rows_of_a_segment(catalog))),
-                    _lacking(entries, without) if settings.get("graph", any(graphs)) else (),
+                    tuple(one.id for one in large_enough(without, len(entries)))
+                    if settings.get("graph", any(graphs))
+                    else (),
                     _is_due(settings, [one.id for one in entries], living),
                 )
         finally:
             catalog.close()
-
-
-def _lacking(entries: Sequence[SegmentEntry], without: Sequence[SegmentEntry]) -> tuple[str, ...]:
-    """Segments that are too large to go without a graph, where the index has graphs."""
-    if len(without) < len(entries):
-        without = [one for one in without if wants_graph(one.rows)]
-    return tuple(one.id for one in without)
 
 
 def _is_due(settings: Mapping[str, Any], ids: Sequence[str], living: Sequence[int]) -> bool:
@@ -148,7 +142,7 @@ def measure_again(index: Path, progress: Progress) -> None:
     """Measure recall, in a commit of its own, unless another writer was quicker, who sees to it."""
     found = measured_anew(index, None, progress)
     with IndexEditor.open(index) as editor:
-        if editor.base == found["measured"]["commit"]:  # else somebody was quicker, and sees to it
+        if editor.base == found["measured"]["commit"]:
             editor.commit(found)
 
 

@@ -197,7 +197,7 @@ def _of_segment(
     if not wanted:
         return BeamFound(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), 0, 0)
     graph = GraphRows(segment.int8, segment.scale, segment.graph.sketches, segment.graph.center)
-    wider = -(-wanted * count // max(1, most))
+    wider = -(-wanted * count // most)
     if wider > min(count // graph_reference.SHARE, graph_reference.WIDEST):
         rows = np.flatnonzero(allowed)
         scores = _sound(graph_reference.int8_scores(graph, rows, query))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,9 @@ class Ranking:
     @property
     def stages(self) -> tuple[Stage, ...]:
         """What was done, in order."""
-        return self.done() if callable(self.done) else self.done
+        if callable(self.done):  # once: of many queries each is explained by its own part
+            object.__setattr__(self, "done", self.done())
+        return cast(tuple[Stage, ...], self.done)
 
     def replaced(self, places: NDArray[np.int64], by: Ranking) -> Ranking:
         """The same but for the queries at ``places``, which have the answers of another search.

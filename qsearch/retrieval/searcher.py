@@ -151,7 +151,7 @@ class Searcher:
         Raises:
             QueryError: a value is out of its range, or two contradict each other.
         """
-        asked = settled(WayOptions, options, "request")
+        asked = settled(WayOptions, options, "request()")
         recall, method, candidates = asked["recall"], asked["method"], asked["candidates"]
         k = whole_number("k", k)
         if k < 1:

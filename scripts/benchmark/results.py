@@ -51,10 +51,10 @@ class Results:
     def begin(self, data: dict[str, Any]) -> None:
         """Say what is measured, and on what.
 
+        Of an earlier method the builds are kept: they are made as ever, and the indexes may still be there.
+
         Raises:
             SystemExit: what is there was measured on another machine, or with other data.
-
-        Of an earlier method the builds are kept: they are made as ever, and the indexes may still be there.
         """
         here = machine()
         there = self.told.get("machine", here)
