@@ -120,8 +120,8 @@ Examples:
     "--sample",
     type=click.IntRange(min=1),
     help="How many queries are made of the documents, where none are given: half of them documents, half "
-    "middles between two, of each no more than there are documents; some with noise and some from anywhere "
-    "come to them.  [default: 1000]",
+    "middles between two, of each no more than there are documents; some that are unlike them come to "
+    "these.  [default: 1000]",
 )
 @click.option(
     "--ways",

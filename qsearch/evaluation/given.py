@@ -177,13 +177,8 @@ def sampled(snapshot: Snapshot, count: int) -> Asked:
     pieces = [piece for segment in snapshot.segments for piece in segment.pieces(1 << 13)]
     kinds = all_kinds(pieces, None, count, count // 8)
     documents = snapshot.searcher.documents.documents(kinds.left_out)
-    own = kinds.kind < kinds.own
-    near = (kinds.kind >= kinds.own) & (kinds.left_out >= 0).any(axis=1)
-    groups = (
-        Group("like the documents", own),
-        Group("with noise", near),
-        Group("from anywhere", ~own & ~near),
-    )
+    names = np.array(kinds.names)[kinds.kind]
+    groups = [Group(name, names == name) for name in dict.fromkeys(kinds.names)]
     ids = tuple(str(number) for number in range(1, len(kinds.queries) + 1))
     source = "documents and middles between two, left out of their own results"
     return Asked(

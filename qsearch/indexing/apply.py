@@ -47,7 +47,7 @@ from qsearch.indexing.report import (
     index_sizes,
 )
 from qsearch.indexing.sorting import ADD, SYNC, UPSERT
-from qsearch.indexing.upkeep import keep_up, measure_again
+from qsearch.indexing.upkeep import keep_up, measure_again, walks_unmeasured
 from qsearch.options import RecordOptions, documented, settled
 from qsearch.store import Catalog, IndexEditor, IndexView, compact_groups
 from qsearch.store.fields import known_fields, resolved_field
@@ -371,8 +371,9 @@ def index_graph(how: Changing, *, drop: bool = False) -> int:
         elif lacking := lacking_graphs(editor):
             add_graphs(editor, lacking, told)
             changed = True
+        due = changed or (not drop and walks_unmeasured(editor.catalog.settings()))
         commit = editor.commit({"graph": not drop}) if changed else before
-    if commit > before:
+    if due:
         with contextlib.suppress(IndexBusy):  # who is at it sees to it
             measure_again(how.index, told)
         with IndexView.read(how.index) as view:

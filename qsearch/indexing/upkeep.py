@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qsearch.errors import IndexBusy, IndexFormatError, IndexWriteError
 from qsearch.indexing.graphs import add_graphs, large_enough
 from qsearch.indexing.report import Progress
-from qsearch.retrieval import FROM_DOCUMENTS, measure
+from qsearch.retrieval import FROM_DOCUMENTS, Tuning, lacks_walks, measure
 from qsearch.store import (
     Catalog,
     IndexEditor,
@@ -33,7 +33,7 @@ from qsearch.store.opening import checked_dimensions
 from qsearch.store.tail import TAIL
 from qsearch.store.view import rows_of_a_segment
 
-__all__ = ["keep_up", "measure_again", "measured_anew"]
+__all__ = ["keep_up", "measure_again", "measured_anew", "walks_unmeasured"]
 
 _log = logging.getLogger("qsearch")
 
@@ -144,6 +144,15 @@ def measure_again(index: Path, progress: Progress) -> None:
     with IndexEditor.open(index) as editor:
         if editor.base == found["measured"]["commit"]:
             editor.commit(found)
+
+
+def walks_unmeasured(settings: Mapping[str, Any]) -> bool:
+    """Whether nothing is known of walks, though recall was measured: see ``lacks_walks``."""
+    try:
+        tuning = Tuning.from_json(settings["tuning"])
+    except (KeyError, TypeError, ValueError):
+        return False  # damaged, and told where it is read
+    return tuning is not None and lacks_walks(tuning)
 
 
 def measured_anew(

@@ -394,6 +394,7 @@ class CascadeResult(NamedTuple):
         scores: (q, k) float32, −inf behind the last.
         positions: (q, k) int64, −1 behind the last.
         leads: (q, depths) float64, see ``retrieval.lead``.
+        scored: (q,) int64: rows whose floats were read.
         seconds: that the three stages took.
         damaged: position of a row that is not finite; −1: none was met.
     """
@@ -401,6 +402,7 @@ class CascadeResult(NamedTuple):
     scores: NDArray[np.float32]
     positions: NDArray[np.int64]
     leads: NDArray[np.float64]
+    scored: NDArray[np.int64]
     seconds: tuple[float, float, float]
     damaged: int
 
@@ -416,6 +418,7 @@ def cascade_top_k(
     kept: int,
     depths: Sequence[int] = (),
     threads: int | None = None,
+    blurs: NDArray[np.float32] | None = None,
 ) -> CascadeResult:
     """Choose candidates by binary codes, fewer by int8 codes, and the k best by their exact scores.
 
@@ -433,6 +436,8 @@ def cascade_top_k(
         kept: how many of them the int8 codes pass on, at least k; equal scores in the order of candidates.
         depths: of the leads that are wanted.
         threads: ``None`` takes ``thread_count``.
+        blurs: (q,) float32: what is within so much of the k-th by int8 codes is kept too; ``None``: nothing
+            more.
 
     Raises:
         ValueError: a shape is wrong.
@@ -445,6 +450,8 @@ def cascade_top_k(
     scores = np.empty((count, k), dtype=np.float32)
     positions = np.empty((count, k), dtype=np.int64)
     leads = np.empty((count, len(depths)))
+    scored = np.empty(count, dtype=np.int64)
+    blurs = np.full(count, -np.inf, dtype=np.float32) if blurs is None else blurs
     spent = np.zeros(3, dtype=np.int64)
     damaged = _native.cascade_top_k(
         path,
@@ -453,14 +460,16 @@ def cascade_top_k(
         queries,
         words,
         codes,
+        blurs,
         candidates,
         kept,
         list(depths),
         scores,
         positions,
         leads,
+        scored,
         spent,
         threads or thread_count(),
     )
     choosing, refining, scoring = (spent / 1e9).tolist()
-    return CascadeResult(scores, positions, leads, (choosing, refining, scoring), damaged)
+    return CascadeResult(scores, positions, leads, scored, (choosing, refining, scoring), damaged)

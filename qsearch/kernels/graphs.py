@@ -91,8 +91,10 @@ class GraphResult(NamedTuple):
         scores: (q, k) float32, −inf behind the last.
         positions: (q, k) int64, −1 behind the last.
         heights: (q, depths) float64: the mean of so many of the best scores of ``GraphFound``.
+        ends: (q,) float64, see there.
         sketched: (q,) int64: rows whose sketch was read.
         refined: (q,) int64: rows whose int8 code was.
+        scored: (q,) int64: rows whose floats were.
         spent: nanoseconds that the beams took, and the floats; of all threads.
         damaged: position of a row that is not finite; −1: none was met.
     """
@@ -100,8 +102,10 @@ class GraphResult(NamedTuple):
     scores: NDArray[np.float32]
     positions: NDArray[np.int64]
     heights: NDArray[np.float64]
+    ends: NDArray[np.float64]
     sketched: NDArray[np.int64]
     refined: NDArray[np.int64]
+    scored: NDArray[np.int64]
     spent: NDArray[np.int64]
     damaged: int
 
@@ -118,10 +122,13 @@ class GraphFound(NamedTuple):
     Attributes:
         positions: (q, s · width) int64, segment after segment, best first; −1 behind the last.
         scores: (q, s · width) float32: scale · (code of the row · code of the query); −inf behind the last.
+        ends: (q,) float64: the highest score that a beam ended at, whether or not that row is allowed; −inf
+            where every row was scored.
     """
 
     positions: NDArray[np.int64]
     scores: NDArray[np.float32]
+    ends: NDArray[np.float64]
 
 
 def graph_found(
@@ -162,7 +169,11 @@ def graph_found(
 
 def _places(queries: int, places: int) -> GraphFound:
     shape = (queries, places)
-    return GraphFound(np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32))
+    return GraphFound(
+        np.full(shape, -1, dtype=np.int64),
+        np.full(shape, -np.inf, dtype=np.float32),
+        np.full(queries, -np.inf),
+    )
 
 
 def _find_by_numpy(
@@ -177,7 +188,8 @@ def _find_by_numpy(
     for number, query in enumerate(codes):
         filled = 0
         for segment, mask in zip(segments.segments, masks, strict=True):
-            beam = _of_segment(segment, mask, query, width)
+            beam, end = _of_segment(segment, mask, query, width)
+            found.ends[number] = max(found.ends[number], end)
             places = slice(filled, filled + len(beam.rows))
             found.positions[number, places] = beam.rows + segment.first_row
             found.scores[number, places] = beam.scores
@@ -188,24 +200,26 @@ def _find_by_numpy(
 
 def _of_segment(
     segment: Any, mask: RowMask | None, query: NDArray[np.int8], width: int
-) -> BeamFound:
-    """What one query finds in one segment."""
+) -> tuple[BeamFound, float]:
+    """What one query finds in one segment, and the score that its beam ended at."""
     count = len(segment.int8)
     allowed = np.ones(count, dtype=np.bool_) if mask is None else mask.to_bools()
     most = int(allowed.sum())
     wanted = min(width, most)
     if not wanted:
-        return BeamFound(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), 0, 0)
+        return BeamFound(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), 0, 0), -np.inf
     graph = GraphRows(segment.int8, segment.scale, segment.graph.sketches, segment.graph.center)
     wider = -(-wanted * count // most)
     if wider > min(count // graph_reference.SHARE, graph_reference.WIDEST):
         rows = np.flatnonzero(allowed)
         scores = _sound(graph_reference.int8_scores(graph, rows, query))
         order = np.argsort(-scores, kind="stable")[:wanted]
-        return BeamFound(rows[order], scores[order], 0, most)
+        return BeamFound(rows[order], scores[order], 0, most), -np.inf
     beam = graph_reference.beam_search(graph, segment.graph.links, query, wider)
+    scores = _sound(beam.scores)
+    end = float(scores[-1]) if len(scores) else -np.inf
     there = np.flatnonzero(allowed[beam.rows])[:wanted]
-    rows, scores, refined = beam.rows[there], _sound(beam.scores[there]), beam.refined
+    rows, scores, refined = beam.rows[there], scores[there], beam.refined
     if len(rows) < wanted:
         others = np.setdiff1d(np.flatnonzero(allowed), rows)[: wanted - len(rows)]
         rows = np.concatenate([rows, others])
@@ -214,7 +228,7 @@ def _of_segment(
         scores = _sound(scores)
         order = np.argsort(-scores, kind="stable")
         rows, scores = rows[order], scores[order]
-    return BeamFound(rows, scores, beam.sketched, refined)
+    return BeamFound(rows, scores, beam.sketched, refined), end
 
 
 def _sound(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -231,6 +245,7 @@ def graph_top_k(
     kept: int,
     depths: Sequence[int] = (),
     threads: int | None = None,
+    blurs: NDArray[np.float32] | None = None,
 ) -> GraphResult:
     """The k best of what beams end with, by their exact scores.
 
@@ -242,18 +257,21 @@ def graph_top_k(
         k: rows to return.
         width: of the beam in each segment.
         kept: how many of what all beams hold the int8 codes pass on, at least k; equal scores as they
-            stand, segment after segment.
+            stand, segment after segment. And see ``blurs``.
         depths: of the heights that are wanted.
         threads: ``None`` takes ``thread_count``.
+        blurs: (q,) float32: what is within so much of the k-th by int8 codes is kept too; ``None``: nothing
+            more.
 
     Raises:
         ValueError: a shape is wrong.
     """
     count = len(queries)
+    blurs = np.full(count, -np.inf, dtype=np.float32) if blurs is None else blurs
     scores = np.full((count, k), -np.inf, dtype=np.float32)
     positions = np.full((count, k), -1, dtype=np.int64)
-    heights = np.zeros((count, len(depths)))
-    looked = np.zeros((2, count), dtype=np.int64)
+    heights, ends = np.zeros((count, len(depths))), np.empty(count)
+    looked = np.zeros((3, count), dtype=np.int64)
     kernels = native_module()
     if kernels is not None:
         path, native = kernels
@@ -265,20 +283,24 @@ def graph_top_k(
             bits,
             queries,
             codes,
+            blurs,
             width,
             kept,
             list(depths),
             scores,
             positions,
             heights,
+            ends,
             looked,
             spent,
             threads or thread_count(),
         )
-        return GraphResult(scores, positions, heights, looked[0], looked[1], spent, damaged)
+        return GraphResult(
+            scores, positions, heights, ends, looked[0], looked[1], looked[2], spent, damaged
+        )
     started = time.perf_counter()
     found = _places(count, len(segments.segments) * width)
-    looked = _find_by_numpy(segments, masks, codes, width, found)
+    looked[:2] = _find_by_numpy(segments, masks, codes, width, found)
     there = found.positions >= 0
     order = np.argsort(-found.scores, axis=1, kind="stable")
     best = np.take_along_axis(found.scores, order, axis=1).astype(np.float64)
@@ -286,7 +308,14 @@ def graph_top_k(
         ends = np.minimum(depth, there.sum(axis=1))
         sums = np.where(np.arange(best.shape[1]) < ends[:, None], best, 0.0).sum(axis=1)
         heights[:, number] = sums / np.maximum(1, ends)
-    chosen = np.take_along_axis(found.positions, order, axis=1)[:, :kept]
+    falling = np.take_along_axis(found.scores, order, axis=1)
+    last = np.minimum(min(k, kept), there.sum(axis=1)).clip(min=1)[:, None] - 1
+    with np.errstate(invalid="ignore"):  # of damaged codes
+        near = falling >= np.take_along_axis(falling, last, axis=1) - blurs[:, None]
+    looked[2] = np.minimum(np.maximum(kept, near.sum(axis=1)), there.sum(axis=1))
+    chosen = np.take_along_axis(found.positions, order, axis=1)
+    chosen = np.where(np.arange(chosen.shape[1]) < looked[2][:, None], chosen, -1)
+    chosen = chosen[:, : looked[2].max(initial=1)]
     walked = time.perf_counter()
     exact = np.full(chosen.shape, -np.inf, dtype=np.float32)
     for one in segments.segments:
@@ -306,5 +335,7 @@ def graph_top_k(
     positions[np.isneginf(scores)] = -1
     seconds = np.array([walked - started, time.perf_counter() - walked])
     spent = (1e9 * seconds).astype(np.int64)
-    last = int(wrong[0]) if len(wrong) else -1
-    return GraphResult(scores, positions, heights, looked[0], looked[1], spent, last)
+    wrong_at = int(wrong[0]) if len(wrong) else -1
+    return GraphResult(
+        scores, positions, heights, found.ends, looked[0], looked[1], looked[2], spent, wrong_at
+    )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qsearch.retrieval.exact import ExactSearch
     from qsearch.retrieval.explain import stage_ranks
     from qsearch.retrieval.graph import GraphSearch, build_graph
-    from qsearch.retrieval.measuring import CONFIDENCE, FROM_DOCUMENTS, measure
+    from qsearch.retrieval.measuring import CONFIDENCE, FROM_DOCUMENTS, lacks_walks, measure
     from qsearch.retrieval.ranking import (
         CandidateSource,
         Ranking,
@@ -45,6 +45,7 @@ __all__ = [
     "Tuning",
     "build_graph",
     "check_queries",
+    "lacks_walks",
     "measure",
     "stage_ranks",
     "unusable_query",
@@ -70,6 +71,7 @@ __getattr__, __dir__ = lazily(
         "Tuning": ".tuning",
         "build_graph": ".graph",
         "check_queries": ".ranking",
+        "lacks_walks": ".measuring",
         "measure": ".measuring",
         "stage_ranks": ".explain",
         "unusable_query": ".ranking",

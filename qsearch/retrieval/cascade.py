@@ -20,6 +20,7 @@ from qsearch.kernels import (
 from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.binary import BinaryCandidates
+from qsearch.retrieval.blur import Blur
 from qsearch.retrieval.floats import damaged_at
 from qsearch.retrieval.lead import leads
 from qsearch.retrieval.ranking import (
@@ -61,7 +62,7 @@ class Cascade:
             k: documents to return, at most those that are allowed.
             candidates: rows of smallest Hamming distance to take from each segment.
             kept: how many of them, over all segments, the int8 codes pass on to the floats; at
-                least k.
+                least k. Those that they cannot tell from the k-th come to them, see ``blur``.
             threads: ``None``: all.
             checks: what each query is held against.
             allowed: rows of every segment; ``None``: all that were not deleted.
@@ -131,22 +132,28 @@ class Cascade:
             passed &= found.leads[:, number] >= check.least
         total = allowed.rows
         # Codes alone prove nothing, unless every document was scored.
-        certified = np.full(count, kept == total)
+        certified = found.scored == total
 
         def stages() -> tuple[Stage, ...]:
             choosing, refining, scoring = found.seconds
 
-            def stage(name: str, rows: int, row_bytes: int, seconds: float) -> Stage:
-                looked = np.full(count, rows, dtype=np.int64)
+            def stage(
+                name: str, rows: int | NDArray[np.int64], row_bytes: int, seconds: float
+            ) -> Stage:
+                looked = np.broadcast_to(np.asarray(rows, dtype=np.int64), count)
                 return Stage(name, looked, looked * row_bytes, seconds)
 
             return (
                 stage("binary codes", total, -(-d // 64) * 8, preparing + choosing),
                 stage("int8 codes", width if kept < width else 0, d + 4, refining),
-                stage("floats", kept, 4 * d, scoring),
+                stage("floats", found.scored, 4 * d, scoring),
             )
 
         return Ranking(found.positions, found.scores, certified, stages), passed
+
+    @cached_property
+    def _blur(self) -> Blur:
+        return Blur(self._segments)
 
     @cached_property
     def _arrays(self) -> CascadeSegments:
@@ -163,17 +170,19 @@ class Cascade:
         depths: Sequence[int],
         allowed: Allowed,
     ) -> CascadeResult:
+        codes = int8_query_codes(units)
         return cascade_top_k(
             self._arrays,
             allowed.masks,
             queries,
             query_words(binary_codes(units)),
-            int8_query_codes(units).codes,
+            codes.codes,
             k,
             candidates,
             kept,
             depths,
             threads,
+            self._blur.of(codes),
         )
 
     def _rank_by_numpy(
@@ -194,11 +203,12 @@ class Cascade:
         width = sum(rows.shape[1] for rows in chosen)
         found = np.empty((0, len(queries)))
         best = np.broadcast_to(np.arange(width), (len(queries), width))
+        many = np.full(len(queries), width, dtype=np.int64)
         if kept < width or depths:
-            codes = int8_query_codes(units).codes
+            codes = int8_query_codes(units)
             scores = np.concatenate(
                 [
-                    int8_gather(segment.int8, segment.scale, codes, rows, threads)
+                    int8_gather(segment.int8, segment.scale, codes.codes, rows, threads)
                     for segment, rows in zip(self._segments, chosen, strict=True)
                 ],
                 axis=1,
@@ -207,7 +217,11 @@ class Cascade:
             places = np.concatenate([np.arange(rows.shape[1]) for rows in chosen])
             if depths:
                 found = leads(scores, places, [candidates], depths)[:, 0]
-            best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+            best = np.argsort(-scores, axis=1, kind="stable")
+            scores = np.take_along_axis(scores, best, axis=1)
+            least = scores[:, min(k, kept) - 1] - self._blur.of(codes)
+            many = np.maximum(kept, (scores >= least[:, None]).sum(axis=1))
+            best = np.where(np.arange(width) < many[:, None], best, -1)[:, : many.max()]
         times.append(time.perf_counter())
         exact = np.full(best.shape, -np.inf, dtype=np.float32)
         positions = np.full(best.shape, -1, dtype=np.int64)
@@ -221,7 +235,7 @@ class Cascade:
             exact = np.where(here, cosine_gather(segment.vectors, queries, indices, threads), exact)
             positions = np.where(here, indices + segment.first_row, positions)
             offset += rows.shape[1]
-        wrong = positions[~np.isfinite(exact)]
+        wrong = positions[(best >= 0) & ~np.isfinite(exact)]
         ranked_positions, ranked_scores = rank_rows(positions, exact, k)
         times.append(time.perf_counter())
         choosing, refining, scoring = np.diff(times).tolist()
@@ -229,6 +243,7 @@ class Cascade:
             ranked_scores,
             ranked_positions,
             found.T,
+            many,
             (choosing, refining, scoring),
             int(wrong[0]) if len(wrong) else -1,
         )

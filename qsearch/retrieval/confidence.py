@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,14 +45,16 @@ class LowerBounds:
         losses = 1.0 - recalls
         unseen = np.maximum(losses.max(axis=0, initial=0.0), min(1.0, _UNSEEN_LOSS / k))
         every = np.concatenate([losses, unseen[None]]).astype(np.float32)
-        means = self._draws(len(recalls)) @ every / _JUDGED_QUERIES
-        return np.asarray(1.0 - np.quantile(means, confidence, axis=0, method="higher"))
+        lossy = every.any(axis=1)  # of a good way few queries lose anything
+        sums = every[lossy].T @ self._draws(len(recalls))[lossy]
+        at = math.ceil(confidence * (_DRAWS - 1))
+        return np.asarray(1.0 - np.partition(sums, at, axis=1)[:, at] / _JUDGED_QUERIES)
 
     def _draws(self, count: int) -> NDArray[np.float32]:
-        """How often each query of a sample, and the one not seen, is drawn: (draws, count + 1)."""
+        """How often each query of a sample, and the one not seen, is drawn: (count + 1, draws)."""
         if count not in self._drawn:
             generator = np.random.default_rng(0)
             shares = generator.dirichlet(np.ones(count + 1), size=_DRAWS)
             drawn = generator.multinomial(_JUDGED_QUERIES, shares)
-            self._drawn[count] = drawn.astype(np.float32)
+            self._drawn[count] = np.ascontiguousarray(drawn.T, dtype=np.float32)
         return self._drawn[count]

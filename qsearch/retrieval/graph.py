@@ -17,6 +17,7 @@ from qsearch.codes import QueryCodes, center_of, int8_query_codes, sketches_of
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import (
     LINE_WORDS,
+    GraphFound,
     GraphRows,
     GraphSegments,
     build_links,
@@ -26,6 +27,7 @@ from qsearch.kernels import (
 )
 from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
+from qsearch.retrieval.blur import Blur
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.floats import damaged_at
 from qsearch.retrieval.old_graph import OldGraph
@@ -149,7 +151,8 @@ class GraphSearch:
             queries: (q, d) float32, checked.
             k: rows to return, at most those that are allowed.
             width: of the beam in each segment.
-            kept: how many of what all beams hold the int8 codes pass on to the floats; at least k.
+            kept: how many of what all beams hold the int8 codes pass on to the floats; at least k. Those
+                that they cannot tell from the k-th come to them, see ``blur``.
             threads: ``None``: all.
             checks: what each query is held against.
             allowed: rows of every segment; ``None``: all that were not deleted.
@@ -186,13 +189,14 @@ class GraphSearch:
 
     def found(
         self, queries: NDArray[np.float32], width: int, threads: int | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """What beams end with, see ``kernels.graph_found``: positions, and cosines by int8 codes."""
+    ) -> GraphFound:
+        """What beams end with, see ``kernels.graph_found``; scores and ends as cosines by int8 codes."""
         masks = self._living[0].masks
         codes = int8_query_codes(unit_queries(queries))
         found = graph_found(self._arrays, masks, codes.codes, width, threads)
-        cosines = found.scores * _factors(codes)[:, None].astype(np.float32)
-        return found.positions, cosines
+        factors = _factors(codes)
+        cosines = found.scores * factors[:, None].astype(np.float32)
+        return GraphFound(found.positions, cosines, found.ends * factors)
 
     def walks(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows beams can find: those of segments that have a graph."""
@@ -223,24 +227,27 @@ class GraphSearch:
             kept,
             [check.depth for check in checks],
             threads,
+            self._blur.of(codes),
         )
         if found.damaged >= 0:
             raise damaged_at(self._walked_segments, found.damaged)
         passed = np.ones(count, dtype=np.bool_)
         for number, check in enumerate(checks):
-            passed &= found.heights[:, number] * _factors(codes) >= check.least
-        scored = min(kept, sum(min(width, most) for most in allowed.counts))
+            factors = _factors(codes)
+            heights = found.heights[:, number] * factors
+            passed &= heights >= check.least
+            with np.errstate(invalid="ignore"):  # of damaged codes: both infinite, and no gap
+                passed &= heights - found.ends * factors >= check.gap
         # Codes alone prove nothing, unless every row was scored.
-        certified = np.full(count, scored == allowed.rows)
+        certified = found.scored == allowed.rows
 
         def stages() -> tuple[Stage, ...]:
             walking, scoring = found.seconds
             sketch = 8 * LINE_WORDS * sketch_lines(d)
-            floats = np.full(count, scored, dtype=np.int64)
             return (
                 Stage("sketches", found.sketched, found.sketched * sketch, None),
                 Stage("int8 codes", found.refined, found.refined * (d + 4), walking),
-                Stage("floats", floats, floats * 4 * d, scoring),
+                Stage("floats", found.scored, found.scored * 4 * d, scoring),
             )
 
         return Ranking(found.positions, found.scores, certified, stages), passed
@@ -253,6 +260,10 @@ class GraphSearch:
     def _parted(self, allowed: Allowed) -> tuple[Allowed, Allowed, Allowed]:
         """What is allowed of the segments that are walked, of those with old graphs, and of the others."""
         return allowed.of(self._linked), allowed.of(self._old), allowed.of(self._others)
+
+    @cached_property
+    def _blur(self) -> Blur:
+        return Blur(self._walked_segments)
 
     @cached_property
     def _arrays(self) -> GraphSegments:

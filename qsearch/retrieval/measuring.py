@@ -10,10 +10,11 @@ by binary codes. Where no sample of queries is given, documents serve, and besid
 two documents; the curve takes the worse of the two. On 100,000 real texts 0.99 takes 364 candidates for
 documents, 567 for real queries, and 882 for such middles.
 
-No sample tells of queries that are unlike it. So strangers are made: documents with more and more noise,
-down to nothing but noise. Of every kind of query, the sample's and the strangers', those with a lead (see
-``lead``) below some level would be answered exactly; the level that a recall takes is the one at which
-each kind reaches it, the kinds in between that hover about that level included.
+No sample tells of queries that are unlike it. So strangers are made (see ``samples``): farther from all
+documents than the sample, nearer to many, or near to few. Of every kind of query, the sample's and the
+strangers', those that the codes are less sure of than some level (see ``seen``) would be answered exactly;
+the level that a recall takes is the one at which each kind reaches it, the kinds in between that hover
+about that level included.
 
 Where rows are passages, the true neighbours are documents, each by its best passage: a document is found
 if that passage is.
@@ -21,8 +22,9 @@ if that passage is.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -40,7 +42,7 @@ from qsearch.retrieval.seen import look
 from qsearch.retrieval.tuning import Curve, Level, Point, Tuning
 from qsearch.store import Segment
 
-__all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "measure"]
+__all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "lacks_walks", "measure"]
 
 _Times: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Milliseconds of a query alone, and of one in a batch, by number of candidates."""
@@ -147,17 +149,17 @@ def measure(
             (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
             for candidates in grid
         ]
-        points = judge.points(grid, 4 * k, found, seen.leads[number], by_cascade[like], k)
+        points = judge.points(grid, 4 * k, found, (seen.leads[number],), by_cascade[like], k)
         beams: tuple[Point, ...] = ()
         beams_kept = 0
         if graph is not None and widths:
             beams_kept = _kept(seen.beam_ranks[-1, :, :k], k)
             if like not in by_beams:
                 by_beams[like] = costs.beams(graph, like, max(like, beams_kept), widths)
-            heights = seen.heights[number].clip(min=0.0)
+            shown = (seen.heights[number].clip(min=0.0), seen.gaps[number].clip(min=0.0))
             least = lead_depth + lead_depth // 2
             found = [ranks[:, :k] < beams_kept for ranks in seen.beam_ranks]
-            beams = judge.points(widths, least, found, heights, by_beams[like], k)
+            beams = judge.points(widths, least, found, shown, by_beams[like], k)
         exact_alone, exact_batch = (round(one, 5) for one in exact_times[like])
         curves.append(
             Curve(k, lead_depth, kept, exact_batch, points, exact_alone, beams, beams_kept)
@@ -166,6 +168,14 @@ def measure(
     own_queries = int((kinds.kind < kinds.own).sum())
     strangers = len(kinds.queries) - own_queries
     return Tuning(measured_on, own_queries, strangers, documents.count, tuple(curves))
+
+
+def lacks_walks(tuning: Tuning) -> bool:
+    """Whether walks were not measured, of an index of so many rows that they might pay.
+
+    An earlier qsearch may have measured, or somebody stopped this one between making a graph and measuring.
+    """
+    return bool(_widths(tuning.documents)) and not any(curve.beams for curve in tuning.curves)
 
 
 def _widths(rows: int) -> list[int]:
@@ -197,7 +207,7 @@ class _Judge:
         candidates: Sequence[int],
         least: int,
         found: Sequence[NDArray[np.bool_]],
-        sure: NDArray[np.float64],
+        sure: Sequence[NDArray[np.float64]],
         times: _Times,
         k: int,
     ) -> tuple[Point, ...]:
@@ -207,13 +217,15 @@ class _Judge:
             candidates: the numbers.
             least: of these; fewer are not worth it.
             found: for each the (q, k) true neighbours that it finds.
-            sure: (numbers, q) what tells queries that it serves from others.
+            sure: (numbers, q) of each thing that tells queries that it serves from others.
             times: of each: alone, and in a batch.
             k: documents wanted.
         """
         own = [self.kinds.kind == kind for kind in range(self.kinds.own)]
         points = []
-        for one, got, lead, alone, batch in zip(candidates, found, sure, *times, strict=True):
+        for number, (one, got, alone, batch) in enumerate(
+            zip(candidates, found, *times, strict=True)
+        ):
             if one < least:
                 continue
             recalls = got.mean(axis=1)
@@ -223,7 +235,7 @@ class _Judge:
                     one,
                     round(min(float(recalls[kind].mean()) for kind in own), 6),
                     round(float(batch), 5),
-                    _levels(recalls, lead, self.kinds, k, self.bounds),
+                    _levels(recalls, [some[number] for some in sure], self.kinds, k, self.bounds),
                     round(float(alone), 5),
                     round(max(0.0, float(min(lows))), 6),
                 )
@@ -233,37 +245,63 @@ class _Judge:
 
 def _levels(
     recalls: NDArray[np.float64],
-    leads: NDArray[np.float64],
+    sure: Sequence[NDArray[np.float64]],
     kinds: Kinds,
     k: int,
     bounds: LowerBounds,
 ) -> tuple[Level, ...]:
-    """What each level gives, by rising lead; ``low`` never falls from one to the next."""
+    """What levels give, by rising share of the sample that is answered exactly, and rising ``low``.
+
+    Args:
+        recalls: (q,) of each query.
+        sure: (q,) of each thing that tells queries that are served from others: one, or two.
+        kinds: the queries.
+        k: documents wanted.
+        bounds: of means over samples of them.
+    """
     own = kinds.kind < kinds.own
-    rising = np.sort(leads[own])
-    leasts = np.unique(rising[(np.array(_LEVELS) * (len(rising) - 1)).astype(int)])
-    # (queries, levels): what is answered exactly loses nothing.
-    got = np.where(leads[:, None] < leasts, 1.0, recalls[:, None])
-    # Strangers of neighbouring kinds are judged together: what is asked for is asked of both, and the more
-    # there are the more they can vouch for.
-    last = int(kinds.kind.max())
-    own_lows = [bounds.lows(got[kinds.kind == kind], k, CONFIDENCE) for kind in range(kinds.own)]
-    strange_lows = [
-        bounds.lows(
-            got[(kinds.kind == kind) | (kinds.kind == kind + 1)], k, _CONFIDENCE_OF_STRANGERS
-        )
-        for kind in range(kinds.own, last)
+    judged = [
+        *((kinds.kind == kind, CONFIDENCE) for kind in range(kinds.own)),
+        *((np.isin(kinds.kind, some), _CONFIDENCE_OF_STRANGERS) for some in kinds.judged),
     ]
-    lows = np.min([*own_lows, *strange_lows], axis=0)
-    lows = np.minimum.accumulate(lows[::-1])[
-        ::-1
-    ]  # what a higher level breaks a lower one cannot hold
-    means = np.min([got[kinds.kind == kind].mean(axis=0) for kind in range(kinds.own)], axis=0)
-    shares = (leads[own][:, None] < leasts).mean(axis=0)
-    return tuple(
-        Level(float(least), round(float(mean), 6), round(float(low), 6), round(float(share), 6))
-        for least, mean, low, share in zip(leasts, means, lows.clip(min=0.0), shares, strict=True)
-    )
+    found = []
+    for leasts in _ladders([some[own] for some in sure]):
+        below = [some[:, None] < least for some, least in zip(sure, leasts, strict=True)]
+        exact = np.any(below, axis=0)
+        got = np.where(exact, 1.0, recalls[:, None])  # what is answered exactly loses nothing
+        lows = np.min(
+            [bounds.lows(got[some], k, confidence) for some, confidence in judged], axis=0
+        )
+        # What a higher level breaks a lower one cannot hold.
+        lows = np.minimum.accumulate(lows[::-1])[::-1].clip(min=0.0)
+        means = np.min([got[kinds.kind == kind].mean(axis=0) for kind in range(kinds.own)], axis=0)
+        shares = exact[own].mean(axis=0)
+        gaps = leasts[1] if len(leasts) > 1 else np.zeros(len(shares))
+        for least, mean, low, share, gap in zip(
+            leasts[0], means.round(6), lows.round(6), shares.round(6), gaps, strict=True
+        ):
+            found.append(Level(float(least), float(mean), float(low), float(share), float(gap)))
+    found.sort(key=lambda level: (level.exact, -level.low))
+    before = itertools.accumulate((level.low for level in found), max, initial=-1.0)
+    return tuple(level for level, low in zip(found, before, strict=False) if level.low > low)
+
+
+def _ladders(sure: Sequence[NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
+    """Rising levels, (things, levels): what some share of the sample does not reach.
+
+    Where there are two things, at the same share of both; at half of it of the first; and of the second
+    alone: indexes differ in which of them tells more.
+
+    Args:
+        sure: (q,) of each thing, of the sample.
+    """
+    rising = np.sort(sure, axis=1)
+    shares = np.array(_LEVELS)
+    last = rising.shape[1] - 1
+    for part in (1.0, 0.5, 0.0)[: 2 * len(sure) - 1]:
+        places = [(part * shares * last).astype(int), (shares * last).astype(int)][-len(sure) :]
+        some = [ranked[places_of] for ranked, places_of in zip(rising, places, strict=True)]
+        yield np.unique(some, axis=1)
 
 
 def _kept(int8_ranks: NDArray[np.int64], k: int) -> int:

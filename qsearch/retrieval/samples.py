@@ -1,11 +1,18 @@
 """Sample queries: those that stand for the ones to come, and strangers that stand for any other.
 
-Where no sample is given, documents and middles between two of them are one. Strangers are documents with
-more and more noise, down to nothing but noise; and beside a sample that is given such middles too.
+Where no sample is given, documents and middles between two of them are one. Strangers are of three
+families:
+
+- farther and farther from all documents: documents with more and more noise, down to nothing but noise;
+  and beside a sample that is given such middles too;
+- nearer and nearer to all of them: documents moved toward the mean of all, means of more and more of them,
+  and that mean itself with less and less noise;
+- near to few: documents that are farthest from all others, of rare kinds, with a little noise.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +33,20 @@ _NOISE = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, math.inf, math.inf)
 _STRANGERS = 140
 """Of each kind."""
 
+_NO_DIRECTION = 1e-3
+"""A query whose components are smaller is next to nothing, whose codes say nothing."""
+
+_MEANS = (5, 30)
+"""Documents that strangers are means of."""
+
+_NOISE_OF_MEAN = (0.5, 0.1)
+"""Lengths of the noise that is added to the mean of all."""
+
+_POOL = 2000
+"""Documents, evenly spread, that means and those of rare kinds are taken from."""
+
+_NOISE_OF_RARE = 0.3
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kinds:
@@ -36,12 +57,17 @@ class Kinds:
         left_out: (q, r) rows, filled up with −1, that a query was made of.
         kind: (q,) number of the kind of each.
         own: kinds that stand for the queries to come; the others are strangers.
+        judged: kinds of strangers that are judged together: what is asked for is asked of both, and the
+            more there are the more they can vouch for. They are neighbours, hardly better than each other.
+        names: what each kind is, for people; several are called the same.
     """
 
     queries: NDArray[np.float32]
     left_out: NDArray[np.int64]
     kind: NDArray[np.int64]
     own: int
+    judged: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
 
 
 def all_kinds(
@@ -64,44 +90,120 @@ def all_kinds(
     positions = living.spread(max(1, count // 2))
     rows = _rows_at(pieces, positions)
     generator = np.random.default_rng(0)
-    found: list[tuple[NDArray[np.float32], list[NDArray[np.int64]]]] = []
-    if queries is None:
-        found.append((rows, [positions]))
-        found.append(_middles(rows, positions, generator))
-    else:
-        found.append((queries, []))
-    own = len(found)
+    own = [_Kind("like the documents", rows, (positions,)), _middles(rows, positions, generator)]
+    if queries is not None:
+        own = [_Kind("like the sample", queries)]
     positions = living.spread(max(1, strangers))
     rows = _rows_at(pieces, positions)
-    if queries is not None:
-        found.append(_middles(rows, positions, generator))
+    farther = [] if queries is None else [_middles(rows, positions, generator)]
+    farther += _farther(rows, positions, generator)
+    positions = living.spread(_POOL)
+    rows = _rows_at(pieces, positions)
+    families = [
+        farther,
+        _near_many(rows, strangers, generator),
+        [_near_few(rows, positions, 2 * strangers, generator)],
+    ]
+    every = [*own, *itertools.chain(*families)]
+    left_out = np.full((sum(len(one.queries) for one in every), 2), -1, dtype=np.int64)
+    first = 0
+    for one in every:
+        for number, column in enumerate(one.left_out):
+            left_out[first : first + len(column), number] = column
+        first += len(one.queries)
+    numbers = itertools.count(len(own))
+    judged: list[tuple[int, ...]] = []
+    for family in families:
+        here = [next(numbers) for _ in family]
+        judged += itertools.pairwise(here) if len(here) > 1 else [tuple(here)]
+    return Kinds(
+        np.concatenate([one.queries for one in every]),
+        left_out,
+        np.repeat(np.arange(len(every)), [len(one.queries) for one in every]),
+        len(own),
+        tuple(judged),
+        tuple(one.name for one in every),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kind:
+    """Queries of one kind.
+
+    Attributes:
+        name: see ``Kinds``.
+        queries: (q, d) float32.
+        left_out: positions, (q,) each, of rows that they were made of.
+    """
+
+    name: str
+    queries: NDArray[np.float32]
+    left_out: tuple[NDArray[np.int64], ...] = ()
+
+
+def _farther(
+    rows: NDArray[np.float32], positions: NDArray[np.int64], generator: np.random.Generator
+) -> list[_Kind]:
+    """Queries farther and farther from all documents."""
+    kinds = []
     for length in _NOISE:
         noise = unit_rows(generator.standard_normal(rows.shape))[0]
         if math.isinf(length):
-            found.append((noise, []))
-        else:
-            some = (rows + np.float32(length) * noise).astype(np.float32)
-            usable = np.abs(some).max(axis=1) > 0.01  # of few dimensions noise may be the opposite
-            found.append((some[usable], [positions[usable]]))
-    width = max(len(left_out) for _, left_out in found)
-    left_out = np.full((sum(len(some) for some, _ in found), width), -1, dtype=np.int64)
-    first = 0
-    for some, columns in found:
-        for number, column in enumerate(columns):
-            left_out[first : first + len(some), number] = column
-        first += len(some)
-    kind = np.repeat(np.arange(len(found)), [len(some) for some, _ in found])
-    return Kinds(np.concatenate([some for some, _ in found]), left_out, kind, own)
+            kinds.append(_Kind("from anywhere", noise))
+            continue
+        some = (rows + np.float32(length) * noise).astype(np.float32)
+        usable = _has_direction(some)  # of few dimensions noise may be the opposite
+        kinds.append(_Kind("with noise", some[usable], (positions[usable],)))
+    return kinds
+
+
+def _near_many(
+    rows: NDArray[np.float32], count: int, generator: np.random.Generator
+) -> list[_Kind]:
+    """Queries nearer and nearer to all documents, so many of each kind."""
+    mean = unit_rows(rows.mean(axis=0, dtype=np.float64)[None])[0]
+    toward = rows[generator.integers(len(rows), size=count)] + mean
+    means = [
+        rows[generator.integers(len(rows), size=(count, some))].mean(axis=1) for some in _MEANS
+    ]
+    around = [
+        mean + length * unit_rows(generator.standard_normal((count, rows.shape[1])))[0]
+        for length in _NOISE_OF_MEAN
+    ]
+    kinds = [some.astype(np.float32) for some in (toward, *means, *around)]
+    return [_Kind("near to many", some[_has_direction(some)]) for some in kinds]
+
+
+def _near_few(
+    rows: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    count: int,
+    generator: np.random.Generator,
+) -> _Kind:
+    """Queries near documents that have no others near them."""
+    cosines = rows @ rows.T
+    np.fill_diagonal(cosines, -np.inf)
+    chosen = np.sort(np.argsort(cosines.max(axis=1), kind="stable")[:count])
+    noise = unit_rows(generator.standard_normal((len(chosen), rows.shape[1])))[0]
+    some = (rows[chosen] + np.float32(_NOISE_OF_RARE) * noise).astype(np.float32)
+    return _Kind("of rare kinds", some, (positions[chosen],))
 
 
 def _middles(
     rows: NDArray[np.float32], positions: NDArray[np.int64], generator: np.random.Generator
-) -> tuple[NDArray[np.float32], list[NDArray[np.int64]]]:
+) -> _Kind:
     """Middles between two of some rows, and the positions of both."""
     order = generator.permutation(len(rows))
     middles = rows + rows[order]
-    usable = np.abs(middles).max(axis=1) > 0.01  # two opposite documents have no middle
-    return middles[usable], [positions[usable], positions[order][usable]]
+    usable = _has_direction(middles)  # two opposite documents have no middle
+    left_out = (positions[usable], positions[order][usable])
+    return _Kind("like the documents", middles[usable], left_out)
+
+
+def _has_direction(queries: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(q,) of which queries codes say something: they are not next to nothing."""
+    found: NDArray[np.bool_] = np.abs(queries).max(axis=1) > _NO_DIRECTION
+    return found
 
 
 class _Living:

@@ -1,5 +1,11 @@
 """What is found out about sample queries: where their neighbours stand by the codes, how sure these were.
 
+How sure the codes were, a search by the cascade sees in the query's lead (see ``lead``). A walk sees two
+things. Its *height* is the mean of the best cosines that it found (k, and at least ten): of a query that is
+far from all documents it is low. Its *gap* is how far below that the beam ended. A walk leaves what lies
+below its beam's end; where that is right below the best, as for a query that is as near to thousands, much
+that is as near was left, or not met.
+
 The index is gone through in pieces, and the memory behind each is let go of again: to measure must not need
 more memory than to build did.
 """
@@ -40,6 +46,7 @@ class Seen:
         leads: (lead depths, grid, q).
         beam_ranks: (widths, q, deepest) by int8 codes among what beams end with.
         heights: (lead depths, widths, q): mean of so many of the best cosines there, by int8 codes.
+        gaps: (lead depths, widths, q): how far below these the beams ended.
     """
 
     binary_ranks: NDArray[np.int64]
@@ -47,6 +54,7 @@ class Seen:
     leads: NDArray[np.float64]
     beam_ranks: NDArray[np.int64]
     heights: NDArray[np.float64]
+    gaps: NDArray[np.float64]
 
 
 def look(
@@ -71,6 +79,7 @@ def look(
         np.empty((len(lead_depths), len(grid), count)),
         np.empty((len(widths), count, deepest), dtype=np.int64),
         np.empty((len(lead_depths), len(widths), count)),
+        np.empty((len(lead_depths), len(widths), count)),
     )
     step = min(_QUERIES_AT_A_TIME, max(1, BATCH_PLACES // (grid[-1] * len(segments))))
     larger = [piece for segment in segments for piece in segment.pieces(_GATHERED_ROWS)]
@@ -86,9 +95,11 @@ def look(
         seen.leads[:, :, these] = leads(scores, candidates.places, grid, lead_depths)
         if graph is not None:
             for number, width in enumerate(widths):
-                ranks, best = _by_graph(graph, some, width, threads, truth, every)
+                ranks, best, ends = _by_graph(graph, some, width, threads, truth, every)
                 seen.beam_ranks[number, these] = ranks
-                seen.heights[:, number, these] = [_heights(best, one) for one in lead_depths]
+                heights = np.array([_heights(best, one) for one in lead_depths])
+                seen.heights[:, number, these] = heights
+                seen.gaps[:, number, these] = heights - ends
             seen.beam_ranks[:, these][:, ~graph.walks(truth)] = 0  # others are searched exactly
         advance(len(some))
     return seen
@@ -186,17 +197,17 @@ def _by_graph(
     threads: int | None,
     truth: NDArray[np.int64],
     left_out: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Ranks of the rows ``truth`` by int8 codes among what beams end with; and the scores, best first.
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Ranks of the rows ``truth`` by int8 codes among what beams end with; scores, best first; the ends.
 
-    Both without ``left_out``; a row that is not there has a rank that no number reaches.
+    Ranks and scores are without ``left_out``; a row that is not there has a rank that no number reaches.
     """
-    positions, scores = graph.found(queries, width, threads)
+    positions, scores, ends = graph.found(queries, width, threads)
     scores = np.where(_among(positions, left_out), np.float32(-np.inf), scores)
     order = np.argsort(-scores, axis=1, kind="stable")
     same = np.take_along_axis(positions, order, axis=1)[:, :, None] == truth[:, None, :]
     ranks = np.where(same.any(axis=1), same.argmax(axis=1), np.iinfo(np.int64).max)
-    return ranks, np.take_along_axis(scores, order, axis=1)
+    return ranks, np.take_along_axis(scores, order, axis=1), ends
 
 
 def _heights(best: NDArray[np.float32], depth: int) -> NDArray[np.float64]:

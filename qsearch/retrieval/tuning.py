@@ -1,21 +1,22 @@
 """What was measured about recall on an index, and the choice of how to search that rests on it.
 
 A recall is promised for any query, not only for those that are like the sample: a search at a recall looks
-at the lead of each query (see ``lead``), and a query of less lead than the plan wants is answered exactly.
-How much lead is enough for which recall is measured too (``measuring``), on queries of every likeness to
-the documents.
+at how sure the codes were of each query (by the cascade its lead, see ``lead``; by a graph its height and
+its gap, see ``seen``), and a query of less than the plan wants is answered exactly. How much is enough for
+which recall is measured too (``measuring``), on queries of every likeness to the documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 __all__ = ["BATCH_QUERIES", "Check", "Curve", "Level", "Plan", "Point", "Tuning"]
 
-_VERSION = 2
-"""Of the JSON form. What version 1 had measured held for queries like the sample only."""
+_VERSION = 3
+"""Of the JSON form. What version 1 had measured held for queries like the sample only, and what version 2
+had measured of graphs not for queries that are near to many documents."""
 
 BATCH_QUERIES = 64
 """Queries of the batches that times are told of."""
@@ -29,19 +30,21 @@ _WORTH = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What happens where queries of less lead than ``least`` are answered exactly.
+    """What happens where queries of less than ``least``, or less than ``gap``, are answered exactly.
 
     Attributes:
-        least: the lead, see ``lead``.
+        least: the lead, see ``lead``; by a graph the height, see ``seen``.
         recall: mean over the sample, of its worst kind.
         low: what the mean over 100 further queries reaches with 95% confidence, of whatever kind.
         exact: the share of the sample that is answered exactly.
+        gap: by a graph, see ``seen``; else 0.
     """
 
     least: float
     recall: float
     low: float
     exact: float
+    gap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Point:
         candidates: rows that the binary codes pass on, of each segment; or how wide beams are.
         recall: mean over the sample, of its worst kind, where no query is answered exactly.
         milliseconds: for one query, in batches, on the machine that measured.
-        levels: by rising ``least``, and ``low``.
+        levels: by rising ``exact``, and ``low``.
         alone: milliseconds for a query that is asked alone; ``None``: an earlier qsearch measured.
         alike: what the mean over 100 further queries like the sample reaches with 95% confidence, where no
             query is answered exactly; 0: an earlier qsearch measured.
@@ -137,11 +140,13 @@ def _shared(alone: float | None, batch: float) -> tuple[float, float]:
 class Check:
     """What a query must show so that the promise holds for it.
 
-    By the cascade a lead of at least ``least``, see ``lead``; by the graph such a mean score of the best.
+    By the cascade a lead of at least ``least``, see ``lead``; by the graph such a height, and a gap of at
+    least ``gap``, see ``seen``.
     """
 
     depth: int
     least: float
+    gap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +196,18 @@ class Tuning:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Tuning | None:
-        """Undo ``to_json``; ``None`` for what an earlier qsearch measured, which promised too much.
+        """Undo ``to_json``, but for what an earlier qsearch measured and promised too much with.
 
         Raises:
             ValueError: these are not such values.
         """
         try:
-            if values.get("version", 1) < _VERSION:
+            version = values.get("version", 1)
+            if version < 2:
                 return None
             curves = tuple(_curve(one) for one in values["curves"])
+            if version < _VERSION:
+                curves = tuple(replace(one, beams=()) for one in curves)
             return cls(
                 _typed(values["measured_on"], str),
                 _typed(values["queries"], int),
@@ -250,7 +258,7 @@ class Tuning:
             best.recall,
             f"measured on {self.measured_on}",
             tuple(
-                Check(curve.depth, level.least)
+                Check(curve.depth, level.least, level.gap)
                 for curve, level in zip(curves, best.levels, strict=False)  # alike: none
             ),
             best.method,
@@ -303,7 +311,13 @@ def _points(values: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
             _typed(point["recall"], float),
             _typed(point["milliseconds"], float),
             tuple(
-                Level(*(_typed(level[name], float) for name in ("least", "recall", "low", "exact")))
+                Level(
+                    _typed(level["least"], float),
+                    _typed(level["recall"], float),
+                    _typed(level["low"], float),
+                    _typed(level["exact"], float),
+                    _typed(level.get("gap", 0.0), float),
+                )
                 for level in point["levels"]
             ),
             _typed_or_none(point.get("alone")),

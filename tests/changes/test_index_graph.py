@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qsearch import BuildOptions, Index, QsearchError, verify_index
+from qsearch.retrieval import Tuning
+from qsearch.store import IndexEditor
 from tests.cli.test_cli import run
 from tests.retrieval.test_recall import world
 
@@ -52,6 +55,31 @@ def test_the_graph_that_is_made_later_is_the_one_of_a_build(tmp_path: Path) -> N
     assert index.index_graph() == commit  # there is nothing to do
     index.add(None, embeddings=world(ROWS, 2))  # what comes later has one too
     assert all(one.graph is not None for one in index._open.segments if one.rows > 4096)
+
+
+def test_recall_is_measured_with_a_graph_that_it_was_not_measured_with(tmp_path: Path) -> None:
+    rows = world(ROWS, 1)
+    index = Index.build(None, tmp_path / "i", embeddings=rows, options=BuildOptions(graph=True))
+    made = index.tuning
+    assert made is not None
+    before = files_of(tmp_path / "i")
+    # As an earlier qsearch left it, or one that was stopped between the graph and its measuring.
+    for left in ({**made.to_json(), "version": 2}, replace_beams(made).to_json()):
+        with IndexEditor.open(tmp_path / "i") as editor:
+            editor.commit({"tuning": left})
+        index = Index.open(tmp_path / "i")
+        assert index.tuning is not None
+        assert not any(one.beams for one in index.tuning.curves)
+        commit = index.commit
+        assert index.index_graph() > commit
+        assert any(one.beams for one in index.tuning.curves)
+        assert files_of(tmp_path / "i") == before
+        assert index.index_graph() == index.commit == commit + 1
+    assert sound(tmp_path / "i")
+
+
+def replace_beams(tuning: Tuning) -> Tuning:
+    return replace(tuning, curves=tuple(replace(one, beams=()) for one in tuning.curves))
 
 
 def test_a_damaged_graph_is_made_anew(tmp_path: Path) -> None:

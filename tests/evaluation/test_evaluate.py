@@ -131,6 +131,8 @@ def test_without_queries_they_are_made_of_documents(index: Index) -> None:
         "like the documents",
         "with noise",
         "from anywhere",
+        "near to many",
+        "of rare kinds",
     ]
     assert 150 <= found.own.sum() <= 200
     assert found.recall("exact", 5).mean == 1.0

@@ -102,7 +102,7 @@ _MAKE = {"vectors": _make_vectors, "passages": _make_passages}
 
 def _measure(path: Path) -> None:
     """What small indexes lack: recall that was measured, and the queries it was measured with."""
-    levels = (Level(0.0, 0.9, 0.8, 0.0), Level(2.0, 0.99, 0.97, 0.25))
+    levels = (Level(0.0, 0.9, 0.8, 0.0), Level(2.0, 0.99, 0.97, 0.25, 0.1))
     points = tuple(Point(count, 0.95, 0.01 * count, levels) for count in (8, 32))
     tuning = Tuning("documents", 9, 3, 90, tuple(Curve(k, k, 8, 5.0, points) for k in (1, 10)))
     catalog = Catalog.change(path)

@@ -35,9 +35,13 @@ def made(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, GraphRows]:
     rows = generator.standard_normal((n, d)) + 0.5 * generator.standard_normal((1, d))
     rows[n // 2 : n // 2 + 3] = rows[0]
     rows = unit_rows(rows.astype(np.float32))[0]
+    return rows, graph_of(rows)
+
+
+def graph_of(rows: np.ndarray) -> GraphRows:
     codes = int8_codes(rows)
     center = center_of(iter([rows]))
-    return rows, GraphRows(codes.codes, codes.scale, sketches_of(rows, center), center)
+    return GraphRows(codes.codes, codes.scale, sketches_of(rows, center), center)
 
 
 def segments_of(
@@ -117,7 +121,57 @@ def test_searches_equal_the_reference(n: int, d: int, path: str) -> None:
                     assert np.allclose(got.heights, wanted.heights, rtol=1e-12)
                     assert np.array_equal(got.sketched, wanted.sketched)
                     assert np.array_equal(got.refined, wanted.refined)
+                    assert np.array_equal(got.ends, found.ends)
+                    assert np.array_equal(got.ends, wanted.ends)
+                    assert np.array_equal(got.scored, wanted.scored)
                     assert got.damaged == -1
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_a_beam_ends_at_its_worst_row_and_a_scan_nowhere(path: str) -> None:
+    parts = [made(1400, 48), made(600, 48, seed=1)]
+    links = [build_links(graph, DEGREE, WIDTH, quietly) for _, graph in parts]
+    segments = segments_of(parts, links)
+    _, codes = queries_of(48)
+    with use_kernels(path):
+        found = graph_found(segments, [None, None], codes, 30)
+        assert np.array_equal(found.ends, np.maximum(found.scores[:, 29], found.scores[:, 59]))
+        few = RowMask.of(np.arange(1400) % 100 == 0)
+        found = graph_found(segments, [few, None], codes, 30)  # a scan of few, and a beam
+        assert np.array_equal(found.ends, found.scores[:, 14 + 29])
+        none = RowMask.of(np.zeros(600, dtype=bool))
+        assert np.isneginf(graph_found(segments, [few, none], codes, 30).ends).all()
+        # Rows of a beam that are not allowed count as well: it has gone so far.
+        most = RowMask.of(np.arange(1400) % 10 > 0)
+        wider = graph_found(segments, [None, none], codes, 34)
+        assert np.array_equal(graph_found(segments, [most, none], codes, 30).ends, wider.ends)
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_what_codes_cannot_tell_from_the_last_is_kept(path: str) -> None:
+    generator = np.random.default_rng(4)
+    centre = generator.standard_normal(64).astype(np.float32)
+    near = centre + 0.02 * generator.standard_normal((300, 64))
+    rows = np.concatenate([near, generator.standard_normal((900, 64))])
+    rows = unit_rows(rows[generator.permutation(len(rows))].astype(np.float32))[0]
+    graph = graph_of(rows)
+    segments = segments_of([(rows, graph)], [build_links(graph, DEGREE, WIDTH, quietly)])
+    query = unit_rows(centre[None])[0].astype(np.float32)
+    codes = int8_query_codes(query)
+    with use_kernels(path):
+        found = graph_found(segments, [None], codes.codes, 140).scores[0]
+        for blur in (0.0, 1.0, 1.5):
+            got = graph_top_k(
+                segments, [None], query, codes.codes, 5, 140, 7, (), 1, np.float32([blur])
+            )
+            assert got.scored[0] == max(7, (found >= found[4] - np.float32(blur)).sum())
+        every = graph_top_k(
+            segments, [None], query, codes.codes, 5, 140, 7, (), 1, np.float32([np.inf])
+        )
+        assert every.scored[0] == 140
+        few = graph_top_k(segments, [None], query, codes.codes, 5, 140, 7)
+        assert few.scored[0] == 7
+    assert not np.array_equal(few.positions, every.positions)
 
 
 @pytest.mark.parametrize("path", kernel_paths())

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qsearch.codes import unit_rows
 from qsearch.errors import IndexFormatError
 from qsearch.kernels import CascadeSegments, RowMask, cascade_top_k, use_kernels
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.cascade import Cascade
+from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.ranking import unit_queries
 from qsearch.retrieval.tuning import Check
 from qsearch.store import Segment
@@ -135,6 +137,27 @@ def test_a_code_that_says_nothing_passes_its_row_on(kind: type[Cascade]) -> None
     assert found.positions.ravel().tolist() == [100, 101, 102]
     found = kind(segments).search(asked, 1, 50, 49)[0]
     assert (found.positions >= 100).all()  # the damaged are looked at first
+
+
+@pytest.mark.parametrize("kind", [Cascade, ByNumpy])
+def test_floats_decide_between_rows_that_codes_cannot_tell_apart(kind: type[Cascade]) -> None:
+    """Three hundred copies of a page, all but the same: whatever few are kept, the nearest are found."""
+    generator = np.random.default_rng(6)
+    page = generator.standard_normal(96)
+    rows = np.concatenate(
+        [page + 0.01 * generator.standard_normal((300, 96)), generator.standard_normal((700, 96))]
+    )
+    segments = segments_of(unit_rows(rows[generator.permutation(1000)].astype(np.float32))[0], 2)
+    asked = unit_rows((page + 0.02 * generator.standard_normal((20, 96))).astype(np.float32))[0]
+    truth = ExactSearch(segments).search(asked, 10).positions
+    ranking, _ = kind(segments).search(asked, 10, 500, 20)
+    assert np.array_equal(ranking.positions, truth)
+    scored = ranking.stages[-1].rows
+    assert (scored > 50).all()
+    assert (scored <= 300).all()
+    other = unit_rows(generator.standard_normal((20, 96)).astype(np.float32))[0]
+    apart, _ = kind(segments).search(other, 10, 500, 20)
+    assert np.median(apart.stages[-1].rows) == 20  # elsewhere nothing more is read
 
 
 @native

@@ -111,6 +111,12 @@ def test_the_curve_is_what_the_graph_does(index: Index) -> None:
         assert point.levels[0].exact == 0
     assert [point.recall for point in curve.beams] == sorted(point.recall for point in curve.beams)
     assert type(tuning).from_json(tuning.to_json()) == tuning
+    assert any(level.gap > 0 for point in curve.beams for level in point.levels)
+    # What an earlier qsearch measured of graphs promised too much, and of candidates it did not.
+    earlier = type(tuning).from_json({**tuning.to_json(), "version": 2})
+    assert earlier is not None
+    assert earlier.curves[0].beams == ()
+    assert earlier.curves[0].points == tuning.curves[0].points
 
 
 def test_alike_is_never_slower_than_any_kind() -> None:

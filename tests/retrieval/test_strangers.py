@@ -64,6 +64,64 @@ def manifold(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.n
     return on(ROWS), {"like": on(2000), **off}
 
 
+def near_many(generator: np.random.Generator, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Queries that are nearer to all documents than any of these is."""
+    centre = unit(rows.mean(axis=0)[None])
+    some = generator.integers(len(rows), size=(1000, 30))
+    return {
+        "means of 5": unit(rows[some[:, :5]].mean(axis=1)),
+        "means of 30": unit(rows[some].mean(axis=1)),
+        "centre": unit(centre + 0.1 * noise(generator, 1000)),
+        "about the centre": unit(centre + 0.5 * noise(generator, 1000)),
+        "toward the centre": unit(rows[some[:, 0]] + centre),
+    }
+
+
+def families(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Nearly all documents in a world of few dimensions, and some in a few dense families."""
+    few = ROWS * 3 // 100
+    axis = noise(generator, 1)
+    centres = unit(axis + 0.6 * noise(generator, 4))
+
+    def of_families(count: int, length: float) -> np.ndarray:
+        some = centres[generator.integers(len(centres), size=count)]
+        return unit(some + length * noise(generator, count))
+
+    def others(count: int) -> np.ndarray:
+        inner = generator.standard_normal((count, 20)) @ shape
+        return unit(inner + 0.3 * np.sqrt(20) * generator.standard_normal((count, DIMENSIONS)))
+
+    shape = generator.standard_normal((20, DIMENSIONS))
+    rows = np.concatenate([others(ROWS - few), of_families(few, 0.2)])[generator.permutation(ROWS)]
+    return rows, {
+        "like": others(1000),
+        "in a family": of_families(1000, 0.1),
+        "in the middle of one": of_families(1000, 0.05),
+        "between families": unit(axis + 0.3 * noise(generator, 1000)),
+        "beside families": unit(axis + unit(axis + 0.6 * noise(generator, 1000))),
+        **near_many(generator, rows),
+    }
+
+
+def zipf(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Documents in a cone, in clusters of very different sizes."""
+    sizes = 1 / np.arange(1, 2001)
+    centres = unit(noise(generator, len(sizes)) + noise(generator, 1))
+
+    def near(clusters: np.ndarray) -> np.ndarray:
+        return unit(centres[clusters] + 0.4 * noise(generator, len(clusters)))
+
+    def drawn(count: int) -> np.ndarray:
+        return generator.choice(len(sizes), size=count, p=sizes / sizes.sum())
+
+    rows = near(drawn(ROWS))
+    return rows, {
+        "like": near(drawn(1000)),
+        "of rare clusters": near(generator.integers(len(sizes), size=1000)),
+        **near_many(generator, rows),
+    }
+
+
 @dataclass(frozen=True)
 class World:
     index: Index
@@ -90,14 +148,20 @@ def made(
     index.close()
 
 
-@pytest.fixture(scope="module", params=[clusters, cones, manifold], ids=lambda make: make.__name__)
+@pytest.fixture(
+    scope="module", params=[clusters, cones, manifold, zipf], ids=lambda make: make.__name__
+)
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     yield from made(request.param, tmp_path_factory, graph=False)
 
 
-@pytest.fixture(scope="module", params=[clusters, cones, manifold], ids=lambda make: make.__name__)
+@pytest.fixture(
+    scope="module",
+    params=[clusters, cones, manifold, families],
+    ids=lambda make: make.__name__,
+)
 def linked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
@@ -108,21 +172,21 @@ def shares(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (found[:, :, None] == truth[:, None, :]).any(axis=2).mean(axis=1)
 
 
-def holds_in_20_of_20_samples(world: World, recall: float) -> None:
+def holds_in_every_sample(world: World, recall: float) -> None:
     for name, queries in world.queries.items():
         found = world.index.search_vectors(queries, recall=recall)
-        samples = shares(found.positions, world.truth[name]).reshape(20, 100).mean(axis=1)
+        samples = shares(found.positions, world.truth[name]).reshape(-1, 100).mean(axis=1)
         assert samples.min() >= recall, (name, samples)
 
 
 @pytest.mark.parametrize("recall", [0.9, 0.95, 0.99, 0.999])
 def test_the_promise_holds(world: World, recall: float) -> None:
-    holds_in_20_of_20_samples(world, recall)
+    holds_in_every_sample(world, recall)
 
 
 @pytest.mark.parametrize("recall", [0.9, 0.95, 0.99])
 def test_the_promise_holds_by_a_graph(linked: World, recall: float) -> None:
-    holds_in_20_of_20_samples(linked, recall)
+    holds_in_every_sample(linked, recall)
 
 
 def test_there_was_something_to_promise_of_the_graph(linked: World) -> None:

@@ -43,7 +43,8 @@ class Ranker {
 
   std::int64_t damaged() const { return rescorer_.damaged(); }
 
-  void rank(std::size_t q, float* scores, std::int64_t* positions, double* leads) {
+  // Returns how many rows it scored.
+  std::size_t rank(std::size_t q, float* scores, std::int64_t* positions, double* leads) {
     for (const Chosen& some : chosen_)
       for (std::size_t i = 0; i < some.count; ++i) {
         const std::size_t place = some.first + i;
@@ -53,10 +54,11 @@ class Ranker {
       }
     for (std::size_t i = 0; i < asked_.depths.size(); ++i)
       leads[q * asked_.depths.size() + i] = lead(asked_.depths[i]);
-    if (kept_ < width_) front(kept_);
+    const std::size_t kept = keep(queries_.blurs[q]);
     rescorer_.rescore(
-        path_, queries_.vectors + q * queries_.d, queries_.d, kept_, asked_.k,
+        path_, queries_.vectors + q * queries_.d, queries_.d, kept, asked_.k,
         [&](std::size_t i) { return row(q, scored_[i].number); }, scores + q * asked_.k, positions + q * asked_.k);
+    return kept;
   }
 
  private:
@@ -65,6 +67,18 @@ class Ranker {
     if (count < width_)
       std::nth_element(scored_.begin(), scored_.begin() + static_cast<std::ptrdiff_t>(count),
                        scored_.end(), ahead);
+  }
+
+  // Has those stand in front that are kept, and returns how many.
+  std::size_t keep(float blur) {
+    if (kept_ == width_) return width_;
+    front(kept_);
+    const auto behind = scored_.begin() + static_cast<std::ptrdiff_t>(kept_);
+    const auto last = scored_.begin() + static_cast<std::ptrdiff_t>(std::min(asked_.k, kept_) - 1);
+    std::nth_element(scored_.begin(), last, behind, ahead);
+    const float least = last->score - blur;
+    const auto far = std::partition(behind, scored_.end(), [&](const Scored& one) { return one.score >= least; });
+    return static_cast<std::size_t>(far - scored_.begin());
   }
 
   // See retrieval/lead.py.
@@ -110,7 +124,7 @@ class Ranker {
 
 std::int64_t cascade_top_k(const Path& path, const std::vector<CascadeRows>& segments,
                            const CascadeQueries& queries, const CascadeAsked& asked, float* scores,
-                           std::int64_t* positions, double* leads, std::int64_t* spent,
+                           std::int64_t* positions, double* leads, std::int64_t* scored, std::int64_t* spent,
                            std::size_t threads, Watch* watch) {
   const auto started = Clock::now();
   std::vector<Chosen> chosen;
@@ -145,7 +159,7 @@ std::int64_t cascade_top_k(const Path& path, const std::vector<CascadeRows>& seg
     Ranker ranker(path, there, chosen, queries, asked, width);
     const std::size_t last = share(queries.count, parts, part + 1);
     for (std::size_t q = share(queries.count, parts, part); q < last && !stop(watch); ++q)
-      ranker.rank(q, scores, positions, leads);
+      scored[q] = static_cast<std::int64_t>(ranker.rank(q, scores, positions, leads));
     if (ranker.damaged() >= 0) damaged = ranker.damaged();
   }, watch);
   spent[0] = nanoseconds(selected - started);

@@ -130,30 +130,43 @@ struct GraphSegment {
   Mask mask;
 };
 
+// `count` queries: as they came, their codes, and by how much scores must differ to tell which row is nearer.
+struct GraphQueries {
+  std::size_t count;
+  const float* vectors;       // (count, d)
+  const std::int8_t* codes;   // (count, d)
+  const float* blurs;         // (count,)
+};
+
 struct GraphAsked {
   std::size_t k;
   std::size_t width;                // of the beam in each segment
-  std::size_t kept;                 // of what the beams hold, by int8 codes
+  std::size_t kept;                 // of what the beams hold, by int8 codes; and all within a blur of the k-th
   std::vector<std::size_t> depths;  // of the heights that are wanted
 };
 
 // What a search by graph looked at, for each query.
 struct GraphLooked {
-  std::int64_t *sketched, *refined;
+  std::int64_t *sketched, *refined, *scored;
 };
 
-// The k best of what the beams end with, ties by position; behind the last -infinity and -1. `heights` is (queries,
-// depths): the mean of so many of the best scores by int8 codes. `spent` is two numbers of nanoseconds, of the beams
-// and of scoring, of all threads. There is an allowed row. Returns the position of a row that is not finite, or -1.
-std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segments, const float* queries,
-                         const std::int8_t* codes, std::size_t n_queries, const GraphAsked& asked, float* scores,
-                         std::int64_t* positions, double* heights, const GraphLooked& looked, std::int64_t* spent,
-                         std::size_t threads, Watch* watch = nullptr);
+// What a search by graph says of itself, for each query.
+struct GraphShown {
+  double* heights;  // (queries, depths): the mean of so many of the best scores by int8 codes
+  double* ends;     // the highest score that a beam ended at; -infinity where every row was scored
+};
+
+// The k best of what the beams end with, ties by position; behind the last -infinity and -1. `spent` is two numbers of
+// nanoseconds, of the beams and of scoring, of all threads. There is an allowed row. Returns the position of a row that
+// is not finite, or -1.
+std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segments, const GraphQueries& queries,
+                         const GraphAsked& asked, float* scores, std::int64_t* positions, const GraphShown& shown,
+                         const GraphLooked& looked, std::int64_t* spent, std::size_t threads, Watch* watch = nullptr);
 
 // What the beams end with, for measuring: (queries, segments * width) positions and scores by int8 codes, segment after
-// segment, best first; -1 and -infinity behind the last.
+// segment, best first; -1 and -infinity behind the last. `ends` as in GraphShown.
 void graph_found(const Path& path, const std::vector<GraphSegment>& segments, const std::int8_t* codes,
-                 std::size_t n_queries, std::size_t width, std::int64_t* positions, float* scores, std::size_t threads,
-                 Watch* watch = nullptr);
+                 std::size_t n_queries, std::size_t width, std::int64_t* positions, float* scores, double* ends,
+                 std::size_t threads, Watch* watch = nullptr);
 
 }  // namespace qsearch

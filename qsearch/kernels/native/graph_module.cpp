@@ -71,15 +71,16 @@ class GraphSegments {
 
 // Returns the position of a row that is not finite, or -1.
 std::int64_t bind_graph_top_k(const std::string& path, const GraphSegments& segments, const std::vector<Bits>& masks,
-                              In<float, 2> queries, Codes codes, std::size_t width, std::size_t kept,
-                              std::vector<std::size_t> depths, Out<float, 2> scores, Out<std::int64_t, 2> positions,
-                              Out<double, 2> heights, Out<std::int64_t, 2> looked, Out<std::int64_t, 1> spent,
-                              std::size_t threads) {
+                              In<float, 2> queries, Codes codes, Floats blurs, std::size_t width,
+                              std::size_t kept, std::vector<std::size_t> depths, Out<float, 2> scores, Out<std::int64_t, 2> positions,
+                              Out<double, 2> heights, Out<double, 1> ends, Out<std::int64_t, 2> looked,
+                              Out<std::int64_t, 1> spent, std::size_t threads) {
   const std::size_t q = queries.shape(0), d = segments.dimensions(), k = scores.shape(1);
-  require(queries.shape(1) == d && codes.shape(0) == q && codes.shape(1) == d, "queries or codes have another shape");
+  require(queries.shape(1) == d && codes.shape(0) == q && codes.shape(1) == d && blurs.shape(0) == q,
+          "queries or codes have another shape");
   require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1 &&
-              heights.shape(0) == q && heights.shape(1) == depths.size() && looked.shape(0) == 2 &&
-              looked.shape(1) == q && spent.shape(0) == 2,
+              heights.shape(0) == q && heights.shape(1) == depths.size() && ends.shape(0) == q &&
+              looked.shape(0) == 3 && looked.shape(1) == q && spent.shape(0) == 2,
           "the places for results have another shape");
   require(width >= 1 && kept >= k, "a beam must have places, and k rows be kept");
   for (const std::size_t depth : depths) require(depth >= 1, "a height is of one row at least");
@@ -88,24 +89,25 @@ std::int64_t bind_graph_top_k(const std::string& path, const GraphSegments& segm
   const GraphAsked asked = {k, width, kept, std::move(depths)};
   std::int64_t damaged = -1;
   run([&](Watch* watch) {
-    damaged = graph_top_k(chosen, some, queries.data(), codes.data(), q, asked, scores.data(), positions.data(),
-                          heights.data(), {looked.data(), looked.data() + q}, spent.data(), threads, watch);
+    damaged = graph_top_k(chosen, some, {q, queries.data(), codes.data(), blurs.data()}, asked, scores.data(),
+                          positions.data(), {heights.data(), ends.data()},
+                          {looked.data(), looked.data() + q, looked.data() + 2 * q}, spent.data(), threads, watch);
   });
   return damaged;
 }
 
 void bind_graph_found(const std::string& path, const GraphSegments& segments, const std::vector<Bits>& masks,
                       Codes codes, std::size_t width, Out<std::int64_t, 2> positions, Out<float, 2> scores,
-                      std::size_t threads) {
+                      Out<double, 1> ends, std::size_t threads) {
   const std::size_t q = codes.shape(0), places = width * segments.size();
   require(codes.shape(1) == segments.dimensions(), "codes have another shape");
   require(width >= 1 && positions.shape(0) == q && positions.shape(1) == places && scores.shape(0) == q &&
-              scores.shape(1) == places,
+              scores.shape(1) == places && ends.shape(0) == q,
           "the places for results have another shape");
   const std::vector<GraphSegment> some = segments.under(masks);
   const Path& chosen = named(path);
   run([&](Watch* watch) {
-    graph_found(chosen, some, codes.data(), q, width, positions.data(), scores.data(), threads, watch);
+    graph_found(chosen, some, codes.data(), q, width, positions.data(), scores.data(), ends.data(), threads, watch);
   });
 }
 
@@ -150,10 +152,10 @@ void add_graph(nb::module_& m) {
       .def(nb::init<std::vector<In<std::uint32_t, 2>>, std::vector<Sketches>, std::vector<Floats>,
                     std::vector<Codes>, std::vector<Floats>, std::vector<In<float, 2>>, std::vector<std::int64_t>>());
   m.def("graph_top_k", &bind_graph_top_k, nb::arg("path"), nb::arg("segments"), nb::arg("masks"), ARRAY("queries"),
-        ARRAY("codes"), nb::arg("width"), nb::arg("kept"), nb::arg("depths"), ARRAY("scores"), ARRAY("positions"),
-        ARRAY("heights"), ARRAY("looked"), ARRAY("spent"), nb::arg("threads"));
+        ARRAY("codes"), ARRAY("blurs"), nb::arg("width"), nb::arg("kept"), nb::arg("depths"), ARRAY("scores"), ARRAY("positions"),
+        ARRAY("heights"), ARRAY("ends"), ARRAY("looked"), ARRAY("spent"), nb::arg("threads"));
   m.def("graph_found", &bind_graph_found, nb::arg("path"), nb::arg("segments"), nb::arg("masks"), ARRAY("codes"),
-        nb::arg("width"), ARRAY("positions"), ARRAY("scores"), nb::arg("threads"));
+        nb::arg("width"), ARRAY("positions"), ARRAY("scores"), ARRAY("ends"), nb::arg("threads"));
   nb::class_<Builder>(m, "GraphBuilder")
       .def(nb::init<const std::string&, Codes, Floats, Sketches, Floats, std::size_t, std::size_t, std::size_t>())
       .def("step", &Builder::step)

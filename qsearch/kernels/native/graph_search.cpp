@@ -46,10 +46,13 @@ class Searcher {
       : path_(path), segments_(segments), width_(width), watch_(watch), beam_(kept_beam) {}
 
   std::int64_t sketched = 0, refined = 0;
+  double end = kNone;  // the highest score that a beam ended at
 
   // Of every segment its best allowed rows, as many as the beam is wide or as are allowed: segment after segment.
   void find(const std::int8_t* query, std::vector<Candidate>& found) {
     found.clear();
+    sketched = refined = 0;
+    end = kNone;
     for (std::size_t number = 0; number < segments_.size(); ++number) {
       const GraphSegment& segment = segments_[number];
       const std::size_t wanted = std::min(width_, segment.mask.allowed);
@@ -66,6 +69,7 @@ class Searcher {
       const auto& best = beam_.search(path_, segment.rows, segment.links, *segment.starts, query, width);
       sketched += static_cast<std::int64_t>(beam_.sketched());
       refined += static_cast<std::int64_t>(beam_.refined());
+      if (!best.empty()) end = std::max(end, static_cast<double>(sound(best.back().score())));
       for (const Found& one : best)
         if (found.size() - first < wanted && allows(segment.mask, one.row()))
           found.push_back({sound(one.score()), one.row(), of});
@@ -138,36 +142,46 @@ double height(const std::vector<Candidate>& found, std::size_t depth) {
   return depth ? sum / static_cast<double>(depth) : 0.0;
 }
 
+// How many of the best, in order, the floats decide between.
+std::size_t keep(const std::vector<Candidate>& found, const GraphAsked& asked, float blur) {
+  std::size_t kept = std::min(asked.kept, found.size());
+  if (!kept) return 0;
+  const float least = found[std::min(asked.k, kept) - 1].score - blur;
+  while (kept < found.size() && found[kept].score >= least) ++kept;
+  return kept;
+}
+
 }  // namespace
 
-std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segments, const float* queries,
-                         const std::int8_t* codes, std::size_t n_queries, const GraphAsked& asked, float* scores,
-                         std::int64_t* positions, double* heights, const GraphLooked& looked, std::int64_t* spent,
-                         std::size_t threads, Watch* watch) {
+std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segments, const GraphQueries& queries,
+                         const GraphAsked& asked, float* scores, std::int64_t* positions, const GraphShown& shown,
+                         const GraphLooked& looked, std::int64_t* spent, std::size_t threads, Watch* watch) {
   const std::size_t d = segments[0].rows.d;
-  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_queries));
+  const std::size_t parts = std::max<std::size_t>(1, std::min(threads, queries.count));
   std::atomic<std::int64_t> damaged{-1}, walking{0}, scoring{0};
   std::atomic<std::size_t> next{0};
   in_parallel(parts, [&](std::size_t) {
     Searcher searcher(path, segments, asked.width, watch);
     Rescorer rescorer;
     std::vector<Candidate> found;
-    for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < n_queries;) {
+    for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < queries.count;) {
       const auto started = Clock::now();
-      searcher.sketched = searcher.refined = 0;
-      searcher.find(codes + q * d, found);
+      searcher.find(queries.codes + q * d, found);
       order(found);
       for (std::size_t i = 0; i < asked.depths.size(); ++i)
-        heights[q * asked.depths.size() + i] = height(found, asked.depths[i]);
+        shown.heights[q * asked.depths.size() + i] = height(found, asked.depths[i]);
+      shown.ends[q] = searcher.end;
       looked.sketched[q] = searcher.sketched;
       looked.refined[q] = searcher.refined;
+      const std::size_t kept = keep(found, asked, queries.blurs[q]);
+      looked.scored[q] = static_cast<std::int64_t>(kept);
       const auto walked = Clock::now();
       const auto row = [&](std::size_t i) {
         const GraphSegment& segment = segments[found[i].segment];
         return Rescored{segment.vectors + std::size_t{found[i].row} * d, segment.first_row + found[i].row};
       };
-      rescorer.rescore(path, queries + q * d, d, std::min(asked.kept, found.size()), asked.k, row,
-                       scores + q * asked.k, positions + q * asked.k);
+      rescorer.rescore(path, queries.vectors + q * d, d, kept, asked.k, row, scores + q * asked.k,
+                       positions + q * asked.k);
       walking += nanoseconds(walked - started);
       scoring += nanoseconds(Clock::now() - walked);
     }
@@ -179,8 +193,8 @@ std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segm
 }
 
 void graph_found(const Path& path, const std::vector<GraphSegment>& segments, const std::int8_t* codes,
-                 std::size_t n_queries, std::size_t width, std::int64_t* positions, float* scores, std::size_t threads,
-                 Watch* watch) {
+                 std::size_t n_queries, std::size_t width, std::int64_t* positions, float* scores, double* ends,
+                 std::size_t threads, Watch* watch) {
   const std::size_t d = segments[0].rows.d, places = segments.size() * width;
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, n_queries));
   std::atomic<std::size_t> next{0};
@@ -189,6 +203,7 @@ void graph_found(const Path& path, const std::vector<GraphSegment>& segments, co
     std::vector<Candidate> found;
     for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < n_queries;) {
       searcher.find(codes + q * d, found);
+      ends[q] = searcher.end;
       for (std::size_t i = 0; i < places; ++i) {
         const bool there = i < found.size();
         positions[q * places + i] = there ? segments[found[i].segment].first_row + found[i].row : -1;

@@ -181,16 +181,18 @@ class CascadeSegments {
 // Returns the position of a row that is not finite, or -1.
 std::int64_t bind_cascade_top_k(const std::string& path, const CascadeSegments& segments,
                         const std::vector<Bits>& masks, In<float, 2> queries,
-                        In<std::uint64_t, 2> words, In<std::int8_t, 2> codes,
+                        In<std::uint64_t, 2> words, In<std::int8_t, 2> codes, In<float, 1> blurs,
                         std::size_t candidates, std::size_t kept, std::vector<std::size_t> depths,
                         Out<float, 2> scores, Out<std::int64_t, 2> positions,
-                        Out<double, 2> leads, Out<std::int64_t, 1> spent, std::size_t threads) {
+                        Out<double, 2> leads, Out<std::int64_t, 1> scored, Out<std::int64_t, 1> spent,
+                        std::size_t threads) {
   const std::size_t q = queries.shape(0), d = segments.dimensions(), k = scores.shape(1);
   require(queries.shape(1) == d && codes.shape(0) == q && codes.shape(1) == d &&
-              words.shape(0) == q && words.shape(1) == segments.words(),
+              words.shape(0) == q && words.shape(1) == segments.words() && blurs.shape(0) == q,
           "queries or their codes have another shape");
   require(scores.shape(0) == q && positions.shape(0) == q && positions.shape(1) == k && k >= 1 &&
-              leads.shape(0) == q && leads.shape(1) == depths.size() && spent.shape(0) == 3,
+              leads.shape(0) == q && leads.shape(1) == depths.size() && scored.shape(0) == q &&
+              spent.shape(0) == 3,
           "the places for results have another shape");
   require(candidates >= 1 && kept >= k, "there must be candidates, and k of them kept");
   for (const std::size_t depth : depths) require(depth >= 1, "a lead looks at one row at least");
@@ -199,12 +201,12 @@ std::int64_t bind_cascade_top_k(const std::string& path, const CascadeSegments& 
   for (const CascadeRows& one : rows) width += std::min(candidates, one.mask.allowed);
   require(width >= 1 && width < (std::size_t{1} << 32), "no row is allowed, or too many candidates");
   const Path& chosen = named(path);
-  const CascadeQueries given = {q, d, segments.words(), queries.data(), words.data(), codes.data()};
+  const CascadeQueries given = {q, d, segments.words(), queries.data(), words.data(), codes.data(), blurs.data()};
   const CascadeAsked asked = {k, candidates, kept, std::move(depths)};
   std::int64_t damaged = -1;
   run([&](Watch* watch) {
     damaged = cascade_top_k(chosen, rows, given, asked, scores.data(), positions.data(),
-                            leads.data(), spent.data(), threads, watch);
+                            leads.data(), scored.data(), spent.data(), threads, watch);
   });
   return damaged;
 }
@@ -322,8 +324,8 @@ NB_MODULE(_native, m) {
                     std::vector<In<float, 1>>, std::vector<In<float, 2>>,
                     std::vector<std::int64_t>>());
   m.def("cascade_top_k", &bind_cascade_top_k, nb::arg("path"), nb::arg("segments"),
-        nb::arg("masks"), ARRAY("queries"), ARRAY("words"), ARRAY("codes"), nb::arg("candidates"),
-        nb::arg("kept"), nb::arg("depths"), ARRAY("scores"), ARRAY("positions"), ARRAY("leads"),
+        nb::arg("masks"), ARRAY("queries"), ARRAY("words"), ARRAY("codes"), ARRAY("blurs"), nb::arg("candidates"),
+        nb::arg("kept"), nb::arg("depths"), ARRAY("scores"), ARRAY("positions"), ARRAY("leads"), ARRAY("scored"),
         ARRAY("spent"), nb::arg("threads"));
   m.def("hamming_nearest", &bind_hamming_nearest, nb::arg("path"), ARRAY("blocks"),
         ARRAY("queries"), nb::arg("n_rows"), ARRAY("mask").none(), ARRAY("result"),

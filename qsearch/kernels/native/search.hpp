@@ -160,21 +160,23 @@ struct CascadeQueries {
   const float* vectors;           // (count, d), as they came
   const std::uint64_t* words;     // (count, n_words): their signs
   const std::int8_t* codes;       // (count, d)
+  const float* blurs;             // (count,): scores that differ by no more do not tell which row is nearer
 };
 
 struct CascadeAsked {
   std::size_t k;
   std::size_t candidates;         // of each segment, by binary codes
-  std::size_t kept;               // of all of them, by int8 codes; equal scores in the order of candidates
+  // Of all of them, by int8 codes, equal scores in the order of candidates; and all within a blur of the k-th.
+  std::size_t kept;
   std::vector<std::size_t> depths;  // of the leads that are wanted
 };
 
 // The k best of what the codes choose, ties by position; behind the last -infinity and -1. `leads` is
-// (queries, depths), see retrieval/lead.py; `spent` three numbers of nanoseconds, of the three stages. There
-// is an allowed row. Returns the position of a row that is not finite, or -1.
+// (queries, depths), see retrieval/lead.py; `scored` says how many were kept of each query; `spent` is three numbers
+// of nanoseconds, of the three stages. There is an allowed row. Returns the position of a row that is not finite, or -1.
 std::int64_t cascade_top_k(const Path& path, const std::vector<CascadeRows>& segments,
                            const CascadeQueries& queries, const CascadeAsked& asked, float* scores,
-                           std::int64_t* positions, double* leads, std::int64_t* spent,
+                           std::int64_t* positions, double* leads, std::int64_t* scored, std::int64_t* spent,
                            std::size_t threads, Watch* watch = nullptr);
 
 // The first row whose squared length is zero or not finite; n where all can be divided by theirs.
