@@ -341,7 +341,7 @@ def test_the_page_is_made_of_the_results(measured: Path) -> None:
         for name in ("recall 0.99", "recall 0.99, alike")
     )
     best_speed = max(speed, alike)
-    told_speeds = f"answers {words.number(best_speed)} a second"
+    told_speeds = f"answers {words.number(best_speed)} queries a second"
     if alike > speed:
         told_speeds = (
             f"answers {words.number(speed)} queries of any kind a second, and of queries like those that "

@@ -90,7 +90,7 @@ class GraphResult(NamedTuple):
     Attributes:
         scores: (q, k) float32, −inf behind the last.
         positions: (q, k) int64, −1 behind the last.
-        heights: (q, depths) float64: the mean of so many of the best scores of ``GraphFound``.
+        heights: (q, depths) float64: the middle one of so many of the best scores of ``GraphFound``.
         ends: (q,) float64, see there.
         sketched: (q,) int64: rows whose sketch was read.
         refined: (q,) int64: rows whose int8 code was.
@@ -303,12 +303,10 @@ def graph_top_k(
     looked[:2] = _find_by_numpy(segments, masks, codes, width, found)
     there = found.positions >= 0
     order = np.argsort(-found.scores, axis=1, kind="stable")
-    best = np.take_along_axis(found.scores, order, axis=1).astype(np.float64)
-    for number, depth in enumerate(depths):
-        ends = np.minimum(depth, there.sum(axis=1))
-        sums = np.where(np.arange(best.shape[1]) < ends[:, None], best, 0.0).sum(axis=1)
-        heights[:, number] = sums / np.maximum(1, ends)
     falling = np.take_along_axis(found.scores, order, axis=1)
+    for number, depth in enumerate(depths):
+        last = np.minimum((depth + 1) // 2, there.sum(axis=1)).clip(min=1)[:, None] - 1
+        heights[:, number] = np.take_along_axis(falling, last, axis=1)[:, 0]
     last = np.minimum(min(k, kept), there.sum(axis=1)).clip(min=1)[:, None] - 1
     with np.errstate(invalid="ignore"):  # of damaged codes
         near = falling >= np.take_along_axis(falling, last, axis=1) - blurs[:, None]

@@ -289,8 +289,8 @@ def _levels(
 def _ladders(sure: Sequence[NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
     """Rising levels, (things, levels): what some share of the sample does not reach.
 
-    Where there are two things, at the same share of both; at half of it of the first; and of the second
-    alone: indexes differ in which of them tells more.
+    Where there are two things, at the same share of both; of the second alone; and at a quarter of the
+    share of the second: indexes differ in which of them tells more.
 
     Args:
         sure: (q,) of each thing, of the sample.
@@ -298,8 +298,8 @@ def _ladders(sure: Sequence[NDArray[np.float64]]) -> Iterator[NDArray[np.float64
     rising = np.sort(sure, axis=1)
     shares = np.array(_LEVELS)
     last = rising.shape[1] - 1
-    for part in (1.0, 0.5, 0.0)[: 2 * len(sure) - 1]:
-        places = [(part * shares * last).astype(int), (shares * last).astype(int)][-len(sure) :]
+    for parts in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.25))[: 2 * len(sure) - 1]:
+        places = [(part * shares * last).astype(int) for part in parts[: len(sure)]]
         some = [ranked[places_of] for ranked, places_of in zip(rising, places, strict=True)]
         yield np.unique(some, axis=1)
 

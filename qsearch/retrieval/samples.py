@@ -1,13 +1,18 @@
 """Sample queries: those that stand for the ones to come, and strangers that stand for any other.
 
-Where no sample is given, documents and middles between two of them are one. Strangers are of three
-families:
+Where no sample is given, documents and middles between two of them are one, each left out of its own
+results. Strangers are of six families:
 
 - farther and farther from all documents: documents with more and more noise, down to nothing but noise;
   and beside a sample that is given such middles too;
 - nearer and nearer to all of them: documents moved toward the mean of all, means of more and more of them,
   and that mean itself with less and less noise;
-- near to few: documents that are farthest from all others, of rare kinds, with a little noise.
+- near to few: documents that are farthest from all others, of rare kinds, with a little noise;
+- with other components: documents with half of theirs, without their signs, cubes of them, and with fewer
+  and fewer of the largest;
+- amid documents: middles of some that are near each other;
+- documents as they are, with a little noise, and middles between two, also far ones, with themselves among
+  their results.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ _NO_DIRECTION = 1e-3
 """A query whose components are smaller is next to nothing, whose codes say nothing."""
 
 _MEANS = (5, 30)
-"""Documents that strangers are means of."""
+"""Documents that strangers are means of, any and near ones."""
 
 _NOISE_OF_MEAN = (0.5, 0.1)
 """Lengths of the noise that is added to the mean of all."""
@@ -46,6 +51,11 @@ _POOL = 2000
 """Documents, evenly spread, that means and those of rare kinds are taken from."""
 
 _NOISE_OF_RARE = 0.3
+
+_SHARES = (0.2, 0.05, 0.01)
+"""Of the components, the largest, that strangers have of documents."""
+
+_LITTLE_NOISE = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,10 +109,14 @@ def all_kinds(
     farther += _farther(rows, positions, generator)
     positions = living.spread(_POOL)
     rows = _rows_at(pieces, positions)
+    cosines = rows @ rows.T
     families = [
         farther,
         _near_many(rows, strangers, generator),
-        [_near_few(rows, positions, 2 * strangers, generator)],
+        [_near_few(rows, positions, cosines, 2 * strangers, generator)],
+        _amid(rows, cosines, strangers, generator),
+        _with_other_components(rows, strangers, generator),
+        _as_they_are(rows, cosines, strangers, generator),
     ]
     every = [*own, *itertools.chain(*families)]
     left_out = np.full((sum(len(one.queries) for one in every), 2), -1, dtype=np.int64)
@@ -177,16 +191,70 @@ def _near_many(
 def _near_few(
     rows: NDArray[np.float32],
     positions: NDArray[np.int64],
+    cosines: NDArray[np.float32],
     count: int,
     generator: np.random.Generator,
 ) -> _Kind:
     """Queries near documents that have no others near them."""
-    cosines = rows @ rows.T
-    np.fill_diagonal(cosines, -np.inf)
-    chosen = np.sort(np.argsort(cosines.max(axis=1), kind="stable")[:count])
+    others = cosines.copy()
+    np.fill_diagonal(others, -1.0)
+    chosen = np.sort(np.argsort(others.max(axis=1), kind="stable")[:count])
     noise = unit_rows(generator.standard_normal((len(chosen), rows.shape[1])))[0]
     some = (rows[chosen] + np.float32(_NOISE_OF_RARE) * noise).astype(np.float32)
     return _Kind("of rare kinds", some, (positions[chosen],))
+
+
+def _amid(
+    rows: NDArray[np.float32],
+    cosines: NDArray[np.float32],
+    count: int,
+    generator: np.random.Generator,
+) -> list[_Kind]:
+    """Middles of documents that are near each other: of what is about one thing."""
+    kinds = []
+    for some in _MEANS:
+        chosen = generator.permutation(len(rows))[:count]
+        nearest = np.argpartition(-cosines[chosen], min(some, len(rows) - 1), axis=1)[:, :some]
+        kinds.append(rows[nearest].mean(axis=1, dtype=np.float32))
+    return [_Kind("amid documents", one[_has_direction(one)]) for one in kinds]
+
+
+def _with_other_components(
+    rows: NDArray[np.float32], count: int, generator: np.random.Generator
+) -> list[_Kind]:
+    """Documents with other components, of which fewer and fewer are left; so many of each kind."""
+    d = rows.shape[1]
+    kinds = []
+    some = rows[generator.integers(len(rows), size=count)]
+    kinds.append(np.where(generator.random(some.shape) < 0.5, some, np.float32(0)))
+    kinds.append(np.abs(rows[generator.integers(len(rows), size=count)]))
+    some = rows[generator.integers(len(rows), size=count)]
+    kinds.append(some**3 * np.float32(d))
+    for share in _SHARES:
+        some = rows[generator.integers(len(rows), size=count)]
+        least = np.partition(np.abs(some), d - max(1, round(share * d)), axis=1)
+        least = least[:, d - max(1, round(share * d))]
+        kinds.append(np.where(np.abs(some) >= least[:, None], some, np.float32(0)))
+    return [_Kind("with other components", one[_has_direction(one)]) for one in kinds]
+
+
+def _as_they_are(
+    rows: NDArray[np.float32],
+    cosines: NDArray[np.float32],
+    count: int,
+    generator: np.random.Generator,
+) -> list[_Kind]:
+    """Documents, these with a little noise, middles between two, and between far ones; so many of each."""
+    chosen = generator.integers(len(rows), size=count)
+    some, others = rows[chosen], rows[generator.integers(len(rows), size=count)]
+    noise = unit_rows(generator.standard_normal(some.shape))[0]
+    kinds = {
+        "documents themselves": [some, some + np.float32(_LITTLE_NOISE) * noise],
+        "between documents": [some + others, some + rows[cosines[chosen].argmin(axis=1)]],
+    }
+    return [
+        _Kind(name, one[_has_direction(one)]) for name, several in kinds.items() for one in several
+    ]
 
 
 def _middles(

@@ -1,10 +1,11 @@
 """What is found out about sample queries: where their neighbours stand by the codes, how sure these were.
 
 How sure the codes were, a search by the cascade sees in the query's lead (see ``lead``). A walk sees two
-things. Its *height* is the mean of the best cosines that it found (k, and at least ten): of a query that is
-far from all documents it is low. Its *gap* is how far below that the beam ended. A walk leaves what lies
-below its beam's end; where that is right below the best, as for a query that is as near to thousands, much
-that is as near was left, or not met.
+things. Its *height* is the middle one of the best cosines that it found (k, and at least ten): of a query
+that is far from all documents it is low. Its *gap* is how far below that the beam ended. A walk leaves what
+lies below its beam's end; where that is right below the best, as for a query that is as near to thousands,
+much that is as near was left, or not met. Not the mean: a document that is the query
+itself would lift it.
 
 The index is gone through in pieces, and the memory behind each is let go of again: to measure must not need
 more memory than to build did.
@@ -45,7 +46,7 @@ class Seen:
         int8_ranks: (q, deepest) by int8 codes among the candidates.
         leads: (lead depths, grid, q).
         beam_ranks: (widths, q, deepest) by int8 codes among what beams end with.
-        heights: (lead depths, widths, q): mean of so many of the best cosines there, by int8 codes.
+        heights: (lead depths, widths, q): the middle one of so many best cosines there, by int8 codes.
         gaps: (lead depths, widths, q): how far below these the beams ended.
     """
 
@@ -211,12 +212,9 @@ def _by_graph(
 
 
 def _heights(best: NDArray[np.float32], depth: int) -> NDArray[np.float64]:
-    """Mean of the best scores of each query, of those that there are."""
-    some = best[:, :depth]
-    there = np.isfinite(some)
-    sums = np.where(there, some, 0.0).sum(axis=1, dtype=np.float64)
-    found: NDArray[np.float64] = sums / np.maximum(1, there.sum(axis=1))
-    return found
+    """The middle one of so many of the best scores of each query, or the last that there is."""
+    last = np.minimum((depth + 1) // 2, np.isfinite(best).sum(axis=1)).clip(min=1)[:, None] - 1
+    return np.take_along_axis(best, last, axis=1)[:, 0].astype(np.float64)
 
 
 def _int8_scores(

@@ -96,8 +96,9 @@ def _sentences(main: Measured) -> str:
             )
         else:
             asked += ", qsearch, built with its graph, answers"
+        queries = "" if mine.alike and any_kind is not None else " queries"
         said.append(
-            f"{asked} {words.number(mine.single.median)} a second; "
+            f"{asked} {words.number(mine.single.median)}{queries} a second; "
             f"{words.than(mine.single.median, other.single.median, other.system)}."
         )
     sure, other_sure = best(fastest(points, None, "single"))

@@ -133,6 +133,10 @@ def test_without_queries_they_are_made_of_documents(index: Index) -> None:
         "from anywhere",
         "near to many",
         "of rare kinds",
+        "amid documents",
+        "with other components",
+        "documents themselves",
+        "between documents",
     ]
     assert 150 <= found.own.sum() <= 200
     assert found.recall("exact", 5).mean == 1.0

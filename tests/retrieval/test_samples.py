@@ -65,6 +65,15 @@ def test_strangers_are_judged_with_neighbours_of_their_family() -> None:
         assert min(members) >= 270  # so many vouch for 0.99
 
 
+def test_of_one_document_something_is_made_too() -> None:
+    rows = documents(np.random.default_rng(3))
+    for count in (1, 2, 3):
+        kinds = all_kinds(segments_of(rows[:count], 1), None)
+        assert len(kinds.queries) == len(kinds.kind) == len(kinds.left_out)
+        assert np.isfinite(kinds.queries).all()
+        assert np.abs(kinds.queries).max(axis=1).min() > 0
+
+
 def test_those_of_rare_kinds_are_near_documents_that_are_alone() -> None:
     rows = documents(np.random.default_rng(2))
     kinds = all_kinds(segments_of(rows, 2), None)

@@ -152,7 +152,7 @@ struct GraphLooked {
 
 // What a search by graph says of itself, for each query.
 struct GraphShown {
-  double* heights;  // (queries, depths): the mean of so many of the best scores by int8 codes
+  double* heights;  // (queries, depths): the middle one of so many of the best scores by int8 codes
   double* ends;     // the highest score that a beam ended at; -infinity where every row was scored
 };
 

@@ -134,12 +134,9 @@ void order(std::vector<Candidate>& found) {
   if (!std::is_sorted(found.begin(), found.end(), better)) std::stable_sort(found.begin(), found.end(), better);
 }
 
-// The mean of the best `depth` scores.
+// The middle one of the `depth` best scores, or the last that there is.
 double height(const std::vector<Candidate>& found, std::size_t depth) {
-  depth = std::min(depth, found.size());
-  double sum = 0.0;
-  for (std::size_t i = 0; i < depth; ++i) sum += found[i].score;
-  return depth ? sum / static_cast<double>(depth) : 0.0;
+  return found.empty() ? kNone : found[std::min((depth + 1) / 2, found.size()) - 1].score;
 }
 
 // How many of the best, in order, the floats decide between.
