@@ -87,8 +87,8 @@ class WayOptions(TypedDict, total=False):
             "exact",
             "exact: the answer of a search over all float rows, proven. Below 1: as many candidates as "
             "reach this share of it, by what was measured on this index, with 95% confidence; where "
-            "that would not be faster, the search is exact. It holds for queries of any kind: one that is "
-            "too unlike the documents, and the sample, for what was measured is answered exactly.",
+            "that would not be faster, the search is exact. It is measured for queries of many kinds: one "
+            "that is too unlike the documents, and the sample, for what was measured is answered exactly.",
         ),
     ]
     method: Annotated[

@@ -150,7 +150,7 @@ def walks_unmeasured(settings: Mapping[str, Any]) -> bool:
     """Whether nothing is known of walks, though recall was measured: see ``lacks_walks``."""
     try:
         tuning = Tuning.from_json(settings["tuning"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, ValueError):
         return False  # damaged, and told where it is read
     return tuning is not None and lacks_walks(tuning)
 

@@ -40,9 +40,10 @@ from qsearch.kernels.graphs import (
     build_links,
     graph_found,
     graph_top_k,
+    middle_scores,
 )
 from qsearch.kernels.masks import RowMask, allowed_rows
-from qsearch.kernels.reference import LANES, Margins, hamming_distances, lane_dot
+from qsearch.kernels.reference import LANES, Margins, hamming_distances, kept_rows, lane_dot
 
 __all__ = [
     "LANES",
@@ -70,9 +71,11 @@ __all__ = [
     "hamming_nearest",
     "has_native_kernels",
     "int8_gather",
+    "kept_rows",
     "kernel_path",
     "kernel_paths",
     "lane_dot",
+    "middle_scores",
     "most_code",
     "normalize",
     "search_segments",

@@ -13,6 +13,7 @@ from qsearch.kernels import graph_reference
 from qsearch.kernels.dispatch import cosine_gather, native_module, thread_count
 from qsearch.kernels.graph_reference import BeamFound, GraphRows
 from qsearch.kernels.masks import RowMask
+from qsearch.kernels.reference import best_scores, kept_rows
 
 __all__ = [
     "GraphFound",
@@ -21,6 +22,7 @@ __all__ = [
     "build_links",
     "graph_found",
     "graph_top_k",
+    "middle_scores",
 ]
 
 
@@ -235,6 +237,19 @@ def _sound(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(np.isnan(scores), np.float32(np.inf), scores)
 
 
+def middle_scores(
+    falling: NDArray[np.float32], there: NDArray[np.int64], depth: int
+) -> NDArray[np.float32]:
+    """(q,) heights: the middle one of so many of the best scores, or the last that there is.
+
+    Args:
+        falling: (q, c) scores, best first.
+        there: (q,) how many of them there are.
+        depth: how many.
+    """
+    return best_scores(falling, there, (depth + 1) // 2)
+
+
 def graph_top_k(
     segments: GraphSegments,
     masks: Sequence[RowMask | None],
@@ -301,16 +316,12 @@ def graph_top_k(
     started = time.perf_counter()
     found = _places(count, len(segments.segments) * width)
     looked[:2] = _find_by_numpy(segments, masks, codes, width, found)
-    there = found.positions >= 0
+    there = (found.positions >= 0).sum(axis=1)
     order = np.argsort(-found.scores, axis=1, kind="stable")
     falling = np.take_along_axis(found.scores, order, axis=1)
     for number, depth in enumerate(depths):
-        last = np.minimum((depth + 1) // 2, there.sum(axis=1)).clip(min=1)[:, None] - 1
-        heights[:, number] = np.take_along_axis(falling, last, axis=1)[:, 0]
-    last = np.minimum(min(k, kept), there.sum(axis=1)).clip(min=1)[:, None] - 1
-    with np.errstate(invalid="ignore"):  # of damaged codes
-        near = falling >= np.take_along_axis(falling, last, axis=1) - blurs[:, None]
-    looked[2] = np.minimum(np.maximum(kept, near.sum(axis=1)), there.sum(axis=1))
+        heights[:, number] = middle_scores(falling, there, depth)
+    looked[2] = kept_rows(falling, there, k, kept, blurs)
     chosen = np.take_along_axis(found.positions, order, axis=1)
     chosen = np.where(np.arange(chosen.shape[1]) < looked[2][:, None], chosen, -1)
     chosen = chosen[:, : looked[2].max(initial=1)]

@@ -24,6 +24,7 @@ __all__ = [
     "LANES",
     "ROTATED_BLOCK_ROWS",
     "Margins",
+    "best_scores",
     "code_projections",
     "code_rows",
     "cosine_gather",
@@ -31,6 +32,7 @@ __all__ = [
     "hamming_distances",
     "hamming_nearest",
     "int8_gather",
+    "kept_rows",
     "lane_dot",
     "normalize",
     "project",
@@ -250,6 +252,44 @@ def int8_gather(
         dots = codes[rows].astype(np.int32) @ query.astype(np.int32)
         scores[i, places] = scale[rows] * dots.astype(np.float32)
     return scores
+
+
+def best_scores(
+    falling: NDArray[np.float32], there: NDArray[np.int64], ranks: NDArray[np.int64] | int
+) -> NDArray[np.float32]:
+    """(q,) the score at a rank, from 1, or the last that there is.
+
+    Args:
+        falling: (q, c) scores, best first.
+        there: (q,) how many of them there are.
+        ranks: (q,), or one for all.
+    """
+    last = np.minimum(ranks, there).clip(min=1)[:, None] - 1
+    found: NDArray[np.float32] = np.take_along_axis(falling, last, axis=1)[:, 0]
+    return found
+
+
+def kept_rows(
+    falling: NDArray[np.float32],
+    there: NDArray[np.int64],
+    k: int,
+    kept: int,
+    blurs: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """(q,) how many of the best by int8 codes the floats decide between.
+
+    Args:
+        falling: (q, c) scores by int8 codes, best first.
+        there: (q,) how many of them there are.
+        k: rows that are wanted.
+        kept: so many at least, where there are.
+        blurs: (q,) what is within so much of the k-th is kept too.
+    """
+    with np.errstate(invalid="ignore"):  # of damaged codes
+        least = best_scores(falling, there, min(k, kept)) - blurs
+        near = (falling >= least[:, None]).sum(axis=1)
+    found: NDArray[np.int64] = np.minimum(np.maximum(kept, near), there)
+    return found
 
 
 def hamming_distances(

@@ -16,6 +16,7 @@ from qsearch.kernels import (
     cosine_gather,
     has_native_kernels,
     int8_gather,
+    kept_rows,
 )
 from qsearch.lazily import cached_property
 from qsearch.retrieval.allowed import Allowed
@@ -219,8 +220,7 @@ class Cascade:
                 found = leads(scores, places, [candidates], depths)[:, 0]
             best = np.argsort(-scores, axis=1, kind="stable")
             scores = np.take_along_axis(scores, best, axis=1)
-            least = scores[:, min(k, kept) - 1] - self._blur.of(codes)
-            many = np.maximum(kept, (scores >= least[:, None]).sum(axis=1))
+            many = kept_rows(scores, many, k, kept, self._blur.of(codes))
             best = np.where(np.arange(width) < many[:, None], best, -1)[:, : many.max()]
         times.append(time.perf_counter())
         exact = np.full(best.shape, -np.inf, dtype=np.float32)

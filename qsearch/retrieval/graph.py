@@ -232,12 +232,12 @@ class GraphSearch:
         if found.damaged >= 0:
             raise damaged_at(self._walked_segments, found.damaged)
         passed = np.ones(count, dtype=np.bool_)
+        factors = _factors(codes)
+        ends = found.ends * factors
         for number, check in enumerate(checks):
-            factors = _factors(codes)
             heights = found.heights[:, number] * factors
-            passed &= heights >= check.least
             with np.errstate(invalid="ignore"):  # of damaged codes: both infinite, and no gap
-                passed &= heights - found.ends * factors >= check.gap
+                passed &= (heights >= check.least) & (heights - ends >= check.gap)
         # Codes alone prove nothing, unless every row was scored.
         certified = found.scored == allowed.rows
 

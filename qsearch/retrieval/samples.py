@@ -8,9 +8,9 @@ results. Strangers are of six families:
 - nearer and nearer to all of them: documents moved toward the mean of all, means of more and more of them,
   and that mean itself with less and less noise;
 - near to few: documents that are farthest from all others, of rare kinds, with a little noise;
+- amid documents: middles of some that are near each other;
 - with other components: documents with half of theirs, without their signs, cubes of them, and with fewer
   and fewer of the largest;
-- amid documents: middles of some that are near each other;
 - documents as they are, with a little noise, and middles between two, also far ones, with themselves among
   their results.
 """
@@ -39,7 +39,7 @@ _STRANGERS = 140
 """Of each kind."""
 
 _NO_DIRECTION = 1e-3
-"""A query whose components are smaller is next to nothing, whose codes say nothing."""
+"""A query whose components are smaller is next to nothing: two opposite documents have no middle."""
 
 _MEANS = (5, 30)
 """Documents that strangers are means of, any and near ones."""
@@ -97,11 +97,13 @@ def all_kinds(
         strangers: of each kind.
     """
     living = _Living(pieces)
-    positions = living.spread(max(1, count // 2))
-    rows = _rows_at(pieces, positions)
     generator = np.random.default_rng(0)
-    own = [_Kind("like the documents", rows, (positions,)), _middles(rows, positions, generator)]
-    if queries is not None:
+    if queries is None:
+        positions = living.spread(max(1, count // 2))
+        rows = _rows_at(pieces, positions)
+        own = [_Kind("like the documents", rows, (positions,))]
+        own.append(_middles(rows, positions, generator))
+    else:
         own = [_Kind("like the sample", queries)]
     positions = living.spread(max(1, strangers))
     rows = _rows_at(pieces, positions)
@@ -154,6 +156,13 @@ class _Kind:
     queries: NDArray[np.float32]
     left_out: tuple[NDArray[np.int64], ...] = ()
 
+    @classmethod
+    def of(cls, name: str, queries: NDArray[np.floating], *left_out: NDArray[np.int64]) -> _Kind:
+        """The kind, without queries that are next to nothing, of which codes say nothing."""
+        usable = np.abs(queries).max(axis=1) > _NO_DIRECTION
+        some = queries[usable].astype(np.float32)
+        return cls(name, some, tuple(one[usable] for one in left_out))
+
 
 def _farther(
     rows: NDArray[np.float32], positions: NDArray[np.int64], generator: np.random.Generator
@@ -165,9 +174,7 @@ def _farther(
         if math.isinf(length):
             kinds.append(_Kind("from anywhere", noise))
             continue
-        some = (rows + np.float32(length) * noise).astype(np.float32)
-        usable = _has_direction(some)  # of few dimensions noise may be the opposite
-        kinds.append(_Kind("with noise", some[usable], (positions[usable],)))
+        kinds.append(_Kind.of("with noise", rows + np.float32(length) * noise, positions))
     return kinds
 
 
@@ -176,16 +183,13 @@ def _near_many(
 ) -> list[_Kind]:
     """Queries nearer and nearer to all documents, so many of each kind."""
     mean = unit_rows(rows.mean(axis=0, dtype=np.float64)[None])[0]
-    toward = rows[generator.integers(len(rows), size=count)] + mean
-    means = [
-        rows[generator.integers(len(rows), size=(count, some))].mean(axis=1) for some in _MEANS
-    ]
+    toward = _drawn(rows, count, generator) + mean
+    means = [_drawn(rows, (count, some), generator).mean(axis=1) for some in _MEANS]
     around = [
         mean + length * unit_rows(generator.standard_normal((count, rows.shape[1])))[0]
         for length in _NOISE_OF_MEAN
     ]
-    kinds = [some.astype(np.float32) for some in (toward, *means, *around)]
-    return [_Kind("near to many", some[_has_direction(some)]) for some in kinds]
+    return [_Kind.of("near to many", some) for some in (toward, *means, *around)]
 
 
 def _near_few(
@@ -200,8 +204,8 @@ def _near_few(
     np.fill_diagonal(others, -1.0)
     chosen = np.sort(np.argsort(others.max(axis=1), kind="stable")[:count])
     noise = unit_rows(generator.standard_normal((len(chosen), rows.shape[1])))[0]
-    some = (rows[chosen] + np.float32(_NOISE_OF_RARE) * noise).astype(np.float32)
-    return _Kind("of rare kinds", some, (positions[chosen],))
+    some = rows[chosen] + np.float32(_NOISE_OF_RARE) * noise
+    return _Kind.of("of rare kinds", some, positions[chosen])
 
 
 def _amid(
@@ -216,7 +220,7 @@ def _amid(
         chosen = generator.permutation(len(rows))[:count]
         nearest = np.argpartition(-cosines[chosen], min(some, len(rows) - 1), axis=1)[:, :some]
         kinds.append(rows[nearest].mean(axis=1, dtype=np.float32))
-    return [_Kind("amid documents", one[_has_direction(one)]) for one in kinds]
+    return [_Kind.of("amid documents", one) for one in kinds]
 
 
 def _with_other_components(
@@ -224,18 +228,16 @@ def _with_other_components(
 ) -> list[_Kind]:
     """Documents with other components, of which fewer and fewer are left; so many of each kind."""
     d = rows.shape[1]
-    kinds = []
-    some = rows[generator.integers(len(rows), size=count)]
-    kinds.append(np.where(generator.random(some.shape) < 0.5, some, np.float32(0)))
-    kinds.append(np.abs(rows[generator.integers(len(rows), size=count)]))
-    some = rows[generator.integers(len(rows), size=count)]
-    kinds.append(some**3 * np.float32(d))
+    some = _drawn(rows, count, generator)
+    kinds = [np.where(generator.random(some.shape) < 0.5, some, np.float32(0))]
+    kinds.append(np.abs(_drawn(rows, count, generator)))
+    kinds.append(_drawn(rows, count, generator) ** 3 * np.float32(d))
     for share in _SHARES:
-        some = rows[generator.integers(len(rows), size=count)]
-        least = np.partition(np.abs(some), d - max(1, round(share * d)), axis=1)
-        least = least[:, d - max(1, round(share * d))]
+        some = _drawn(rows, count, generator)
+        at = d - max(1, round(share * d))
+        least = np.partition(np.abs(some), at, axis=1)[:, at]
         kinds.append(np.where(np.abs(some) >= least[:, None], some, np.float32(0)))
-    return [_Kind("with other components", one[_has_direction(one)]) for one in kinds]
+    return [_Kind.of("with other components", one) for one in kinds]
 
 
 def _as_they_are(
@@ -246,15 +248,13 @@ def _as_they_are(
 ) -> list[_Kind]:
     """Documents, these with a little noise, middles between two, and between far ones; so many of each."""
     chosen = generator.integers(len(rows), size=count)
-    some, others = rows[chosen], rows[generator.integers(len(rows), size=count)]
+    some, others = rows[chosen], _drawn(rows, count, generator)
     noise = unit_rows(generator.standard_normal(some.shape))[0]
     kinds = {
         "documents themselves": [some, some + np.float32(_LITTLE_NOISE) * noise],
         "between documents": [some + others, some + rows[cosines[chosen].argmin(axis=1)]],
     }
-    return [
-        _Kind(name, one[_has_direction(one)]) for name, several in kinds.items() for one in several
-    ]
+    return [_Kind.of(name, one) for name, several in kinds.items() for one in several]
 
 
 def _middles(
@@ -262,16 +262,14 @@ def _middles(
 ) -> _Kind:
     """Middles between two of some rows, and the positions of both."""
     order = generator.permutation(len(rows))
-    middles = rows + rows[order]
-    usable = _has_direction(middles)  # two opposite documents have no middle
-    left_out = (positions[usable], positions[order][usable])
-    return _Kind("like the documents", middles[usable], left_out)
+    return _Kind.of("like the documents", rows + rows[order], positions, positions[order])
 
 
-def _has_direction(queries: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(q,) of which queries codes say something: they are not next to nothing."""
-    found: NDArray[np.bool_] = np.abs(queries).max(axis=1) > _NO_DIRECTION
-    return found
+def _drawn(
+    rows: NDArray[np.float32], size: int | tuple[int, int], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """So many of the rows, with repetition."""
+    return rows[generator.integers(len(rows), size=size)]
 
 
 class _Living:

@@ -4,8 +4,8 @@ How sure the codes were, a search by the cascade sees in the query's lead (see `
 things. Its *height* is the middle one of the best cosines that it found (k, and at least ten): of a query
 that is far from all documents it is low. Its *gap* is how far below that the beam ended. A walk leaves what
 lies below its beam's end; where that is right below the best, as for a query that is as near to thousands,
-much that is as near was left, or not met. Not the mean: a document that is the query
-itself would lift it.
+much that is as near was left, or not met. Not the mean of the best: a document that is the query itself
+would lift it.
 
 The index is gone through in pieces, and the memory behind each is let go of again: to measure must not need
 more memory than to build did.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.codes import int8_query_codes
-from qsearch.kernels import int8_gather
+from qsearch.kernels import int8_gather, middle_scores
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
@@ -98,7 +98,8 @@ def look(
             for number, width in enumerate(widths):
                 ranks, best, ends = _by_graph(graph, some, width, threads, truth, every)
                 seen.beam_ranks[number, these] = ranks
-                heights = np.array([_heights(best, one) for one in lead_depths])
+                there = np.isfinite(best).sum(axis=1)
+                heights = np.array([middle_scores(best, there, one) for one in lead_depths])
                 seen.heights[:, number, these] = heights
                 seen.gaps[:, number, these] = heights - ends
             seen.beam_ranks[:, these][:, ~graph.walks(truth)] = 0  # others are searched exactly
@@ -209,12 +210,6 @@ def _by_graph(
     same = np.take_along_axis(positions, order, axis=1)[:, :, None] == truth[:, None, :]
     ranks = np.where(same.any(axis=1), same.argmax(axis=1), np.iinfo(np.int64).max)
     return ranks, np.take_along_axis(scores, order, axis=1), ends
-
-
-def _heights(best: NDArray[np.float32], depth: int) -> NDArray[np.float64]:
-    """The middle one of so many of the best scores of each query, or the last that there is."""
-    last = np.minimum((depth + 1) // 2, np.isfinite(best).sum(axis=1)).clip(min=1)[:, None] - 1
-    return np.take_along_axis(best, last, axis=1)[:, 0].astype(np.float64)
 
 
 def _int8_scores(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qsearch.store.opening import checked_settings, measured_segments, open_segments, set_commit
     from qsearch.store.rows import StoredDocument
     from qsearch.store.segment import GraphArrays, Segment, graph_files
-    from qsearch.store.soundness import check_sample
+    from qsearch.store.soundness import check_sample, sample_rows
     from qsearch.store.verify import VerifyReport, verify_index
     from qsearch.store.view import IndexView
     from qsearch.store.writer import IndexWriter
@@ -42,6 +42,7 @@ __all__ = [
     "graph_files",
     "measured_segments",
     "open_segments",
+    "sample_rows",
     "set_commit",
     "tier_groups",
     "verify_index",
@@ -67,6 +68,7 @@ __getattr__, __dir__ = lazily(
         "graph_files": ".segment",
         "measured_segments": ".opening",
         "open_segments": ".opening",
+        "sample_rows": ".soundness",
         "set_commit": ".opening",
         "tier_groups": ".merging",
         "verify_index": ".verify",

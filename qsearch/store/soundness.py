@@ -20,7 +20,7 @@ from qsearch.store.segment import RotatedArrays, Segment, array_checksum
 from qsearch.store.tail import TAIL
 from qsearch.wording import words
 
-__all__ = ["check_sample", "code_problems", "graph_problems", "rotation_problem"]
+__all__ = ["check_sample", "code_problems", "graph_problems", "rotation_problem", "sample_rows"]
 
 _SAMPLE_ROWS = 16
 _LENGTH_TOLERANCE = 1e-6
@@ -41,8 +41,7 @@ def check_sample(segment: Segment) -> None:
     """
     if segment.rotated is not None and segment.rotated.stored is not None:
         segment.rotated.error()
-    rows = np.linspace(0, segment.rows - 1, _SAMPLE_ROWS).astype(np.int64)  # rising
-    rows = rows[np.append(True, np.diff(rows) > 0)]  # np.unique would import numpy.ma, for 10 ms
+    rows = sample_rows(segment)
     for name, problem in (
         *_list_problems(segment),
         *code_problems(segment, rows),
@@ -53,6 +52,14 @@ def check_sample(segment: Segment) -> None:
             f"{what} is damaged: {problem}; {words().verify} tells more, {words().rebuild} builds the "
             "index again"
         )
+
+
+def sample_rows(segment: Segment) -> NDArray[np.int64]:
+    """Some rows of a segment, evenly spread, the first and the last among them; rising."""
+    rows = np.linspace(0, segment.rows - 1, _SAMPLE_ROWS).astype(np.int64)
+    different = np.append(True, np.diff(rows) > 0)  # np.unique would import numpy.ma, for 10 ms
+    chosen: NDArray[np.int64] = rows[different]
+    return chosen
 
 
 def _list_problems(segment: Segment) -> Iterator[tuple[str, str]]:

@@ -71,8 +71,8 @@ class GraphSegments {
 
 // Returns the position of a row that is not finite, or -1.
 std::int64_t bind_graph_top_k(const std::string& path, const GraphSegments& segments, const std::vector<Bits>& masks,
-                              In<float, 2> queries, Codes codes, Floats blurs, std::size_t width,
-                              std::size_t kept, std::vector<std::size_t> depths, Out<float, 2> scores, Out<std::int64_t, 2> positions,
+                              In<float, 2> queries, Codes codes, Floats blurs, std::size_t width, std::size_t kept,
+                              std::vector<std::size_t> depths, Out<float, 2> scores, Out<std::int64_t, 2> positions,
                               Out<double, 2> heights, Out<double, 1> ends, Out<std::int64_t, 2> looked,
                               Out<std::int64_t, 1> spent, std::size_t threads) {
   const std::size_t q = queries.shape(0), d = segments.dimensions(), k = scores.shape(1);
@@ -152,8 +152,8 @@ void add_graph(nb::module_& m) {
       .def(nb::init<std::vector<In<std::uint32_t, 2>>, std::vector<Sketches>, std::vector<Floats>,
                     std::vector<Codes>, std::vector<Floats>, std::vector<In<float, 2>>, std::vector<std::int64_t>>());
   m.def("graph_top_k", &bind_graph_top_k, nb::arg("path"), nb::arg("segments"), nb::arg("masks"), ARRAY("queries"),
-        ARRAY("codes"), ARRAY("blurs"), nb::arg("width"), nb::arg("kept"), nb::arg("depths"), ARRAY("scores"), ARRAY("positions"),
-        ARRAY("heights"), ARRAY("ends"), ARRAY("looked"), ARRAY("spent"), nb::arg("threads"));
+        ARRAY("codes"), ARRAY("blurs"), nb::arg("width"), nb::arg("kept"), nb::arg("depths"), ARRAY("scores"),
+        ARRAY("positions"), ARRAY("heights"), ARRAY("ends"), ARRAY("looked"), ARRAY("spent"), nb::arg("threads"));
   m.def("graph_found", &bind_graph_found, nb::arg("path"), nb::arg("segments"), nb::arg("masks"), ARRAY("codes"),
         nb::arg("width"), ARRAY("positions"), ARRAY("scores"), ARRAY("ends"), nb::arg("threads"));
   nb::class_<Builder>(m, "GraphBuilder")

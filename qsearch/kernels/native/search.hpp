@@ -172,8 +172,9 @@ struct CascadeAsked {
 };
 
 // The k best of what the codes choose, ties by position; behind the last -infinity and -1. `leads` is
-// (queries, depths), see retrieval/lead.py; `scored` says how many were kept of each query; `spent` is three numbers
-// of nanoseconds, of the three stages. There is an allowed row. Returns the position of a row that is not finite, or -1.
+// (queries, depths), see retrieval/lead.py; `scored` says how many were kept of each query; `spent` is three
+// numbers of nanoseconds, of the three stages. There is an allowed row. Returns the position of a row that is
+// not finite, or -1.
 std::int64_t cascade_top_k(const Path& path, const std::vector<CascadeRows>& segments,
                            const CascadeQueries& queries, const CascadeAsked& asked, float* scores,
                            std::int64_t* positions, double* leads, std::int64_t* scored, std::int64_t* spent,
