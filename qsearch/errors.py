@@ -137,10 +137,16 @@ class ChangeInterrupted(KeyboardInterrupt):
         joined: segments that compacting had joined, each group in a commit of its own.
     """
 
-    def __init__(self, kept: int, commit: int | None = None, joined: int = 0) -> None:
-        """Say what is kept."""
+    def __init__(
+        self,
+        kept: int,
+        commit: int | None = None,
+        joined: int = 0,
+        left: str = "what keeps the index fast is left to the next",
+    ) -> None:
+        """Say what is kept, and of a change that is done what is ``left``."""
         if commit is not None:
-            told = f"the change is done (commit {commit}); what keeps the index fast is left to the next"
+            told = f"the change is done (commit {commit}); {left}"
         elif joined:
             told = f"the index answers as before; {joined:,} segments are joined; compact goes on there"
         elif kept:

@@ -55,7 +55,7 @@ from qsearch.store.format import FORMAT_VERSION
 from qsearch.store.masks import living_counts
 from qsearch.store.rows import SegmentEntry
 from qsearch.store.text_index import TextIndexSpec
-from qsearch.wording import first_line
+from qsearch.wording import first_line, words
 
 __all__ = [
     "Changes",
@@ -374,8 +374,16 @@ def index_graph(how: Changing, *, drop: bool = False) -> int:
         due = changed or (not drop and walks_unmeasured(editor.catalog.settings()))
         commit = editor.commit({"graph": not drop}) if changed else before
     if due:
-        with contextlib.suppress(IndexBusy):  # who is at it sees to it
-            measure_again(how.index, told)
+        try:
+            with contextlib.suppress(IndexBusy):  # who is at it sees to it
+                measure_again(how.index, told)
+        except KeyboardInterrupt as error:
+            if not changed:
+                raise ChangeInterrupted(0) from error
+            if drop:
+                raise ChangeInterrupted(0, commit) from error
+            left = f"{words().index_graph}, once more, measures recall with its graph"
+            raise ChangeInterrupted(0, commit, left=left) from error
         with IndexView.read(how.index) as view:
             return view.catalog.commit
     return commit

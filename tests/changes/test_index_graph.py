@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qsearch import BuildOptions, Index, QsearchError, verify_index
+from qsearch.errors import ChangeInterrupted
 from qsearch.retrieval import Tuning
 from qsearch.store import IndexEditor
 from tests.cli.test_cli import run
@@ -75,6 +76,31 @@ def test_recall_is_measured_with_a_graph_that_it_was_not_measured_with(tmp_path:
         assert any(one.beams for one in index.tuning.curves)
         assert files_of(tmp_path / "i") == before
         assert index.index_graph() == index.commit == commit + 1
+    assert sound(tmp_path / "i")
+
+
+def test_ctrl_c_while_recall_is_measured_says_what_measures_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index.build(None, tmp_path / "i", embeddings=world(ROWS, 1))
+
+    def stopped(*ignored: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("qsearch.indexing.apply.measure_again", stopped)
+        with pytest.raises(
+            ChangeInterrupted, match="Index.index_graph, once more, measures"
+        ) as one:
+            index.index_graph()
+        assert one.value.commit == 2
+        with pytest.raises(ChangeInterrupted, match="the index is as it was"):
+            Index.open(tmp_path / "i").index_graph()  # nothing but the measuring is left
+    index = Index.open(tmp_path / "i")
+    assert index.has_graph
+    assert not any(one.beams for one in index.tuning.curves)
+    index.index_graph()
+    assert any(one.beams for one in index.tuning.curves)
     assert sound(tmp_path / "i")
 
 
