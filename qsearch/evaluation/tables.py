@@ -144,15 +144,15 @@ def _groups(evaluation: Measured) -> Table:
     k = evaluation.depths[0]
     rows = [
         (
-            one.name,
+            group.name,
             *(
                 shown_quantity(replace(mean_of(one.recall[k][group.members]), interval=None))
-                for group in evaluation.groups
+                for one in evaluation.ways
             ),
         )
-        for one in evaluation.ways
+        for group in evaluation.groups
     ]
-    header = ("way", *(group.name for group in evaluation.groups))
+    header = ("kind", *(one.name for one in evaluation.ways))
     return Table(f"recall@{k} by kind of query", header, tuple(rows))
 
 

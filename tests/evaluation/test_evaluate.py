@@ -152,7 +152,9 @@ def test_without_queries_they_are_made_of_documents(index: Index) -> None:
     first = evaluate(index, sample=200, k=1, ways=["exact", "binary:30"], timed=False)
     assert first.recall("binary:30", 1).queries == first.own.sum()
     assert [one.name for one in found.ways][-2:] == ["binary", "graph"]
-    assert [table.header[0] for table in found.tables()] == ["way", "way"]
+    assert [table.header[0] for table in found.tables()] == ["way", "kind"]
+    kinds = [row[0] for row in found.tables()[1].rows]
+    assert kinds == [group.name for group in found.groups]
 
 
 def found_vectors(index: Index, name: str) -> Any:
