@@ -58,7 +58,13 @@ def drop_graphs(editor: IndexEditor) -> bool:
 
 
 def lacking_graphs(editor: IndexEditor) -> list[Segment]:
-    """Segments that a graph is to be made of: of those that have no sound one."""
+    """Segments that a graph is to be made of: large ones that have none, and those whose is damaged."""
     segments = [one for one in open_segments(editor.index, editor.catalog) if one.id != TAIL]
-    without = [one for one in segments if one.graph is None or one.graph.damaged() is not None]
-    return large_enough(without, len(segments))
+    damaged = {
+        one.id
+        for one in segments
+        if one.graph_problem is not None or (one.graph and one.graph.damaged() is not None)
+    }
+    without = [one for one in segments if one.graph is None and one.id not in damaged]
+    chosen = damaged.union(one.id for one in large_enough(without, len(segments)))
+    return [one for one in segments if one.id in chosen]

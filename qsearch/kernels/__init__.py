@@ -40,6 +40,7 @@ from qsearch.kernels.graphs import (
     build_links,
     graph_found,
     graph_top_k,
+    link_copies,
     middle_scores,
 )
 from qsearch.kernels.masks import RowMask, allowed_rows
@@ -75,6 +76,7 @@ __all__ = [
     "kernel_path",
     "kernel_paths",
     "lane_dot",
+    "link_copies",
     "middle_scores",
     "most_code",
     "normalize",

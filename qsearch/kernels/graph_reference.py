@@ -30,6 +30,7 @@ __all__ = [
     "build_links",
     "estimates",
     "int8_scores",
+    "link_copies",
     "sketch_bits",
     "sketch_lines",
     "start_rows",
@@ -47,6 +48,11 @@ WIDEST, SHARE = 8192, 8
 _MOST_STARTS = 256
 _COMPONENT = 15
 """A query's components are whole numbers up to this, as sketches see them."""
+
+_MOST_STEPS = 8
+"""Links of a row to copies of it at most."""
+
+_BLOCK = 4096
 
 _ALPHA = np.float32(1.1)
 _FIRST, _LEAST_ROUND, _MOST_ROUND, _GROWTH = 512, 64, 4096, 8
@@ -204,7 +210,7 @@ def build_links(
 
     Rows are added in rounds: those of a round search the graph as it was before, link to what they find,
     and are linked to. A row links to the nearest of what it found, and then to each that is not clearly
-    nearer to one of those before it.
+    nearer to one of those before it. It does not link to copies of itself, see ``link_copies``.
 
     Args:
         graph: the rows.
@@ -228,11 +234,17 @@ def build_links(
         )
         return found
 
-    def pruned(near: list[tuple[float, int]]) -> list[int]:
+    def same(row: int, other: int) -> bool:
+        equal = bool((graph.int8[row] == graph.int8[other]).all())
+        return equal and bool(graph.scale[row] == graph.scale[other])
+
+    def pruned(of: int, near: list[tuple[float, int]]) -> list[int]:
         kept: list[int] = []
         for negative, row in sorted(near):
             if len(kept) == degree:
                 break
+            if same(of, row):
+                continue
             away = np.float32(1) + np.float32(negative)
             apart = np.float32(1) - between(row, kept)
             if not (_ALPHA * apart < away).any():
@@ -261,7 +273,7 @@ def build_links(
                 )
                 scores = found.scores * graph.scale[row]
                 near = [(-float(s), int(o)) for s, o in zip(scores, found.rows, strict=True)]
-            links[row] = pruned(near)
+            links[row] = pruned(row, near)
             edges += [(to, row) for to in links[row]]
         back: dict[int, list[int]] = {}
         for target, row in sorted(edges):
@@ -273,15 +285,63 @@ def build_links(
                     (-float(s), o)
                     for s, o in zip(between(row, links[row]), links[row], strict=True)
                 ]
-                links[row] = pruned(near)
+                links[row] = pruned(row, near)
         advance(last - done)
         done = last
     result = np.full((count, degree), NO_ROW, dtype=np.uint32)
     for row, to in enumerate(links):
         if len(to) > degree:
-            to = pruned([(-float(s), o) for s, o in zip(between(row, to), to, strict=True)])
+            near = [(-float(s), o) for s, o in zip(between(row, to), to, strict=True)]
+            to = pruned(row, near)
         result[row, : len(to)] = to
     return result
+
+
+def link_copies(
+    links: NDArray[np.uint32], int8: NDArray[np.int8], scale: NDArray[np.float32]
+) -> int:
+    """Link rows that are the same by their int8 codes, as equal texts are, to each other.
+
+    The rule by which a row links to others leaves next to all copies of a row out: they are clearly nearer
+    to each other. So nothing would lead to them. Of m copies, in the order of their rows, each is linked to
+    those 1, 2, 4, … behind it, and behind the last comes the first: from one of them a walk is at each
+    other one in some steps, at most as many as m has binary digits where it has not too many.
+
+    Args:
+        links: (n, degree) of ``build_links``; the last of a list give way where it is full.
+        int8: (n, d) codes.
+        scale: (n,) float32.
+
+    Returns:
+        How many rows have copies.
+    """
+    generator = np.random.default_rng(0)
+    factors = generator.integers(1 << 62, size=int8.shape[1], dtype=np.uint64) | np.uint64(1)
+    sums = scale.view(np.uint32).astype(np.uint64)
+    for first in range(0, len(int8), _BLOCK):
+        some = slice(first, first + _BLOCK)
+        sums[some] += (int8[some].astype(np.int64).view(np.uint64) * factors).sum(
+            axis=1, dtype=np.uint64
+        )
+    order = np.argsort(sums, kind="stable")
+    first_of = np.flatnonzero(np.diff(sums[order], prepend=~sums[order[:1]]))
+    counts = np.diff(first_of, append=len(order))
+    copies = 0
+    for begin, length in zip(first_of[counts > 1], counts[counts > 1], strict=True):
+        alike = order[begin : begin + length]
+        equal = (int8[alike] == int8[alike[0]]).all(axis=1) & (scale[alike] == scale[alike[0]])
+        group = alike[equal]  # others have the same sum by chance
+        count = len(group)
+        if count < 2:
+            continue
+        copies += count
+        steps = [1 << power for power in range(_MOST_STEPS) if 1 << power < count]
+        for place, row in enumerate(group):
+            to = links[row]
+            have = int((to != NO_ROW).sum())
+            at = min(have, len(to) - len(steps))
+            to[at : at + len(steps)] = [group[(place + step) % count] for step in steps]
+    return copies
 
 
 def _order(count: int) -> NDArray[np.int64]:

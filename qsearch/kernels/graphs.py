@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qsearch.kernels import graph_reference
 from qsearch.kernels.dispatch import cosine_gather, native_module, thread_count
-from qsearch.kernels.graph_reference import BeamFound, GraphRows
+from qsearch.kernels.graph_reference import BeamFound, GraphRows, link_copies
 from qsearch.kernels.masks import RowMask
 from qsearch.kernels.reference import best_scores, kept_rows
 
@@ -22,8 +22,12 @@ __all__ = [
     "build_links",
     "graph_found",
     "graph_top_k",
+    "link_copies",
     "middle_scores",
 ]
+
+_FEWER = 8
+"""An eighth fewer allowed rows than wanted are enough: walks are not made twice for less."""
 
 
 def build_links(
@@ -142,11 +146,11 @@ def graph_found(
 ) -> GraphFound:
     """What beams end with.
 
-    Of each segment ``width`` allowed rows, or as many as are allowed. Where rows are not allowed the beam
-    is made so much wider that it holds so many on average; instead of a very wide one (``WIDEST``) all
-    allowed rows are scanned. Places that are left then, and those of rows that no link leads to, go to the
-    first other rows that are allowed. A score that is no number counts as infinite: the row's floats
-    decide.
+    Of each segment ``width`` allowed rows, or an eighth fewer, or as many as are allowed. Where rows are
+    not allowed the beam is made so much wider that it holds so many on average, and twice as wide again
+    where too few of those that it ended with are allowed. Instead of a very wide one (``WIDEST``), and
+    where links lead to no more rows, all allowed rows are scanned. A score that is no number counts as
+    infinite: the row's floats decide.
 
     Args:
         segments: of the index.
@@ -165,7 +169,7 @@ def graph_found(
             path, segments.native(native), bits, codes, width, *found, threads or thread_count()
         )
         return found
-    _find_by_numpy(segments, masks, codes, width, found)
+    _find_by_numpy(segments, masks, codes, width, 0, found)
     return found
 
 
@@ -183,6 +187,7 @@ def _find_by_numpy(
     masks: Sequence[RowMask | None],
     codes: NDArray[np.int8],
     width: int,
+    least: int,
     found: GraphFound,
 ) -> NDArray[np.int64]:
     """Fill in what is found; returns (2, q): of how many rows the sketch was read, and the int8 code."""
@@ -190,7 +195,7 @@ def _find_by_numpy(
     for number, query in enumerate(codes):
         filled = 0
         for segment, mask in zip(segments.segments, masks, strict=True):
-            beam, end = _of_segment(segment, mask, query, width)
+            beam, end = _of_segment(segment, mask, query, width, least)
             found.ends[number] = max(found.ends[number], end)
             places = slice(filled, filled + len(beam.rows))
             found.positions[number, places] = beam.rows + segment.first_row
@@ -201,7 +206,7 @@ def _find_by_numpy(
 
 
 def _of_segment(
-    segment: Any, mask: RowMask | None, query: NDArray[np.int8], width: int
+    segment: Any, mask: RowMask | None, query: NDArray[np.int8], width: int, least: int
 ) -> tuple[BeamFound, float]:
     """What one query finds in one segment, and the score that its beam ended at."""
     count = len(segment.int8)
@@ -211,26 +216,24 @@ def _of_segment(
     if not wanted:
         return BeamFound(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), 0, 0), -np.inf
     graph = GraphRows(segment.int8, segment.scale, segment.graph.sketches, segment.graph.center)
+    enough = max(min(least, wanted), wanted - wanted // _FEWER)
+    sketched = refined = 0
     wider = -(-wanted * count // most)
-    if wider > min(count // graph_reference.SHARE, graph_reference.WIDEST):
-        rows = np.flatnonzero(allowed)
-        scores = _sound(graph_reference.int8_scores(graph, rows, query))
-        order = np.argsort(-scores, kind="stable")[:wanted]
-        return BeamFound(rows[order], scores[order], 0, most), -np.inf
-    beam = graph_reference.beam_search(graph, segment.graph.links, query, wider)
-    scores = _sound(beam.scores)
-    end = float(scores[-1]) if len(scores) else -np.inf
-    there = np.flatnonzero(allowed[beam.rows])[:wanted]
-    rows, scores, refined = beam.rows[there], scores[there], beam.refined
-    if len(rows) < wanted:
-        others = np.setdiff1d(np.flatnonzero(allowed), rows)[: wanted - len(rows)]
-        rows = np.concatenate([rows, others])
-        refined += len(others)
-        scores = np.concatenate([scores, graph_reference.int8_scores(graph, others, query)])
-        scores = _sound(scores)
-        order = np.argsort(-scores, kind="stable")
-        rows, scores = rows[order], scores[order]
-    return BeamFound(rows, scores, beam.sketched, refined), end
+    while wider <= min(count // graph_reference.SHARE, graph_reference.WIDEST):
+        beam = graph_reference.beam_search(graph, segment.graph.links, query, wider)
+        sketched, refined = sketched + beam.sketched, refined + beam.refined
+        scores = _sound(beam.scores)
+        there = np.flatnonzero(allowed[beam.rows])[:wanted]
+        if len(there) >= enough:
+            found = BeamFound(beam.rows[there], scores[there], sketched, refined)
+            return found, float(scores[-1])
+        if len(beam.rows) < wider:
+            break
+        wider *= 2
+    rows = np.flatnonzero(allowed)
+    scores = _sound(graph_reference.int8_scores(graph, rows, query))
+    order = np.argsort(-scores, kind="stable")[:wanted]
+    return BeamFound(rows[order], scores[order], sketched, refined + most), -np.inf
 
 
 def _sound(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -315,7 +318,7 @@ def graph_top_k(
         )
     started = time.perf_counter()
     found = _places(count, len(segments.segments) * width)
-    looked[:2] = _find_by_numpy(segments, masks, codes, width, found)
+    looked[:2] = _find_by_numpy(segments, masks, codes, width, k, found)
     there = (found.positions >= 0).sum(axis=1)
     order = np.argsort(-found.scores, axis=1, kind="stable")
     falling = np.take_along_axis(found.scores, order, axis=1)

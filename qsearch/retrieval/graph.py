@@ -23,6 +23,7 @@ from qsearch.kernels import (
     build_links,
     graph_found,
     graph_top_k,
+    link_copies,
     sketch_lines,
 )
 from qsearch.lazily import cached_property
@@ -71,6 +72,7 @@ def build_graph(segment: Segment, advance: Callable[[int], None]) -> GraphArrays
         sketches[first : first + len(block)] = sketches_of(block, center)
     rows = GraphRows(segment.int8, segment.scale, sketches, center)
     links = build_links(rows, GRAPH_DEGREE, _WIDTH, advance)
+    link_copies(links, segment.int8, segment.scale)
     return GraphArrays(links, sketches, center)
 
 
@@ -88,11 +90,12 @@ def check_graphs(segments: Sequence[Segment], *, wanted: bool) -> None:
         raise IndexFormatError(
             f"the index has no graph; {words().index_graph} makes one, or search with another method"
         )
-    if any(one.graph_problem is not None for one in segments):
-        raise IndexFormatError(
-            f"the index has a damaged graph; {words().index_graph} makes another, or search with another "
-            "method"
-        )
+    for segment in segments:
+        if segment.graph_problem is not None:
+            raise IndexFormatError(
+                f"the graph of segment {segment.id} cannot be used ({segment.graph_problem}); "
+                f"{words().index_graph} makes another, or search with another method"
+            )
     for segment in segments:
         name = None if segment.graph is None else segment.graph.damaged()
         if name is not None:

@@ -33,6 +33,9 @@ from qsearch.store import Segment
 __all__ = ["Seen", "look"]
 
 _QUERIES_AT_A_TIME = 96
+_WHOLE = 4.0
+"""More than two cosines can be apart."""
+
 _GATHERED_ROWS = 1 << 16
 """Rows of a piece where few of them are looked at."""
 
@@ -47,7 +50,8 @@ class Seen:
         leads: (lead depths, grid, q).
         beam_ranks: (widths, q, deepest) by int8 codes among what beams end with.
         heights: (lead depths, widths, q): the middle one of so many best cosines there, by int8 codes.
-        gaps: (lead depths, widths, q): how far below these the beams ended.
+        gaps: (lead depths, widths, q): how far below these the beams ended; ``_WHOLE`` where every row was
+            looked at.
     """
 
     binary_ranks: NDArray[np.int64]
@@ -101,7 +105,9 @@ def look(
                 there = np.isfinite(best).sum(axis=1)
                 heights = np.array([middle_scores(best, there, one) for one in lead_depths])
                 seen.heights[:, number, these] = heights
-                seen.gaps[:, number, these] = heights - ends
+                with np.errstate(invalid="ignore"):  # where nothing was found
+                    gaps = np.nan_to_num(heights - ends, nan=0.0, posinf=_WHOLE, neginf=0.0)
+                seen.gaps[:, number, these] = gaps
             seen.beam_ranks[:, these][:, ~graph.walks(truth)] = 0  # others are searched exactly
         advance(len(some))
     return seen

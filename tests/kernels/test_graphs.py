@@ -18,6 +18,7 @@ from qsearch.kernels import (
     graph_found,
     graph_top_k,
     kernel_paths,
+    link_copies,
     sketch_bits,
     sketch_lines,
     use_kernels,
@@ -89,6 +90,83 @@ def test_links_equal_the_reference_with_any_number_of_threads(n: int, d: int, pa
     assert (links[there] < n).all()
     assert not (links == np.arange(n)[:, None]).any()
     assert all(len(set(row[row != NO_ROW])) == (row != NO_ROW).sum() for row in links)
+
+
+def with_copies(n: int, d: int, groups: int, size: int) -> tuple[np.ndarray, GraphRows, np.ndarray]:
+    """Rows of which some are equal to others, and (groups, size) where these are."""
+    generator = np.random.default_rng(6)
+    rows = generator.standard_normal((n, d)) + 0.5 * generator.standard_normal((1, d))
+    places = generator.permutation(n)[: groups * size].reshape(groups, size)
+    for group in places:
+        rows[group] = rows[group[0]]
+    rows = unit_rows(rows.astype(np.float32))[0]
+    return rows, graph_of(rows), np.sort(places, axis=1)
+
+
+@pytest.mark.parametrize("path", NATIVE)
+def test_links_among_copies_equal_the_reference(path: str) -> None:
+    _, graph, places = with_copies(900, 24, 6, 40)
+    with use_kernels("numpy"):
+        expected = build_links(graph, DEGREE, WIDTH, quietly)
+    with use_kernels(path):
+        assert np.array_equal(build_links(graph, DEGREE, WIDTH, quietly), expected)
+    for group in places:
+        assert not np.isin(expected[group], group).any()  # copies are none at first
+    links = expected.copy()
+    assert link_copies(links, graph.int8, graph.scale) == places.size
+    others = np.setdiff1d(np.arange(900), places)
+    assert np.array_equal(links[others], expected[others])
+    for group in places:
+        assert (
+            np.isin(links[group], group).sum(axis=1) == 6
+        ).all()  # 1, 2, 4, 8, 16 and 32 behind it
+        assert ((links[group] != NO_ROW).sum(axis=1) <= DEGREE).all()
+        reached = {int(group[0])}
+        for _ in range(6):
+            further = {int(one) for row in reached for one in links[row] if one in group}
+            reached |= further
+        assert reached == set(group.tolist())
+    there = links != NO_ROW
+    assert (there[:, :-1] >= there[:, 1:]).all()
+    assert all(len(set(row[row != NO_ROW])) == (row != NO_ROW).sum() for row in links)
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_copies_are_found_whatever_rounding_says_of_their_scores(path: str) -> None:
+    """The product of a row with itself by int8 codes is above 1, or below."""
+    rows, graph, places = with_copies(3000, 32, 12, 40)
+    own = (graph.int8[places[:, 0]].astype(np.int64) ** 2).sum(axis=1)
+    own = own * graph.scale[places[:, 0]].astype(np.float64) ** 2
+    assert own.min() < 1 < own.max()
+    links = build_links(graph, DEGREE, WIDTH, quietly)
+    link_copies(links, graph.int8, graph.scale)
+    segments = segments_of([(rows, graph)], [links])
+    queries = rows[places[:, 0]]
+    codes = int8_query_codes(queries).codes
+    with use_kernels(path):
+        found = graph_top_k(segments, [None], queries, codes, 10, 40, 40)
+    for some, group in zip(found.positions, places, strict=True):
+        assert np.isin(some, group).all()
+
+
+@pytest.mark.parametrize("path", kernel_paths())
+def test_a_walk_among_rows_that_are_not_allowed_goes_on_to_others(path: str) -> None:
+    generator = np.random.default_rng(8)
+    centres = 3 * generator.standard_normal((12, 32))
+    of = generator.integers(12, size=6000)
+    rows = unit_rows((centres[of] + generator.standard_normal((6000, 32))).astype(np.float32))[0]
+    graph = graph_of(rows)
+    segments = segments_of([(rows, graph)], [build_links(graph, DEGREE, WIDTH, quietly)])
+    queries = unit_rows((centres[:1] + generator.standard_normal((20, 32))).astype(np.float32))[0]
+    codes = int8_query_codes(queries).codes
+    allowed = of != 0  # all that is near
+    allowed[np.flatnonzero(of == 0)[:8]] = True
+    true = np.argsort(-np.where(allowed, queries @ rows.T, -np.inf), axis=1)[:, :10]
+    with use_kernels(path):
+        found = graph_top_k(segments, [RowMask.of(allowed)], queries, codes, 10, 24, 24)
+    assert allowed[found.positions].all()
+    shares = (found.positions[:, :, None] == true[:, None, :]).any(axis=2)
+    assert shares.mean() > 0.85
 
 
 @pytest.mark.parametrize("path", NATIVE)

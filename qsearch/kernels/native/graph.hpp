@@ -107,7 +107,8 @@ class GraphBuilder {
   float between(std::uint32_t a, std::uint32_t b) const;
   std::size_t count(std::uint32_t row) const;
   void gather(std::uint32_t row, std::size_t have, std::vector<Near>& near) const;
-  void prune(std::vector<Near>& near, std::vector<Near>& kept) const;
+  bool same(std::uint32_t a, std::uint32_t b) const;
+  void prune(std::uint32_t row, std::vector<Near>& near, std::vector<Near>& kept) const;
   void lead_on(std::size_t first, std::size_t last, std::vector<std::vector<Edge>>& back, Watch* watch);
   void lead_back(std::vector<Edge>& edges, Watch* watch);
 
@@ -157,7 +158,7 @@ struct GraphShown {
 };
 
 // The k best of what the beams end with, ties by position; behind the last -infinity and -1. `spent` is two numbers of
-// nanoseconds, of the beams and of scoring, of all threads. There is an allowed row. Returns the position of a row that
+// nanoseconds, of the beams and of scoring, by the clock. There is an allowed row. Returns the position of a row that
 // is not finite, or -1.
 std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segments, const GraphQueries& queries,
                          const GraphAsked& asked, float* scores, std::int64_t* positions, const GraphShown& shown,

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <numeric>
 
@@ -82,14 +83,22 @@ void GraphBuilder::gather(std::uint32_t row, std::size_t have, std::vector<Near>
   for (std::size_t i = 0; i < have; ++i) near.push_back({between(row, to[i]), to[i]});
 }
 
-// Leaves the links of a row, of all that may be some.
-void GraphBuilder::prune(std::vector<Near>& near, std::vector<Near>& kept) const {
+// Whether two rows are the same by their int8 codes, as equal texts are.
+bool GraphBuilder::same(std::uint32_t a, std::uint32_t b) const {
+  return rows_.scale[a] == rows_.scale[b] &&
+         !std::memcmp(rows_.int8 + std::size_t{a} * rows_.d, rows_.int8 + std::size_t{b} * rows_.d, rows_.d);
+}
+
+// Leaves the links of a row, of all that may be some. Copies of it are none: they would take all places.
+void GraphBuilder::prune(std::uint32_t row, std::vector<Near>& near, std::vector<Near>& kept) const {
   std::sort(near.begin(), near.end(), [](const Near& a, const Near& b) {
     return a.score > b.score || (a.score == b.score && a.row < b.row);
   });
   kept.clear();
+  const float least = between(row, row) - 1e-5f;  // that of a copy, whatever the order of its factors
   for (const Near& one : near) {
     if (kept.size() == degree_) return;
+    if (one.score >= least && same(row, one.row)) continue;
     const float away = 1.0f - one.score;  // half of the squared distance
     const bool behind = std::any_of(kept.begin(), kept.end(), [&](const Near& other) {
       return kAlpha * (1.0f - between(one.row, other.row)) < away;
@@ -132,7 +141,7 @@ void GraphBuilder::lead_on(std::size_t first, std::size_t last, std::vector<std:
           for (const Found& one : beam.search(path_, rows_, links, starts_, code, width_))
             near.push_back({one.score() * rows_.scale[row], one.row()});
         }
-        prune(near, kept);
+        prune(row, near, kept);
         std::uint32_t* to = links_.get() + std::size_t{row} * room_;
         for (std::size_t j = 0; j < kept.size(); ++j) {
           to[j] = kept[j].row;
@@ -169,7 +178,7 @@ void GraphBuilder::lead_back(std::vector<Edge>& edges, Watch* watch) {
       }
       if (near.empty()) continue;
       gather(row, room_, near);
-      prune(near, kept);
+      prune(row, near, kept);
       for (std::size_t j = 0; j < room_; ++j) to[j] = j < kept.size() ? kept[j].row : kNoRow;
     }
   }, watch);
@@ -190,7 +199,7 @@ void GraphBuilder::finish(std::uint32_t* links, Watch* watch) {
       }
       near.clear();
       gather(row, have, near);
-      prune(near, kept);
+      prune(row, near, kept);
       for (std::size_t j = 0; j < kept.size(); ++j) to[j] = kept[j].row;
     }
   }, watch);

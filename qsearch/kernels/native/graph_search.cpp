@@ -16,6 +16,7 @@ namespace {
 // A wider beam takes longer to keep in order than a scan of a million rows does; and one of an eighth of the rows
 // meets nearly all.
 constexpr std::size_t kWidest = 8192, kShare = 8;
+constexpr std::size_t kFewer = 8;       // an eighth fewer allowed rows than wanted are enough: walks are not made twice
 constexpr std::size_t kLook = 1 << 14;  // rows between two looks at whether a scan is still wanted
 
 // A row that a beam ended with.
@@ -48,36 +49,44 @@ class Searcher {
   std::int64_t sketched = 0, refined = 0;
   double end = kNone;  // the highest score that a beam ended at
 
-  // Of every segment its best allowed rows, as many as the beam is wide or as are allowed: segment after segment.
-  void find(const std::int8_t* query, std::vector<Candidate>& found) {
+  // Of every segment its best allowed rows, as many as the beam is wide, or an eighth fewer, or as are allowed, and
+  // `least` of these at least: segment after segment.
+  void find(const std::int8_t* query, std::size_t least, std::vector<Candidate>& found) {
     found.clear();
     sketched = refined = 0;
     end = kNone;
     for (std::size_t number = 0; number < segments_.size(); ++number) {
-      const GraphSegment& segment = segments_[number];
-      const std::size_t wanted = std::min(width_, segment.mask.allowed);
-      if (!wanted) continue;
-      const std::size_t first = found.size();
-      const std::uint32_t of = static_cast<std::uint32_t>(number);
-      // The search knows nothing of masks: it is made wide enough for so many allowed rows on average.
-      const std::size_t n = segment.rows.n;
-      const std::size_t width = (wanted * n + segment.mask.allowed - 1) / segment.mask.allowed;
-      if (width > std::min(n / kShare, kWidest)) {
-        scan(segment, of, first, wanted, query, found);
-        continue;
-      }
-      const auto& best = beam_.search(path_, segment.rows, segment.links, *segment.starts, query, width);
-      sketched += static_cast<std::int64_t>(beam_.sketched());
-      refined += static_cast<std::int64_t>(beam_.refined());
-      if (!best.empty()) end = std::max(end, static_cast<double>(sound(best.back().score())));
-      for (const Found& one : best)
-        if (found.size() - first < wanted && allows(segment.mask, one.row()))
-          found.push_back({sound(one.score()), one.row(), of});
-      if (found.size() - first < wanted) fill(segment, of, first, wanted, query, found);
+      const std::size_t wanted = std::min(width_, segments_[number].mask.allowed);
+      if (wanted) find(segments_[number], static_cast<std::uint32_t>(number), wanted, least, query, found);
     }
   }
 
  private:
+  // In one segment. A walk knows nothing of masks: it is made wide enough for so many allowed rows on average, and
+  // where too few of those it ends among are allowed, as where a whole topic was deleted, wider. Where links lead to no
+  // more rows (many equal ones can cut a graph into parts) all rows are looked at.
+  void find(const GraphSegment& segment, std::uint32_t number, std::size_t wanted, std::size_t least,
+            const std::int8_t* query, std::vector<Candidate>& found) {
+    const std::size_t first = found.size(), n = segment.rows.n, allowed = segment.mask.allowed;
+    const std::size_t enough = std::max(std::min(least, wanted), wanted - wanted / kFewer);
+    for (std::size_t width = (wanted * n + allowed - 1) / allowed; width <= std::min(n / kShare, kWidest); width *= 2) {
+      const auto& best = beam_.search(path_, segment.rows, segment.links, *segment.starts, query, width);
+      sketched += static_cast<std::int64_t>(beam_.sketched());
+      refined += static_cast<std::int64_t>(beam_.refined());
+      found.resize(first);
+      for (const Found& one : best)
+        if (found.size() - first < wanted && allows(segment.mask, one.row()))
+          found.push_back({sound(one.score()), one.row(), number});
+      if (found.size() - first >= enough) {
+        end = std::max(end, static_cast<double>(sound(best.back().score())));
+        return;
+      }
+      if (best.size() < width) break;
+    }
+    found.resize(first);
+    scan(segment, number, wanted, query, found);
+  }
+
   // A row by its int8 code.
   Candidate scored(const GraphSegment& segment, std::uint32_t number, std::size_t row, const std::int8_t* query,
                    std::int32_t sum) {
@@ -88,8 +97,9 @@ class Searcher {
   }
 
   // All allowed rows instead of a walk: the best of them.
-  void scan(const GraphSegment& segment, std::uint32_t number, std::size_t first, std::size_t wanted,
-            const std::int8_t* query, std::vector<Candidate>& found) {
+  void scan(const GraphSegment& segment, std::uint32_t number, std::size_t wanted, const std::int8_t* query,
+            std::vector<Candidate>& found) {
+    const std::size_t first = found.size();
     const std::int32_t sum = std::accumulate(query, query + segment.rows.d, std::int32_t{0});
     const auto begin = [&] { return found.begin() + static_cast<std::ptrdiff_t>(first); };
     const auto keep = [&] {
@@ -105,21 +115,6 @@ class Searcher {
     }
     keep();
     std::sort(begin(), found.end(), ahead);
-  }
-
-  // Many equal rows can cut a graph into parts that a search does not leave, and masks leave rows out: the first
-  // allowed rows take the places that are left.
-  void fill(const GraphSegment& segment, std::uint32_t number, std::size_t first, std::size_t wanted,
-            const std::int8_t* query, std::vector<Candidate>& found) {
-    std::vector<std::uint32_t> there;
-    for (std::size_t i = first; i < found.size(); ++i) there.push_back(found[i].row);
-    std::sort(there.begin(), there.end());
-    const std::int32_t sum = std::accumulate(query, query + segment.rows.d, std::int32_t{0});
-    for (std::size_t row = 0; row < segment.rows.n && found.size() - first < wanted; ++row)
-      if (allows(segment.mask, row) && !std::binary_search(there.begin(), there.end(), row))
-        found.push_back(scored(segment, number, row, query, sum));
-    // Best first again.
-    std::stable_sort(found.begin() + static_cast<std::ptrdiff_t>(first), found.end(), better);
   }
 
   const Path& path_;
@@ -155,6 +150,7 @@ std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segm
                          const GraphLooked& looked, std::int64_t* spent, std::size_t threads, Watch* watch) {
   const std::size_t d = segments[0].rows.d;
   const std::size_t parts = std::max<std::size_t>(1, std::min(threads, queries.count));
+  const auto begun = Clock::now();
   std::atomic<std::int64_t> damaged{-1}, walking{0}, scoring{0};
   std::atomic<std::size_t> next{0};
   in_parallel(parts, [&](std::size_t) {
@@ -163,7 +159,7 @@ std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segm
     std::vector<Candidate> found;
     for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < queries.count;) {
       const auto started = Clock::now();
-      searcher.find(queries.codes + q * d, found);
+      searcher.find(queries.codes + q * d, asked.k, found);
       order(found);
       for (std::size_t i = 0; i < asked.depths.size(); ++i)
         shown.heights[q * asked.depths.size() + i] = height(found, asked.depths[i]);
@@ -184,8 +180,11 @@ std::int64_t graph_top_k(const Path& path, const std::vector<GraphSegment>& segm
     }
     if (rescorer.damaged() >= 0) damaged = rescorer.damaged();
   }, watch);
-  spent[0] = walking;
-  spent[1] = scoring;
+  // Threads worked side by side: both have their share of what the clock says.
+  const double all = static_cast<double>(walking + scoring);
+  const double once = static_cast<double>(nanoseconds(Clock::now() - begun));
+  spent[0] = all > 0 ? static_cast<std::int64_t>(once * (static_cast<double>(walking) / all)) : 0;
+  spent[1] = all > 0 ? static_cast<std::int64_t>(once * (static_cast<double>(scoring) / all)) : 0;
   return damaged;
 }
 
@@ -199,7 +198,7 @@ void graph_found(const Path& path, const std::vector<GraphSegment>& segments, co
     Searcher searcher(path, segments, width, watch);
     std::vector<Candidate> found;
     for (std::size_t q; !stop(watch) && (q = next.fetch_add(1)) < n_queries;) {
-      searcher.find(codes + q * d, found);
+      searcher.find(codes + q * d, 0, found);
       ends[q] = searcher.end;
       for (std::size_t i = 0; i < places; ++i) {
         const bool there = i < found.size();
