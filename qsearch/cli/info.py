@@ -172,10 +172,9 @@ def _planned(tuning: Tuning, curve: Curve, recall: float, queries: int, *, alike
     chosen = f"{plan.candidates:,} candidates"
     if plan.method == "graph":
         chosen = f"a graph's {plan.candidates:,} candidates"
-    exact = level.exact if plan.checks and level is not None else 0.0
-    if plan.checks:
-        chosen += f", and {exact:.0%} of the queries exactly"
-    return f"{chosen}: {curve.cost(point, exact, queries):.3f} ms, {plan.recall:.4f} expected"
+    if plan.checks and level is not None:
+        chosen += f", and {level.exact:.0%} of the queries exactly"
+    return f"{chosen}: {plan.milliseconds:.3f} ms, {plan.recall:.4f} expected"
 
 
 def _field_rows(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -85,7 +85,7 @@ class _State:
                 set_commit(catalog)
                 entries = catalog.segments()
                 living = living_counts(catalog, entries)
-                only = ("graph", "measured", "commit", "rows")
+                only = ("graph", "measured", "commit", "rows", "tuning")
                 settings, _ = catalog.read_settings(only=only)
                 files = [catalog.files(one.id) for one in entries]
                 graphs = [LINKS in some or OLD_GRAPH in some for some in files]
@@ -105,10 +105,12 @@ class _State:
 
 
 def _is_due(settings: Mapping[str, Any], ids: Sequence[str], living: Sequence[int]) -> bool:
-    """Whether what was measured speaks for too little of the index."""
+    """Whether what was measured speaks for too little of the index, or is nothing that is known of."""
     told = settings.get("measured")
     before = told.get("rows", 0) if isinstance(told, dict) else 0
     total = sum(living)
+    if settings.get("tuning") is not None and _read(settings) is None:
+        return total >= _LEAST_MEASURED
     if not before or before < _LEAST_MEASURED:  # too small then, perhaps
         return total >= max(_LEAST_MEASURED, 2 * before)
     count = measured_segments(settings, ids, living)
@@ -148,11 +150,18 @@ def measure_again(index: Path, progress: Progress) -> None:
 
 def walks_unmeasured(settings: Mapping[str, Any]) -> bool:
     """Whether nothing is known of walks, though recall was measured: see ``lacks_walks``."""
+    if settings.get("tuning") is None:
+        return False
+    tuning = _read(settings)
+    return tuning is None or lacks_walks(tuning)
+
+
+def _read(settings: Mapping[str, Any]) -> Tuning | None:
+    """What was measured; ``None``: by another qsearch, or it is damaged."""
     try:
-        tuning = Tuning.from_json(settings["tuning"])
-    except (KeyError, ValueError):
-        return False  # damaged, and told where it is read
-    return tuning is not None and lacks_walks(tuning)
+        return Tuning.from_json(settings["tuning"])
+    except ValueError:
+        return None
 
 
 def measured_anew(

@@ -9,14 +9,14 @@ which recall is measured too (``measuring``), on queries of every likeness to th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 __all__ = ["BATCH_QUERIES", "Check", "Curve", "Level", "Plan", "Point", "Tuning"]
 
 _VERSION = 3
 """Of the JSON form. What version 1 had measured held for queries like the sample only, and what version 2
-had measured of graphs not for queries that are near to many documents."""
+had measured not for queries of rare kinds, near to many documents, or with few components."""
 
 BATCH_QUERIES = 64
 """Queries of the batches that times are told of."""
@@ -161,6 +161,8 @@ class Plan:
         reason: why exact, or what the numbers rest on; a phrase for people.
         checks: a query that fails one of these is answered exactly.
         method: who chooses the candidates: ``cascade``, or ``graph``, whose beams are so wide.
+        milliseconds: that each of so many queries takes, on the machine that measured; 0: nothing was
+            measured.
     """
 
     exact: bool
@@ -170,6 +172,7 @@ class Plan:
     reason: str
     checks: tuple[Check, ...] = ()
     method: str = "cascade"
+    milliseconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,18 +199,15 @@ class Tuning:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Tuning | None:
-        """Undo ``to_json``, but for what an earlier qsearch measured and promised too much with.
+        """Undo ``to_json``; ``None``: another qsearch measured, of which too much or nothing is known.
 
         Raises:
             ValueError: these are not such values.
         """
         try:
-            version = values.get("version", 1)
-            if version < 2:
+            if _typed(values.get("version", 1), int) != _VERSION:
                 return None
             curves = tuple(_curve(one) for one in values["curves"])
-            if version < _VERSION:
-                curves = tuple(replace(one, beams=()) for one in curves)
             return cls(
                 _typed(values["measured_on"], str),
                 _typed(values["queries"], int),
@@ -243,11 +243,13 @@ class Tuning:
             for kinds in (False, True)[: 1 + alike]  # what holds for any kind holds for those alike
             for one in _sure_ways(method, curves, recall, queries, alike=kinds)
         ]
+        exactly = above.exact_cost(queries)
         if not sure:
-            return Plan(True, 0, 0, 1.0, f"no number of candidates that pays is sure of {recall:g}")
+            reason = f"no number of candidates that pays is sure of {recall:g}"
+            return Plan(True, 0, 0, 1.0, reason, milliseconds=exactly)
         best = min(sure, key=lambda one: one.cost)
-        if best.cost > _WORTH * above.exact_cost(queries):
-            return Plan(True, 0, 0, 1.0, "an exact search is as fast here")
+        if best.cost > _WORTH * exactly:
+            return Plan(True, 0, 0, 1.0, "an exact search is as fast here", milliseconds=exactly)
         candidates = max(k, best.point.candidates)
         by_graph = best.method == "graph"
         kept = max(curve.beams_kept if by_graph else curve.kept for curve in curves)
@@ -262,6 +264,7 @@ class Tuning:
                 for curve, level in zip(curves, best.levels, strict=False)  # alike: none
             ),
             best.method,
+            best.cost,
         )
 
 

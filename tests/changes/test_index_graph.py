@@ -14,6 +14,7 @@ from qsearch.errors import ChangeInterrupted
 from qsearch.retrieval import Tuning
 from qsearch.store import IndexEditor
 from tests.cli.test_cli import run
+from tests.encoders import HashedWords
 from tests.retrieval.test_recall import world
 
 ROWS = 5000
@@ -64,18 +65,63 @@ def test_recall_is_measured_with_a_graph_that_it_was_not_measured_with(tmp_path:
     made = index.tuning
     assert made is not None
     before = files_of(tmp_path / "i")
-    # As an earlier qsearch left it, or one that was stopped between the graph and its measuring.
-    for left in ({**made.to_json(), "version": 2}, replace_beams(made).to_json()):
+    # As an earlier qsearch left it, or one that was stopped between the graph and its measuring, or damage.
+    for left in ({**made.to_json(), "version": 2}, replace_beams(made).to_json(), {"version": 3}):
         with IndexEditor.open(tmp_path / "i") as editor:
             editor.commit({"tuning": left})
         index = Index.open(tmp_path / "i")
-        assert index.tuning is not None
-        assert not any(one.beams for one in index.tuning.curves)
+        assert index.tuning is None or not any(one.beams for one in index.tuning.curves)
         commit = index.commit
         assert index.index_graph() > commit
         assert any(one.beams for one in index.tuning.curves)
         assert files_of(tmp_path / "i") == before
         assert index.index_graph() == index.commit == commit + 1
+    assert sound(tmp_path / "i")
+
+
+def test_a_change_measures_recall_that_another_qsearch_measured(tmp_path: Path) -> None:
+    index = Index.build(None, tmp_path / "i", embeddings=world(ROWS, 1))
+    assert index.tuning is not None
+    with IndexEditor.open(tmp_path / "i") as editor:
+        editor.commit({"tuning": {**index.tuning.to_json(), "version": 2}})
+    index = Index.open(tmp_path / "i")
+    assert index.tuning is None
+    assert index.search_vectors(world(5, 3), recall=0.9).certified.all()
+    index.add(None, embeddings=world(3, 2))
+    assert index.tuning is not None
+
+
+def test_a_damaged_graph_of_a_small_segment_is_made_anew(tmp_path: Path) -> None:
+    options = BuildOptions(graph=True, segment_rows=4096)
+    with Index.build(None, tmp_path / "i", embeddings=world(ROWS, 1), options=options) as built:
+        assert [one.rows for one in built._open.segments] == [4096, ROWS - 4096]
+        last = built._open.segments[-1].id
+    path = tmp_path / "i" / "segments" / last / "links.npy"
+    before = path.read_bytes()
+    for damage in (before[:-1] + bytes([before[-1] ^ 1]), before[:-7], None):
+        if damage is None:
+            path.unlink()
+        else:
+            path.write_bytes(damage)
+        index = Index.open(tmp_path / "i")
+        with pytest.raises(QsearchError, match="Index.index_graph makes another"):
+            index.search_vectors(world(1, 3), method="graph")
+        index.index_graph()
+        index.search_vectors(world(1, 3), method="graph")
+        assert path.read_bytes() == before
+        index.close()
+
+
+def test_recall_is_measured_where_segments_are_smaller_than_beams(tmp_path: Path) -> None:
+    """A beam that gives way to a scan ends nowhere, and there is no gap as large as that."""
+    generator = np.random.default_rng(0)
+    words = [f"word{n:04}" for n in range(1500)]
+    records = [{"id": str(n), "text": " ".join(generator.choice(words, 40))} for n in range(4000)]
+    options = BuildOptions(graph=True, segment_rows=1)
+    with Index.build(records, tmp_path / "i", encoder=HashedWords(), options=options) as index:
+        assert len(index._open.segments) > 20
+        assert index.tuning is not None
+        assert any(curve.beams for curve in index.tuning.curves)
     assert sound(tmp_path / "i")
 
 

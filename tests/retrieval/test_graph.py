@@ -112,11 +112,9 @@ def test_the_curve_is_what_the_graph_does(index: Index) -> None:
     assert [point.recall for point in curve.beams] == sorted(point.recall for point in curve.beams)
     assert type(tuning).from_json(tuning.to_json()) == tuning
     assert any(level.gap > 0 for point in curve.beams for level in point.levels)
-    # What an earlier qsearch measured of graphs promised too much, and of candidates it did not.
-    earlier = type(tuning).from_json({**tuning.to_json(), "version": 2})
-    assert earlier is not None
-    assert earlier.curves[0].beams == ()
-    assert earlier.curves[0].points == tuning.curves[0].points
+    # What an earlier qsearch measured promised too much; what a later one will have, nobody knows.
+    for version in (1, 2, 4):
+        assert type(tuning).from_json({**tuning.to_json(), "version": version}) is None
 
 
 def test_alike_is_never_slower_than_any_kind() -> None:

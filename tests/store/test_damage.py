@@ -174,7 +174,7 @@ def test_what_is_damaged_and_not_needed_is_told_and_left_out(
     index: Path, sound: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = answers(sound)["vectors"]
-    change(index, "UPDATE settings SET value = '{\"version\": 2}' WHERE key = 'tuning'")
+    change(index, "UPDATE settings SET value = '{\"version\": 3}' WHERE key = 'tuning'")
     with caplog.at_level(logging.WARNING, "qsearch"):
         assert answers(index)["vectors"] == expected
         opened = Index.open(index)
@@ -235,10 +235,11 @@ def test_a_graph_that_is_gone_or_cut_is_left_out(
     with caplog.at_level(logging.WARNING, "qsearch"), Index.open(index) as opened:
         assert not opened.has_graph
         with pytest.raises(
-            IndexFormatError, match="damaged graph; Index.index_graph makes another"
+            IndexFormatError,
+            match=r"graph of segment .* cannot be used .*; Index\.index_graph makes another",
         ):
             opened.search_vectors(np.eye(opened.dimensions)[:1], 5, method="graph")
-    assert re.search("the graph of .* is damaged and left out", caplog.text)
+    assert re.search("the graph of .* cannot be used and is left out", caplog.text)
     assert answers(index)["vectors"] == answers(sound)["vectors"]
 
 
