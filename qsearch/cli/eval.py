@@ -33,7 +33,7 @@ from qsearch.cli.target import (
     named_index,
     wait_option,
 )
-from qsearch.errors import QsearchError
+from qsearch.errors import QsearchError, QueryError
 from qsearch.options import FilterOptions
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def eval(
     from qsearch.documents import judgments_in
     from qsearch.evaluation import tune as tune_index
     from qsearch.evaluation.evaluating import measured, planned
-    from qsearch.evaluation.given import given_judgments, given_queries
+    from qsearch.evaluation.given import NOTHING_JUDGED, given_judgments, given_queries
     from qsearch.evaluation.plotting import check_picture
     from qsearch.index import Index
 
@@ -262,12 +262,20 @@ def eval(
     with Index.open(target, encoder=model, device=device, backend=backend) as opened:
         plan = partial(planned, queries=asked, qrels=judgments, **filters)
         here = plan(opened, ways=ways, k=k, sample=sample)
+        problems: list[QsearchError] = []
+        # What fits nothing is told at once, and again at the end; what can be measured is.
+        if judgments is not None and not here.judgments:
+            problems += [QueryError(one) for one in here.notes if one.startswith(NOTHING_JUDGED)]
         targets = {} if run is None else run_files(run, here.ways)
         named = [("--run", one) for one in targets.values()]
         check_targets(named if plot is None else [*named, ("--plot", plot)], read)
         other = None
         if compare is not None and asked is not None:
-            other = Other.at(compare, asked, device, backend)
+            there = Other.at(compare, asked, device, backend)
+            with _kept(problems):
+                other = there.of_these(asked.ids)
+        for problem in problems:
+            console.note(f"{problem}; the rest is measured")
         progress = progress_on(console)
         tuned = None
         if tune:
@@ -283,7 +291,6 @@ def eval(
 
         found = measured(opened, here, timed=not no_times, keep_interrupted=True, progress=progress)
         compared, complete = None, found.complete
-        problems: list[QsearchError] = []
         if other is not None and complete:
             try:
                 with _kept(problems):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,15 +51,12 @@ class Other:
             QsearchError: it is neither index nor run, or the queries cannot be asked there.
         """
         from qsearch.documents import read_run
-        from qsearch.evaluation.likeness import check_common
         from qsearch.index import Index
         from qsearch.store.format import CATALOG
 
         index = find_index(path)
         if not (index / CATALOG).is_file():
-            run = read_run(str(path))
-            check_common(asked.ids, run, str(path))
-            return cls(path, run, False, device, backend)
+            return cls(path, read_run(str(path)), False, device, backend)
         with Index.open(index) as opened:
             by_words = opened.text_index is not None and asked.texts is not None
             by_vectors = asked.vectors is not None or opened.encoder_identity is not None
@@ -73,6 +70,18 @@ class Other:
                     f"{opened.dimensions:,}"
                 )
         return cls(index, None, by_vectors, device, backend)
+
+    def of_these(self, queries: Sequence[str]) -> Other:
+        """This, after a look at the queries of a run.
+
+        Raises:
+            QueryError: it has none of these.
+        """
+        from qsearch.evaluation.likeness import check_common
+
+        if self.run is not None:
+            check_common(queries, self.run, str(self.path))
+        return self
 
     def beside(
         self,

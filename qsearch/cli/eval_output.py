@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsearch.cli.excerpts import excerpt
 from qsearch.cli.files import check_file, written
-from qsearch.cli.output import Console, OutputError, human_bytes, print_json, print_text, printable
+from qsearch.cli.output import Console, OutputError, print_json, print_text, printable
 from qsearch.cli.target import find_index
 from qsearch.store.format import CATALOG
 
@@ -139,24 +140,6 @@ def write_picture(found: Evaluation, target: Path) -> None:
         file.write(content)
 
 
-def _about(found: Evaluation) -> list[str]:
-    """What it was measured on."""
-    notes = []
-    if found.encoding is not None and (times := found.encoding.percentiles()):
-        notes.append(f"the encoder takes {times['p50']:.1f} ms for a query (median)")
-    machine = found.machine
-    memory = machine["memory"]
-    if memory:
-        notes.append(
-            f"memory: {human_bytes(memory['own'])}, and {human_bytes(memory['mapped'])} of mapped files; "
-            f"the index takes {human_bytes(found.index['bytes'])} on disk"
-        )
-    notes.append(
-        f"{machine['processor']}, {machine['processors']} processors, kernels {machine['kernels']}"
-    )
-    return notes
-
-
 def show(
     console: Console,
     index: Index,
@@ -175,24 +158,29 @@ def show(
     tables = found.tables() if compared is None else [*found.tables(), *compared.tables()]
     of_weights = None if tuned is None else tuned.table()
     tables += [] if of_weights is None else [of_weights]
-    about = _about(found)
-    if format == "md":  # which is kept, so that all that was noted stands in it
-        parts = [table.markdown() for table in tables]
-        parts.append("\n".join(f"- {note}" for note in (*found.notes, *about)))
-    else:
-        parts = [table.text() for table in tables]
-    if compared is not None:
-        parts += [_losses(index, *one) for one in compared.losses.items()]
-    if parts:
-        print_text(printable("\n\n".join(parts), lines=True))
-    notes = [*about, *found.notes] if format == "text" else []
-    notes += [] if compared is None else compared.notes
+    notes = [*found.about(), *found.notes, *(() if compared is None else compared.notes)]
     if tuned is not None and (tuned.measured or tuned.weight != tuned.before):
         notes.append(
             "what it is tuned with it is measured with: other queries may fare a little worse"
         )
-    for note in notes:
+    losses = [] if compared is None else [_losses(index, *one) for one in compared.losses.items()]
+    if format == "md":  # which is kept, so that all that was noted stands in it
+        parts = [table.markdown() for table in tables]
+        parts += [_fenced(one) for one in losses]
+        parts.append("\n".join(f"- {note}" for note in notes))
+    else:
+        parts = [*(table.text() for table in tables), *losses]
+    if parts:
+        print_text(printable("\n\n".join(parts), lines=True))
+    for note in notes if format == "text" else ():
         console.note(note)
+
+
+def _fenced(text: str) -> str:
+    """Lines that Markdown leaves as they are, whatever is in them."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def _losses(index: Index, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:

@@ -30,7 +30,7 @@ class Compared:
 
     Attributes:
         way: of this index.
-        measure: its name.
+        measure: its name: against judgments, or ``recall@k``, against each index's own exact search.
         ours: its mean here.
         theirs: its mean there.
         difference: ours without theirs.
@@ -232,7 +232,8 @@ def compare(
             notes.append(f"{told}of the others it has found nothing, which counts as 0")
     depth = ours.depths[0]
     measures = measures_at(ours.depths)
-    rows, overlap, losses = [], {}, {}
+    rows: list[Compared] = []
+    overlap, losses = {}, {}
     for way, rankings in pairs:
         overlap[way] = np.where(here, _shared(ours, way, rankings[depth], depth), np.nan)
         by_measure: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
@@ -242,21 +243,22 @@ def compare(
                 mine = np.where(here, ours[way].measures[measure.name], np.nan)
                 other = np.where(here, there[measure.name], np.nan)
                 by_measure[measure.name] = mine, other
-                rows.append(
-                    Compared(
-                        way,
-                        measure.name,
-                        mean_of(mine),
-                        mean_of(other),
-                        difference(mine, other),
-                        float("nan"),
-                    )
-                )
+        recalls = {}
+        if isinstance(theirs, Evaluation):
+            recalls = _recalls(ours, theirs, way)
+        for named, (mine, other) in (by_measure | recalls).items():
+            shown = mean_of(mine), mean_of(other), difference(mine, other)
+            rows.append(Compared(way, named, *shown, float("nan")))
         if worst:
             judged_by = [name for name, (mine, _) in by_measure.items() if not np.isnan(mine).all()]
             first = judged_by[0] if judged_by else f"in common@{depth}"
             values = by_measure[first] if judged_by else (overlap[way], None)
             losses[way] = first, _worst(ours, way, rankings[ours.depths[-1]], values, worst)
+    if not any(values[~np.isnan(values)].any() for values in overlap.values()):
+        notes.append(
+            f"{name} has found none of the documents that this index has, of no query: are they of the "
+            "same corpus, with the same ids?"
+        )
     corrected = holm([one.difference.probability for one in rows])
     return Comparison(
         name,
@@ -269,6 +271,23 @@ def compare(
         losses,
         tuple(notes),
     )
+
+
+def _recalls(
+    ours: Evaluation, theirs: Evaluation, way: str
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """What a way finds of each index's own exact search, here and there, by depth; NaN: not of both."""
+    if ours[way].exact or ours[way].way.words:
+        return {}
+    places = {query: number for number, query in enumerate(theirs.queries)}
+    at = np.array([places.get(query, -1) for query in ours.queries])
+    found = {}
+    for k in ours.depths:
+        if k in theirs[way].recall:
+            other = np.where(at < 0, np.nan, theirs[way].recall[k][at])
+            mine = np.where(at < 0, np.nan, ours[way].recall[k])
+            found[f"recall@{k}"] = mine, other
+    return found
 
 
 def _probability(value: float) -> str:

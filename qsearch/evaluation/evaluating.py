@@ -30,6 +30,7 @@ from qsearch.indexing import Progress, index_sizes
 from qsearch.indexing.report import Silent
 from qsearch.keywords import DEFAULT_WEIGHT
 from qsearch.options import FilterOptions, settled
+from qsearch.retrieval.measuring import FROM_DOCUMENTS, FROM_PASSAGES
 from qsearch.wording import words
 
 if TYPE_CHECKING:
@@ -217,6 +218,20 @@ def planned(
     excluded(judgments, snapshot, given, notes)
     depths = checked_depths(k, documents, allowed is not None, notes)
     notes += _searched_exactly(snapshot, chosen, depths, given)
+    if snapshot.tuning is not None and asked.groups:
+        with_others = snapshot.tuning.measured_on not in (FROM_DOCUMENTS, FROM_PASSAGES)
+        if with_others and any("recall" in one.options for one in chosen):
+            notes.append(
+                f"recall was measured with {snapshot.tuning.measured_on}; these queries are made of "
+                "documents"
+            )
+    elif snapshot.tuning is not None:
+        alike = [one.name for one in chosen if one.options.get("alike")]
+        if alike:
+            notes.append(
+                f"{', '.join(alike)}: holds for queries like those that recall was measured with "
+                f"({snapshot.tuning.measured_on}), whatever these are"
+            )
     return EvaluationPlan(
         _described(index, snapshot), snapshot, asked, judgments, chosen, depths, given, notes
     )

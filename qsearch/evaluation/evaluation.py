@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,36 @@ class Evaluation(Measured):
         """For people."""
         return tables_of(self)
 
+    def about(self) -> list[str]:
+        """What it was measured on: the encoder's time, memory, the machine; for people."""
+        told = []
+        if self.encoding is not None and (times := self.encoding.percentiles()):
+            told.append(f"the encoder takes {times['p50']:.1f} ms for a query (median)")
+        memory = self.machine["memory"]
+        if memory:
+            own, mapped, disk = (
+                f"{size / 1e6:,.1f} MB"
+                for size in (memory["own"], memory["mapped"], self.index["bytes"])
+            )
+            told.append(
+                f"memory: {own}, and {mapped} of mapped files; the index takes {disk} on disk"
+            )
+        told.append(
+            f"{self.machine['processor']}, {self.machine['processors']} processors, kernels "
+            f"{self.machine['kernels']}"
+        )
+        return told
+
     def to_markdown(self) -> str:
-        """All tables and notes, as Markdown."""
+        """All tables and notes, and what it was measured on, as Markdown."""
         parts = [table.markdown() for table in self.tables()]
-        parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
+        parts.append("\n".join(f"- {note}" for note in (*self.notes, *self.about())))
         return "\n\n".join(parts) + "\n"
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        return "\n".join(table.html() for table in self.tables())
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in (*self.notes, *self.about()))
+        return "\n".join([*(table.html() for table in self.tables()), f"<ul>{notes}</ul>"])
 
     def __repr__(self) -> str:
         """What was measured."""

@@ -154,12 +154,15 @@ def _given_vectors(vectors: Any) -> NDArray[Any]:
     return array
 
 
+NOTHING_JUDGED = "nothing is measured by judgments"
+"""Begins what is told of judgments that fit nothing."""
+
 SAMPLE = 1000
 """Queries that are made of documents."""
 
 
 def sampled(snapshot: Snapshot, count: int) -> Asked:
-    """Queries made of the documents of an index, as a build makes them to measure recall, but more.
+    """Queries made of the documents of an index, as a build makes them, but others, and more.
 
     Args:
         snapshot: of the index.
@@ -175,7 +178,7 @@ def sampled(snapshot: Snapshot, count: int) -> Asked:
     if not snapshot.documents:
         raise QueryError(f"{snapshot.path} holds no documents")
     pieces = [piece for segment in snapshot.segments for piece in segment.pieces(1 << 13)]
-    kinds = all_kinds(pieces, None, count, count // 8)
+    kinds = all_kinds(pieces, None, count, count // 8, others=True)
     documents = snapshot.searcher.documents.documents(kinds.left_out)
     names = np.array(kinds.names)[kinds.kind]
     groups = [Group(name, names == name) for name in dict.fromkeys(kinds.names)]
@@ -222,30 +225,32 @@ def matched(
     """The judgments of the queries that there are; what does not fit is told in ``notes``.
 
     Judgments of documents that the index does not hold stay: an answer without them is as bad as it is.
+    Where they are of none of the queries, or of no document of the index, nothing can be measured by them.
 
     Raises:
-        QueryError: they are of none of the queries.
+        QueryError: there are none.
     """
     if not judgments:
         raise QueryError("there are no judgments; leave them out, or give some")
     queries = list(ids)
     known = set(queries)
     strange = [one for one in judgments if one not in known]
-    if strange:
-        notes.append(f"judgments of {_counted(strange, 'query', 'queries')} that were not asked")
     found = {query: judgments[query] for query in queries if query in judgments}
     without = [query for query in queries if query not in found]
     if not found:
         first = next(iter(judgments))
         swapped = not known.isdisjoint(judgments[first])
-        raise QueryError(
-            f"no query has judgments: their ids have nothing in common (the first query is {queries[0]!r}, "
-            f"the first judgment is of query {first!r})"
+        notes.append(
+            f"{NOTHING_JUDGED}: no query has any, their ids have nothing in common (the first "
+            f"query is {queries[0]!r}, the first judgment is of query {first!r})"
             + (
                 "; what stands for documents are queries: a line is 'query document relevance'"
                 * swapped
             )
         )
+        return {}
+    if strange:
+        notes.append(f"judgments of {_counted(strange, 'query', 'queries')} that were not asked")
     if without:
         notes.append(f"{_counted(without, 'query', 'queries')} without judgments")
     relevant = _relevant(found)
@@ -254,10 +259,12 @@ def matched(
     missing = sorted(judged - set(there))
     if judged and not there:
         (first,) = (one.id for one in snapshot.catalog.page(-1, 1))
-        raise QueryError(
-            f"the index holds none of the {len(judged):,} documents that are judged: their ids have "
-            f"nothing in common (the first judged is {missing[0]!r}, the first here {first!r})"
+        notes.append(
+            f"{NOTHING_JUDGED}: the index holds none of the {len(judged):,} documents that are "
+            f"judged, their ids have nothing in common (the first judged is {missing[0]!r}, the first here "
+            f"{first!r})"
         )
+        return {}
     if missing:
         lost = sum(one in relevant for one in missing)
         notes.append(

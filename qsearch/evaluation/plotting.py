@@ -206,7 +206,9 @@ def _by_rank(axes: Any, evaluation: Measured) -> None:
     low = min(axes.get_ylim()[0], 0.95)
     axes.set_ylim(low, 1.0 + 0.03 * (1.0 - low))
     labels = ["\n".join(textwrap.wrap(", ".join(some), 16)) for some in ends.values()]
-    for label, place in zip(labels, _apart(list(ends), axes.get_ylim(), _LABEL_ROOM), strict=True):
+    lines = [1 + label.count("\n") for label in labels]
+    places = _apart(list(ends), axes.get_ylim(), _LABEL_ROOM, lines)
+    for label, place in zip(labels, places, strict=True):
         axes.annotate(
             label,
             (k, place),
@@ -307,24 +309,29 @@ def _milliseconds(axes: Any) -> None:
 
 
 def _apart(
-    values: Sequence[float], limits: Sequence[float] | NDArray[np.float64], share: float
+    values: Sequence[float],
+    limits: Sequence[float] | NDArray[np.float64],
+    share: float,
+    lines: Sequence[int] | None = None,
 ) -> list[float]:
     """Places for labels beside these values, so that none covers another.
 
     Args:
         values: in any order.
         limits: of the axis.
-        share: of the axis, that a label takes.
+        share: of the axis, that a line of a label takes.
+        lines: of each label; one, if not given.
     """
     low, high = float(limits[0]), float(limits[1])
-    room = share * (high - low)
     order = np.argsort(values)
     placed = np.array(values, dtype=np.float64)
+    halves = np.ones(len(placed)) if lines is None else np.asarray(lines, dtype=np.float64)
+    halves = 0.5 * share * (high - low) * halves
     for before, here in itertools.pairwise(order):
-        placed[here] = max(placed[here], placed[before] + room)
+        placed[here] = max(placed[here], placed[before] + halves[before] + halves[here])
     over = placed.max(initial=high) - high
     if over > 0:  # pushed beyond the end: all of the stack goes back
         placed[order[-1]] -= over
         for after, here in itertools.pairwise(order[::-1]):
-            placed[here] = min(placed[here], placed[after] - room)
+            placed[here] = min(placed[here], placed[after] - halves[after] - halves[here])
     return [float(one) for one in placed]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +35,7 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 _FOLDS = 5
 _LEAST_JUDGED = 20
 _DEPTH = 10
+_SHOWN = (0.9, 0.95, 0.99)
 _ENOUGH = 100
 _AT_A_TIME = 64
 
@@ -51,6 +54,8 @@ class Tuned:
         gain: nDCG@10 of weights that other queries chose, without that of ``before``: what is to be
             expected of queries to come. The index keeps ``before`` where 0 is within its interval.
         measured: whether recall was measured; an index of few rows is searched exactly at any recall.
+        takes: by recall: milliseconds of a query (k = 10) as they were measured before, and now; before NaN
+            where nothing was measured.
     """
 
     queries: int
@@ -60,6 +65,7 @@ class Tuned:
     by_weight: tuple[float, ...] = ()
     gain: Difference | None = None
     measured: bool = True
+    takes: Mapping[float, tuple[float, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -67,6 +73,10 @@ class Tuned:
             "queries": self.queries,
             "commit": self.commit,
             "measured": self.measured,
+            "milliseconds": {
+                str(recall): {"before": None if math.isnan(before) else before, "now": now}
+                for recall, (before, now) in self.takes.items()
+            },
             "weight": self.weight,
             "before": self.before,
             "by_weight": dict(zip(map(str, WEIGHTS), self.by_weight, strict=False)),
@@ -82,6 +92,9 @@ class Tuned:
             else f"the queries are kept (commit {self.commit:,}); recall was not measured: an index of so "
             "few rows is searched exactly at any recall"
         ]
+        if self.takes:
+            each = "; ".join(_told(recall, *times) for recall, times in self.takes.items())
+            told.append(f"milliseconds of a query, each recall with 95% confidence: {each}")
         if self.measured and self.queries < _ENOUGH:
             told.append(
                 f"so few queries vouch for little: a recall near 1 takes {_ENOUGH} or more, and is reached "
@@ -150,7 +163,10 @@ def tune(
     chosen: Tuned | None = None
     hybrid: dict[str, Any] | None = None
     if qrels is not None and snapshot.text_search.tokenizer is not None and asked.texts is not None:
-        judgments = matched(given_judgments(qrels), asked.ids, snapshot, [])
+        notes: list[str] = []
+        judgments = matched(given_judgments(qrels), asked.ids, snapshot, notes)
+        if not judgments:
+            raise QueryError(notes[-1])
         gains = gains_by_weight(snapshot, asked.ids, asked.texts, given, judgments)
         before = DEFAULT_WEIGHT if snapshot.hybrid_weight is None else snapshot.hybrid_weight
         chosen = _chosen(gains, before)
@@ -160,12 +176,27 @@ def tune(
                 "queries": gains.shape[1],
                 "gain": None if chosen.gain is None else chosen.gain.to_dict(),
             }
+    earlier = snapshot.tuning
     commit, kept = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
     index.refresh()
-    measured = index._open.tuning is not None
-    if chosen is None:
-        return Tuned(kept, commit, measured=measured)
-    return replace(chosen, queries=kept, commit=commit, measured=measured)
+    tuning = index._open.tuning
+    takes: dict[float, tuple[float, float]] = {}
+    if tuning is not None:
+        for recall in _SHOWN:
+            before = math.nan if earlier is None else earlier.plan(recall, _DEPTH).milliseconds
+            takes[recall] = before or math.nan, tuning.plan(recall, _DEPTH).milliseconds
+    return replace(
+        Tuned(kept, commit) if chosen is None else chosen,
+        queries=kept,
+        commit=commit,
+        measured=tuning is not None,
+        takes=takes,
+    )
+
+
+def _told(recall: float, before: float, now: float) -> str:
+    """What a recall takes."""
+    return f"{recall:g} {now:.3f}" + ("" if math.isnan(before) else f" (was {before:.3f})")
 
 
 def gains_by_weight(

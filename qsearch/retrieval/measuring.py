@@ -42,7 +42,7 @@ from qsearch.retrieval.seen import look
 from qsearch.retrieval.tuning import Curve, Level, Point, Tuning
 from qsearch.store import Segment
 
-__all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "lacks_walks", "measure"]
+__all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "FROM_PASSAGES", "lacks_walks", "measure"]
 
 _Times: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Milliseconds of a query alone, and of one in a batch, by number of candidates."""

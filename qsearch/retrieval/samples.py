@@ -85,6 +85,8 @@ def all_kinds(
     queries: NDArray[np.float32] | None,
     count: int = _QUERIES,
     strangers: int = _STRANGERS,
+    *,
+    others: bool = False,
 ) -> Kinds:
     """The sample (given, or documents and middles between them) and strangers.
 
@@ -95,9 +97,11 @@ def all_kinds(
         queries: (q, d) float32; ``None``: ``count`` of them are made.
         count: about half of them documents, half middles.
         strangers: of each kind.
+        others: whether other ones are made than those that recall is measured with: what was chosen by some
+            queries fares a little better with these than with others.
     """
-    living = _Living(pieces)
-    generator = np.random.default_rng(0)
+    living = _Living(pieces, between=others)
+    generator = np.random.default_rng(int(others))
     if queries is None:
         positions = living.spread(max(1, count // 2))
         rows = _rows_at(pieces, positions)
@@ -275,15 +279,21 @@ def _drawn(
 class _Living:
     """The rows of an index that live, numbered without those that do not."""
 
-    def __init__(self, pieces: Sequence[Segment]) -> None:
+    def __init__(self, pieces: Sequence[Segment], *, between: bool) -> None:
+        """Take the index; ``between``: rows that lie between those that are taken without it."""
         self._pieces = pieces
+        self._between = between
         counts = [one.living_rows for one in pieces]
         self._after = np.cumsum(counts)
 
     def spread(self, count: int) -> NDArray[np.int64]:
         """So many positions of rows, or as many as there are, evenly spread."""
         total = int(self._after[-1])
-        chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+        count = min(count, total)
+        places: NDArray[np.floating] = np.linspace(0, total - 1, count)
+        if self._between:
+            places = (np.arange(count) + 0.5) * (total / count) - 0.5
+        chosen = np.unique(places.round().astype(np.int64))
         found = []
         for number, piece in enumerate(self._pieces):
             last = self._after[number]

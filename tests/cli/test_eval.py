@@ -250,6 +250,39 @@ def test_a_query_that_no_run_can_hold_is_told_first(made: Path, tmp_path: Path) 
     assert done.stdout == ""
 
 
+def test_what_fits_nothing_is_told_at_once_and_the_rest_measured(
+    made: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "q.tsv").write_text("other 0 d1 1\n")
+    (tmp_path / "r.trec").write_text("other Q0 d1 1 1.0 t\n")
+    arguments = ("eval", "--queries", "queries.jsonl", "-k", "5", "--no-times")
+    arguments = (*arguments, "--ways", "exact,binary:50", "--format", "json")
+    for option, file, told in (
+        ("--qrels", "q.tsv", "no query has any"),
+        ("--compare", "r.trec", "has no query in common"),
+    ):
+        done = run(*arguments, option, tmp_path / file, cwd=made)
+        assert done.returncode == 1
+        first, last = done.stderr.strip().split("\n")[0], done.stderr.strip().split("\n")[-1]
+        assert told in first
+        assert first.endswith("the rest is measured")
+        assert told in last
+        found = json.loads(done.stdout)
+        assert [one["way"] for one in found["ways"]] == ["exact", "binary:50"]
+        assert 0 < found["ways"][1]["recall"]["5"]["mean"] <= 1
+        assert found["judged"] == 0
+
+
+def test_losses_stand_in_markdown_as_they_are(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.trec").write_text("".join(f"q{n} Q0 d{n} 1 1.0 t\n" for n in range(40)))
+    arguments = ("eval", "--queries", "queries.jsonl", "-k", "5", "--no-times", "--ways", "exact")
+    compared = ("--compare", tmp_path / "r.trec", "--worst", "1", "--format", "md")
+    done = run(*arguments, *compared, cwd=made)
+    assert "\n```text\nexact: queries that lose most by" in done.stdout
+    assert "\n- memory: " in done.stdout
+    assert "goes to 1 document a query" in done.stdout  # what was noted of the comparison
+
+
 def test_losses_without_judgments_are_what_is_in_common(made: Path, tmp_path: Path) -> None:
     (tmp_path / "r.trec").write_text("".join(f"q{n} Q0 d{n} 1 1.0 t\n" for n in range(40)))
     arguments = ("eval", "--queries", "queries.jsonl", "-k", "5", "--no-times", "--ways", "exact")

@@ -74,6 +74,21 @@ def test_of_one_document_something_is_made_too() -> None:
         assert np.abs(kinds.queries).max(axis=1).min() > 0
 
 
+def test_others_are_not_those_that_recall_is_measured_with() -> None:
+    rows = documents(np.random.default_rng(3))
+    segments = segments_of(rows, 2)
+    ours = all_kinds(segments, None, 100)
+    others = all_kinds(segments, None, 200, 25, others=True)
+    first, second = (set(one.left_out[one.kind == 0][:, 0].tolist()) for one in (ours, others))
+    assert (len(first), len(second)) == (50, 100)
+    assert len(first & second) <= 5
+    places = np.sort(list(second))
+    assert np.diff(places).max() <= 31  # evenly spread
+    assert np.diff(places).min() >= 29
+    few = all_kinds(segments_of(rows[:3], 1), None, others=True)
+    assert set(few.left_out[few.kind == 0][:, 0].tolist()) == {0, 1, 2}
+
+
 def test_those_of_rare_kinds_are_near_documents_that_are_alone() -> None:
     rows = documents(np.random.default_rng(2))
     kinds = all_kinds(segments_of(rows, 2), None)
