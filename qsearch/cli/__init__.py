@@ -172,6 +172,12 @@ def _interrupted(cause: BaseException | None) -> str:
     return f"interrupted; {cause}{again}"
 
 
+def _reason(error: Exception) -> str:
+    """What an exception says, in brackets."""
+    told = " ".join(str(error).split())
+    return f" ({told[:200]})" if told else ""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 1 after an error, 2 after a usage error, 130 after Ctrl-C."""
     ours = False
@@ -197,6 +203,14 @@ def main(arguments: list[str] | None = None) -> None:
         error.show(file=shown)
         Console().note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
+    except MemoryError as error:
+        if os.environ.get("QSEARCH_DEBUG"):
+            raise
+        Console().error(
+            f"there is not enough memory{_reason(error)}; nothing that was on disk is lost: close other "
+            "programs, or lift this process's limit (ulimit -v), and run the same command again"
+        )
+        code = 1
     except Exception:
         # A library that is being imported may take Ctrl-C for a failure of its own, and say so.
         stopped = ours and signal.getsignal(signal.SIGINT) is not _interrupt

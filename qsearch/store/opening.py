@@ -79,7 +79,7 @@ def open_segments(directory: Path, catalog: Catalog) -> list[Segment]:
         )
         if segment.graph_problem is not None:
             _log.warning(
-                "the graph of %s is damaged and left out: there is no search by graph (%s)",
+                "the graph of %s cannot be used and is left out: there is no search by graph (%s)",
                 directory / SEGMENTS / entry.id,
                 segment.graph_problem,
             )

@@ -387,6 +387,17 @@ def test_errors_are_one_message_without_a_traceback(
     assert ("Traceback" in debug.stderr) == (code == 1)
 
 
+def test_lack_of_memory_is_told_without_a_traceback(place: Path) -> None:
+    lack = MemoryError("Unable to allocate 9.31 GiB for an array with shape (10000000000,)")
+    with mock.patch("qsearch.cli.cli.main", side_effect=lack):
+        done = run("info", cwd=place)
+        assert done.returncode == 1
+        assert "not enough memory (Unable to allocate 9.31 GiB" in done.stderr
+        assert "Traceback" not in done.stderr
+        with pytest.raises(MemoryError):
+            run("info", cwd=place, environment={"QSEARCH_DEBUG": "1"})
+
+
 def test_blank_lines_among_queries_are_counted_and_left_out(place: Path) -> None:
     stdin = "\ufeffpuppies\n\n  \nshares\r\n"
     done = run("query", "-", "--format", "trec", "-k", "1", cwd=place, stdin=stdin)
