@@ -1,5 +1,6 @@
 """The command line of the benchmark.
 
+python scripts/benchmark all --registry FOLDER --scifact FOLDER
 python scripts/benchmark list
 python scripts/benchmark run registry-100k --registry FOLDER --minutes 9
 python scripts/benchmark endtoend --texts FOLDER --minutes 9
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="benchmark", description="Measure qsearch beside its peers, and write the page."
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    every = commands.add_parser(
+        "all", help="whatever there is data for, from end to end too, and the page"
+    )
+    _add_common(every)
+    _add_folders(every)
+    every.add_argument("--page", type=Path, default=PAGE)
     commands.add_parser("list", help="data sets, systems, and the versions that are installed")
     _add_run(commands.add_parser("run", help="measure; what is measured already is not again"))
     _add_end(commands.add_parser("endtoend", help="measure from texts on disk to answers"))
@@ -37,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page.add_argument("--page", type=Path, default=PAGE)
     page.add_argument("--no-plots", action="store_true", help="the text only")
     chosen = parser.parse_args(arguments)
-    {"list": _list, "run": _run, "endtoend": _endtoend, "page": _page}[chosen.command](chosen)
+    {"all": _all, "list": _list, "run": _run, "endtoend": _endtoend, "page": _page}[chosen.command](
+        chosen
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +60,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="forget what is known of the systems")
 
 
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--registry", type=Path, help="folder of registry-100k, or of others")
+    parser.add_argument("--scifact", type=Path, help="folder of SciFact in BEIR's form")
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="+", choices=list(DATA_SETS), metavar="DATA")
     _add_common(parser)
-    parser.add_argument("--registry", type=Path, help="folder of registry-100k")
-    parser.add_argument("--scifact", type=Path, help="folder of SciFact in BEIR's form")
+    _add_folders(parser)
     parser.add_argument("--builds", type=int, default=3, help="of what is built within 20 seconds")
     parser.add_argument("--rows", type=int, help="take no more, to try things out")
     parser.add_argument("--setting", type=float, default=0.5, help="seconds for it in each turn")
@@ -69,6 +83,52 @@ def _add_end(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="another model than all-MiniLM-L6-v2")
     parser.add_argument("--documents", type=int, help="take no more, to try things out")
     parser.add_argument("--queries", type=int, default=1000)
+
+
+ON_THE_PAGE = (
+    "registry-100k",
+    "registry-10k",
+    "registry-1m",
+    "tokens",
+    "tokens-sentences",
+    "scifact",
+)
+"""Data sets; the first also on all processors."""
+
+
+def _all(chosen: argparse.Namespace) -> None:
+    """One command for all of it: what is measured already is not again."""
+    folders = {"registry": chosen.registry, "scifact": chosen.scifact}
+    there = [
+        name
+        for name in ON_THE_PAGE
+        if (needs := DATA_SETS[name].needs) is None or folders[needs] is not None
+    ]
+    end = None if chosen.minutes is None else time.monotonic() + 60 * chosen.minutes
+    options = [f"--{name}={path}" for name, path in folders.items() if path is not None]
+    common = [f"--work={chosen.work}", f"--results={chosen.results}", f"--limit={chosen.limit}"]
+    common += ["--again"] if chosen.again else []
+    common += [] if chosen.rounds is None else [f"--rounds={chosen.rounds}"]
+    systems_of = [] if chosen.systems is None else [f"--systems={chosen.systems}"]
+    steps = [
+        ["run", name, *common, *systems_of, *options, *(["--threads", "1"] if number else [])]
+        for number, name in enumerate(there)
+    ]
+    if chosen.scifact is not None and chosen.systems is None:
+        steps.append(["endtoend", *common, f"--texts={chosen.scifact}"])
+    done = True
+    for step in steps:
+        minutes = []
+        if end is not None:
+            minutes = [f"--minutes={max(0.0, (end - time.monotonic()) / 60)}"]
+        try:
+            main([*step, *minutes])
+        except SystemExit as ended:
+            if ended.code not in (0, 3):
+                raise
+            done = done and not ended.code
+    main(["page", f"--results={chosen.results}", f"--page={chosen.page}"])
+    sys.exit(0 if done else 3)
 
 
 def _run(chosen: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ def contests(measured: Measured) -> list[Contest]:
             if mine is None or other is None or not mine.batch_100 or not other.batch_100:
                 continue
             a, b = mine.batch_100.median, other.batch_100.median
-            group = f"queries a second, {several}, in batches, for 100 hits"
+            group = f"queries a second, {several}, in batches, top 100"
             found.append(Contest(group, words.at_recall(level), a, b, other.system, b / a, ""))
     slowest = {
         name: point.p95

@@ -42,9 +42,9 @@ class DataSet:
         name: on the command line, of its folder and of its results.
         title: on the page, behind the number of rows.
         about: a sentence for the page.
-        needs: the folder that it is made from: ``registry`` or ``scifact``.
-        rows: how many to make; ``None``: as many as there are.
         make: folders by what is needed → rows, queries, sample, judgments.
+        rows: how many to make; ``None``: as many as there are.
+        needs: the folder that it is made from: ``registry`` or ``scifact``; ``None``: none.
         rounds: how often each system has its turn.
         index_of: another data set of the same rows and sample, whose indexes serve this one too.
     """
@@ -54,6 +54,7 @@ class DataSet:
     about: str
     make: Callable[[dict[str, Path], int | None], Made]
     rows: int | None = None
+    needs: str | None = None
     rounds: int = 3
     index_of: str | None = None
 
@@ -138,6 +139,7 @@ DATA_SETS = {
             "Package descriptions, dictionary entries and glosses, as all-MiniLM-L6-v2 encodes "
             "them; queries are real.",
             registry,
+            needs="registry",
         ),
         DataSet(
             "registry-10k",
@@ -145,6 +147,7 @@ DATA_SETS = {
             "Some of the texts of registry-100k, evenly spread.",
             registry,
             10_000,
+            "registry",
         ),
         DataSet(
             "registry-30k",
@@ -152,6 +155,7 @@ DATA_SETS = {
             "Some of the texts of registry-100k, evenly spread.",
             registry,
             30_000,
+            "registry",
         ),
         DataSet(
             "registry-300k",
@@ -159,6 +163,7 @@ DATA_SETS = {
             "Those of registry-100k, and mixtures of two of them (scripts/bench/search.py).",
             registry,
             300_000,
+            "registry",
         ),
         DataSet(
             "registry-1m",
@@ -166,6 +171,7 @@ DATA_SETS = {
             "Those of registry-100k, and mixtures of two of them (scripts/bench/search.py).",
             registry,
             1_000_000,
+            "registry",
         ),
         DataSet(
             "tokens",
@@ -179,6 +185,7 @@ DATA_SETS = {
             "token embeddings, asked by sentences",
             "The same rows; queries are vectors of whole sentences, which lie elsewhere.",
             tokens_sentences,
+            needs="registry",
             index_of="tokens",
         ),
         DataSet(
@@ -186,6 +193,7 @@ DATA_SETS = {
             "abstracts of SciFact",
             "Abstracts, and claims with judgments, as all-MiniLM-L6-v2 encodes them.",
             scifact,
+            needs="scifact",
         ),
     )
 }

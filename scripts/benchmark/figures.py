@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .data import DATA_SETS
+from .systems import systems
 
 OURS = "qsearch"
+AVX2 = "qsearch (AVX2)"
 LEVELS: tuple[float | None, ...] = (None, 0.999, 0.99, 0.95, 0.9)
 """Recall@10 that is to be reached; ``None``: by those systems only whose answers are meant to be exact."""
 
@@ -130,7 +132,10 @@ class Measured:
     def __init__(self, told: dict[str, Any]) -> None:
         self.told = told
         self.name: str = told["data"]["name"]
-        self.systems: dict[str, dict[str, Any]] = told["systems"]
+        # What is no system of this benchmark any more is not shown.
+        self.systems: dict[str, dict[str, Any]] = {
+            name: one for name, one in told["systems"].items() if name in systems()
+        }
 
     @property
     def title(self) -> str:
@@ -219,12 +224,11 @@ class Measured:
         turns = self.systems[system]["turns"].get(str(threads), {})
         return _spread(one["cold"]["seconds"] for one in turns.values())
 
-    def failures(self, systems: Iterable[str]) -> dict[str, str]:
-        """Why systems were not measured, by name, of those that anything was tried with."""
-        told = {
+    def failures(self) -> dict[str, str]:
+        """Why systems were not measured, by name, of those that were tried."""
+        return {
             name: one["failed"]["reason"] for name, one in self.systems.items() if "failed" in one
         }
-        return told | {name: "not run" for name in systems if name not in self.systems}
 
     def others(self) -> list[float]:
         """Shares of the processors that other processes used, one for each turn and each build."""

@@ -10,6 +10,7 @@ from typing import Any
 from . import words
 from .contests import best, build_of, cold_of, contests, end_contests, ends_of, memory_of
 from .figures import (
+    AVX2,
     HEADLINE,
     LEADERS,
     LEVELS,
@@ -27,6 +28,7 @@ from .figures import (
 )
 from .results import METHOD
 from .running import BUSY
+from .systems import systems
 
 NOTICE = "<!-- Made by `python scripts/benchmark page` from the JSON beside it. Do not edit. -->"
 
@@ -68,6 +70,7 @@ def text(results: Path) -> str:
         _fastest(measured),
         *(_data_set(one, drawn, results) for one in measured),
         _promise(measured),
+        _avx2(measured),
         _size(measured, drawn, results),
         _build(main, drawn, results),
         _endtoend(ends),
@@ -82,55 +85,76 @@ def text(results: Path) -> str:
 
 def _sentences(main: Measured) -> str:
     """Three sentences for a reader with a minute, and what they were measured on."""
-    threads = main.threads[0]
-    points = main.points(threads)
+    points = main.points(main.threads[0])
     mine, other = best(fastest(points, HEADLINE, "single"))
     said = []
     if mine and other:
-        asked = f"Asked for {HEADLINE:.0%} of the ten nearest"
-        any_kind = _any_kind(points, HEADLINE)
-        if mine.alike and any_kind is not None:
-            asked += (
-                f", qsearch, built with its graph, answers {words.number(any_kind.single.median)} queries "
-                "of any kind a second, and of queries like those that its recall was measured with"
-            )
-        else:
-            asked += ", qsearch, built with its graph, answers"
-        queries = "" if mine.alike and any_kind is not None else " queries"
-        said.append(
-            f"{asked} {words.number(mine.single.median)}{queries} a second; "
-            f"{words.than(mine.single.median, other.single.median, other.system)}."
-        )
+        said.append(_asked(mine, other, _any_kind(points, HEADLINE)))
     sure, other_sure = best(fastest(points, None, "single"))
     if sure and other_sure:
+        quick, slow = sorted((sure, other_sure), key=lambda one: -one.single.median)
         said.append(
-            f"When every answer has to be exact, it answers {words.number(sure.single.median)} and "
-            f"{words.than(sure.single.median, other_sure.single.median, other_sure.system)}."
+            f"When every answer has to be exact, {quick.system} is the fastest with "
+            f"{words.number(quick.single.median)} queries a second, "
+            f"{quick.single.median / slow.single.median:.1f} times as many as {slow.system} "
+            f"({words.number(slow.single.median)})."
         )
-    built, theirs = main.build(OURS), main.build(other.system) if other else None
-    memory = [main.memory(name) for name in (OURS, other.system)] if other else [None, None]
-    if built and theirs and other and memory[0] and memory[1]:
+    sizes = [_size_of(main, name) for name in (OURS, other.system)] if other else []
+    if other and all(sizes):
         said.append(
-            f"Its index is built in {words.seconds(built.median)} and takes "
-            f"{words.megabytes(memory[0].median)} of memory when searched; that of {other.system} in "
-            f"{words.seconds(theirs.median)}, and {words.megabytes(memory[1].median)}."
+            f"From finished vectors to an index that was searched, qsearch took {sizes[0]}, and "
+            f"{other.system} {sizes[1]}."
         )
-    machine = main.told["machine"]
-    day = max(main.dates())
-    version = main.systems[OURS]["versions"].get("qsearch", "") if OURS in main.systems else ""
+    told = main.told["data"]
     on = (
-        f"{main.title}, {main.told['data']['dimensions']} dimensions, by cosine; one thread, one query "
-        f"at a time. Measured {day} with qsearch {version} on {machine['cores']} processors of "
-        f"{machine['processor']}, which has {_instructions(machine)}: on another machine other figures "
-        "come, and other ratios. All data here are embeddings of one encoder, all-MiniLM-L6-v2. The plot "
-        f"shows qsearch, and whatever else is among the {LEADERS} fastest at some recall; "
-        f"[below](#{_anchor(main.title)}) are all."
+        f"{main.title}, {told['dimensions']} dimensions, by cosine; one thread, one query at a time. "
+        f"Measured {max(main.dates())} on one machine ([which](#how-it-was-measured)): on another one "
+        "other figures come, and other ratios. All data here are embeddings of one encoder, "
+        f"all-MiniLM-L6-v2. The plot shows qsearch, and whatever else is among the {LEADERS} fastest at "
+        f"some recall; [below](#{_anchor(main.title)}) are all."
     )
-    shares = main.turns_beside(threads)
+    shares = main.turns_beside(main.threads[0])
     busy = sum(share > BUSY for share in shares)
     if busy:
         on += f" {busy} of {len(shares)} turns ran beside other processes: take these figures as they are."
     return " ".join(said) + "\n\n" + on
+
+
+def _asked(mine: Point, other: Point, any_kind: Point | None) -> str:
+    """Who is the fastest at the recall of the headline; how fast qsearch is."""
+    speed = words.number(mine.single.median)
+    if mine.alike and any_kind is not None:
+        answered = (
+            f"{words.number(any_kind.single.median)} queries a second whatever they are like, and {speed} "
+            "where they are known to be like its sample"
+        )
+    else:
+        answered = f"{speed} queries a second"
+    theirs = f"{other.system} answers {words.number(other.single.median)}"
+    recall = f"For {HEADLINE:.0%} of the ten nearest"
+    if other.single.median > mine.single.median:
+        return (
+            f"{recall} {theirs} queries a second and is the fastest, by a setting that was found by "
+            "trying; qsearch, which is asked for the recall and finds the setting itself, answers "
+            f"{answered}."
+        )
+    return (
+        f"{recall} qsearch, which is asked for that recall, answers {answered} and is the fastest; "
+        f"{theirs}, by a setting that was found by trying."
+    )
+
+
+def _size_of(main: Measured, name: str) -> str:
+    """What the index of a system takes; nothing where that is not known."""
+    if name not in main.systems:
+        return ""
+    built, memory, own = main.build(name), main.memory(name), main.anonymous(name)
+    if built is None or memory is None or own is None:
+        return ""
+    return (
+        f"{words.seconds(built.median)} and {words.megabytes(memory.median)} of memory, of which the "
+        f"system can take back {words.megabytes(max(0.0, memory.median - own))}"
+    )
 
 
 def _any_kind(points: Sequence[Point], recall: float) -> Point | None:
@@ -155,36 +179,44 @@ def _instructions(machine: dict[str, Any]) -> str:
 
 
 def _better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
-    """Where another system is better: in every measure, on every data set."""
+    """Where another system is better, with both figures: in every measure, on every data set."""
     every = {one.title: contests(one) for one in measured}
     if ends is not None:
         every[f"{ends['data']['rows']:,} texts, from end to end"] = end_contests(ends)
     some = [one for found in every.values() for one in found]
     lost = [one for one in some if one.times > 1]
+    heading = "## Where another system is better"
+    if not lost:
+        return f"{heading}\n\nIn none of {len(some)} comparisons."
     said = (
-        f"Of {len(some)} comparisons of qsearch, built with its graph, with the best of the others, "
-        f"qsearch is behind in {len(lost)}. In each cell stands the better one of both, and how many times "
-        "as good as the other it is. p95, build, disk, memory and start are compared among systems that "
-        f"reach recall@10 {HEADLINE}."
+        f"Of {len(some)} comparisons of qsearch, built with its graph, with the best of the others, it is "
+        f"behind in {len(lost)}: these. In a cell stand the other system, how many times as good it is, "
+        "and in brackets its figure and that of qsearch. An empty cell: qsearch is ahead, or it was not "
+        "measured. p95, build, disk, memory and start are compared among systems that reach recall@10 "
+        f"{HEADLINE}. [What was done about the largest losses](losses.md) is on a page of its own."
     )
     heads = ["", *every]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for title, found in every.items():
         for one in found:
-            told = f"{one.system} {one.times:.1f}×"
-            if one.times <= 1:
-                told = f"**qsearch** {1 / one.times:.1f}×"
-            cells.setdefault((one.group, one.what), {})[title] = told
-    groups = list(dict.fromkeys(group for group, _ in cells))
+            if one.times > 1:
+                figures = f"{_figure(one.theirs)}; {_figure(one.mine)}{one.unit}"
+                told = f"{one.system} {one.times:.1f}× ({figures})"
+                cells.setdefault((one.group, one.what), {})[title] = told
+    order = list(dict.fromkeys((one.group, one.what) for one in some))
     rows = []
-    for group in groups:
-        rows.append([f"**{group}**", *[""] * len(every)])
-        rows += [
-            [what, *(told.get(title, "") for title in every)]
-            for (of, what), told in cells.items()
-            if of == group
-        ]
-    return "\n\n".join(["## Where another system is better", said, words.table(heads, rows)])
+    for group in dict.fromkeys(group for group, _ in order):
+        here = [(of, what) for of, what in order if of == group and (of, what) in cells]
+        if here:
+            rows.append([f"**{group}**", *[""] * len(every)])
+            rows += [
+                [what, *(cells[of, what].get(title, "") for title in every)] for of, what in here
+            ]
+    return "\n\n".join([heading, said, words.table(heads, rows)])
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if 0 < value < 1 else words.number(value)
 
 
 # Tables
@@ -203,14 +235,14 @@ def _fastest(measured: Sequence[Measured]) -> str:
                 cells.append(_winner(fastest(points, level, "batch", 100), "batch", 100))
             if any(cell != "–" for cell in cells):
                 rows.append([one.title, words.at_recall(level), *cells])
-    hows = [*MODES.values(), "in batches, for 100"]
+    hows = [*MODES.values(), "in batches, top 100"]
     heads = [f"{words.threads(n)}, {how}" for n in counts for how in hows]
     said = (
         "Queries a second of the fastest system, and of qsearch or, where that is the fastest, of the "
         "next one; behind them how many times faster the first is. qsearch is asked for this recall, of "
         "queries of any kind and of those alike, and stands here with the faster one that gave it; of "
         "the others it is the fastest setting that gave it, which one knows after trying them. Exact: "
-        "settings whose answers are meant to be exact. For 100: recall is that of a search for 100. –: not "
+        "settings whose answers are meant to be exact. Top 100: recall is that of a search for 100. –: not "
         "measured."
     )
     table = words.table(["data", "recall", *heads], rows)
@@ -273,12 +305,12 @@ def _data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
     heads += [
         f"queries/s, {words.threads(n)}, {how}" for n in measured.threads for how in MODES.values()
     ]
-    heads += ["p95 ms", "build s", "disk MB", "memory MB", "of it not in files", "start s"]
+    heads += ["p95 ms", "build s", "disk MB", "memory MB", "of it not reclaimable", "start s"]
     table = words.table(heads, [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
     about = (
         f"{_about(measured)} {told['dimensions']} dimensions, "
-        f"{told['queries']} queries (one row of their ten missed is {0.1 / told['queries']:.5f} of "
-        f"recall), {_turns(measured)}. Of each system the fastest setting that reaches recall@10 "
+        f"{told['queries']} queries (one missed hit lowers recall by {0.1 / told['queries']:.5f}), "
+        f"{_turns(measured)}. Of each system the fastest setting that reaches recall@10 "
         f"{HEADLINE}, one by one and in batches, or, below those that have one, the one with the highest "
         f"recall. All settings, and recall@100, are in [the JSON]({results.name}/{measured.name}.json)."
     )
@@ -294,7 +326,7 @@ def _turns(measured: Measured) -> str:
     for threads in measured.threads:
         shares = measured.turns_beside(threads)
         busy = sum(share > BUSY for share in shares)
-        beside = "none beside other processes"
+        beside = "none disturbed by other processes"
         if busy:
             beside = (
                 f"**{busy} of all {len(shares)} beside other processes** that used more than "
@@ -319,7 +351,7 @@ def _promise(measured: Sequence[Measured]) -> str:
         points = one.points(one.threads[0])
         for name in one.systems:
             asked = [point for point in points if point.system == name and point.promises]
-            if not asked:
+            if not asked or name == AVX2:
                 continue
             exact = next(  # a variant that has none of its own has that of qsearch
                 (
@@ -344,22 +376,24 @@ def _promise(measured: Sequence[Measured]) -> str:
         return ""
     said = (
         "qsearch is the only system here that is asked for a recall instead of for an effort. Beside each "
-        "recall that is asked for: what came, and queries a second, on one thread. qsearch measured with a "
-        "sample of other queries like these, as a user with a log of queries would; qsearch untuned with "
-        "rows of its own, which it does of itself. Queries of any kind are held against that sample, and "
-        "answered exactly where they are too unlike; alike are those that a user says are like it: they "
-        "are held against nothing (`--alike`)."
+        "recall that is asked for: what came, and queries a second, on one thread. qsearch measured recall "
+        "with a sample of other queries, as a user with a log of queries would: of the same kind as "
+        "those that came, but for the token embeddings that are asked by sentences (of another kind) and "
+        "SciFact (none: rows of its own). qsearch untuned measured with rows of its own, which every "
+        "build does. Queries of any kind are held against that sample, and answered exactly where they "
+        "are too unlike; alike are those that a user says are like it: they are held against nothing "
+        "(`--alike`)."
     )
     plans = [
-        [one.title, name, note]
-        for one in measured
-        for name, told in one.systems.items()
-        if ours(name) and (note := told.get("note"))
+        [one.title, note] for one in measured if (note := one.systems.get(OURS, {}).get("note"))
     ]
-    how = "By which plans: how many candidates give floats their choice, and where they come from."
+    how = (
+        "The plan that qsearch chose for each recall: how many candidates, and whether the codes or the "
+        "graph give them (those of its variants are in the JSON)."
+    )
     heads = ["data", "", "exact", *(f"asked {recall}" for recall in PROMISES)]
     parts = ["## What is asked, and what comes", said, words.table(heads, rows)]
-    return "\n\n".join([*parts, how, words.table(["data", "", "plans"], plans)])
+    return "\n\n".join([*parts, how, words.table(["data", "plans"], plans)])
 
 
 def _kept(point: Point | None) -> str:
@@ -370,6 +404,40 @@ def _kept(point: Point | None) -> str:
         f"{point.recall10:.4f}, {words.number(point.single.median)}; in batches "
         f"{point.batch_recall10:.4f}, {words.number(point.batch.median)}"
     )
+
+
+def _avx2(measured: Sequence[Measured]) -> str:
+    """What qsearch does without AVX-512, beside itself and beside the others."""
+    rows = []
+    for one in measured:
+        points = one.points(one.threads[0])
+        for level in LEVELS:
+            cells = []
+            for mode in MODES:
+                order = fastest(points, level, mode)
+                less, (mine, other) = order.get(AVX2), best(order)
+                if less is None or mine is None:
+                    cells += ["–"] * 3
+                    continue
+                speed = less.speed(mode).median
+                beside = "–"
+                if other is not None:
+                    beside = f"{speed / other.speed(mode).median:.2f}× {other.system}"
+                cells += [words.number(speed), f"{speed / mine.speed(mode).median:.2f}×", beside]
+            if any(cell != "–" for cell in cells):
+                rows.append([one.title, words.at_recall(level), *cells])
+    if not rows:
+        return ""
+    said = (
+        "qsearch with the kernels of a processor that has AVX2 only (`QSEARCH_KERNELS=avx2`), on one "
+        "thread: queries a second, how many times as many as with AVX-512, and as the best of the "
+        "others, which use whatever this processor has. A recall may be reached in another way by "
+        "either: the times that they measure decide."
+    )
+    heads = ["data", "recall"]
+    for how in MODES.values():
+        heads += [how, "beside AVX-512", "beside the best other"]
+    return "\n\n".join(["## Without AVX-512", said, words.table(heads, rows)])
 
 
 def _size(measured: Sequence[Measured], drawn: dict[str, Any], results: Path) -> str:
@@ -448,19 +516,24 @@ def _endtoend(ends: dict[str, Any] | None) -> str:
 def _failures(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     """What was not measured, and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    known = dict.fromkeys(name for one in measured for name in one.systems)
     for one in measured:
-        for name, reason in one.failures(known).items():
+        for name, reason in one.failures().items():
             reasons.setdefault((name, reason), []).append(one.title)
     for name, told in (ends or {}).get("systems", {}).items():
         if "failed" in told:
             reasons.setdefault((name, told["failed"]["reason"]), []).append("from end to end")
-    if not reasons:
-        return ""
     rows = [[name, reason, "; ".join(titles)] for (name, reason), titles in reasons.items()]
-    return "\n\n".join(
-        ["## What was not measured", words.table(["system", "reason", "data"], rows)]
-    )
+    left = [
+        f"of {one.title}: {', '.join(names)}"
+        for one in measured
+        if (names := [name for name in systems() if name not in one.systems])
+    ]
+    if not rows and not left:
+        return ""
+    parts = ["## What was not measured"]
+    parts += [words.table(["system", "reason", "data"], rows)] if rows else []
+    parts += [f"Not run, for want of time: {'; '.join(left)}."] if left else []
+    return "\n\n".join(parts)
 
 
 def _method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
@@ -521,8 +594,9 @@ def _earlier(measured: Sequence[Measured]) -> str:
 _METHOD = """\
 Every system is built by a process of its own, on all processors, and then has its turn in each round
 by a new one, one after the other, in another order in each round, so that a machine that slows down
-slows down all. Shown are medians of the turns, in tables with the smallest and the largest in
-brackets; a build that takes more than twenty seconds is made once.
+slows down all. Shown are medians of the turns, of queries a second with the smallest and the largest in
+brackets. Builds are made three times one after the other, those that take more than twenty seconds once.
+They begin with finished vectors: encoding is no part of them.
 
 - **Recall** counts a row as found if its cosine, in float64, is at least that of the k-th true
   neighbour (less 1e-6): equal texts stand in the data more than once. Recall@100 is that of a
@@ -534,12 +608,12 @@ brackets; a build that takes more than twenty seconds is made once.
   times a turn or more. A turn or a build beside processes that use more than 5% of the processors is made
   again, three times at most.
 - **One thread** is one processor to which the process is tied, with the variables that set threads.
-- **Cold** is from the start of the process, with Python and imports, to its first answer, when no
+- **Start** is from the start of the process, with Python and imports, to its first answer, when no
   file of the index was in memory. Libraries were.
 - **Memory** is the USS after all searches: what would be free if the process ended. Pages of mapped
-  files are in it, which the system can take back; what a process reads without mapping it, as
-  sqlite-vec and LanceDB do, is in nobody's memory, though the system keeps it there. Python and NumPy
-  are in it too, some 30 MB.
+  files are in it, which the system can take back ("of it not reclaimable" is without these); what a
+  process reads without mapping it, as sqlite-vec and LanceDB do, is in nobody's memory, though the system
+  keeps it there. Python and NumPy are in it too, some 30 MB.
 - **+ floats**: candidates by codes or a graph of codes, rescored with the float rows; by NumPy in this
   benchmark's code, unless the library does it.
 - **Disk** is what the index takes, with the float rows where candidates are rescored with them.
@@ -551,8 +625,8 @@ environment, and [scripts/benchmark](../scripts/benchmark) has one file a system
 one before stopped.
 
 ```bash
-scripts/benchmark/run run tokens                               # no data needed: the model has them
-scripts/benchmark/run run scifact --scifact FOLDER             # SciFact in BEIR's form
+scripts/benchmark/run all --scifact FOLDER --registry FOLDER   # all of it, and the page: some eight hours
+scripts/benchmark/run run tokens                               # one set; no data needed: the model has them
 scripts/benchmark/run run registry-100k --registry FOLDER      # vectors of your own
 scripts/benchmark/run endtoend --texts FOLDER                  # texts and judgments in BEIR's form
 scripts/benchmark/run page

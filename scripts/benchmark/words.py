@@ -40,14 +40,6 @@ def against(first: str, second: str, times: float) -> str:
     return f"{first}, {second} ({times:.1f}×)"
 
 
-def than(mine: float, theirs: float, system: str) -> str:
-    """How another system's speed compares with ours."""
-    if theirs > mine:
-        return f"{system}, the fastest of the others, {theirs / mine:.1f} times as many"
-    ours = f"qsearch is {mine / theirs:.1f} times as fast"
-    return f"{system}, the fastest of the others, {number(theirs)}: {ours}"
-
-
 def share(value: float | None) -> str:
     """Four digits."""
     return "–" if value is None else f"{value:.4f}"
