@@ -26,7 +26,8 @@ class BuildOptions:
     """How to build.
 
     Attributes:
-        graph: also build a graph for each segment: a recall below 1 then takes a fraction of the time.
+        graph: also build a graph for each segment: single queries at a recall up to some 0.95 then take a
+            fraction of the time.
         force: replace an index that is there, when the new one is complete.
         restart: throw an interrupted build away instead of resuming it.
         skip_invalid: leave invalid records out and count them, instead of stopping at the first.
