@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .data import DATA_SETS
@@ -26,7 +26,14 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the command line; what measures exits with 3 where something is left."""
+    done = _done(arguments)
+    if done is not None:
+        sys.exit(0 if done else 3)
+
+
+def _done(arguments: Sequence[str] | None) -> bool | None:
+    """Do what is asked; returns whether all is measured, where something is to be."""
     parser = argparse.ArgumentParser(
         prog="benchmark", description="Measure qsearch beside its peers, and write the page."
     )
@@ -45,9 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page.add_argument("--page", type=Path, default=PAGE)
     page.add_argument("--no-plots", action="store_true", help="the text only")
     chosen = parser.parse_args(arguments)
-    {"all": _all, "list": _list, "run": _run, "endtoend": _endtoend, "page": _page}[chosen.command](
-        chosen
-    )
+    commands_by_name: dict[str, Callable[[argparse.Namespace], bool | None]] = {
+        "all": _all,
+        "list": _list,
+        "run": _run,
+        "endtoend": _endtoend,
+        "page": _page,
+    }
+    return commands_by_name[chosen.command](chosen)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +108,7 @@ ON_THE_PAGE = (
 """Data sets; the first also on all processors."""
 
 
-def _all(chosen: argparse.Namespace) -> None:
+def _all(chosen: argparse.Namespace) -> bool:
     """One command for all of it: what is measured already is not again."""
     folders = {"registry": chosen.registry, "scifact": chosen.scifact}
     there = [
@@ -121,19 +133,14 @@ def _all(chosen: argparse.Namespace) -> None:
         minutes = []
         if end is not None:
             minutes = [f"--minutes={max(0.0, (end - time.monotonic()) / 60)}"]
-        try:
-            main([*step, *minutes])
-        except SystemExit as ended:
-            if ended.code not in (0, 3):
-                raise
-            done = done and not ended.code
-    main(["page", f"--results={chosen.results}", f"--page={chosen.page}"])
-    sys.exit(0 if done else 3)
+        done &= bool(_done([*step, *minutes]))
+    _done(["page", f"--results={chosen.results}", f"--page={chosen.page}"])
+    return done
 
 
-def _run(chosen: argparse.Namespace) -> None:
+def _run(chosen: argparse.Namespace) -> bool:
     folders = {"registry": chosen.registry, "scifact": chosen.scifact}
-    done = Running(
+    return Running(
         Wanted(
             names=chosen.data,
             chosen=_named(chosen.systems, list(systems())),
@@ -150,13 +157,12 @@ def _run(chosen: argparse.Namespace) -> None:
             setting=chosen.setting,
         )
     ).run()
-    sys.exit(0 if done else 3)
 
 
-def _endtoend(chosen: argparse.Namespace) -> None:
+def _endtoend(chosen: argparse.Namespace) -> bool:
     from .ends import SNIPPETS, measure
 
-    done = measure(
+    return measure(
         _named(chosen.systems, list(SNIPPETS)),
         folder=chosen.texts,
         model=chosen.model,
@@ -169,7 +175,6 @@ def _endtoend(chosen: argparse.Namespace) -> None:
         seconds=None if chosen.minutes is None else 60 * chosen.minutes,
         again=chosen.again,
     )
-    sys.exit(0 if done else 3)
 
 
 def _page(chosen: argparse.Namespace) -> None:
