@@ -1,0 +1,184 @@
+"""An evaluation beside another one, or beside a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qsearch import Index, QueryError
+from qsearch.documents import run_line
+from qsearch.evaluation import evaluate
+from qsearch.evaluation.comparing import compare
+from tests.encoders import HashedWords
+from tests.evaluation.world import JUDGMENTS, QUERIES, record
+
+
+def test_two_indexes_are_compared(index: Index, tmp_path: Path) -> None:
+    records = [{**record(number), "text": record(number)["text"] + " cat"} for number in range(800)]
+    with Index.build(records, tmp_path / "other", encoder=HashedWords()) as other:
+        ours = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact", "keywords"], timed=False)
+        theirs = evaluate(other, QUERIES, JUDGMENTS, k=10, ways=["exact"], timed=False)
+    found = compare(ours, theirs, "other", worst=4)
+    assert {one.way for one in found.rows} == {"exact"}
+    assert [one.measure for one in found.rows] == ["nDCG@10", "MRR@10", "MAP@10", "R@10"]
+    first = found.rows[0]
+    both = ours["exact"].measures["nDCG@10"] - theirs["exact"].measures["nDCG@10"]
+    assert first.difference.mean == pytest.approx(both.mean())
+    measure, lost = found.losses["exact"]
+    assert measure == "nDCG@10"
+    assert [one.theirs - one.ours for one in lost] == sorted(
+        (float(-one) for one in both if one < 0), reverse=True
+    )[:4]
+    for one in lost:
+        assert one.text == QUERIES[one.query]
+        assert list(one.our_best) == ours["exact"].documents[one.query][:3]
+        assert list(one.their_best) == theirs["exact"].documents[one.query][:3]
+    shared = [
+        len(set(ours["exact"].documents[query]) & set(theirs["exact"].documents[query])) / 10
+        for query in QUERIES
+    ]
+    assert found.overlap["exact"].tolist() == pytest.approx(shared)
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert "nDCG@10" in found.tables()[0].text()
+
+
+def test_a_run_is_compared_and_may_lack_queries(index: Index) -> None:
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact", "keywords"], timed=False)
+    run = {
+        query: dict.fromkeys(ours["exact"].documents[query], 1.0) for query in list(QUERIES)[:20]
+    }
+    found = compare(ours, run, "run.trec", worst=3)
+    assert "answers 20 of 30 queries" in found.notes[0]
+    first = found.rows[0]  # as trec_eval -c: what a run does not answer has found nothing
+    values = ours["exact"].measures["nDCG@10"]
+    assert first.difference.queries == 30
+    assert first.theirs.mean == pytest.approx(values[:20].sum() / 30)
+    assert first.difference.mean == pytest.approx(values[20:].sum() / 30)
+    assert found.losses["exact"][1] == ()
+    assert found.overlap["exact"].sum() == 20
+    with pytest.raises(QueryError, match="found list"):
+        compare(ours, ["d 1"], "run.trec")  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="no query in common"):
+        compare(ours, {"strange": ["d 1"]}, "run.trec")
+    without = evaluate(index, QUERIES, k=10, ways=["exact"], timed=False)
+    plain = compare(without, {query: ["d 1"] for query in QUERIES}, "run.trec", worst=2)
+    assert plain.rows == ()
+    assert plain.losses["exact"][0] == "in common@10"
+    assert len(plain.losses["exact"][1]) == 2
+
+
+def test_what_makes_two_unlike_is_told(index: Index, tmp_path: Path) -> None:
+    with Index.build([record(2), record(4)], tmp_path / "small", encoder=HashedWords()) as small:
+        theirs = evaluate(small, QUERIES, JUDGMENTS, k=(2, 10), ways=["exact"], timed=False)
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=(2, 10), ways=["exact"], timed=False, where="even")
+    told = "\n".join(compare(ours, theirs, "small").notes)
+    assert "small holds 2 documents, this index 900" in told
+    assert "small: judgments of 29 documents" in told
+    assert "small was searched without a filter, this index where even" in told
+    told = "\n".join(compare(ours, {"q2": ["d 2", "d 4"]}, "run").notes)
+    assert "run goes to 2 documents a query, these answers to 10" in told
+    assert "the filter (even) is of this index alone" in told
+    assert "counts as 0" in told
+    told = "\n".join(compare(ours, {"q2": ["other"] * 1}, "run").notes)
+    assert "run has found none of the documents that this index has" in told
+    deep = {query: [f"d {number}" for number in range(10)] for query in QUERIES}
+    plain = evaluate(index, QUERIES, JUDGMENTS, k=(2, 10), ways=["exact"], timed=False)
+    assert compare(plain, deep).notes == ()
+
+
+def test_recalls_of_two_indexes_are_compared(index: Index, tmp_path: Path) -> None:
+    records = [record(number) for number in range(300)]
+    ways = ["exact", "binary:12"]
+    with Index.build(records, tmp_path / "fewer", encoder=HashedWords()) as fewer:
+        theirs = evaluate(fewer, dict(reversed(QUERIES.items())), k=10, ways=ways, timed=False)
+    ours = evaluate(index, QUERIES, k=10, ways=ways, timed=False)
+    (row,) = compare(ours, theirs, "fewer").rows
+    assert (row.way, row.measure) == ("binary:12", "recall@10")
+    both = ours["binary:12"].recall[10] - theirs["binary:12"].recall[10][::-1]
+    assert row.difference.mean == pytest.approx(both.mean())
+    assert row.ours.mean == pytest.approx(ours.recall("binary:12", 10).mean)
+    assert row.corrected == row.difference.probability
+
+
+def test_losses_tell_where_relevant_documents_stand(index: Index) -> None:
+    qrels = {"q2": {"d 13": 1, "d 2": 2, "d 5": 0, "gone": 1}}
+    ours = evaluate(index, QUERIES, qrels, k=10, ways=["exact"], timed=False)
+    ranked = ours["exact"].documents["q2"]
+    run = {"q2": ["d 2", "d 13", *(name for name in ranked if name != "d 2")]}
+    (lost,) = compare(ours, run, worst=3).losses["exact"][1]
+    here = {name: rank for rank, name in enumerate(ranked, 1)}
+    assert lost.relevant == (
+        ("d 2", here.get("d 2"), 1),
+        ("d 13", here.get("d 13"), 2),
+        ("gone", None, None),
+    )
+
+
+def test_what_was_not_measured_names_what_was(index: Index) -> None:
+    found = evaluate(index, QUERIES, JUDGMENTS, k=(5, 10, 20), ways=["exact"], timed=False)
+    assert list(found["exact"].measures) == ["nDCG@5", "nDCG@10", "MRR@5", "MAP@20", "R@20"]
+    with pytest.raises(KeyError, match="no recall at k = 7; there are .5, 10, 20."):
+        found.recall("exact", 7)
+    with pytest.raises(KeyError, match=r"no measure 'nDCG@20'; there are .'nDCG@5', 'nDCG@10'"):
+        found.measure("exact", "nDCG@20")
+    wrong: Any
+    for wrong in ("indexes/i", None):
+        with pytest.raises(QueryError, match="an open index is needed"):
+            evaluate(wrong, QUERIES)
+    wrong = index
+    with pytest.raises(QueryError, match="an Evaluation is compared"):
+        compare(wrong, {})
+
+
+def test_ids_are_told_apart(index: Index) -> None:
+    with pytest.raises(QueryError, match="query '1' stands twice"):
+        evaluate(index, {1: "cat", "1": "dog"})
+    made = evaluate(index, sample=20, k=5, ways=["exact"], timed=False)
+    with pytest.raises(QueryError, match="made of documents cannot be compared"):
+        compare(made, made)
+
+
+def test_a_measure_is_of_a_search_to_its_depth(index: Index) -> None:
+    """Not of the deepest one, which is another search, and may be an exact one."""
+    for way in ("binary:40", "0.9", "rrf"):
+        alone = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=[way], timed=False)
+        both = evaluate(index, QUERIES, JUDGMENTS, k=(10, 40), ways=[way], timed=False)
+        for name in ("nDCG@10", "MRR@10"):
+            assert np.array_equal(
+                alone[way].measures[name], both[way].measures[name], equal_nan=True
+            )
+        assert np.array_equal(alone[way].unjudged, both[way].unjudged, equal_nan=True)
+        run = alone.run(way)
+        compared = compare(both, run)
+        (overlap,) = compared.overlap.values()
+        assert (overlap == 1.0).all()
+
+
+def test_a_run_may_have_scores_and_is_checked(index: Index, tmp_path: Path) -> None:
+    found = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact"], timed=False)
+    run = found.run("exact")
+    shuffled = {query: dict(reversed(scores.items())) for query, scores in run.items()}
+    for form in (shuffled, {query: list(scores) for query, scores in run.items()}):
+        assert all(row.difference.mean == 0.0 for row in compare(found, form).rows)
+    lines = [
+        run_line(query.replace(" ", ""), name.replace(" ", ""), rank, score, "t")
+        for query, scores in run.items()
+        for rank, (name, score) in enumerate(scores.items(), 1)
+    ]
+    (tmp_path / "r.trec").write_text("\n".join(lines))
+    compare(found, tmp_path / "r.trec")
+    for wrong, told in (
+        ({"q0": "d 0"}, "several ids by query id"),
+        ({"q0": [("d 0", 0.3)]}, "ids by query id, or scores"),
+        ({"q0": ["d 0", "d 1", "d 0"]}, "stands twice"),
+    ):
+        with pytest.raises(QueryError, match=told):
+            compare(found, wrong)  # type: ignore[arg-type] # (wrong on purpose)
+    deeper = evaluate(index, QUERIES, JUDGMENTS, k=20, ways=["exact"], timed=False)
+    assert any("searched to 10 documents" in note for note in compare(deeper, found).notes)
+    others = evaluate(index, {"q0": "cat dog"}, k=10, ways=["exact"], timed=False)
+    assert "1 queries of the same id have another text there" in compare(found, others).notes

@@ -1,0 +1,48 @@
+"""Pictures say what they are of, and can be read."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qsearch import Index, OptionError
+from qsearch.evaluation import evaluate
+from qsearch.evaluation.plotting import _apart
+from tests.evaluation.world import JUDGMENTS, QUERIES
+
+
+def test_a_picture_says_what_it_is_of(index: Index, tmp_path: Path) -> None:
+    ways = ["exact", "0.99", "binary", "keywords"]
+    found = evaluate(index, QUERIES, JUDGMENTS, k=(5, 10), ways=ways, where="even")
+    found.plot(tmp_path / "report.svg")
+    drawn = (tmp_path / "report.svg").read_text()
+    for told in ("30 queries, where even", "recall 0.99", "exact search: ", "keywords: not here"):
+        assert told in drawn, told  # texts, not outlines
+    assert "nDCG@5 against judgments" in drawn
+
+
+def test_labels_of_several_lines_do_not_cover_each_other() -> None:
+    lines = [1, 3, 2, 1, 4]
+    places = _apart([0.97, 0.971, 0.9, 0.972, 1.0], (0.8, 1.0), 0.05, lines)
+    halves = [0.5 * 0.05 * 0.2 * count for count in lines]
+    order = np.argsort(places)
+    for one, other in itertools.pairwise(order):
+        assert places[other] - places[one] >= halves[one] + halves[other] - 1e-12
+    assert list(order) == [2, 0, 1, 3, 4]  # as the values
+    assert max(places) <= 1.0
+
+
+def test_a_picture_of_left_out_documents_and_dollars(index: Index, tmp_path: Path) -> None:
+    where = {"even": {"$eq": True}, "id": {"$ne": "x$y"}}
+    found = evaluate(index, k=10, sample=40, ways=["exact", "binary:40"], where=where, timed=False)
+    assert found.exact is not None
+    assert (found.exact >= 0).all()
+    figure = found.plot(tmp_path / "report.svg")
+    (line,) = (line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) > 2)
+    assert np.min(line.get_ydata()) > 0.5
+    assert "$eq" in (tmp_path / "report.svg").read_text()
+    with pytest.raises(OptionError, match="neither times nor judgments"):
+        evaluate(index, QUERIES, k=5, ways=["exact"], timed=False).plot(tmp_path / "no.svg")
