@@ -23,7 +23,7 @@ from qsearch.cli.output import Console, ConsoleHandler, print_text
 from qsearch.cli.wording import COMMAND_LINE
 from qsearch.errors import BuildInterrupted, ChangeInterrupted, QsearchError
 from qsearch.version import __version__
-from qsearch.wording import speaking
+from qsearch.wording import first_line, speaking
 
 __all__ = ["cli", "main"]
 
@@ -172,12 +172,6 @@ def _interrupted(cause: BaseException | None) -> str:
     return f"interrupted; {cause}{again}"
 
 
-def _reason(error: Exception) -> str:
-    """What an exception says, in brackets."""
-    told = " ".join(str(error).split())
-    return f" ({told[:200]})" if told else ""
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 1 after an error, 2 after a usage error, 130 after Ctrl-C."""
     ours = False
@@ -207,8 +201,8 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("QSEARCH_DEBUG"):
             raise
         Console().error(
-            f"there is not enough memory{_reason(error)}; nothing that was on disk is lost: close other "
-            "programs, or lift this process's limit (ulimit -v), and run the same command again"
+            f"there is not enough memory ({first_line(error)}); nothing that was on disk is lost: close "
+            "other programs, or lift this process's limit (ulimit -v), and run the same command again"
         )
         code = 1
     except Exception:

@@ -33,7 +33,7 @@ from qsearch.cli.target import (
     named_index,
     wait_option,
 )
-from qsearch.errors import QsearchError, QueryError
+from qsearch.errors import QsearchError
 from qsearch.options import FilterOptions
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def eval(
     from qsearch.documents import judgments_in
     from qsearch.evaluation import tune as tune_index
     from qsearch.evaluation.evaluating import measured, planned
-    from qsearch.evaluation.given import NOTHING_JUDGED, given_judgments, given_queries
+    from qsearch.evaluation.given import given_judgments, given_queries
     from qsearch.evaluation.plotting import check_picture
     from qsearch.index import Index
 
@@ -262,10 +262,8 @@ def eval(
     with Index.open(target, encoder=model, device=device, backend=backend) as opened:
         plan = partial(planned, queries=asked, qrels=judgments, **filters)
         here = plan(opened, ways=ways, k=k, sample=sample)
-        problems: list[QsearchError] = []
         # What fits nothing is told at once, and again at the end; what can be measured is.
-        if judgments is not None and not here.judgments:
-            problems += [QueryError(one) for one in here.notes if one.startswith(NOTHING_JUDGED)]
+        problems: list[QsearchError] = [] if here.unjudged is None else [here.unjudged]
         targets = {} if run is None else run_files(run, here.ways)
         named = [("--run", one) for one in targets.values()]
         check_targets(named if plot is None else [*named, ("--plot", plot)], read)
@@ -273,7 +271,8 @@ def eval(
         if compare is not None and asked is not None:
             there = Other.at(compare, asked, device, backend)
             with _kept(problems):
-                other = there.of_these(asked.ids)
+                there.check_queries(asked.ids)
+                other = there
         for problem in problems:
             console.note(f"{problem}; the rest is measured")
         progress = progress_on(console)

@@ -71,8 +71,8 @@ class Other:
                 )
         return cls(index, None, by_vectors, device, backend)
 
-    def of_these(self, queries: Sequence[str]) -> Other:
-        """This, after a look at the queries of a run.
+    def check_queries(self, queries: Sequence[str]) -> None:
+        """Look at the queries of a run.
 
         Raises:
             QueryError: it has none of these.
@@ -81,7 +81,6 @@ class Other:
 
         if self.run is not None:
             check_common(queries, self.run, str(self.path))
-        return self
 
     def beside(
         self,

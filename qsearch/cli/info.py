@@ -12,7 +12,7 @@ from qsearch.cli.output import columns, encoder_rows, print_data, print_json, si
 from qsearch.cli.target import index_argument, index_option, named_index
 
 if TYPE_CHECKING:
-    from qsearch.retrieval import Curve, Tuning
+    from qsearch.retrieval import Tuning
 
 __all__ = ["info"]
 
@@ -145,7 +145,7 @@ def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str
         for recall in _SHOWN_RECALLS:
             told = [
                 [
-                    _planned(tuning, curve, recall, queries, alike=alike)
+                    _planned(tuning, curve.k, recall, queries, alike=alike)
                     for queries in (1, BATCH_QUERIES)
                 ]
                 for alike in (False, True)
@@ -162,18 +162,16 @@ def _tuning_rows(tuning: Tuning | None, facts: dict[str, Any]) -> list[tuple[str
     return rows
 
 
-def _planned(tuning: Tuning, curve: Curve, recall: float, queries: int, *, alike: bool) -> str:
+def _planned(tuning: Tuning, k: int, recall: float, queries: int, *, alike: bool) -> str:
     """How so many queries are searched together so that they reach a recall."""
-    plan = tuning.plan(recall, curve.k, queries, alike=alike)
-    point = curve.point(plan.candidates, plan.method)
-    level = None if point is None else point.level(recall)
-    if plan.exact or point is None:
+    plan = tuning.plan(recall, k, queries, alike=alike)
+    if plan.exact:
         return plan.reason
     chosen = f"{plan.candidates:,} candidates"
     if plan.method == "graph":
         chosen = f"a graph's {plan.candidates:,} candidates"
-    if plan.checks and level is not None:
-        chosen += f", and {level.exact:.0%} of the queries exactly"
+    if plan.checks:
+        chosen += f", and {plan.exactly:.0%} of the queries exactly"
     return f"{chosen}: {plan.milliseconds:.3f} ms, {plan.recall:.4f} expected"
 
 

@@ -13,6 +13,7 @@ from qsearch.evaluation.evaluation import Evaluation
 from qsearch.evaluation.given import (
     SAMPLE,
     Asked,
+    NothingJudged,
     checked_depths,
     excluded,
     given_judgments,
@@ -168,6 +169,7 @@ class EvaluationPlan:
         depths: rising.
         filters: all of ``FilterOptions``.
         notes: what is to be known.
+        unjudged: why there are no judgments, though some were given.
     """
 
     index: dict[str, Any]
@@ -178,6 +180,7 @@ class EvaluationPlan:
     depths: tuple[int, ...]
     filters: dict[str, Any]
     notes: list[str]
+    unjudged: NothingJudged | None
 
 
 def planned(
@@ -209,7 +212,14 @@ def planned(
         raise QueryError("judgments are of queries; give these too")
     else:
         asked = sampled(snapshot, SAMPLE if sample is None else sample)
-    judgments = {} if qrels is None else matched(given_judgments(qrels), asked.ids, snapshot, notes)
+    judgments: Judgments = {}
+    unjudged = None
+    if qrels is not None:
+        try:
+            judgments = matched(given_judgments(qrels), asked.ids, snapshot, notes)
+        except NothingJudged as error:  # what else there is can be measured
+            unjudged = error
+            notes.append(str(error))
     chosen = _chosen(ways, index, snapshot, asked, given, notes)
     allowed = snapshot.selections.asked(**given)
     documents = snapshot.documents if allowed is None else allowed.documents or 0
@@ -233,7 +243,15 @@ def planned(
                 f"({snapshot.tuning.measured_on}), whatever these are"
             )
     return EvaluationPlan(
-        _described(index, snapshot), snapshot, asked, judgments, chosen, depths, given, notes
+        _described(index, snapshot),
+        snapshot,
+        asked,
+        judgments,
+        chosen,
+        depths,
+        given,
+        notes,
+        unjudged,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SAMPLE",
     "Asked",
+    "NothingJudged",
     "checked_depths",
     "excluded",
     "given_judgments",
@@ -45,6 +46,14 @@ __all__ = [
 
 _NAMED = 3
 """So many ids are named where many are meant."""
+
+
+class NothingJudged(QueryError):
+    """Nothing can be measured by judgments: they fit no query, or no document."""
+
+    def __init__(self, why: str) -> None:
+        """Say so, and ``why``."""
+        super().__init__(f"nothing is measured by judgments: {why}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,9 +163,6 @@ def _given_vectors(vectors: Any) -> NDArray[Any]:
     return array
 
 
-NOTHING_JUDGED = "nothing is measured by judgments"
-"""Begins what is told of judgments that fit nothing."""
-
 SAMPLE = 1000
 """Queries that are made of documents."""
 
@@ -225,30 +231,29 @@ def matched(
     """The judgments of the queries that there are; what does not fit is told in ``notes``.
 
     Judgments of documents that the index does not hold stay: an answer without them is as bad as it is.
-    Where they are of none of the queries, or of no document of the index, nothing can be measured by them.
 
     Raises:
+        NothingJudged: they are of none of the queries, or of no document of the index.
         QueryError: there are none.
     """
     if not judgments:
         raise QueryError("there are no judgments; leave them out, or give some")
     queries = list(ids)
     known = set(queries)
-    strange = [one for one in judgments if one not in known]
     found = {query: judgments[query] for query in queries if query in judgments}
     without = [query for query in queries if query not in found]
     if not found:
         first = next(iter(judgments))
         swapped = not known.isdisjoint(judgments[first])
-        notes.append(
-            f"{NOTHING_JUDGED}: no query has any, their ids have nothing in common (the first "
-            f"query is {queries[0]!r}, the first judgment is of query {first!r})"
+        raise NothingJudged(
+            f"no query has any, their ids have nothing in common (the first query is {queries[0]!r}, the "
+            f"first judgment is of query {first!r})"
             + (
                 "; what stands for documents are queries: a line is 'query document relevance'"
                 * swapped
             )
         )
-        return {}
+    strange = [one for one in judgments if one not in known]
     if strange:
         notes.append(f"judgments of {_counted(strange, 'query', 'queries')} that were not asked")
     if without:
@@ -259,12 +264,10 @@ def matched(
     missing = sorted(judged - set(there))
     if judged and not there:
         (first,) = (one.id for one in snapshot.catalog.page(-1, 1))
-        notes.append(
-            f"{NOTHING_JUDGED}: the index holds none of the {len(judged):,} documents that are "
-            f"judged, their ids have nothing in common (the first judged is {missing[0]!r}, the first here "
-            f"{first!r})"
+        raise NothingJudged(
+            f"the index holds none of the {len(judged):,} documents that are judged, their ids have "
+            f"nothing in common (the first judged is {missing[0]!r}, the first here {first!r})"
         )
-        return {}
     if missing:
         lost = sum(one in relevant for one in missing)
         notes.append(

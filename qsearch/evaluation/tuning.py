@@ -163,10 +163,7 @@ def tune(
     chosen: Tuned | None = None
     hybrid: dict[str, Any] | None = None
     if qrels is not None and snapshot.text_search.tokenizer is not None and asked.texts is not None:
-        notes: list[str] = []
-        judgments = matched(given_judgments(qrels), asked.ids, snapshot, notes)
-        if not judgments:
-            raise QueryError(notes[-1])
+        judgments = matched(given_judgments(qrels), asked.ids, snapshot, [])
         gains = gains_by_weight(snapshot, asked.ids, asked.texts, given, judgments)
         before = DEFAULT_WEIGHT if snapshot.hybrid_weight is None else snapshot.hybrid_weight
         chosen = _chosen(gains, before)

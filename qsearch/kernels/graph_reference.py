@@ -53,6 +53,7 @@ _MOST_STEPS = 8
 """Links of a row to copies of it at most."""
 
 _BLOCK = 4096
+"""Rows whose codes are looked at together."""
 
 _ALPHA = np.float32(1.1)
 _FIRST, _LEAST_ROUND, _MOST_ROUND, _GROWTH = 512, 64, 4096, 8
@@ -329,8 +330,12 @@ def link_copies(
     copies = 0
     for begin, length in zip(first_of[counts > 1], counts[counts > 1], strict=True):
         alike = order[begin : begin + length]
-        equal = (int8[alike] == int8[alike[0]]).all(axis=1) & (scale[alike] == scale[alike[0]])
-        group = alike[equal]  # others have the same sum by chance
+        first = alike[0]
+        equal = [
+            (int8[some] == int8[first]).all(axis=1) & (scale[some] == scale[first])
+            for some in np.split(alike, range(_BLOCK, len(alike), _BLOCK))
+        ]
+        group = alike[np.concatenate(equal)]  # others have the same sum by chance
         count = len(group)
         if count < 2:
             continue

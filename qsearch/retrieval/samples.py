@@ -290,9 +290,9 @@ class _Living:
         """So many positions of rows, or as many as there are, evenly spread."""
         total = int(self._after[-1])
         count = min(count, total)
-        places: NDArray[np.floating] = np.linspace(0, total - 1, count)
-        if self._between:
-            places = (np.arange(count) + 0.5) * (total / count) - 0.5
+        # From the first to the last; or each in the middle of one of as many equal parts.
+        ends = 0.5 * (total / count - 1.0) if self._between else 0.0
+        places = np.linspace(ends, total - 1 - ends, count)
         chosen = np.unique(places.round().astype(np.int64))
         found = []
         for number, piece in enumerate(self._pieces):

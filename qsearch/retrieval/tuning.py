@@ -163,6 +163,7 @@ class Plan:
         method: who chooses the candidates: ``cascade``, or ``graph``, whose beams are so wide.
         milliseconds: that each of so many queries takes, on the machine that measured; 0: nothing was
             measured.
+        exactly: the share of the sample that is answered exactly.
     """
 
     exact: bool
@@ -173,6 +174,7 @@ class Plan:
     checks: tuple[Check, ...] = ()
     method: str = "cascade"
     milliseconds: float = 0.0
+    exactly: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,7 @@ class Tuning:
             ),
             best.method,
             best.cost,
+            max((level.exact for level in best.levels), default=0.0),
         )
 
 
