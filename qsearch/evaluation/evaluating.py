@@ -227,7 +227,8 @@ def planned(
         raise QueryError(f"no document matches the condition {_shown_filter(given)}")
     excluded(judgments, snapshot, given, notes)
     depths = checked_depths(k, documents, allowed is not None, notes)
-    notes += _searched_exactly(snapshot, chosen, depths, given)
+    exactly, alike = _of_recalls(snapshot, chosen, depths, given)
+    notes += exactly
     if snapshot.tuning is not None and asked.groups:
         with_others = snapshot.tuning.measured_on not in (FROM_DOCUMENTS, FROM_PASSAGES)
         if with_others and any("recall" in one.options for one in chosen):
@@ -235,13 +236,11 @@ def planned(
                 f"recall was measured with {snapshot.tuning.measured_on}; these queries are made of "
                 "documents"
             )
-    elif snapshot.tuning is not None:
-        alike = [one.name for one in chosen if one.options.get("alike")]
-        if alike:
-            notes.append(
-                f"{', '.join(alike)}: holds for queries like those that recall was measured with "
-                f"({snapshot.tuning.measured_on}), whatever these are"
-            )
+    elif snapshot.tuning is not None and alike:
+        notes.append(
+            f"{', '.join(alike)}: holds for queries like those that recall was measured with "
+            f"({snapshot.tuning.measured_on}), whatever these are"
+        )
     return EvaluationPlan(
         _described(index, snapshot),
         snapshot,
@@ -255,15 +254,20 @@ def planned(
     )
 
 
-def _searched_exactly(
+def _of_recalls(
     snapshot: Snapshot, ways: Iterable[Way], depths: Iterable[int], filters: Mapping[str, Any]
-) -> list[str]:
-    """Which recalls are no less than exact searches, one by one, in batches or both, and why.
+) -> tuple[list[str], list[str]]:
+    """Which recalls are no less than exact searches, and which hold for queries of one kind only.
+
+    Returns:
+        Of the first, one by one, in batches or both, and why; of the second, that are less anywhere, the
+        names.
 
     Raises:
         QueryError: a way cannot be taken.
     """
     found: dict[str, list[str]] = {}
+    alike: dict[str, None] = {}
     for way in ways:
         for depth in depths:
             with named(way, depth):
@@ -271,12 +275,14 @@ def _searched_exactly(
             if way.options.get("recall") is None:
                 continue
             alone, batch = meaning.plan, snapshot.searcher.for_together(meaning, BATCH).plan
+            if way.options.get("alike") and not (alone.exact and batch.exact):
+                alike[way.name] = None
             how = {(True, False): "one by one ", (False, True): f"in batches of {BATCH} "}
             if alone.exact or batch.exact:
                 exactly = f"{how.get((alone.exact, batch.exact), '')}searched exactly"
                 told = f"{exactly} ({(alone if alone.exact else batch).reason})"
                 found.setdefault(told, []).append(f"{way.name} at k = {depth}")
-    return [f"{', '.join(names)}: {told}" for told, names in found.items()]
+    return [f"{', '.join(names)}: {told}" for told, names in found.items()], list(alike)
 
 
 def _chosen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from qsearch.indexing import Progress
 from qsearch.indexing.tuning import tune_index
 from qsearch.keywords import DEFAULT_WEIGHT
 from qsearch.keywords.fusion import convex
-from qsearch.retrieval import check_queries
+from qsearch.retrieval import Plan, check_queries
 
 if TYPE_CHECKING:
     from qsearch.documents import Judgments
@@ -54,8 +53,8 @@ class Tuned:
         gain: nDCG@10 of weights that other queries chose, without that of ``before``: what is to be
             expected of queries to come. The index keeps ``before`` where 0 is within its interval.
         measured: whether recall was measured; an index of few rows is searched exactly at any recall.
-        takes: by recall: milliseconds of a query (k = 10) as they were measured before, and now; before NaN
-            where nothing was measured.
+        plans: by recall: how one query (k = 10) reaches it by what was measured before (``None``: nothing
+            was), and now.
     """
 
     queries: int
@@ -65,7 +64,7 @@ class Tuned:
     by_weight: tuple[float, ...] = ()
     gain: Difference | None = None
     measured: bool = True
-    takes: Mapping[float, tuple[float, float]] = field(default_factory=dict)
+    plans: Mapping[float, tuple[Plan | None, Plan]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -73,9 +72,9 @@ class Tuned:
             "queries": self.queries,
             "commit": self.commit,
             "measured": self.measured,
-            "milliseconds": {
-                str(recall): {"before": None if math.isnan(before) else before, "now": now}
-                for recall, (before, now) in self.takes.items()
+            "plans": {
+                str(recall): {"before": _dict(before), "now": _dict(now)}
+                for recall, (before, now) in self.plans.items()
             },
             "weight": self.weight,
             "before": self.before,
@@ -92,9 +91,9 @@ class Tuned:
             else f"the queries are kept (commit {self.commit:,}); recall was not measured: an index of so "
             "few rows is searched exactly at any recall"
         ]
-        if self.takes:
-            each = "; ".join(_told(recall, *times) for recall, times in self.takes.items())
-            told.append(f"milliseconds of a query, each recall with 95% confidence: {each}")
+        if self.plans:
+            each = "; ".join(_told(recall, *plans) for recall, plans in self.plans.items())
+            told.append(f"one query, each recall with 95% confidence: {each}")
         if self.measured and self.queries < _ENOUGH:
             told.append(
                 f"so few queries vouch for little: a recall near 1 takes {_ENOUGH} or more, and is reached "
@@ -177,23 +176,35 @@ def tune(
     commit, kept = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
     index.refresh()
     tuning = index._open.tuning
-    takes: dict[float, tuple[float, float]] = {}
+    plans = {}
     if tuning is not None:
         for recall in _SHOWN:
-            before = math.nan if earlier is None else earlier.plan(recall, _DEPTH).milliseconds
-            takes[recall] = before or math.nan, tuning.plan(recall, _DEPTH).milliseconds
+            was = None if earlier is None else earlier.plan(recall, _DEPTH)
+            plans[recall] = was, tuning.plan(recall, _DEPTH)
     return replace(
         Tuned(kept, commit) if chosen is None else chosen,
         queries=kept,
         commit=commit,
         measured=tuning is not None,
-        takes=takes,
+        plans=plans,
     )
 
 
-def _told(recall: float, before: float, now: float) -> str:
-    """What a recall takes."""
-    return f"{recall:g} {now:.3f}" + ("" if math.isnan(before) else f" (was {before:.3f})")
+def _dict(plan: Plan | None) -> dict[str, Any] | None:
+    """As JSON values."""
+    return None if plan is None else {"exact": plan.exact, "milliseconds": plan.milliseconds}
+
+
+def _told(recall: float, before: Plan | None, now: Plan) -> str:
+    """How a recall is reached, and how it was. Two exact searches differ by what their times were like."""
+    if before is not None and before.exact and now.exact:
+        return f"{recall:g} exactly, as before"
+    was = "" if before is None else f" (was {_shown(before)})"
+    return f"{recall:g} {_shown(now)}{was}"
+
+
+def _shown(plan: Plan) -> str:
+    return f"{'exactly, ' * plan.exact}{plan.milliseconds:.3f} ms"
 
 
 def gains_by_weight(

@@ -14,6 +14,7 @@ from qsearch import BuildOptions, EncoderError, Index, OptionError, QueryError
 from qsearch.evaluation import evaluate
 from qsearch.evaluation.answers import Queries
 from qsearch.evaluation.timing import BATCH, ROUNDS, time_in_turns
+from qsearch.retrieval import Plan, Tuning
 from tests.encoders import HashedWords
 from tests.evaluation.world import DOCUMENTS, JUDGMENTS, QUERIES, record
 
@@ -295,8 +296,16 @@ def test_a_recall_that_is_an_exact_search_is_told(index: Index, tmp_path: Path) 
         )
 
 
-def test_what_a_recall_for_queries_alike_holds_for_is_told(index: Index) -> None:
+def test_what_a_recall_for_queries_alike_holds_for_is_told(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ways = ["0.9", "0.9:alike"]
+    with Index.open(index.path, encoder=HashedWords()) as same:  # which keeps its plans
+        exact = evaluate(same, QUERIES, k=10, ways=ways, timed=False)
+    assert "0.9:alike at k = 10: searched exactly" in exact.notes[0]  # which holds for all queries
+    assert not any("holds for queries like" in note for note in exact.notes)
+    plan = Plan(False, 40, 20, 0.9, "made up")
+    monkeypatch.setattr(Tuning, "plan", lambda *given, **options: plan)
     found = evaluate(index, QUERIES, k=10, ways=ways, timed=False)
     tuning = index._open.tuning
     assert tuning is not None

@@ -9,7 +9,8 @@ import pytest
 
 from qsearch import Index
 from qsearch.evaluation import tune
-from qsearch.evaluation.tuning import WEIGHTS, _chosen
+from qsearch.evaluation.tuning import WEIGHTS, Tuned, _chosen
+from qsearch.retrieval import Plan
 from tests.encoders import HashedWords
 from tests.evaluation.world import QUERIES, record
 
@@ -21,6 +22,24 @@ def test_tuning_says_what_it_did_not_do(tmp_path: Path) -> None:
     assert not tuned.measured
     assert "recall was not measured: an index of so few rows" in tuned.notes()[0]
     assert tuned.to_dict()["measured"] is False
+
+
+def test_what_each_recall_took_and_takes_is_told() -> None:
+    exact, other = (
+        Plan(True, 0, 0, 1.0, "", milliseconds=0.5),
+        Plan(False, 40, 20, 0.95, "", milliseconds=0.25),
+    )
+    plans = {0.9: (None, other), 0.95: (exact, other), 0.99: (exact, exact)}
+    tuned = Tuned(200, 3, plans=plans)
+    assert tuned.notes()[1] == (
+        "one query, each recall with 95% confidence: 0.9 0.250 ms; 0.95 0.250 ms (was exactly, 0.500 ms); "
+        "0.99 exactly, as before"
+    )
+    assert tuned.to_dict()["plans"]["0.95"] == {
+        "before": {"exact": True, "milliseconds": 0.5},
+        "now": {"exact": False, "milliseconds": 0.25},
+    }
+    assert tuned.to_dict()["plans"]["0.9"]["before"] is None
 
 
 @pytest.mark.parametrize(("gain", "kept"), [(0.02, True), (0.5, False)])
