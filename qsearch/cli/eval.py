@@ -262,6 +262,8 @@ def eval(
     with Index.open(target, encoder=model, device=device, backend=backend) as opened:
         plan = partial(planned, queries=asked, qrels=judgments, **filters)
         here = plan(opened, ways=ways, k=k, sample=sample)
+        if tune and here.unjudged is not None:
+            raise here.unjudged
         # What fits nothing is told at once, and again at the end; what can be measured is.
         problems: list[QsearchError] = [] if here.unjudged is None else [here.unjudged]
         targets = {} if run is None else run_files(run, here.ways)
@@ -309,7 +311,7 @@ def eval(
             with _kept(problems):
                 write_picture(found, plot)
         try:
-            show(console, opened, found, compared, tuned, format)
+            show(console, opened, found, compared, tuned, format, [str(one) for one in problems])
         except SystemExit:  # nobody reads the tables any more
             if problems:
                 raise problems[0] from None

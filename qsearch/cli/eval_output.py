@@ -147,8 +147,9 @@ def show(
     compared: Comparison | None,
     tuned: Tuned | None,
     format: str,
+    told_apart: Sequence[str],
 ) -> None:
-    """Write what was measured to standard output, and notes to standard error."""
+    """Write what was measured to standard output, and notes, but those told apart, to standard error."""
     if format == "json":
         told = found.to_dict()
         told |= {} if compared is None else {"comparison": compared.to_dict()}
@@ -173,7 +174,8 @@ def show(
     if parts:
         print_text(printable("\n\n".join(parts), lines=True))
     for note in notes if format == "text" else ():
-        console.note(note)
+        if note not in told_apart:
+            console.note(note)
 
 
 def _fenced(text: str) -> str:

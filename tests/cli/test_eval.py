@@ -267,10 +267,25 @@ def test_what_fits_nothing_is_told_at_once_and_the_rest_measured(
         assert told in first
         assert first.endswith("the rest is measured")
         assert told in last
+        text = run(*arguments[:-2], option, tmp_path / file, cwd=made)
+        assert text.stderr.count(told) == 2
+        assert "Against exact search" in text.stdout
         found = json.loads(done.stdout)
         assert [one["way"] for one in found["ways"]] == ["exact", "binary:50"]
         assert 0 < found["ways"][1]["recall"]["5"]["mean"] <= 1
         assert found["judged"] == 0
+
+
+def test_nothing_is_measured_where_judgments_to_tune_with_fit_nothing(
+    made: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "q.tsv").write_text("other 0 d1 1\n")
+    arguments = ("eval", "--queries", "queries.jsonl", "--qrels", tmp_path / "q.tsv", "--tune")
+    done = run(*arguments, cwd=made)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no query has any" in done.stderr
+    assert "the rest is measured" not in done.stderr
 
 
 def test_losses_stand_in_markdown_as_they_are(made: Path, tmp_path: Path) -> None:
