@@ -12,7 +12,7 @@ from pathlib import Path
 from qsearch.errors import IndexFormatError
 from qsearch.wording import words
 
-__all__ = ["CLOSE_FILES", "opened", "reading"]
+__all__ = ["CLOSE_FILES", "is_shortage", "opened", "reading"]
 
 CLOSE_FILES = (
     "close what is not needed, or raise the number of files that a process may have open "
@@ -28,6 +28,15 @@ _FLAGS = (
 )
 
 
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether the system lacks something at the moment, memory or places for files: nothing is damaged."""
+    return isinstance(error, OSError) and error.errno in (
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    )
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn what the system refuses into an ``IndexFormatError`` that says what to do."""
@@ -39,7 +48,8 @@ def reading(path: Path) -> Iterator[None]:
             advice = CLOSE_FILES
         elif error.errno == errno.ENOMEM:
             advice = (
-                "the system has no room, or no more places, for further maps (vm.max_map_count)"
+                "the system has no room, or no more places, for further maps (ulimit -v, "
+                "vm.max_map_count)"
             )
         elif error.errno in (errno.EACCES, errno.EPERM):
             advice = "give the user of this process the right to read it"

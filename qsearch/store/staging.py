@@ -24,7 +24,7 @@ from qsearch.store.catalog import Catalog
 from qsearch.store.format import FORMAT_VERSION, SEGMENTS, staging_path
 from qsearch.store.guard import holds_only_an_index
 from qsearch.store.publish import make_directory, replaced_directories
-from qsearch.store.reading import CLOSE_FILES
+from qsearch.store.reading import CLOSE_FILES, is_shortage
 from qsearch.wording import words
 
 __all__ = [
@@ -213,6 +213,8 @@ def resuming(target: Path) -> Iterator[None]:
     try:
         yield
     except IndexFormatError as error:
+        if is_shortage(error.__cause__):
+            raise
         why = str(error).partition("; ")[0]
         raise IndexFormatError(
             f"the interrupted build in {staging_path(target)} cannot be resumed ({why}); add "

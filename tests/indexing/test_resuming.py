@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from qsearch import (
     EncoderMismatch,
     Index,
     IndexExists,
+    IndexFormatError,
     verify_index,
 )
 from qsearch.store.pending import PendingSegment
@@ -477,3 +480,28 @@ def test_ctrl_c_says_how_many_documents_are_kept(
         Index.build(records, tmp_path / "i", encoder=Slow())
     assert caught.value.kept == (None if kept else 0)
     assert kept_in(tmp_path / "i") == kept
+
+
+def test_a_build_that_lacks_memory_to_go_on_is_not_to_be_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = BuildOptions(segment_rows=30)
+    records = documents(130)
+    with pytest.raises(Interrupted):
+        Index.build(
+            interrupted_after(records, 125), tmp_path / "i", encoder=HashedWords(), options=options
+        )
+
+    def refused(*ignored: Any, **options: Any) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("qsearch.store.segment.map_file", refused)
+        for _ in range(2):  # when all is stored, and when that is taken up again
+            with pytest.raises(IndexFormatError, match="no room.* for further maps") as raised:
+                Index.build(records, tmp_path / "i", encoder=HashedWords(), options=options)
+            assert "restart" not in str(raised.value)
+            assert kept_in(tmp_path / "i") == 130
+    encoder = HashedWords()
+    Index.build(records, tmp_path / "i", encoder=encoder, options=options).close()
+    assert encoded(encoder, records) == 0
