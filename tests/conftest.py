@@ -52,3 +52,11 @@ def sample_texts() -> list[str]:
 
     with open(ROOT / "scripts" / "sample" / "wordnet.jsonl", encoding="utf-8") as file:
         return [json.loads(line)["text"] for line in file]
+
+
+@pytest.fixture
+def quickly_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether recall is measured is what is tested, and not how well."""
+    monkeypatch.setattr("qsearch.retrieval.samples._QUERIES", 150)
+    monkeypatch.setattr("qsearch.retrieval.samples._STRANGERS", 30)
+    monkeypatch.setattr("qsearch.retrieval.confidence._DRAWS", 300)

@@ -20,6 +20,9 @@ from tests.retrieval.test_recall import world
 ROWS = 5000
 
 
+pytestmark = pytest.mark.usefixtures("quickly_measured")
+
+
 def files_of(path: Path) -> dict[str, bytes]:
     return {
         one.name: one.read_bytes()

@@ -153,6 +153,7 @@ def test_alike_is_of_a_recall(index: Index) -> None:
             index.search_vectors(query, alike=True, **options)
 
 
+@pytest.mark.usefixtures("quickly_measured")
 def test_rows_that_came_later_and_rows_that_went_are_answered_for(tmp_path: Path) -> None:
     rows = world(9000, 1)
     options = BuildOptions(graph=True)
@@ -201,6 +202,7 @@ def test_a_recall_is_reached_without_a_graph_that_is_damaged(
     assert (found.positions[:, :, None] == truth[:, None, :]).any(axis=2).mean() >= 0.9
 
 
+@pytest.mark.usefixtures("quickly_measured")
 def test_the_same_rows_give_the_same_graph(index: Index, tmp_path: Path) -> None:
     with Index.build(
         None, tmp_path / "i", embeddings=world(ROWS, 1), options=BuildOptions(graph=True)
