@@ -21,6 +21,7 @@ from scripts.benchmark import (
     page,
     running,
     sections,
+    shown,
     words,
 )
 from scripts.benchmark import data as data_sets
@@ -469,6 +470,58 @@ def test_what_was_not_run_is_said(measured: Path) -> None:
     assert "faiss FlatIP" not in left
 
 
+def test_time_against_rows_is_measured_in_a_run_of_its_own(
+    measured: Path, registry: Path, tmp_path: Path
+) -> None:
+    results = Path(shutil.copytree(measured / "benchmarks", tmp_path / "benchmarks"))
+    assert "## Time against number of rows" not in page.text(results)
+    common = [
+        "--registry",
+        str(registry),
+        "--work",
+        str(tmp_path / "work"),
+        "--results",
+        str(results),
+    ]
+    for name, rows in (("registry-10k", 300), ("registry-3m", 600)):
+        arguments = ["rows", name, *common, "--systems", "NumPy,faiss FlatIP,SymphonyQG"]
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--rows", str(rows), "--rounds", "1", "--limit", "60"])
+        assert ended.value.code == 0
+    largest = json.loads((results / "rows" / "registry-3m.json").read_text(encoding="utf-8"))
+    assert set(largest["systems"]) == {"NumPy", "faiss FlatIP"}  # a graph takes too long
+    text = page.text(results)
+    section = text[text.index("## Time against number of rows") :].split("\n## ")[0]
+    assert "| answers | system | 300 rows | 600 rows | memory MB at 600 |" in section
+    (line,) = (one for one in section.split("\n") if one.startswith("| exact answers | NumPy |"))
+    turn = largest["systems"]["NumPy"]["turns"]["1"]["0"]
+    assert f"| {words.number(turn['settings']['exact']['single'])} |" in line
+    assert line.endswith(f"| {words.megabytes(turn['memory']['uss'], unit=False)} |")
+    assert "(benchmarks/rows-exact.svg)" in section
+    assert "rows-exact.svg" in page.shown_plots(results)
+    with pytest.raises(SystemExit, match="there is no 'registry-2m'; there are registry-10k"):
+        main(["rows", "registry-2m", *common])
+
+
+def test_of_two_machines_each_is_told_with_what_was_measured_on_it(measured: Path) -> None:
+    found = told(measured)
+    place = measured / "machines"
+    place.mkdir(exist_ok=True)
+    (place / "registry-10k.json").write_text(json.dumps(found))
+    assert "measured on this machine" not in page.text(place)
+    other = json.loads(json.dumps(found))
+    other["data"]["name"] = "registry-30k"
+    other["data"]["rows"] = 700
+    other["machine"]["processor"] = "another processor"
+    (place / "registry-30k.json").write_text(json.dumps(other))
+    text = page.text(place)
+    assert text.count("; on another processor. Of each system") == 1
+    small_print = text[text.index("## How it was measured") :]
+    assert "| **measured on this machine** | 600 short texts |" in small_print
+    _, told_of_other = small_print.split("| **measured on this machine** | 700 short texts |")
+    assert told_of_other.startswith("\n| processor | another processor; ")
+
+
 def test_what_failed_in_a_turn_is_not_shown_and_tried_again(measured: Path, registry: Path) -> None:
     path = measured / "benchmarks" / "registry-10k.json"
     before = told(measured)
@@ -546,11 +599,11 @@ def test_the_page_of_this_repository_is_that_of_its_results() -> None:
     if not there:
         return
     assert PAGE.read_text(encoding="utf-8") == page.text(RESULTS)
-    shown = page.shown_plots(RESULTS)
-    assert {path.name for path in RESULTS.glob("*.svg")} == set(shown)
-    for name, one in shown.items():
-        assert f"data {figures.digest(one)}" in (RESULTS / name).read_text(encoding="utf-8"), name
-    assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 2_000_000
+    plots = page.shown_plots(RESULTS)
+    assert {path.name for path in RESULTS.glob("*.svg")} == set(plots)
+    for name, one in plots.items():
+        assert f"data {shown.digest(one)}" in (RESULTS / name).read_text(encoding="utf-8"), name
+    assert sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file()) < 2_000_000
 
 
 def test_results_are_short_and_the_same_when_read_again() -> None:

@@ -3,6 +3,7 @@
 python scripts/benchmark all --registry FOLDER --scifact FOLDER
 python scripts/benchmark list
 python scripts/benchmark run registry-100k --registry FOLDER --minutes 9
+python scripts/benchmark rows --registry FOLDER --minutes 9
 python scripts/benchmark endtoend --texts FOLDER --minutes 9
 python scripts/benchmark page
 """
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import rows
 from .data import DATA_SETS
 from .machine import ROOT, cores, versions
 from .running import Running, Wanted
@@ -46,6 +48,7 @@ def _done(arguments: Sequence[str] | None) -> bool | None:
     every.add_argument("--page", type=Path, default=PAGE)
     commands.add_parser("list", help="data sets, systems, and the versions that are installed")
     _add_run(commands.add_parser("run", help="measure; what is measured already is not again"))
+    _add_rows(commands.add_parser("rows", help="measure some systems with more and more rows"))
     _add_end(commands.add_parser("endtoend", help="measure from texts on disk to answers"))
     page = commands.add_parser("page", help="make page and plots from the results")
     page.add_argument("--results", type=Path, default=RESULTS)
@@ -56,6 +59,7 @@ def _done(arguments: Sequence[str] | None) -> bool | None:
         "all": _all,
         "list": _list,
         "run": _run,
+        "rows": _rows,
         "endtoend": _endtoend,
         "page": _page,
     }
@@ -67,7 +71,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="for data, indexes and logs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="for the JSON")
     parser.add_argument("--rounds", type=int, help="turns of each system")
-    parser.add_argument("--limit", type=float, default=900.0, help="seconds that a child may take")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds that a child may take")
     parser.add_argument("--minutes", type=float, help="start nothing more after so many")
     parser.add_argument("--again", action="store_true", help="forget what is known of the systems")
 
@@ -87,6 +91,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, nargs="+", default=sorted({1, cores()}), help="to search with"
     )
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sizes", nargs="*", metavar="DATA", help=f"of {', '.join(rows.SIZES)}; all if not given"
+    )
+    _add_common(parser)
+    parser.add_argument("--registry", type=Path, required=True, help="folder of registry-100k")
+    parser.add_argument("--rows", type=int, help="take no more, to try things out")
 
 
 def _add_end(parser: argparse.ArgumentParser) -> None:
@@ -126,6 +139,8 @@ def _all(chosen: argparse.Namespace) -> bool:
         ["run", name, *common, *systems_of, *options, *(["--threads", "1"] if number else [])]
         for number, name in enumerate(there)
     ]
+    if chosen.registry is not None and chosen.systems is None:
+        steps.append(["rows", *common, f"--registry={chosen.registry}"])
     if chosen.scifact is not None and chosen.systems is None:
         steps.append(["endtoend", *common, f"--texts={chosen.scifact}"])
     done = True
@@ -157,6 +172,33 @@ def _run(chosen: argparse.Namespace) -> bool:
             setting=chosen.setting,
         )
     ).run()
+
+
+def _rows(chosen: argparse.Namespace) -> bool:
+    """Each size with its systems, in a folder of its own among the results."""
+    if unknown := sorted(set(chosen.sizes) - set(rows.SIZES)):
+        raise SystemExit(f"there is no {unknown[0]!r}; there are {', '.join(rows.SIZES)}")
+    end = None if chosen.minutes is None else time.monotonic() + 60 * chosen.minutes
+    asked = _named(chosen.systems, list(rows.CHOSEN))
+    done = True
+    for name in chosen.sizes or rows.SIZES:
+        done &= Running(
+            Wanted(
+                names=[name],
+                chosen=[one for one in rows.of_size(name) if one in asked],
+                folders={"registry": chosen.registry},
+                work=chosen.work,
+                results=chosen.results / rows.FOLDER,
+                threads=[1],
+                rounds=chosen.rounds,
+                builds=1,
+                limit=chosen.limit,
+                seconds=None if end is None else max(0.0, end - time.monotonic()),
+                again=chosen.again,
+                rows=chosen.rows,
+            )
+        ).run()
+    return done
 
 
 def _endtoend(chosen: argparse.Namespace) -> bool:

@@ -174,6 +174,15 @@ DATA_SETS = {
             "registry",
         ),
         DataSet(
+            "registry-3m",
+            "rows made of short texts",
+            "Those of registry-100k, and mixtures of two of them (scripts/bench/search.py).",
+            registry,
+            3_000_000,
+            "registry",
+            rounds=1,
+        ),
+        DataSet(
             "tokens",
             "token embeddings",
             "The token embedding matrix of all-MiniLM-L6-v2: rows of many lengths, most of them "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import statistics
@@ -23,9 +22,6 @@ HEADLINE = 0.99
 
 LEADERS = 3
 """So many at each recall are in the plot that the page opens with."""
-
-_DRAWN = ("registry-1m", "tokens-sentences")
-"""Data sets with a plot of all systems beside the first one: a page of plots is read by nobody."""
 
 ENOUGH = 20
 """Of fewer searches, the one that 95% are faster than is nearly the slowest."""
@@ -294,109 +290,9 @@ def frontier(points: Sequence[Point], mode: str) -> list[Point]:
     return kept[::-1]
 
 
-# What the plots show, as plain numbers: a plot is held to them by their digest.
-
-
-def recall_speed(
-    measured: Measured, threads: int, mode: str, names: Iterable[str] | None = None
-) -> dict[str, Any]:
-    """Recall@10 against queries a second: the frontier of each system, or of some."""
-    points = measured.points(threads)
-    chosen = None if names is None else set(names)
-    series = {}
-    for name in measured.systems:
-        if chosen is not None and name not in chosen:
-            continue
-        some = frontier([one for one in points if one.system == name], mode)
-        if some:
-            series[name] = [
-                [
-                    one.recall(mode),
-                    one.speed(mode).median,
-                    one.speed(mode).low,
-                    one.speed(mode).high,
-                ]
-                for one in some
-            ]
-    return {"kind": "recall", "title": _title(measured, threads, mode), "series": series}
-
-
-def leaders(measured: Measured, threads: int, mode: str) -> list[str]:
-    """Qsearch with its graph, and the others that are among the fastest at some recall."""
-    points = measured.points(threads)
-    names = [OURS]
-    for level in LEVELS:
-        names += [name for name in fastest(points, level, mode) if not ours(name)][:LEADERS]
-    return list(dict.fromkeys(names))
-
-
-def time_rows(all_measured: Sequence[Measured], level: float | None) -> dict[str, Any]:
-    """Milliseconds of one query against the number of rows, at a recall."""
-    series: dict[str, list[list[float]]] = {}
-    for measured in all_measured:
-        if not measured.name.startswith("registry"):
-            continue
-        threads = measured.threads[0]
-        for name, point in fastest(measured.points(threads), level, "single").items():
-            spread = point.single
-            series.setdefault(name, []).append(
-                [
-                    measured.told["data"]["rows"],
-                    1000 / spread.median,
-                    1000 / spread.high,
-                    1000 / spread.low,
-                ]
-            )
-    what = "exact answers" if level is None else f"recall@10 of at least {level}"
-    rows = {name: sorted(some) for name, some in series.items() if len(some) > 1}
-    return {"kind": "rows", "title": f"{what}, one thread, one by one", "series": rows}
-
-
-def build_speed(measured: Measured, level: float, mode: str) -> dict[str, Any]:
-    """Seconds of a build against queries a second at a recall."""
-    threads = measured.threads[0]
-    series = {}
-    for name, point in fastest(measured.points(threads), level, mode).items():
-        built = measured.build(name)
-        if built is not None:
-            series[name] = [[built.median, point.speed(mode).median]]
-    title = f"{_title(measured, threads, mode)}, recall@10 of at least {level}"
-    return {"kind": "build", "title": title, "series": series}
-
-
-def plots(all_measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
-    """What each plot of the page shows, by file name."""
-    found: dict[str, dict[str, Any]] = {}
-    main = headline(all_measured)
-    for measured in all_measured:
-        if measured is main or measured.name in _DRAWN:
-            name = f"recall-{measured.name}.svg"
-            found[name] = recall_speed(measured, measured.threads[0], "single")
-    if main is not None:
-        threads = main.threads[0]
-        shown = recall_speed(main, threads, "single", leaders(main, threads, "single"))
-        found = {"headline.svg": shown} | found
-        found["recall-batches.svg"] = recall_speed(main, main.threads[0], "batch")
-        found["build.svg"] = build_speed(main, 0.95, "single")
-    found["rows-exact.svg"] = time_rows(all_measured, None)
-    found["rows-recall.svg"] = time_rows(all_measured, 0.95)
-    return {name: shown for name, shown in found.items() if shown["series"]}
-
-
 def headline(all_measured: Sequence[Measured]) -> Measured | None:
     """The data set that the page begins with: the first of its order."""
     return all_measured[0] if all_measured else None
-
-
-def digest(shown: dict[str, Any]) -> str:
-    """Of what a plot shows."""
-    text = json.dumps(shown, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _title(measured: Measured, threads: int, mode: str) -> str:
-    several = "one thread" if threads == 1 else f"{threads} threads"
-    return f"{measured.title}, {several}, {MODES[mode]}"
 
 
 def _half(known: dict[str, float]) -> float | None:

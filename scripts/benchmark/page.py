@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from . import words
-from .figures import (
-    headline,
-    plots,
-    read,
-)
+from .figures import Measured, headline, read
 from .opening import better, sentences
+from .rows import FOLDER, time_against_rows
 from .sections import (
     batches_and_builds,
     data_set,
     endtoend,
     fastest_systems,
     promise,
-    time_against_rows,
     without_avx512,
 )
-from .small_print import failures, method
+from .shown import plots
+from .small_print import failures, machines, method
 
 NOTICE = "<!-- Made by `python scripts/benchmark page` from the JSON beside it. Do not edit. -->"
 
@@ -40,7 +37,7 @@ def write(results: Path, page: Path, *, plots: bool) -> None:
 
 def shown_plots(results: Path) -> dict[str, dict[str, Any]]:
     """What the plots show, by file name."""
-    return plots(read(results)[0])
+    return plots(read(results)[0], _growing(results))
 
 
 def text(results: Path) -> str:
@@ -53,7 +50,8 @@ def text(results: Path) -> str:
     main = headline(measured)
     if main is None:
         raise SystemExit(f"there are no results in {results}")
-    drawn = plots(measured)
+    growing = _growing(results)
+    drawn = plots(measured, growing)
     parts = [
         "# qsearch and its peers, measured",
         NOTICE,
@@ -61,13 +59,21 @@ def text(results: Path) -> str:
         sentences(main),
         better(measured, ends),
         fastest_systems(measured),
-        *(data_set(one, drawn, results) for one in measured),
+        *(
+            data_set(one, drawn, results, several=len(machines(measured, ends)) > 1)
+            for one in measured
+        ),
         promise(measured),
         without_avx512(measured),
-        time_against_rows(measured, drawn, results),
+        time_against_rows(growing, drawn, results),
         batches_and_builds(main, drawn, results),
         endtoend(ends),
         failures(measured, ends),
         method(measured, ends),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _growing(results: Path) -> list[Measured]:
+    """More and more rows, measured in a run of their own."""
+    return read(results / FOLDER)[0]

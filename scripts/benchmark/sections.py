@@ -64,8 +64,17 @@ def _winner(order: dict[str, Point], mode: str, k: int = 10) -> str:
     return words.against(first, second, quick / slow)
 
 
-def data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
-    """All systems on one data set."""
+def data_set(
+    measured: Measured, drawn: dict[str, Any], results: Path, *, several: bool = False
+) -> str:
+    """All systems on one data set.
+
+    Args:
+        measured: the data set.
+        drawn: what the plots show, by file name.
+        results: the folder of JSON and plots.
+        several: whether others were measured on another machine.
+    """
     told = measured.told["data"]
     judged = any(point.ndcg10 is not None for point in measured.points(measured.threads[0]))
     first = measured.threads[0]
@@ -109,10 +118,11 @@ def data_set(measured: Measured, drawn: dict[str, Any], results: Path) -> str:
     ]
     heads += ["p95 ms", "build s", "disk MB", "memory MB", "of it not reclaimable", "start s"]
     table = words.table(heads, [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
+    on = f"; on {measured.told['machine']['processor']}" if several else ""
     about = (
         f"{_about(measured)} {told['dimensions']} dimensions, "
         f"{told['queries']} queries (one missed hit lowers recall by {0.1 / told['queries']:.5f}), "
-        f"{_turns(measured)}. Of each system the fastest setting that reaches recall@10 "
+        f"{_turns(measured)}{on}. Of each system the fastest setting that reaches recall@10 "
         f"{HEADLINE}, one by one and in batches, or, below those that have one, the one with the highest "
         f"recall. All settings, and recall@100, are in [the JSON]({results.name}/{measured.name}.json)."
     )
@@ -240,14 +250,6 @@ def without_avx512(measured: Sequence[Measured]) -> str:
     for how in MODES.values():
         heads += [how, "beside AVX-512", "beside the best other"]
     return "\n\n".join(["## Without AVX-512", said, words.table(heads, rows)])
-
-
-def time_against_rows(measured: Sequence[Measured], drawn: dict[str, Any], results: Path) -> str:
-    """Time against rows."""
-    images = [words.image(drawn, name, results) for name in ("rows-exact.svg", "rows-recall.svg")]
-    if not any(images):
-        return ""
-    return "\n\n".join(["## Time against number of rows", *filter(None, images)])
 
 
 def batches_and_builds(main: Measured, drawn: dict[str, Any], results: Path) -> str:

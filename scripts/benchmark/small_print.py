@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import words
-from .figures import (
-    OURS,
-    Measured,
-)
+from .figures import OURS, Measured
 from .results import METHOD
 from .running import BUSY
 from .systems import systems
@@ -41,7 +38,6 @@ def failures(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
 
 def method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
     """What it was measured on, and how."""
-    told = measured[0].told["machine"]
     days = [day for one in measured for day in one.dates() if day]
     shares = [share for one in measured for share in one.others()]
     shares += [
@@ -51,16 +47,11 @@ def method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
         for turn in turns.values()
     ]
     notes = {one.systems.get(OURS, {}).get("note", "").split(";")[0] for one in measured} - {""}
-    machine = [
-        ["processor", f"{told['processor']}; {', '.join(told['instructions'])}"],
+    table = [
+        *_machine_lines(machines(measured, ends)),
         ["qsearch", ", ".join(sorted(notes))],
-        ["cores, memory", f"{told['cores']}, {told['memory_gib']} GiB"],
-        ["system", f"{told['system']}, Python {told['python']}"],
         ["measured", f"{min(days, default='')} to {max(days, default='')}"],
-        [
-            "other processes",
-            _busy(shares),
-        ],
+        ["other processes", _busy(shares)],
     ]
     systems: dict[str, list[str]] = {}
     for one in measured:
@@ -72,12 +63,42 @@ def method(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
                     line[1] += f"; {found}"
     parts = [
         "## How it was measured",
-        words.table(["", ""], machine),
+        words.table(["", ""], table),
         _earlier(measured),
         _METHOD,
         words.table(["system", "versions", "settings"], list(systems.values())),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def machines(
+    measured: Sequence[Measured], ends: dict[str, Any] | None
+) -> list[tuple[dict[str, Any], list[str]]]:
+    """What was measured on which machine: nobody compares figures of two without knowing."""
+    found: list[tuple[dict[str, Any], list[str]]] = []
+    every = [(one.told["machine"], one.title) for one in measured]
+    if ends is not None:
+        every.append((ends["machine"], "from texts on disk to answers"))
+    for machine, title in every:
+        titles = next((titles for known, titles in found if known == machine), None)
+        if titles is None:
+            found.append((machine, [title]))
+        else:
+            titles.append(title)
+    return found
+
+
+def _machine_lines(found: list[tuple[dict[str, Any], list[str]]]) -> list[list[str]]:
+    lines = []
+    for told, titles in found:
+        if len(found) > 1:
+            lines.append(["**measured on this machine**", "; ".join(titles)])
+        lines += [
+            ["processor", f"{told['processor']}; {', '.join(told['instructions'])}"],
+            ["cores, memory", f"{told['cores']}, {told['memory_gib']} GiB"],
+            ["system", f"{told['system']}, Python {told['python']}"],
+        ]
+    return lines
 
 
 def _earlier(measured: Sequence[Measured]) -> str:
@@ -131,6 +152,7 @@ one before stopped.
 scripts/benchmark/run all --scifact FOLDER --registry FOLDER   # all of it, and the page: some hours
 scripts/benchmark/run run tokens                               # one set; no data needed: the model has them
 scripts/benchmark/run run registry-100k --registry FOLDER      # vectors of your own
+scripts/benchmark/run rows --registry FOLDER                   # more and more rows
 scripts/benchmark/run endtoend --texts FOLDER                  # texts and judgments in BEIR's form
 scripts/benchmark/run page
 ```
