@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["PYTHON", "Words", "first_line", "speaking", "words"]
+__all__ = ["PYTHON", "Words", "first_line", "legible", "speaking", "words"]
+
+
+def legible(text: str) -> str:
+    r"""A text that can be written anywhere: names of files need not be UTF-8.
+
+    Examples:
+        >>> legible("caf\udce9.jsonl")
+        'caf\\udce9.jsonl'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def first_line(error: BaseException) -> str:

@@ -139,6 +139,8 @@ class Other:
         """
         names = list({name for of_query in run.values() for name in of_query})
         strange = [name for name in names if name not in index]
+        if not len(index):
+            raise QueryError(f"{index.path} holds no documents")
         if names and len(strange) == len(names):
             raise QueryError(
                 f"{index.path} holds none of the documents of {self.path}: the first there is "

@@ -150,6 +150,8 @@ def show(
     told_apart: Sequence[str],
 ) -> None:
     """Write what was measured to standard output, and notes, but those told apart, to standard error."""
+    from qsearch.evaluation.tables import as_markdown
+
     if format == "json":
         told = found.to_dict()
         told |= {} if compared is None else {"comparison": compared.to_dict()}
@@ -168,7 +170,7 @@ def show(
     if format == "md":  # which is kept, so that all that was noted stands in it
         parts = [table.markdown() for table in tables]
         parts += [_fenced(one) for one in losses]
-        parts.append("\n".join(f"- {note}" for note in notes))
+        parts.append("\n".join(f"- {as_markdown(note)}" for note in notes))
     else:
         parts = [*(table.text() for table in tables), *losses]
     if parts:

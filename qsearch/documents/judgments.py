@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from qsearch.documents.compression import without_suffix
@@ -61,9 +60,8 @@ def read_judgments(path: str) -> Judgments:
         query, document = cells[0], cells[-2]
         relevance = relevance_of(_number(cells[-1]))
         if relevance is None:
-            value = _number(cells[-1])
-            is_name = value is None or math.isnan(value)
-            if number == 0 and is_name and not cells[-1][:1].isdigit():
+            is_name = cells[-1] and _number(cells[-1]) is None and not cells[-1][0].isdigit()
+            if number == 0 and is_name:
                 continue  # a header
             raise QueryError(
                 f"{line.where}: the relevance must be a whole number of at most a million, found "

@@ -17,6 +17,7 @@ from qsearch.evaluation.intervals import Difference, Quantity, difference, holm,
 from qsearch.evaluation.likeness import Rankings, check_common, checked_run, of_run, unlike
 from qsearch.evaluation.measures import judged_at, measures_at
 from qsearch.evaluation.tables import NOTHING, Table, shown_difference, shown_quantity
+from qsearch.retrieval.searcher import whole_number
 
 __all__ = ["Compared", "Comparison", "Lost", "compare"]
 
@@ -198,6 +199,7 @@ def compare(
         raise QueryError(f"an Evaluation is compared, found {type(ours).__name__}")
     if ours.groups or (isinstance(theirs, Evaluation) and theirs.groups):
         raise QueryError("what was measured with queries made of documents cannot be compared")
+    worst = whole_number("worst", worst)
     notes: list[str] = []
     if isinstance(theirs, str | Path):
         theirs = read_run(str(theirs))

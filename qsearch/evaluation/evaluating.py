@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
+from qsearch.documents import surrogate_in
 from qsearch.errors import QueryError
 from qsearch.evaluation.answers import checked
 from qsearch.evaluation.evaluation import Evaluation
@@ -329,11 +330,18 @@ def _chosen(
     for number, way in enumerate(found):
         if not isinstance(way.options, Mapping):
             raise QueryError(f"the way {way.name} needs options by name, found {way.options!r}")
+        if not isinstance(way.name, str) or surrogate_in(way.name) is not None:
+            raise QueryError(f"the name of a way must be a text, found {way.name!r}")
         if way.name in [other.name for other in found[:number]]:
             raise QueryError(f"the way {way.name} stands twice")
         if not FilterOptions.__annotations__.keys().isdisjoint(way.options):
             raise QueryError(
                 f"the way {way.name} has a filter; one filter is for all ways: give it to evaluate"
+            )
+        if way.options.get("all_passages"):
+            raise QueryError(
+                f"the way {way.name} gives passages, a document several times; leave all_passages out: "
+                "documents are measured"
             )
         if way.words and asked.texts is None:
             raise QueryError(

@@ -13,7 +13,7 @@ from qsearch.errors import OptionError
 from qsearch.evaluation.intervals import mean_of
 from qsearch.evaluation.measured import Measured, WayResult
 from qsearch.evaluation.plotting import check_picture, picture, plot_evaluation
-from qsearch.evaluation.tables import Table, tables_of
+from qsearch.evaluation.tables import Table, as_markdown, tables_of
 
 __all__ = ["Evaluation"]
 
@@ -53,7 +53,7 @@ class Evaluation(Measured):
     def to_markdown(self) -> str:
         """All tables and notes, and what it was measured on, as Markdown."""
         parts = [table.markdown() for table in self.tables()]
-        parts.append("\n".join(f"- {note}" for note in (*self.notes, *self.about())))
+        parts.append("\n".join(f"- {as_markdown(note)}" for note in (*self.notes, *self.about())))
         return "\n\n".join(parts) + "\n"
 
     def _repr_html_(self) -> str:

@@ -27,6 +27,7 @@ from qsearch.errors import QueryError
 from qsearch.evaluation.measured import Group
 from qsearch.retrieval.samples import all_kinds
 from qsearch.retrieval.searcher import whole_number
+from qsearch.wording import legible
 
 if TYPE_CHECKING:
     from qsearch.snapshot import Snapshot
@@ -114,7 +115,7 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
     source = "queries"
     if isinstance(queries, str | os.PathLike):
         name = str(queries)
-        shown = name if is_dataset(name) else Path(name).resolve().name
+        shown = legible(name if is_dataset(name) else Path(name).resolve().name)
         source = "queries of standard input" if name == "-" else f"queries of {shown}"
         pairs = list(read_queries(name))
     elif isinstance(queries, Mapping):
@@ -221,7 +222,12 @@ def given_judgments(qrels: Any) -> Judgments:
                     f"the relevance of {document!r} for {query!r} must be a whole number of at most a "
                     f"million, found {relevance!r}"
                 )
-            found.setdefault(str(query), {})[str(document)] = number
+            of_query = found.setdefault(str(query), {})
+            if of_query.setdefault(str(document), number) != number:
+                raise QueryError(
+                    f"document {str(document)!r} is judged twice for query {str(query)!r}: {number}, and "
+                    f"{of_query[str(document)]}"
+                )
     return found
 
 
@@ -262,6 +268,8 @@ def matched(
     judged = {document for of_query in found.values() for document in of_query}
     there = snapshot.catalog.positions_of([one for one in judged if surrogate_in(one) is None])
     missing = sorted(judged - set(there))
+    if not snapshot.documents:
+        raise NothingJudged("the index holds no documents")
     if judged and not there:
         (first,) = (one.id for one in snapshot.catalog.page(-1, 1))
         raise NothingJudged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,17 +37,21 @@ def checked_run(run: Mapping[Any, Any]) -> dict[str, list[str]]:
     """Ids by query id, as texts.
 
     Raises:
-        QueryError: they are no such ids.
+        QueryError: they are no such ids, or scores are no numbers.
     """
     found: dict[str, list[str]] = {}
     for query, documents in run.items():
-        if isinstance(documents, str) or not isinstance(documents, Iterable):
+        # Nothing that has no order: of a set nobody knows what is best.
+        if isinstance(documents, str | bytes | set | frozenset) or not isinstance(
+            documents, Iterable
+        ):
             raise QueryError(
-                f"a run is several ids by query id, found {documents!r} for query {query!r}"
+                f"a run is several ids by query id, best first; found {documents!r} for query {query!r}"
             )
         some = list(documents)
         if isinstance(documents, Mapping):
-            some.sort(key=lambda one: -float(documents[one]))  # by score, equal ones as they come
+            scores = {one: _score(score, one, query) for one, score in documents.items()}
+            some.sort(key=lambda one: -scores[one])  # equal ones as they come
         if not all(isinstance(one, str | int) for one in some):
             raise QueryError(
                 f"a run is ids by query id, or scores by query id and document id; found "
@@ -55,8 +60,27 @@ def checked_run(run: Mapping[Any, Any]) -> dict[str, list[str]]:
         names = [str(one) for one in some]
         if len(set(names)) < len(names):
             raise QueryError(f"a document stands twice among those of query {query!r}")
+        if str(query) in found:
+            raise QueryError(f"query {str(query)!r} stands twice in a run")
         found[str(query)] = names
     return found
+
+
+def _score(value: object, document: object, query: object) -> float:
+    """Of a document in a run.
+
+    Raises:
+        QueryError: it is no number, or NaN, which is neither more nor less than any.
+    """
+    try:
+        score = math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if math.isnan(score):
+        raise QueryError(
+            f"the score of {document!r} for query {query!r} must be a number, found {value!r}"
+        )
+    return score
 
 
 def unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:

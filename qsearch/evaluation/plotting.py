@@ -16,6 +16,7 @@ from qsearch.errors import OptionError
 from qsearch.evaluation.intervals import mean_of
 from qsearch.evaluation.measures import found_among
 from qsearch.evaluation.tables import asked_of
+from qsearch.wording import legible
 
 if TYPE_CHECKING:
     from qsearch.evaluation.measured import Measured, WayResult
@@ -103,7 +104,7 @@ def _drawn(evaluation: Measured, panels: Sequence[Callable[[Any, Measured], None
     for axes in every[len(panels) :]:
         axes.set_visible(False)
     index = evaluation.index
-    name = Path(index["path"]).name
+    name = legible(Path(index["path"]).name)
     held = f"{name}: {index['documents']:,} documents of {index['dimensions']:,} dimensions"
     asked = textwrap.wrap(asked_of(evaluation), int(62 * columns))
     figure.suptitle("\n".join([held, *asked]), fontsize=_SIZE + 1)

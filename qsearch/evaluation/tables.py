@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from qsearch.evaluation.intervals import Interval, Quantity, mean_of
 if TYPE_CHECKING:
     from qsearch.evaluation.measured import Measured, WayResult
 
-__all__ = ["Table", "asked_of", "shown_difference", "shown_quantity", "tables_of"]
+__all__ = ["Table", "as_markdown", "asked_of", "shown_difference", "shown_quantity", "tables_of"]
 
 NOTHING = "–"
 
@@ -49,10 +50,14 @@ class Table:
         """For Markdown."""
         marks = ("---", *("---:" for _ in self.header[1:]))
         lines = [
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-            for line in (self.header, marks, *self.rows)
+            "| " + " | ".join(line) + " |"
+            for line in (
+                [as_markdown(cell) for cell in self.header],
+                marks,
+                *([as_markdown(cell) for cell in row] for row in self.rows),
+            )
         ]
-        return "\n".join([f"**{self.title}**", "", *lines])
+        return "\n".join([f"**{as_markdown(self.title)}**", "", *lines])
 
     def html(self) -> str:
         """For a notebook."""
@@ -65,6 +70,16 @@ class Table:
             f"<table><caption>{html.escape(self.title)}</caption><thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table>"
         )
+
+
+def as_markdown(text: str) -> str:
+    r"""A text that Markdown shows as it is, on one line: names of files and ids are other people's.
+
+    Examples:
+        >>> as_markdown("<b> & [a_b](c)")
+        '&lt;b&gt; &amp; \\[a_b](c)'
+    """
+    return re.sub(r"[\\`*\[|~]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def shown_quantity(value: Quantity) -> str:

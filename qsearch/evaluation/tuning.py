@@ -173,7 +173,9 @@ def tune(
                 "gain": None if chosen.gain is None else chosen.gain.to_dict(),
             }
     earlier = snapshot.tuning
-    commit, kept = tune_index(index._changing(wait, progress), asked.source, given, hybrid)
+    commit, kept = tune_index(
+        index._changing(wait, progress), asked.source, given, hybrid, snapshot.catalog.was_replaced
+    )
     index.refresh()
     tuning = index._open.tuning
     plans = {}

@@ -33,7 +33,7 @@ from qsearch.store.opening import checked_dimensions
 from qsearch.store.tail import TAIL
 from qsearch.store.view import rows_of_a_segment
 
-__all__ = ["keep_up", "measure_again", "measured_anew", "walks_unmeasured"]
+__all__ = ["keep_up", "measure_again", "measured_anew", "walks_unmeasured", "was_measured"]
 
 _log = logging.getLogger("qsearch")
 
@@ -144,8 +144,19 @@ def measure_again(index: Path, progress: Progress) -> None:
     """Measure recall, in a commit of its own, unless another writer was quicker, who sees to it."""
     found = measured_anew(index, None, progress)
     with IndexEditor.open(index) as editor:
-        if editor.base == found["measured"]["commit"]:
+        if was_measured(editor, found):
             editor.commit(found)
+
+
+def was_measured(editor: IndexEditor, found: Mapping[str, Any]) -> bool:
+    """Whether an index is what ``measured_anew`` found so: another one may have taken its place since.
+
+    The number of the commit does not tell that, every new index begins with the same; ids of segments do:
+    they are made of what is in them.
+    """
+    measured = found["measured"]
+    segments = [one.id for one in editor.catalog.segments() if one.id != TAIL]
+    return bool(editor.base == measured["commit"] and segments == measured["segments"])
 
 
 def walks_unmeasured(settings: Mapping[str, Any]) -> bool:

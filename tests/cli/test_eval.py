@@ -298,6 +298,29 @@ def test_losses_stand_in_markdown_as_they_are(made: Path, tmp_path: Path) -> Non
     assert "goes to 1 document a query" in done.stdout  # what was noted of the comparison
 
 
+def test_names_that_other_people_give_are_no_markdown_and_no_picture(
+    made: Path, tmp_path: Path
+) -> None:
+    name = "<img src=x>![z](y)*b*.jsonl"
+    shutil.copy(made / "queries.jsonl", tmp_path / name)
+    (tmp_path / "q.tsv").write_text("q1\td1\t1\nq1\t<b>gone</b>\t1\n")
+    arguments = ("--qrels", tmp_path / "q.tsv", "-k", "5", "--no-times", "--ways", "exact,binary")
+    done = run("eval", "--queries", tmp_path / name, *arguments, "--format", "md", cwd=made)
+    assert done.returncode == 0, done.stderr
+    assert r"queries of &lt;img src=x&gt;!\[z](y)\*b\*.jsonl**" in done.stdout
+    assert "judgments of 1 document ('&lt;b&gt;gone&lt;/b&gt;')" in done.stdout
+    # A name that is not UTF-8, where there may be such names.
+    try:
+        shutil.copy(made / "queries.jsonl", tmp_path / "b\udcff.jsonl")
+    except OSError:
+        return
+    plot = ("--plot", tmp_path / "p.svg")
+    done = run("eval", "--queries", tmp_path / "b\udcff.jsonl", *arguments, *plot, cwd=made)
+    assert done.returncode == 0, done.stderr
+    assert r"40 queries of b\udcff.jsonl" in done.stdout
+    assert r"40 queries of b\udcff.jsonl" in (tmp_path / "p.svg").read_text(encoding="utf-8")
+
+
 def test_losses_without_judgments_are_what_is_in_common(made: Path, tmp_path: Path) -> None:
     (tmp_path / "r.trec").write_text("".join(f"q{n} Q0 d{n} 1 1.0 t\n" for n in range(40)))
     arguments = ("eval", "--queries", "queries.jsonl", "-k", "5", "--no-times", "--ways", "exact")
@@ -306,6 +329,21 @@ def test_losses_without_judgments_are_what_is_in_common(made: Path, tmp_path: Pa
     assert " in common\n" in done.stdout
     told = json.loads(run(*arguments, *compared, "--format", "json", cwd=made).stdout)
     assert told["comparison"]["losses"]["exact"]["queries"][0]["theirs"] is None
+
+
+def test_an_index_without_documents_is_beside_no_run(place: Path, tmp_path: Path) -> None:
+    ids = [f"d{n}" for n in range(300)]
+    assert run("delete", *ids, cwd=place).returncode == 0
+    (tmp_path / "r.trec").write_text("q1 Q0 d1 1 1.0 t\n")
+    asked = ("eval", "--queries", "queries.jsonl", "-k", "5", "--no-times", "--ways", "exact")
+    for more, told in (
+        (("--compare", tmp_path / "r.trec"), "error: indexes/i holds no documents"),
+        (("--qrels", "qrels/test.tsv"), "by judgments: the index holds no documents"),
+    ):
+        done = run(*asked, *more, cwd=place)
+        assert done.returncode == 1
+        assert told in done.stderr
+        assert "Against exact search: 40 queries" in done.stdout
 
 
 def test_an_index_without_an_encoder_is_compared_by_words(made: Path, tmp_path: Path) -> None:

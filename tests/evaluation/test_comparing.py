@@ -182,3 +182,36 @@ def test_a_run_may_have_scores_and_is_checked(index: Index, tmp_path: Path) -> N
     assert any("searched to 10 documents" in note for note in compare(deeper, found).notes)
     others = evaluate(index, {"q0": "cat dog"}, k=10, ways=["exact"], timed=False)
     assert "1 queries of the same id have another text there" in compare(found, others).notes
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (
+            {"q1": {"1": float("nan"), "2": 1.0}},
+            "the score of '1' for query 'q1' must be a number, found nan",
+        ),
+        ({"q1": {"1": "x"}}, "must be a number, found 'x'"),
+        ({"q1": {"1": None}}, "must be a number, found None"),
+        ({"q1": {"1": 10**400}}, "must be a number, found 1000"),
+        ({"q1": {"1", "2"}}, "a run is several ids by query id, best first"),
+        ({"q1": b"12"}, "a run is several ids by query id, best first"),
+        ({7: ["1"], "7": ["2"]}, "query '7' stands twice in a run"),
+    ],
+)
+def test_a_run_that_has_no_order_is_refused(index: Index, run: Any, told: str) -> None:
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=2, ways=["exact"], timed=False)
+    with pytest.raises(QueryError, match=told):
+        compare(ours, run)
+    with pytest.raises(QueryError, match="worst must be"):
+        compare(ours, {"q1": ["1"]}, worst="3")  # type: ignore[arg-type]
+
+
+def test_an_index_without_documents_is_compared_with(index: Index, tmp_path: Path) -> None:
+    with Index.build([record(1)], tmp_path / "none", encoder=HashedWords()) as none:
+        none.delete([record(1)["id"]])
+        theirs = evaluate(none, QUERIES, JUDGMENTS, k=5, ways=["exact"], timed=False)
+    assert "nothing is measured by judgments: the index holds no documents" in theirs.notes
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=5, ways=["exact"], timed=False)
+    found = compare(ours, theirs, "none")
+    assert all(one.theirs.mean == 0 for one in found.rows)

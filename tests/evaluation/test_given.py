@@ -164,3 +164,22 @@ def test_an_index_without_an_encoder_says_so(tmp_path: Path) -> None:
     with Index.build(records, tmp_path / "i", embeddings=np.eye(5), options=options) as index:
         found = evaluate(index, ["cat"], k=2, timed=False)
         assert "the index has no encoder" in found.notes[0]
+
+
+def test_a_way_gives_documents(index: Index) -> None:
+    with pytest.raises(
+        QueryError, match="the way passages gives passages, .*leave all_passages out"
+    ):
+        evaluate(index, QUERIES, ways={"passages": {"all_passages": True}}, timed=False)
+    with pytest.raises(QueryError, match="the name of a way must be a text"):
+        evaluate(index, QUERIES, ways={"\ud800": {}}, timed=False)
+
+
+def test_judgments_that_become_the_same_are_one_or_an_error(index: Index) -> None:
+    asked = {7: "cat dog"}
+    found = evaluate(
+        index, asked, {7: {"d 1": 1}, "7": {"d 1": 1, "d 2": 0}}, ways=["exact"], timed=False
+    )
+    assert found.judgments == {"7": {"d 1": 1, "d 2": 0}}
+    with pytest.raises(QueryError, match="document 'd 1' is judged twice for query '7': 0, and 1"):
+        evaluate(index, asked, {7: {"d 1": 1}, "7": {"d 1": 0}}, ways=["exact"], timed=False)
