@@ -8,6 +8,7 @@ segments.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphSearch
 from qsearch.retrieval.ranking import unit_queries
-from qsearch.retrieval.tuning import BATCH_QUERIES
+from qsearch.retrieval.tuning import BATCH_QUERIES, Check
 from qsearch.store import Segment
 
 __all__ = ["Costs"]
@@ -30,7 +31,9 @@ _TIMED_BYTES = 1 << 29
 """Codes of so many rows are timed: more than most processors cache."""
 
 _ALONE = 5
-"""Queries that are asked one by one of what reads all codes, whatever the query is."""
+_ALONE_MILLISECONDS = 10.0
+"""So many queries at least are asked one by one of what reads all codes, and as many as take so long: of a
+small index a search takes twice as long for one query as for another."""
 
 _REPEATS = 2
 """Times that count, behind one that brings what is needed into memory; the fastest is taken."""
@@ -119,7 +122,15 @@ class Costs:
         found = np.array(
             [
                 self._timed(
-                    partial(graph.search, k=k, width=one, kept=kept, threads=self._threads), every
+                    partial(
+                        graph.search,
+                        k=k,
+                        width=one,
+                        kept=kept,
+                        threads=self._threads,
+                        checks=_passed_by_all(k),
+                    ),
+                    every,
                 )
                 for one in widths
             ]
@@ -132,7 +143,14 @@ class Costs:
         here, choosing = self._chosen(some)
         kept = max(k, min(kept, some))
         both = self._timed(
-            partial(self._cascade.search, k=k, candidates=some, kept=kept, threads=self._threads)
+            partial(
+                self._cascade.search,
+                k=k,
+                candidates=some,
+                kept=kept,
+                threads=self._threads,
+                checks=_passed_by_all(k),
+            )
         )
         ranking = np.maximum(0.0, both - here)
         return choosing + self._segments * max(1.0, candidates / some) * ranking
@@ -160,11 +178,18 @@ class Costs:
         return timed, timed + self._further * more
 
     def _timed(self, search: _Search, ask: int = _ALONE) -> NDArray[np.float64]:
-        """Milliseconds of a query alone, and of one in a batch."""
+        """Milliseconds of a query alone, of so many at least, and of one in a batch."""
         ones = [self._queries[number : number + 1] for number in range(len(self._queries))]
+        some = min(_milliseconds(search, ones[0]) for _ in _times())
+        ask = max(ask, int(_ALONE_MILLISECONDS / max(some, 1e-3)))
         alone = np.array([[_milliseconds(search, one) for one in ones[:ask]] for _ in _times()])
         batch = [_milliseconds(search, self._queries) for _ in _times()]
         return np.array([alone[1:].min(axis=0).mean(), min(batch[1:]) / len(self._queries)])
+
+
+def _passed_by_all(k: int) -> tuple[Check, ...]:
+    """A check that finds out what checks of a plan do, which takes time, and fails nobody."""
+    return (Check(k, -math.inf, -math.inf),)
 
 
 def _living(segments: Sequence[Segment]) -> int:
