@@ -190,7 +190,8 @@ def _fenced(text: str) -> str:
 def _losses(index: Index, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:
     """The queries that lose most, with what is first here and there."""
     measure, lost = told
-    lines = [f"{way}: queries that lose most by {measure}" if lost else f"{way}: no query loses"]
+    by = f"documents {measure}" if measure.startswith("in common") else measure
+    lines = [f"{way}: queries that lose most by {by}" if lost else f"{way}: no query loses"]
     for one in lost:
         there = "in common" if math.isnan(one.theirs) else f"here, {one.theirs:.4f} there"
         lines.append(f"  {one.query}: {one.ours:.4f} {there}")

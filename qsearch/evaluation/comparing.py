@@ -232,6 +232,8 @@ def compare(
             notes.append(f"{told}only these count")
         else:
             notes.append(f"{told}of the others it has found nothing, which counts as 0")
+    pairs, same = _different(ours, pairs)
+    notes += same
     depth = ours.depths[0]
     measures = measures_at(ours.depths)
     rows: list[Compared] = []
@@ -255,6 +257,9 @@ def compare(
             judged_by = [name for name, (mine, _) in by_measure.items() if not np.isnan(mine).all()]
             first = judged_by[0] if judged_by else f"in common@{depth}"
             values = by_measure[first] if judged_by else (overlap[way], None)
+            asked = np.array([query in common for query in queries])
+            if not judged_by:  # what was not asked there has nothing in common
+                values = np.where(asked, values[0], np.nan), None
             losses[way] = first, _worst(ours, way, rankings[ours.depths[-1]], values, worst)
     if not any(values[~np.isnan(values)].any() for values in overlap.values()):
         notes.append(
@@ -281,6 +286,8 @@ def _recalls(
     """What a way finds of each index's own exact search, here and there, by depth; NaN: not of both."""
     if ours[way].exact or ours[way].way.words:
         return {}
+    if all(_is_proven(one, way) for one in (ours, theirs)):
+        return {}  # both find all, and chance has no part in it
     places = {query: number for number, query in enumerate(theirs.queries)}
     at = np.array([places.get(query, -1) for query in ours.queries])
     found = {}
@@ -290,6 +297,32 @@ def _recalls(
             mine = np.where(at < 0, np.nan, ours[way].recall[k])
             found[f"recall@{k}"] = mine, other
     return found
+
+
+def _is_proven(found: Evaluation, way: str) -> bool:
+    return all(one.certified.all() for one in found[way].answers.values())
+
+
+def _different(
+    ours: Evaluation, pairs: list[tuple[str, Mapping[int, Rankings]]]
+) -> tuple[list[tuple[str, Mapping[int, Rankings]]], list[str]]:
+    """Ways without those that find what another one finds, here and there: each is tested once."""
+    kept: list[tuple[str, Mapping[int, Rankings]]] = []
+    same: dict[str, list[str]] = {}
+    for way, rankings in pairs:
+        for other, known in kept:
+            if all(
+                ours[way].documents_at(k) == ours[other].documents_at(k) and rankings[k] == known[k]
+                for k in ours.depths
+            ):
+                same.setdefault(other, []).append(way)
+                break
+        else:
+            kept.append((way, rankings))
+    return kept, [
+        f"{', '.join(names)} found what {other} did, here and there: compared once"
+        for other, names in same.items()
+    ]
 
 
 def _probability(value: float) -> str:

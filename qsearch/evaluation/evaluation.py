@@ -97,6 +97,12 @@ class Evaluation(Measured):
     def _way_dict(self, one: WayResult) -> dict[str, Any]:
         own = self.own
         first = one.answers[self.depths[0]]
+        batched = None
+        if one.batched is not None and (recall := self.batch_recall(one.name)) is not None:
+            batched = {
+                "recall": {str(self.depths[0]): recall.to_dict()},
+                "certified": float(one.batched.certified[own].mean()) if own.any() else None,
+            }
         return {
             "way": one.name,
             "options": dict(one.way.options),
@@ -108,6 +114,7 @@ class Evaluation(Measured):
             "certified": float(first.certified[own].mean())
             if own.any() and one.way.mode != "keywords"
             else None,
+            "in_batches": batched,
             "milliseconds": None
             if one.times.mean is None
             else {"mean": one.times.mean, **(one.times.percentiles() or {})},

@@ -46,6 +46,9 @@ class WayResult:
         unjudged: (q,) share of its best (of the first k) that nobody judged; NaN for queries without
             judgments.
         times: milliseconds.
+        batched: at the first k, answers of batches, where these are searched in another way than one query
+            alone; ``None``: they are the same.
+        batch_recall: (q,) of these, as ``recall``.
     """
 
     way: Way
@@ -55,6 +58,8 @@ class WayResult:
     measures: Mapping[str, NDArray[np.float64]]
     unjudged: NDArray[np.float64]
     times: Times
+    batched: Answers | None = None
+    batch_recall: NDArray[np.float64] | None = None
 
     @property
     def name(self) -> str:
@@ -138,12 +143,19 @@ class Measured:
             KeyError: the way, or this k, was not measured.
         """
         members = self.own if group is None else group.members
-        value = mean_of(_of(self[way].recall, k, "recall at k =")[members])
-        # By definition, or by proof: there is nothing that chance could have spared.
-        answers = self[way].answers[k]
-        proven = self[way].exact or bool(answers.certified[members].all())
-        sure = proven and self[way].way.mode == "meaning"
-        return replace(value, interval=None) if sure else value
+        recall = _of(self[way].recall, k, "recall at k =")
+        return _mean(self[way], recall, self[way].answers[k], members)
+
+    def batch_recall(self, way: str) -> Quantity | None:
+        """The same at the first k, of queries that are searched in batches; ``None``: it is the same.
+
+        Raises:
+            KeyError: the way was not measured.
+        """
+        one = self[way]
+        if one.batched is None or one.batch_recall is None:
+            return None
+        return _mean(one, one.batch_recall, one.batched, self.own)
 
     def measure(self, way: str, name: str) -> Quantity:
         """The mean of a measure against judgments, over the queries that have a relevant document.
@@ -163,6 +175,16 @@ class Measured:
                 self.queries, answers.positions, answers.scores, strict=True
             )
         }
+
+
+def _mean(
+    one: WayResult, recall: NDArray[np.float64], answers: Answers, members: NDArray[np.bool_]
+) -> Quantity:
+    value = mean_of(recall[members])
+    # By definition, or by proof: there is nothing that chance could have spared.
+    proven = one.exact or bool(answers.certified[members].all())
+    sure = proven and one.way.mode == "meaning"
+    return replace(value, interval=None) if sure else value
 
 
 def _of(values: Mapping[Any, NDArray[np.float64]], key: object, what: str) -> NDArray[np.float64]:

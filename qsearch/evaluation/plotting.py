@@ -118,7 +118,7 @@ def _against_time(axes: Any, evaluation: Measured) -> None:
     points, names = [], []
     for number, one in enumerate(_by_meaning(evaluation)):
         taken = one.times.mean
-        recall = mean_of(one.recall[k][evaluation.own])
+        recall = evaluation.recall(one.name, k)
         if taken is None or np.isnan(recall.mean):
             continue
         if one.exact:

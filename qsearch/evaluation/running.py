@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
-from qsearch.evaluation.answers import Answers, Queries, answer
+from qsearch.evaluation.answers import Answers, Queries, answer, checked
 from qsearch.evaluation.given import Asked
 from qsearch.evaluation.measured import WayResult
 from qsearch.evaluation.measures import judged_at, measures_at, recall_at_k
-from qsearch.evaluation.timing import ROUNDS, Times, time_in_turns
+from qsearch.evaluation.timing import BATCH, ROUNDS, Times, time_in_turns
 from qsearch.evaluation.ways import EXACT, Way
 from qsearch.indexing import Progress
 from qsearch.retrieval import check_queries
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluationRun", "named"]
 
-_AT_A_TIME = 64
+_AT_A_TIME = BATCH
 _ENCODED_ALONE = 30
 
 
@@ -48,6 +48,7 @@ class EvaluationRun:
     queries: Queries | None = None
     truth: Answers | None = None
     found: dict[str, dict[int, Answers]] = field(default_factory=dict)
+    batched: dict[str, Answers] = field(default_factory=dict)
     times: list[Times] = field(default_factory=list)
 
     def search(self) -> None:
@@ -56,7 +57,8 @@ class EvaluationRun:
         deepest = self.depths[-1]
         compared = queries.vectors is not None
         known = sum(not way.options for way in self.ways)  # at the deepest k
-        searches = len(self.ways) * len(self.depths) + (1 - known if compared else 0)
+        apart = [way for way in self.ways if compared and self._is_batched(way, len(queries))]
+        searches = len(self.ways) * len(self.depths) + (1 - known if compared else 0) + len(apart)
         self.progress.begin("search", len(queries) * searches, "queries")
         if compared:
             self.truth = self._answers(Way(EXACT), queries, deepest)
@@ -65,6 +67,8 @@ class EvaluationRun:
             for k in self.depths:
                 answers[k] = answers.get(k) or self._answers(way, queries, k)
             self.found[way.name] = {k: answers[k] for k in self.depths}
+            if way in apart:
+                self.batched[way.name] = self._answers(way, queries, self.depths[0], together=True)
         self.progress.end()
 
     def time(self) -> None:
@@ -96,6 +100,8 @@ class EvaluationRun:
             ranked = {k: of_ways[way.name] for k, of_ways in ranked_in.items()}
             values = judged_at(ranked, self.judgments, measures, ids) if self.judgments else {}
             times = self.times[number] if self.times else Times()
+            batched = self.batched.get(way.name)
+            together = None if batched is None else self._recall(way, {self.depths[0]: batched})
             found.append(
                 WayResult(
                     way,
@@ -105,6 +111,8 @@ class EvaluationRun:
                     values,
                     self._unjudged(ranked.get(self.depths[0], {})),
                     times,
+                    batched,
+                    None if together is None else together[self.depths[0]],
                 )
             )
         return found
@@ -144,9 +152,22 @@ class EvaluationRun:
             )
         return lambda queries: _reranked(self.index, self.snapshot, way, queries, k, self.filters)
 
-    def _answers(self, way: Way, queries: Queries, k: int) -> Answers:
+    def _is_batched(self, way: Way, queries: int) -> bool:
+        """Whether a batch is searched in another way than one query: either reaches the recall."""
+        if way.options.get("recall") is None or way.options.get("rerank") is not None:
+            return False
+        meaning = checked(self.snapshot, way, self.depths[0], self.filters).meaning
+        batch = self.snapshot.searcher.for_together(meaning, min(queries, BATCH))
+        how = [
+            (one.plan.exact or (one.method, one.plan.candidates, one.plan.kept, one.plan.checks))
+            for one in (meaning, batch)
+        ]
+        return how[0] != how[1]
+
+    def _answers(self, way: Way, queries: Queries, k: int, *, together: bool = False) -> Answers:
         left_out = self.asked.left_out
-        search = self._search(way, k, 0 if left_out is None else left_out.shape[1])
+        more = 0 if left_out is None else left_out.shape[1]
+        search = self._search(way, k, more, together=together)
         parts = []
         for start in range(0, len(queries), _AT_A_TIME):
             some = queries.part(start, start + _AT_A_TIME)

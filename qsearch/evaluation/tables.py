@@ -130,6 +130,11 @@ def _recall(evaluation: Measured, ways: Sequence[WayResult]) -> Table:
         cells = [shown_quantity(evaluation.recall(one.name, k)) for k in evaluation.depths]
         certified = one.answers[evaluation.depths[0]].certified[own]
         rows.append((one.name, *cells, f"{certified.mean():.1%}" if own.any() else NOTHING))
+        batch = evaluation.batch_recall(one.name)
+        if batch is not None and one.batched is not None:
+            share = f"{one.batched.certified[own].mean():.1%}" if own.any() else NOTHING
+            others = [NOTHING] * (len(evaluation.depths) - 1)
+            rows.append((f"{one.name}, in batches", shown_quantity(batch), *others, share))
     names = [f"recall@{k}" for k in evaluation.depths]
     title = f"Against exact search: {asked_of(evaluation)}"
     return Table(title, ("way", *names, "proven"), tuple(rows))

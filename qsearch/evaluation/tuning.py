@@ -198,15 +198,17 @@ def _dict(plan: Plan | None) -> dict[str, Any] | None:
 
 
 def _told(recall: float, before: Plan | None, now: Plan) -> str:
-    """How a recall is reached, and how it was. Two exact searches differ by what their times were like."""
+    """How a recall is reached, and how it was: not in which time, which was another day's."""
     if before is not None and before.exact and now.exact:
         return f"{recall:g} exactly, as before"
-    was = "" if before is None else f" (was {_shown(before)})"
-    return f"{recall:g} {_shown(now)}{was}"
+    was = "" if before is None else f" (was {_way(before)})"
+    return f"{recall:g} {_way(now)}, {now.milliseconds:.3f} ms{was}"
 
 
-def _shown(plan: Plan) -> str:
-    return f"{'exactly, ' * plan.exact}{plan.milliseconds:.3f} ms"
+def _way(plan: Plan) -> str:
+    if plan.exact:
+        return "exactly"
+    return f"by {plan.candidates:,} candidates" + " of the graph" * (plan.method == "graph")
 
 
 def gains_by_weight(

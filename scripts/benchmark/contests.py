@@ -164,6 +164,7 @@ END_MEASURES = {
     "build_last": ("from texts on disk to the thousandth answer", " s", False),
     "open_first": ("from an index on disk to the first answer", " s", False),
     "open_last": ("from an index on disk to the thousandth answer", " s", False),
+    "disk": ("size on disk", " MB", False),
     "memory": ("memory behind a thousand queries", " MB", False),
     "lines": ("lines of user code", "", False),
     "ndcg10": ("nDCG@10", "", True),

@@ -122,8 +122,9 @@ def data_set(
     about = (
         f"{_about(measured)} {told['dimensions']} dimensions, "
         f"{told['queries']} queries (one missed hit lowers recall by {0.1 / told['queries']:.5f}), "
-        f"{_turns(measured)}{on}. Of each system the fastest setting that reaches recall@10 "
-        f"{HEADLINE}, one by one and in batches, or, below those that have one, the one with the highest "
+        f"{_turns(measured)}{on}. Of each system the setting that is the fastest on "
+        f"{words.threads(first)} of those that reach recall@10 {HEADLINE} (of qsearch, of those that were "
+        "asked for it), one by one and in batches, or, below those that have one, the one with the highest "
         f"recall. All settings, and recall@100, are in [the JSON]({results.name}/{measured.name}.json)."
     )
     name = f"recall-{measured.name}.svg"
@@ -194,7 +195,8 @@ def promise(measured: Sequence[Measured]) -> str:
         "SciFact (none: rows of its own). qsearch untuned measured with rows of its own, which every "
         "build does. Queries of any kind are held against that sample, and answered exactly where they "
         "are too unlike; alike are those that a user says are like it: they are held against nothing "
-        "(`--alike`)."
+        "(`--alike`). Where untuned is said to be alike, that is not so: these queries are not like rows, "
+        "and less may come than was asked for."
     )
     plans = [
         [one.title, note] for one in measured if (note := one.systems.get(OURS, {}).get("note"))

@@ -106,9 +106,9 @@ def _earlier(measured: Sequence[Measured]) -> str:
     titles = [one.title for one in measured if one.told.get("method", 1) < METHOD]
     if not titles:
         return ""
-    every = "All of this" if len(titles) == len(measured) else "; ".join(titles)
+    every = "All data sets" if len(titles) == len(measured) else "; ".join(titles)
     return (
-        f"**{every} was measured by an earlier form of this benchmark**: each query was timed once at "
+        f"**Measured by an earlier form of this benchmark: {every}.** There each query was timed once at "
         "most, behind three that were not; turns beside other processes were kept; recall was that of "
         "batches; faiss's HNSW was built with an efConstruction of 40, and its RaBitQ without a rotation; "
         "qsearch was built without its graph."

@@ -327,6 +327,7 @@ def test_losses_without_judgments_are_what_is_in_common(made: Path, tmp_path: Pa
     compared = ("--compare", tmp_path / "r.trec", "--worst", "1")
     done = run(*arguments, *compared, cwd=made)
     assert " in common\n" in done.stdout
+    assert "exact: queries that lose most by documents in common@5\n" in done.stdout
     told = json.loads(run(*arguments, *compared, "--format", "json", cwd=made).stdout)
     assert told["comparison"]["losses"]["exact"]["queries"][0]["theirs"] is None
 

@@ -215,3 +215,27 @@ def test_an_index_without_documents_is_compared_with(index: Index, tmp_path: Pat
     ours = evaluate(index, QUERIES, JUDGMENTS, k=5, ways=["exact"], timed=False)
     found = compare(ours, theirs, "none")
     assert all(one.theirs.mean == 0 for one in found.rows)
+
+
+def test_ways_that_find_the_same_are_compared_once(index: Index, tmp_path: Path) -> None:
+    ways = ["exact", "0.99", "binary:12"]
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=ways, timed=False)
+    alone = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact", "binary:12"], timed=False)
+    with Index.build(map(record, range(300)), tmp_path / "o", encoder=HashedWords()) as other:
+        theirs = evaluate(other, QUERIES, JUDGMENTS, k=10, ways=ways, timed=False)
+    found, once = compare(ours, theirs, worst=3), compare(alone, theirs, worst=3)
+    assert "0.99 found what exact did, here and there: compared once" in found.notes
+    assert [(one.way, one.measure) for one in found.rows] == [
+        (one.way, one.measure) for one in once.rows
+    ]
+    assert [one.corrected for one in found.rows] == [one.corrected for one in once.rows]
+    assert set(found.losses) == set(found.overlap) == {"exact", "binary:12"}
+
+
+def test_what_a_run_was_not_asked_is_no_loss(index: Index) -> None:
+    ours = evaluate(index, QUERIES, k=10, ways=["exact"], timed=False)
+    run = {query: ours["exact"].documents[query] for query in list(QUERIES)[:20]}
+    name = next(iter(run))
+    run[name] = [f"d {number}" for number in range(10)]
+    (lost,) = compare(ours, run, worst=5).losses["exact"][1]
+    assert lost.query == name

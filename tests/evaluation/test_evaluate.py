@@ -15,8 +15,10 @@ from qsearch.evaluation import evaluate
 from qsearch.evaluation.answers import Queries
 from qsearch.evaluation.timing import BATCH, ROUNDS, time_in_turns
 from qsearch.retrieval import Plan, Tuning
+from qsearch.retrieval.costs import Costs
 from tests.encoders import HashedWords
 from tests.evaluation.world import DOCUMENTS, JUDGMENTS, QUERIES, record
+from tests.retrieval.test_recall import world
 
 
 def test_everything_is_what_the_searches_give(index: Index) -> None:
@@ -370,3 +372,40 @@ def test_what_is_as_near_counts_where_texts_are_equal(tmp_path: Path) -> None:
     )
     for way in ("graph:40", "binary:1500", "0.9"):  # which other ones of a thousand
         assert found.recall(way, 10).mean == 1.0
+
+
+def test_what_batches_find_in_another_way_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Costs, "exact", lambda *ignored: (1.0, 1.0))  # alone, and of a batch
+    monkeypatch.setattr(
+        Costs, "candidates", lambda *given: tuple(np.full(len(given[3]), t) for t in (2.0, 0.1))
+    )
+    rows = world(3000, 1)
+    with Index.build(None, tmp_path / "i", embeddings=rows) as index:
+        queries = world(100, 2)
+        found = evaluate(
+            index, None, vectors=queries, k=(10, 20), ways=["exact", "0.9"], timed=False
+        )
+        together = index.search_vectors(queries, recall=0.9)  # as a batch
+    assert found["0.9"].answers[10].certified.all()
+    assert found.recall("0.9", 10).interval is None
+    batched = found["0.9"].batched
+    assert batched is not None
+    assert np.array_equal(batched.positions, together.positions)
+    assert not batched.certified.all()
+    truth = found["exact"].answers[10].positions
+    same = (batched.positions[:, :, None] == truth[:, None, :]).any(axis=2).mean()
+    recall = found.batch_recall("0.9")
+    assert recall is not None
+    assert recall.mean == pytest.approx(same)
+    assert recall.interval is not None
+    assert found["exact"].batched is found.batch_recall("exact") is None
+    table = found.tables()[0].rows
+    assert [row[0] for row in table] == ["exact", "0.9", "0.9, in batches"]
+    assert table[2][1].startswith(f"{recall.mean:.4f} [")
+    assert table[2][2] == "–"  # of the other depth
+    told = [one["in_batches"] for one in found.to_dict()["ways"]]
+    assert told[0] is None
+    assert told[1]["recall"]["10"]["mean"] == pytest.approx(same)
+    assert told[1]["certified"] == pytest.approx(batched.certified.mean())

@@ -37,8 +37,8 @@ def test_what_each_recall_took_and_takes_is_told() -> None:
     plans = {0.9: (None, other), 0.95: (exact, other), 0.99: (exact, exact)}
     tuned = Tuned(200, 3, plans=plans)
     assert tuned.notes()[1] == (
-        "one query, each recall with 95% confidence: 0.9 0.250 ms; 0.95 0.250 ms (was exactly, 0.500 ms); "
-        "0.99 exactly, as before"
+        "one query, each recall with 95% confidence: 0.9 by 40 candidates, 0.250 ms; "
+        "0.95 by 40 candidates, 0.250 ms (was exactly); 0.99 exactly, as before"
     )
     assert tuned.to_dict()["plans"]["0.95"] == {
         "before": {"exact": True, "milliseconds": 0.5},
