@@ -80,12 +80,15 @@ def time_against_rows(growing: Sequence[Measured], drawn: dict[str, Any], result
     said = (
         "Milliseconds of one query on one thread: some systems, in a run of its own on one machine "
         f"({told['processor']}, {told['memory_gib']} GiB), {turns} turns of each, medians. Up to 100,000 "
-        "the rows are those of the short texts, beyond that mixtures of two of them too. qsearch is asked for "
-        "the recall, of queries of any kind or of those alike, whichever is faster. –: no setting gave this, "
-        "or it was not measured"
+        "the rows are those of the short texts, beyond that mixtures of two of them too. qsearch is asked "
+        "for the recall, of queries of any kind or of those alike, whichever is faster. –: no setting gave "
+        "this, or it was not measured"
     )
-    graphs = " (graphs are not built for the most rows: it takes two processors a quarter of an hour and more)"
-    said += graphs * any(one.name == SIZES[-1] for one in growing) + "."
+    if any(one.name == SIZES[-1] for one in growing):
+        said += (
+            "; graphs are not built for the most rows, which takes a quarter of an hour and more"
+        )
+    said += "."
     heads = ["answers", "system", *(f"{size:,} rows" for size in sizes)]
     heads.append(f"memory MB at {sizes[-1]:,}")
     images = [words.image(drawn, name, results) for name in ("rows-exact.svg", "rows-recall.svg")]
