@@ -167,9 +167,7 @@ def _planned(tuning: Tuning, k: int, recall: float, queries: int, *, alike: bool
     plan = tuning.plan(recall, k, queries, alike=alike)
     if plan.exact:
         return plan.reason
-    chosen = f"{plan.candidates:,} candidates"
-    if plan.method == "graph":
-        chosen = f"a graph's {plan.candidates:,} candidates"
+    chosen = plan.chosen
     if plan.checks:
         chosen += f", and {plan.exactly:.0%} of the queries exactly"
     return f"{chosen}: {plan.milliseconds:.3f} ms, {plan.recall:.4f} expected"

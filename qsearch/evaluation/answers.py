@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from qsearch.evaluation.ways import Way
 from qsearch.options import TextSearchOptions, listed
-from qsearch.retrieval import Request
+from qsearch.retrieval import Plan, Request
 from qsearch.retrieval.ranking import Ranking
 
 if TYPE_CHECKING:
     from qsearch.keywords import TextAnswer
     from qsearch.snapshot import Snapshot, TextQuery
 
-__all__ = ["Answers", "Queries", "answer", "checked"]
+__all__ = ["Answers", "Queries", "answer", "checked", "plans"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +147,18 @@ def checked(snapshot: Snapshot, way: Way, k: int, filters: Mapping[str, Any]) ->
     for name in [one for one in listed(TextSearchOptions) if one.startswith("rerank")]:
         del options[name]
     return snapshot.text_query(k, options)
+
+
+def plans(
+    snapshot: Snapshot, way: Way, k: int, filters: Mapping[str, Any], queries: int
+) -> tuple[Plan, Plan]:
+    """How one query is searched by meaning, and each of so many together.
+
+    Raises:
+        QueryError: see ``checked``.
+    """
+    meaning = checked(snapshot, way, k, filters).meaning
+    return meaning.plan, snapshot.searcher.for_together(meaning, queries).plan
 
 
 def _of_words(answers: Sequence[TextAnswer], k: int, ranking: Ranking | None) -> Answers:

@@ -200,6 +200,8 @@ def compare(
     if ours.groups or (isinstance(theirs, Evaluation) and theirs.groups):
         raise QueryError("what was measured with queries made of documents cannot be compared")
     worst = whole_number("worst", worst)
+    if worst < 0:
+        raise QueryError(f"worst must be at least 0, found {worst}")
     notes: list[str] = []
     if isinstance(theirs, str | Path):
         theirs = read_run(str(theirs))
@@ -224,11 +226,11 @@ def compare(
     common: set[str] = set()
     if pairs:
         common = check_common(queries, pairs[0][1][ours.depths[-1]], name)
-    here = np.ones(len(queries), dtype=np.bool_)
+    asked = np.array([query in common for query in queries], dtype=np.bool_)
+    here = asked if isinstance(theirs, Evaluation) else np.ones(len(queries), dtype=np.bool_)
     if len(common) < len(queries):
         told = f"{name} answers {len(common):,} of {len(queries):,} queries; "
         if isinstance(theirs, Evaluation):
-            here = np.array([query in common for query in queries])
             notes.append(f"{told}only these count")
         else:
             notes.append(f"{told}of the others it has found nothing, which counts as 0")
@@ -256,10 +258,9 @@ def compare(
         if worst:
             judged_by = [name for name, (mine, _) in by_measure.items() if not np.isnan(mine).all()]
             first = judged_by[0] if judged_by else f"in common@{depth}"
-            values = by_measure[first] if judged_by else (overlap[way], None)
-            asked = np.array([query in common for query in queries])
-            if not judged_by:  # what was not asked there has nothing in common
-                values = np.where(asked, values[0], np.nan), None
+            # What was not asked there has nothing in common, and loses nothing.
+            shared = np.where(asked, overlap[way], np.nan)
+            values = by_measure[first] if judged_by else (shared, None)
             losses[way] = first, _worst(ours, way, rankings[ours.depths[-1]], values, worst)
     if not any(values[~np.isnan(values)].any() for values in overlap.values()):
         notes.append(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from qsearch.documents import surrogate_in
 from qsearch.errors import QueryError
-from qsearch.evaluation.answers import checked
+from qsearch.evaluation.answers import plans
 from qsearch.evaluation.evaluation import Evaluation
 from qsearch.evaluation.given import (
     SAMPLE,
@@ -272,10 +272,9 @@ def _of_recalls(
     for way in ways:
         for depth in depths:
             with named(way, depth):
-                meaning = checked(snapshot, way, depth, filters).meaning
+                alone, batch = plans(snapshot, way, depth, filters, BATCH)
             if way.options.get("recall") is None:
                 continue
-            alone, batch = meaning.plan, snapshot.searcher.for_together(meaning, BATCH).plan
             if way.options.get("alike") and not (alone.exact and batch.exact):
                 alike[way.name] = None
             how = {(True, False): "one by one ", (False, True): f"in batches of {BATCH} "}

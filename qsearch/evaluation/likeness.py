@@ -73,7 +73,7 @@ def _score(value: object, document: object, query: object) -> float:
         QueryError: it is no number, or NaN, which is neither more nor less than any.
     """
     try:
-        score = math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+        score = math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]  # what is no number is refused
     except (TypeError, ValueError, OverflowError):
         score = math.nan
     if math.isnan(score):

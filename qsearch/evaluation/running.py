@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
-from qsearch.evaluation.answers import Answers, Queries, answer, checked
+from qsearch.evaluation.answers import Answers, Queries, answer, plans
 from qsearch.evaluation.given import Asked
 from qsearch.evaluation.measured import WayResult
 from qsearch.evaluation.measures import judged_at, measures_at, recall_at_k
@@ -156,13 +156,9 @@ class EvaluationRun:
         """Whether a batch is searched in another way than one query: either reaches the recall."""
         if way.options.get("recall") is None or way.options.get("rerank") is not None:
             return False
-        meaning = checked(self.snapshot, way, self.depths[0], self.filters).meaning
-        batch = self.snapshot.searcher.for_together(meaning, min(queries, BATCH))
-        how = [
-            (one.plan.exact or (one.method, one.plan.candidates, one.plan.kept, one.plan.checks))
-            for one in (meaning, batch)
-        ]
-        return how[0] != how[1]
+        together = min(queries, BATCH)
+        alone, batch = plans(self.snapshot, way, self.depths[0], self.filters, together)
+        return not alone.answers_as(batch)
 
     def _answers(self, way: Way, queries: Queries, k: int, *, together: bool = False) -> Answers:
         left_out = self.asked.left_out

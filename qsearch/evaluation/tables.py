@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qsearch.evaluation.intervals import Interval, Quantity, mean_of
 
 if TYPE_CHECKING:
+    from qsearch.evaluation.answers import Answers
     from qsearch.evaluation.measured import Measured, WayResult
 
 __all__ = ["Table", "as_markdown", "asked_of", "shown_difference", "shown_quantity", "tables_of"]
@@ -50,12 +52,8 @@ class Table:
         """For Markdown."""
         marks = ("---", *("---:" for _ in self.header[1:]))
         lines = [
-            "| " + " | ".join(line) + " |"
-            for line in (
-                [as_markdown(cell) for cell in self.header],
-                marks,
-                *([as_markdown(cell) for cell in row] for row in self.rows),
-            )
+            "| " + " | ".join(map(as_markdown, line)) + " |"
+            for line in (self.header, marks, *self.rows)
         ]
         return "\n".join([f"**{as_markdown(self.title)}**", "", *lines])
 
@@ -128,16 +126,20 @@ def _recall(evaluation: Measured, ways: Sequence[WayResult]) -> Table:
     rows = []
     for one in ways:
         cells = [shown_quantity(evaluation.recall(one.name, k)) for k in evaluation.depths]
-        certified = one.answers[evaluation.depths[0]].certified[own]
-        rows.append((one.name, *cells, f"{certified.mean():.1%}" if own.any() else NOTHING))
+        rows.append((one.name, *cells, _proven(one.answers[evaluation.depths[0]], own)))
         batch = evaluation.batch_recall(one.name)
         if batch is not None and one.batched is not None:
-            share = f"{one.batched.certified[own].mean():.1%}" if own.any() else NOTHING
             others = [NOTHING] * (len(evaluation.depths) - 1)
-            rows.append((f"{one.name}, in batches", shown_quantity(batch), *others, share))
+            proven = _proven(one.batched, own)
+            rows.append((f"{one.name}, in batches", shown_quantity(batch), *others, proven))
     names = [f"recall@{k}" for k in evaluation.depths]
     title = f"Against exact search: {asked_of(evaluation)}"
     return Table(title, ("way", *names, "proven"), tuple(rows))
+
+
+def _proven(answers: Answers, own: NDArray[np.bool_]) -> str:
+    """The share of these queries whose answers are proven."""
+    return f"{answers.certified[own].mean():.1%}" if own.any() else NOTHING
 
 
 def _shared(evaluation: Measured, ways: Sequence[WayResult]) -> Table:

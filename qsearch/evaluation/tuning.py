@@ -206,9 +206,7 @@ def _told(recall: float, before: Plan | None, now: Plan) -> str:
 
 
 def _way(plan: Plan) -> str:
-    if plan.exact:
-        return "exactly"
-    return f"by {plan.candidates:,} candidates" + " of the graph" * (plan.method == "graph")
+    return "exactly" if plan.exact else f"by {plan.chosen}"
 
 
 def gains_by_weight(

@@ -48,7 +48,7 @@ def tune_index(
         if was_replaced():
             raise IndexBusy(
                 f"another index took the place of {how.index} while recall was measured; nothing is "
-                "stored, tune that one"
+                "stored; open that one, and tune it"
             )
         if not was_measured(editor, settings):
             raise IndexBusy(

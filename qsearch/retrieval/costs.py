@@ -180,8 +180,8 @@ class Costs:
     def _timed(self, search: _Search, ask: int = _ALONE) -> NDArray[np.float64]:
         """Milliseconds of a query alone, of so many at least, and of one in a batch."""
         ones = [self._queries[number : number + 1] for number in range(len(self._queries))]
-        some = min(_milliseconds(search, ones[0]) for _ in _times())
-        ask = max(ask, int(_ALONE_MILLISECONDS / max(some, 1e-3)))
+        first = min(_milliseconds(search, ones[0]) for _ in _times())
+        ask = max(ask, int(_ALONE_MILLISECONDS / max(first, 1e-3)))
         alone = np.array([[_milliseconds(search, one) for one in ones[:ask]] for _ in _times()])
         batch = [_milliseconds(search, self._queries) for _ in _times()]
         return np.array([alone[1:].min(axis=0).mean(), min(batch[1:]) / len(self._queries)])

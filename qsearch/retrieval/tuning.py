@@ -176,6 +176,18 @@ class Plan:
     milliseconds: float = 0.0
     exactly: float = 0.0
 
+    @property
+    def chosen(self) -> str:
+        """Whose candidates are scored, for people; of a plan that is not exact."""
+        return "a graph's " * (self.method == "graph") + f"{self.candidates:,} candidates"
+
+    def answers_as(self, other: Plan) -> bool:
+        """Whether every query gets the same answer by the other one."""
+        if self.exact or other.exact:
+            return self.exact and other.exact
+        mine, theirs = ((one.method, one.candidates, one.kept, one.checks) for one in (self, other))
+        return mine == theirs
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:

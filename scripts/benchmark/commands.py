@@ -100,6 +100,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--registry", type=Path, required=True, help="folder of registry-100k")
     parser.add_argument("--rows", type=int, help="take no more, to try things out")
+    parser.set_defaults(scifact=None, builds=1, threads=[1], setting=0.5)  # as of a run
 
 
 def _add_end(parser: argparse.ArgumentParser) -> None:
@@ -182,22 +183,16 @@ def _rows(chosen: argparse.Namespace) -> bool:
     asked = _named(chosen.systems, list(rows.CHOSEN))
     done = True
     for name in chosen.sizes or rows.SIZES:
-        done &= Running(
-            Wanted(
-                names=[name],
-                chosen=[one for one in rows.of_size(name) if one in asked],
-                folders={"registry": chosen.registry},
-                work=chosen.work,
-                results=chosen.results / rows.FOLDER,
-                threads=[1],
-                rounds=chosen.rounds,
-                builds=1,
-                limit=chosen.limit,
-                seconds=None if end is None else max(0.0, end - time.monotonic()),
-                again=chosen.again,
-                rows=chosen.rows,
-            )
-        ).run()
+        some = [one for one in rows.of_size(name) if one in asked]
+        if not some:
+            continue
+        of_size = {
+            "data": [name],
+            "systems": ",".join(some),
+            "results": chosen.results / rows.FOLDER,
+            "minutes": None if end is None else max(0.0, (end - time.monotonic()) / 60),
+        }
+        done &= _run(argparse.Namespace(**(vars(chosen) | of_size)))
     return done
 
 

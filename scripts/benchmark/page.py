@@ -51,6 +51,7 @@ def text(results: Path) -> str:
     if main is None:
         raise SystemExit(f"there are no results in {results}")
     growing = _growing(results)
+    several = len(machines(measured, ends)) > 1
     drawn = plots(measured, growing)
     parts = [
         "# qsearch and its peers, measured",
@@ -59,10 +60,7 @@ def text(results: Path) -> str:
         sentences(main),
         better(measured, ends),
         fastest_systems(measured),
-        *(
-            data_set(one, drawn, results, several=len(machines(measured, ends)) > 1)
-            for one in measured
-        ),
+        *(data_set(one, drawn, results, several=several) for one in measured),
         promise(measured),
         without_avx512(measured),
         time_against_rows(growing, drawn, results),
@@ -75,5 +73,7 @@ def text(results: Path) -> str:
 
 
 def _growing(results: Path) -> list[Measured]:
-    """More and more rows, measured in a run of their own."""
-    return read(results / FOLDER)[0]
+    """More and more rows, measured in a run of their own, on the machine of the most."""
+    found = read(results / FOLDER)[0]
+    most = max(found, key=lambda one: one.told["data"]["rows"], default=None)
+    return [one for one in found if most and one.told["machine"] == most.told["machine"]]

@@ -61,7 +61,7 @@ def test_a_run_is_compared_and_may_lack_queries(index: Index) -> None:
     assert found.losses["exact"][1] == ()
     assert found.overlap["exact"].sum() == 20
     with pytest.raises(QueryError, match="found list"):
-        compare(ours, ["d 1"], "run.trec")  # type: ignore[arg-type]
+        compare(ours, ["d 1"], "run.trec")  # type: ignore[arg-type] # (wrong on purpose)
     with pytest.raises(QueryError, match="no query in common"):
         compare(ours, {"strange": ["d 1"]}, "run.trec")
     without = evaluate(index, QUERIES, k=10, ways=["exact"], timed=False)
@@ -204,7 +204,9 @@ def test_a_run_that_has_no_order_is_refused(index: Index, run: Any, told: str) -
     with pytest.raises(QueryError, match=told):
         compare(ours, run)
     with pytest.raises(QueryError, match="worst must be"):
-        compare(ours, {"q1": ["1"]}, worst="3")  # type: ignore[arg-type]
+        compare(ours, {"q1": ["1"]}, worst="3")  # type: ignore[arg-type] # (wrong on purpose)
+    with pytest.raises(QueryError, match="worst must be at least 0, found -1"):
+        compare(ours, {"q1": ["1"]}, worst=-1)
 
 
 def test_an_index_without_documents_is_compared_with(index: Index, tmp_path: Path) -> None:

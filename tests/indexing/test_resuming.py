@@ -44,6 +44,14 @@ __all__ = ["small_chunks"]  # used by every test here
 RESTART = BuildOptions(restart=True)
 
 
+def interrupt(
+    records: Sequence[Any], path: Path, stop: int, options: BuildOptions | None = None
+) -> None:
+    """Begin a build that ends behind so many records."""
+    with pytest.raises(Interrupted):
+        Index.build(interrupted_after(records, stop), path, encoder=HashedWords(), options=options)
+
+
 def kept_in(target: Path) -> int:
     """Documents in the staging place, read without opening it for writing."""
     staging = target.with_name(target.name + ".building")
@@ -147,8 +155,7 @@ def test_a_build_that_was_killed_before_its_first_chunk_holds_nobody_to_its_sett
     tmp_path: Path,
 ) -> None:
     records = documents(40)
-    with pytest.raises(Interrupted):
-        Index.build(interrupted_after(records, 20), tmp_path / "i", encoder=HashedWords())
+    interrupt(records, tmp_path / "i", 20)
     # What a kill leaves before anything is durable: settings, a contract, and no chunk.
     with sqlite3.connect(tmp_path / "i.building" / "catalog.sqlite") as connection:
         for table in ("documents", "chunks"):
@@ -181,10 +188,7 @@ def test_a_corpus_changed_behind_its_first_chunk_gives_what_a_build_from_nothing
 ) -> None:
     options = BuildOptions(segment_rows=segment_rows)
     records = documents(100)
-    with pytest.raises(Interrupted):
-        Index.build(
-            interrupted_after(records, 90), tmp_path / "i", encoder=HashedWords(), options=options
-        )
+    interrupt(records, tmp_path / "i", 90, options)
     kept = kept_in(tmp_path / "i")
     records[changed]["text"] = "another text"
     encoder = HashedWords()
@@ -257,8 +261,7 @@ def test_what_has_changed_is_named(
     tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = documents(60)
-    with pytest.raises(Interrupted):
-        Index.build(interrupted_after(records, 50), tmp_path / "i", encoder=HashedWords())
+    interrupt(records, tmp_path / "i", 50)
     CHANGES[change][0](records)
     with caplog.at_level(logging.WARNING, "qsearch"):
         Index.build(records, tmp_path / "i", encoder=HashedWords()).close()
@@ -275,10 +278,7 @@ def test_a_crash_while_chunks_are_taken_back_loses_nothing_that_is_kept(
 ) -> None:
     options = BuildOptions(segment_rows=30)
     records = documents(130)
-    with pytest.raises(Interrupted):
-        Index.build(
-            interrupted_after(records, 125), tmp_path / "i", encoder=HashedWords(), options=options
-        )
+    interrupt(records, tmp_path / "i", 125, options)
     records[20]["text"] = "another text"
     calls: list[object] = []
     real = getattr(PendingSegment, step)
@@ -347,8 +347,7 @@ def test_vectors_are_compared_again_where_those_that_were_are_gone(tmp_path: Pat
 
 def test_another_corpus_is_not_put_in_the_place_of_what_took_long(tmp_path: Path) -> None:
     records = documents(60)
-    with pytest.raises(Interrupted):
-        Index.build(interrupted_after(records, 40), tmp_path / "i", encoder=HashedWords())
+    interrupt(records, tmp_path / "i", 40)
     records[3]["text"] = "another text"
     with pytest.raises(
         CorpusError,
@@ -365,8 +364,7 @@ def test_another_corpus_is_not_put_in_the_place_of_what_took_long(tmp_path: Path
 
 def test_other_settings_are_named_and_restart_takes_them(tmp_path: Path) -> None:
     records = documents(60)
-    with pytest.raises(Interrupted):
-        Index.build(interrupted_after(records, 40), tmp_path / "i", encoder=HashedWords())
+    interrupt(records, tmp_path / "i", 40)
     other = BuildOptions(segment_rows=7)
     with pytest.raises(IndexExists, match=r"segment rows was 1048576, is 7.*restart=True"):
         Index.build(records, tmp_path / "i", encoder=HashedWords(), options=other)
@@ -487,10 +485,7 @@ def test_a_build_that_lacks_memory_to_go_on_is_not_to_be_begun_anew(
 ) -> None:
     options = BuildOptions(segment_rows=30)
     records = documents(130)
-    with pytest.raises(Interrupted):
-        Index.build(
-            interrupted_after(records, 125), tmp_path / "i", encoder=HashedWords(), options=options
-        )
+    interrupt(records, tmp_path / "i", 125, options)
 
     def refused(*ignored: Any, **options: Any) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
