@@ -176,7 +176,7 @@ Examples:
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw recall against time, latency, recall by rank and nDCG (.svg, .png, .pdf).",
+    help="Draw recall against time, spread of latency, recall by rank, nDCG (.svg, .png, .pdf).",
 )
 @model_option
 @device_option

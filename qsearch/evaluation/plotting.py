@@ -26,10 +26,12 @@ __all__ = ["FORMATS", "check_picture", "picture", "plot_evaluation"]
 FORMATS = (".svg", ".png", ".pdf")
 
 _MARKERS = "osD^vP*X<>hp"
-_DARK, _GREY = "#222222", "#999999"
+_DARK, _GREY, _PALE = "#222222", "#999999", "#dddddd"
 _SIZE = 9.0
 _LABEL_ROOM = 0.055
 """Of the height of a panel, that a label takes."""
+_RIDGE = 0.7
+"""Of the room between two ways, that the highest bar of a distribution takes."""
 
 
 def check_picture(path: Path | None) -> None:
@@ -165,20 +167,32 @@ def _against_time(axes: Any, evaluation: Measured) -> None:
 
 
 def _latency(axes: Any, evaluation: Measured) -> None:
-    """Median, 95th and 99th percentile of each way, on one line."""
+    """How the times of each way's single queries are spread, with what half, 95% and 99% do not exceed."""
     ways = [one for one in evaluation.ways if one.times.singles]
+    edges = _log_edges(np.concatenate([one.times.singles for one in ways]))
     for number, one in enumerate(ways):
         times = one.times.percentiles() or {}
         y = len(ways) - 1 - number
-        axes.plot([times["p50"], max(times.values())], [y, y], color=_GREY, lw=1, zorder=1)
+        counts, _ = np.histogram(np.clip(one.times.singles, edges[0], edges[-1]), edges)
+        heights = y + _RIDGE * counts / counts.max()
+        axes.stairs(heights, edges, baseline=y, fill=True, color=_PALE, zorder=0)
+        axes.plot([min(one.times.singles), max(one.times.singles)], [y, y], color=_GREY, lw=1)
         for name, marker in (("p50", "o"), ("p95", "|"), ("p99", "x")):
             if name in times:
                 axes.plot(times[name], y, marker, color=_DARK, markersize=6, zorder=2)
     axes.set_yticks(range(len(ways)), [_label(one) for one in reversed(ways)], fontsize=_SIZE - 1)
-    axes.set_ylim(-0.7, len(ways) - 0.3)
+    axes.set_ylim(-0.7, len(ways) - 0.2)
     _milliseconds(axes)
     axes.set_xlabel("milliseconds a query, one by one", fontsize=_SIZE)
-    axes.set_title("latency: ● p50, | p95, × p99", fontsize=_SIZE, loc="left")
+    axes.set_title(
+        "latency: how many take so long; ● p50, | p95, × p99", fontsize=_SIZE, loc="left"
+    )
+
+
+def _log_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of bins that are as wide everywhere on a logarithmic axis."""
+    low, high = max(float(values.min()), 1e-6), float(values.max())
+    return np.geomspace(low, max(high, 1.01 * low), 65)
 
 
 def _by_rank(axes: Any, evaluation: Measured) -> None:

@@ -46,3 +46,19 @@ def test_a_picture_of_left_out_documents_and_dollars(index: Index, tmp_path: Pat
     assert "$eq" in (tmp_path / "report.svg").read_text()
     with pytest.raises(OptionError, match="neither times nor judgments"):
         evaluate(index, QUERIES, k=5, ways=["exact"], timed=False).plot(tmp_path / "no.svg")
+
+
+def test_latency_is_drawn_as_it_is_spread(index: Index) -> None:
+    found = evaluate(index, QUERIES, k=5, ways=["exact", "binary"])
+    for way in found.ways:
+        way.times.singles[:] = [1.0] * 90 + [2.0] * 9 + [64.0]
+    (axes,) = (one for one in found.plot().axes if one.get_title(loc="left").startswith("latency"))
+    assert [one.get_text() for one in axes.get_yticklabels()] == ["binary", "exact"]
+    assert len(axes.patches) == 2
+    for patch in axes.patches:
+        heights, edges, base = patch.get_data()
+        (drawn,) = np.nonzero(heights > base)
+        shares = (heights[drawn] - base) / (heights.max() - base)
+        assert np.round(90 * shares).tolist() == [90, 9, 1]
+        assert np.all(edges[drawn] <= [1.0, 2.0, 64.0])
+        assert np.all(edges[drawn + 1] >= [1.0, 2.0, 64.0])

@@ -129,8 +129,8 @@ class QsearchPlain(Qsearch):
     graph = False
 
     def settings(self, rows: int) -> list[Setting]:
-        """The recalls; exact search is the same."""
-        return [_asked(recall) for recall in RECALLS]
+        """Exact, which is the same as with a graph, for data where no graph is built; and the recalls."""
+        return [Setting("exact", exact=True), *(_asked(recall) for recall in RECALLS)]
 
 
 class QsearchAvx2(Qsearch):
