@@ -121,8 +121,8 @@ Examples:
     "--graph",
     is_flag=True,
     help="Also link near rows to each other: single queries at a recall up to some 0.95 then take a "
-    "fraction of the time, the more so the more rows there are. Takes some 15 s for 100,000 rows on two "
-    "processors, as long again to measure recall with it, and a seventh more room.",
+    "fraction of the time, the more so the more rows there are. Takes some 25 s for 100,000 rows on two "
+    "processors, of which ten to measure recall with it, and a seventh more room.",
 )
 @click.option(
     "--index-field",
