@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsearch.changeable import Changeable
 from qsearch.errors import EncoderError, IndexClosed, QueryError
+from qsearch.kernels import thread_count
 from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.options import (
@@ -413,8 +414,12 @@ class Index(Changeable):
 
     @property
     def tuning(self) -> Tuning | None:
-        """What was measured at build about recall; ``None`` where nothing was."""
-        return self._open.tuning
+        """What was measured about recall, with the times of so many threads as a search would have now.
+
+        ``None`` where nothing was measured.
+        """
+        tuning = self._open.tuning
+        return None if tuning is None else tuning.on(thread_count())
 
     def ids(self, positions: ArrayLike) -> NDArray[np.object_]:
         """Ids of the documents at ``positions``.

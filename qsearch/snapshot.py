@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.gpu import Placing
+from qsearch.kernels import thread_count
 from qsearch.lazily import cached_property
 from qsearch.options import FilterOptions, TextSearchOptions, WayOptions, listed
 from qsearch.results import Explanation, Hit, SearchResult, StageReport, VectorResult, passage_of
@@ -337,7 +338,7 @@ class Snapshot:
         if self.placing is not None and self.placing.loaded:  # which changes what is best
             return self.searcher.request(k, None, **way)
         # 1, 1.0 and True are equal, and not the same.
-        key = (k, *way.values(), type(k), *map(type, way.values()))
+        key = (k, *way.values(), type(k), *map(type, way.values()), thread_count())
         try:
             request = self._requests.get(key)
         except TypeError:  # no option can be a list: says which

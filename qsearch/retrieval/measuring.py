@@ -31,6 +31,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from qsearch.kernels import thread_count
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.confidence import LowerBounds
 from qsearch.retrieval.costs import Costs
@@ -39,13 +40,16 @@ from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphSearch
 from qsearch.retrieval.samples import Kinds, all_kinds
 from qsearch.retrieval.seen import look
-from qsearch.retrieval.tuning import Curve, Level, Point, Tuning
+from qsearch.retrieval.tuning import Curve, Level, Point, Took, Tuning
 from qsearch.store import Segment
 
 __all__ = ["CONFIDENCE", "FROM_DOCUMENTS", "FROM_PASSAGES", "lacks_walks", "measure"]
 
 _Times: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Milliseconds of a query alone, and of one in a batch, by number of candidates."""
+
+_Timed: TypeAlias = Sequence[_Times]
+"""With all threads, and with one where there are more."""
 
 FROM_DOCUMENTS = "documents and middles between two, each left out of its own results"
 
@@ -130,13 +134,15 @@ def measure(
     )
     # The time hardly depends on k, and is measured for few of them.
     timed_depths = sorted({min(10, depths[-1]), depths[-1]})
-    costs = Costs(segments, kinds.queries, threads)
+    threads = threads or thread_count()
+    costs = [Costs(segments, kinds.queries, some) for some in sorted({threads, 1}, reverse=True)]
     exact_times = {
-        k: costs.exact(rows_for(k, total) if documents.split else k) for k in timed_depths
+        k: [one.exact(rows_for(k, total) if documents.split else k) for one in costs]
+        for k in timed_depths
     }
     judge = _Judge(kinds, LowerBounds())
-    by_cascade: dict[int, _Times] = {}
-    by_beams: dict[int, _Times] = {}
+    by_cascade: dict[int, _Timed] = {}
+    by_beams: dict[int, _Timed] = {}
     curves = []
     for k in depths:
         like = next(depth for depth in timed_depths if depth >= k)
@@ -144,7 +150,7 @@ def measure(
         number = lead_depths.index(lead_depth)
         kept = _kept(seen.int8_ranks[:, :k], k)
         if like not in by_cascade:
-            by_cascade[like] = costs.candidates(like, kept, grid)
+            by_cascade[like] = [one.candidates(like, kept, grid) for one in costs]
         found = [
             (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
             for candidates in grid
@@ -155,19 +161,32 @@ def measure(
         if graph is not None and widths:
             beams_kept = _kept(seen.beam_ranks[-1, :, :k], k)
             if like not in by_beams:
-                by_beams[like] = costs.beams(graph, like, max(like, beams_kept), widths)
+                by_beams[like] = [
+                    one.beams(graph, like, max(like, beams_kept), widths) for one in costs
+                ]
             shown = (seen.heights[number].clip(min=0.0), seen.gaps[number].clip(min=0.0))
             least = lead_depth + lead_depth // 2
             found = [ranks[:, :k] < beams_kept for ranks in seen.beam_ranks]
             beams = judge.points(widths, least, found, shown, by_beams[like], k)
-        exact_alone, exact_batch = (round(one, 5) for one in exact_times[like])
+        took, *took_by_one = (_took(*one) for one in exact_times[like])
         curves.append(
-            Curve(k, lead_depth, kept, exact_batch, points, exact_alone, beams, beams_kept)
+            Curve(
+                k,
+                lead_depth,
+                kept,
+                took.batch,
+                points,
+                took.alone,
+                beams,
+                beams_kept,
+                *took_by_one,
+            )
         )
-    costs.close()
+    for one in costs:
+        one.close()
     own_queries = int((kinds.kind < kinds.own).sum())
     strangers = len(kinds.queries) - own_queries
-    return Tuning(measured_on, own_queries, strangers, documents.count, tuple(curves))
+    return Tuning(measured_on, own_queries, strangers, documents.count, tuple(curves), threads)
 
 
 def lacks_walks(tuning: Tuning) -> bool:
@@ -176,6 +195,10 @@ def lacks_walks(tuning: Tuning) -> bool:
     An earlier qsearch may have measured, or somebody stopped this one between making a graph and measuring.
     """
     return bool(_widths(tuning.documents)) and not any(curve.beams for curve in tuning.curves)
+
+
+def _took(alone: float, batch: float) -> Took:
+    return Took(round(float(alone), 5), round(float(batch), 5))
 
 
 def _widths(rows: int) -> list[int]:
@@ -208,7 +231,7 @@ class _Judge:
         least: int,
         found: Sequence[NDArray[np.bool_]],
         sure: Sequence[NDArray[np.float64]],
-        times: _Times,
+        times: _Timed,
         k: int,
     ) -> tuple[Point, ...]:
         """What each number of candidates gives.
@@ -218,26 +241,26 @@ class _Judge:
             least: of these; fewer are not worth it.
             found: for each the (q, k) true neighbours that it finds.
             sure: (numbers, q) of each thing that tells queries that it serves from others.
-            times: of each: alone, and in a batch.
+            times: of each.
             k: documents wanted.
         """
         own = [self.kinds.kind == kind for kind in range(self.kinds.own)]
         points = []
-        for number, (one, got, alone, batch) in enumerate(
-            zip(candidates, found, *times, strict=True)
-        ):
+        for number, (one, got) in enumerate(zip(candidates, found, strict=True)):
             if one < least:
                 continue
+            took, *took_by_one = (_took(alone[number], batch[number]) for alone, batch in times)
             recalls = got.mean(axis=1)
             lows = [self.bounds.lows(recalls[kind][:, None], k, CONFIDENCE)[0] for kind in own]
             points.append(
                 Point(
                     one,
                     round(min(float(recalls[kind].mean()) for kind in own), 6),
-                    round(float(batch), 5),
+                    took.batch,
                     _levels(recalls, [some[number] for some in sure], self.kinds, k, self.bounds),
-                    round(float(alone), 5),
+                    took.alone,
                     round(max(0.0, float(min(lows))), 6),
+                    *took_by_one,
                 )
             )
         return tuple(points)

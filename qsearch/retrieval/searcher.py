@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError, QueryError
-from qsearch.kernels import has_native_kernels
+from qsearch.kernels import has_native_kernels, thread_count
 from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, WayOptions, settled
@@ -134,7 +134,7 @@ class Searcher:
         self._graphs_wanted = graphs
         self._measured = len(self._segments) if measured is None else measured
         self.documents = DocumentRows(segments, documents)
-        self._plans: dict[tuple[float, int, int, bool], Plan] = {}
+        self._plans: dict[tuple[float, int, int, bool, int], Plan] = {}
         self._lock = ProcessLock()
         self._opened_graphs: GraphSearch | None = None
 
@@ -216,15 +216,17 @@ class Searcher:
     def _plan(self, tuning: Tuning, recall: float, k: int, queries: int, *, alike: bool) -> Plan:
         """The plan for a recall, kept: making it takes as long as a tenth of a small search."""
         like = 1 << max(0, min(queries, _MOST_TOGETHER).bit_length() - 1)  # a power of two, below
-        kept = self._plans.get((recall, k, like, alike))
+        threads = thread_count()
+        kept = self._plans.get((recall, k, like, alike, threads))
         if kept is None:
             if len(self._plans) >= _MOST_PLANS:
                 self._plans = {}
+            tuning = tuning.on(threads)
             kept = tuning.plan(recall, k, like, alike=alike)
             # Without native kernels a walk takes longer than looking at all.
             if kept.method == "graph" and not (has_native_kernels() and self.graph_is_sound):
                 kept = tuning.plan(recall, k, like, alike=alike, graph=False)
-            self._plans[recall, k, like, alike] = kept
+            self._plans[recall, k, like, alike, threads] = kept
         return kept
 
     def search(

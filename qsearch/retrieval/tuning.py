@@ -9,10 +9,10 @@ which recall is measured too (``measuring``), on queries of every likeness to th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["BATCH_QUERIES", "Check", "Curve", "Level", "Plan", "Point", "Tuning"]
+__all__ = ["BATCH_QUERIES", "Check", "Curve", "Level", "Plan", "Point", "Took", "Tuning"]
 
 _VERSION = 3
 """Of the JSON form. What version 1 had measured held for queries like the sample only, and what version 2
@@ -48,6 +48,25 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """Milliseconds of a query that is asked alone, and of one in a batch."""
+
+    alone: float
+    batch: float
+
+    def on(self, threads: int, other: Took, others: int) -> Took:
+        """On so many threads, where this is on one thread and the other on ``others``, more than one."""
+        alone = _on(threads, self.alone, other.alone, others)
+        return Took(alone, _on(threads, self.batch, other.batch, others))
+
+
+def _on(threads: int, one: float, other: float, others: int) -> float:
+    """By Amdahl's law: a part of what one thread takes is shared by all threads, the rest stays."""
+    shared = min(one, (one - other) / (1.0 - 1.0 / others))
+    return one - shared + shared / threads
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """One measured number of candidates.
 
@@ -59,6 +78,8 @@ class Point:
         alone: milliseconds for a query that is asked alone; ``None``: an earlier qsearch measured.
         alike: what the mean over 100 further queries like the sample reaches with 95% confidence, where no
             query is answered exactly; 0: an earlier qsearch measured.
+        one_thread: the same times on one thread; ``None``: there were no more, or an earlier qsearch
+            measured.
     """
 
     candidates: int
@@ -67,10 +88,18 @@ class Point:
     levels: tuple[Level, ...]
     alone: float | None = None
     alike: float = 0.0
+    one_thread: Took | None = None
 
     def level(self, recall: float) -> Level | None:
         """The first that is sure of a recall."""
         return next((level for level in self.levels if level.low >= recall), None)
+
+    def on(self, threads: int, measured: int) -> Point:
+        """With the times on so many threads; see ``Curve.on``."""
+        if self.one_thread is None or self.alone is None:
+            return self
+        took = self.one_thread.on(threads, Took(self.alone, self.milliseconds), measured)
+        return replace(self, alone=took.alone, milliseconds=took.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +115,7 @@ class Curve:
         exact_alone: milliseconds for an exact query that is asked alone; ``None``: see ``Point``.
         beams: the same for searches by graph; empty without one.
         beams_kept: rows that the int8 codes pass on of these.
+        exact_one_thread: see ``Point``.
     """
 
     k: int
@@ -96,6 +126,21 @@ class Curve:
     exact_alone: float | None = None
     beams: tuple[Point, ...] = ()
     beams_kept: int = 0
+    exact_one_thread: Took | None = None
+
+    def on(self, threads: int, measured: int) -> Curve:
+        """With the times on so many threads, as far as is known; ``measured`` threads have these."""
+        if threads == measured or self.exact_one_thread is None or self.exact_alone is None:
+            return self
+        all_threads = Took(self.exact_alone, self.exact_milliseconds)
+        exact = self.exact_one_thread.on(threads, all_threads, measured)
+        return replace(
+            self,
+            exact_alone=exact.alone,
+            exact_milliseconds=exact.batch,
+            points=tuple(one.on(threads, measured) for one in self.points),
+            beams=tuple(one.on(threads, measured) for one in self.beams),
+        )
 
     def of(self, method: str) -> tuple[Point, ...]:
         """What was measured of a method, ``cascade`` or ``graph``."""
@@ -199,6 +244,7 @@ class Tuning:
         strangers: further queries, less and less like the documents, which only what is promised rests on.
         documents: how many the index held then.
         curves: one for each depth.
+        threads: that milliseconds are of; 0: an earlier qsearch measured.
     """
 
     measured_on: str
@@ -206,6 +252,18 @@ class Tuning:
     strangers: int
     documents: int
     curves: tuple[Curve, ...]
+    threads: int = 0
+
+    def on(self, threads: int) -> Tuning:
+        """With the times of searches on so many threads: what is fastest differs, not what is reached.
+
+        One query's exact search is shared by threads, and its walk in a graph is not. Where nothing is
+        known of other numbers of threads, times stay as they are.
+        """
+        if threads == self.threads or self.threads < 2:
+            return self
+        curves = tuple(one.on(threads, self.threads) for one in self.curves)
+        return replace(self, curves=curves, threads=threads)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -228,6 +286,7 @@ class Tuning:
                 _typed(values["strangers"], int),
                 _typed(values["documents"], int),
                 curves,
+                _typed(values.get("threads", 0), int),
             )
         except (AttributeError, KeyError, OverflowError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
@@ -340,6 +399,7 @@ def _points(values: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
             ),
             _typed_or_none(point.get("alone")),
             _typed(point.get("alike", 0.0), float),
+            _took(point.get("one_thread")),
         )
         for point in values
     )
@@ -355,7 +415,14 @@ def _curve(values: Mapping[str, Any]) -> Curve:
         _typed_or_none(values.get("exact_alone")),
         _points(values.get("beams", ())),
         _typed(values.get("beams_kept", 0), int),
+        _took(values.get("exact_one_thread")),
     )
+
+
+def _took(values: Mapping[str, Any] | None) -> Took | None:
+    if values is None:
+        return None
+    return Took(_typed(values["alone"], float), _typed(values["batch"], float))
 
 
 def _typed_or_none(value: Any) -> float | None:

@@ -28,7 +28,7 @@ import xxhash
 
 from qsearch import Index, QsearchError, verify_index
 from qsearch.retrieval import Tuning
-from qsearch.retrieval.tuning import Curve, Level, Point
+from qsearch.retrieval.tuning import Curve, Level, Point, Took
 from qsearch.store import Catalog
 from qsearch.store.columns import _checksum as block_checksum
 from qsearch.store.format import FIELDS_VERSION
@@ -103,8 +103,16 @@ _MAKE = {"vectors": _make_vectors, "passages": _make_passages}
 def _measure(path: Path) -> None:
     """What small indexes lack: recall that was measured, and the queries it was measured with."""
     levels = (Level(0.0, 0.9, 0.8, 0.0), Level(2.0, 0.99, 0.97, 0.25, 0.1))
-    points = tuple(Point(count, 0.95, 0.01 * count, levels) for count in (8, 32))
-    tuning = Tuning("documents", 9, 3, 90, tuple(Curve(k, k, 8, 5.0, points) for k in (1, 10)))
+    points = tuple(
+        Point(
+            count, 0.95, 0.01 * count, levels, 0.02 * count, 0.9, Took(0.02 * count, 0.02 * count)
+        )
+        for count in (8, 32)
+    )
+    curves = tuple(
+        Curve(k, k, 8, 5.0, points, 9.0, exact_one_thread=Took(18.0, 10.0)) for k in (1, 10)
+    )
+    tuning = Tuning("documents", 9, 3, 90, curves, 2)
     catalog = Catalog.change(path)
     with closing(catalog):
         catalog.put_settings({"tuning": tuning.to_json()})
