@@ -120,9 +120,9 @@ Examples:
 @click.option(
     "--graph",
     is_flag=True,
-    help="Also link near rows to each other: single queries at a recall up to some 0.95 then take a "
-    "fraction of the time, the more so the more rows there are. Takes some 25 s for 100,000 rows on two "
-    "processors, of which ten to measure recall with it, and a seventh more room.",
+    help="Also link near rows to each other: of some 100,000 rows and more, single queries at a recall up "
+    "to some 0.95 then take a fraction of the time, with --alike soonest. Takes some 25 s for 100,000 rows "
+    "on two processors, half of it to measure recall, and a seventh more room.",
 )
 @click.option(
     "--index-field",

@@ -136,8 +136,8 @@ Examples:
     type=_Depths(),
     default="10,100",
     show_default=True,
-    help="Depths. MRR and times are of the first, MAP and recall of judged documents of the last, nDCG of "
-    "all others.",
+    help="Depths, in any order. MRR and times are of the smallest, MAP and recall of judged documents of "
+    "the largest, nDCG of every one but the largest of several.",
 )
 @click.option("--no-times", is_flag=True, help="Do not measure how long searches take.")
 @click.option(
@@ -309,7 +309,7 @@ def eval(
                 wrote.append(write_run(found, way.name, targets[way.name]))
         if plot is not None and found.ways:
             with _kept(problems):
-                write_picture(found, plot)
+                wrote.append(write_picture(found, plot))
         try:
             show(console, opened, found, compared, tuned, format, [str(one) for one in problems])
         except SystemExit:  # nobody reads the tables any more
@@ -329,7 +329,8 @@ def _kept(problems: list[QsearchError]) -> Iterator[None]:
     try:
         yield
     except QsearchError as error:
-        problems.append(error)
+        if str(error) not in map(str, problems):  # of each way the same
+            problems.append(error)
 
 
 def _judgments_of(queries: Path) -> Path | None:

@@ -126,8 +126,8 @@ def write_run(found: Evaluation, way: str, target: Path) -> str:
     return f"wrote {target}: {len(lines):,} lines"
 
 
-def write_picture(found: Evaluation, target: Path) -> None:
-    """Draw it.
+def write_picture(found: Evaluation, target: Path) -> str:
+    """Draw it; returns what to say about it.
 
     Raises:
         OptionError: there is nothing to draw.
@@ -138,6 +138,7 @@ def write_picture(found: Evaluation, target: Path) -> None:
     content = picture(found.plot(), target.suffix.lower())
     with written(target) as file:
         file.write(content)
+    return f"wrote {target}"
 
 
 def show(

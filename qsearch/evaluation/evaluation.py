@@ -87,6 +87,11 @@ class Evaluation(Measured):
         }
         if queries:
             found["query_ids"] = list(self.queries)
+            if self.groups:  # the first is what recall above is of
+                found["query_groups"] = [
+                    next((group.name for group in self.groups if group.members[number]), None)
+                    for number in range(len(self.queries))
+                ]
             for told, one in zip(found["ways"], self.ways, strict=True):
                 told["of_each_query"] = {
                     **{f"recall@{k}": _listed(values) for k, values in one.recall.items()},

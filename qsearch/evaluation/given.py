@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,8 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
     elif isinstance(queries, Mapping):
         pairs = [(str(name), text) for name, text in queries.items()]
     else:
+        if isinstance(queries, Set):
+            raise QueryError("of queries in a set nobody knows which is the first; give a list")
         try:
             pairs = [(str(number), text) for number, text in enumerate(queries, 1)]
         except TypeError:
@@ -132,7 +134,11 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
             f"there are no queries in {queries!r}" if source != "queries" else "no queries"
         )
     for name, text in pairs:
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str):
+            raise QueryError(
+                f"query {name} must be a text, found {type(text).__name__}; vectors are given with vectors="
+            )
+        if not text.strip():
             raise QueryError(f"query {name} must be a text that is not empty, found {text!r}")
         check_text(f"query {name}", text)
     names = Counter(name for name, _ in pairs)
@@ -185,7 +191,8 @@ def sampled(snapshot: Snapshot, count: int) -> Asked:
     if not snapshot.documents:
         raise QueryError(f"{snapshot.path} holds no documents")
     pieces = [piece for segment in snapshot.segments for piece in segment.pieces(1 << 13)]
-    kinds = all_kinds(pieces, None, count, count // 8, others=True)
+    of_each = min(count, 2 * snapshot.documents) // 8
+    kinds = all_kinds(pieces, None, count, of_each, others=True)
     documents = snapshot.searcher.documents.documents(kinds.left_out)
     names = np.array(kinds.names)[kinds.kind]
     groups = [Group(name, names == name) for name in dict.fromkeys(kinds.names)]
@@ -327,6 +334,8 @@ def checked_depths(k: Any, most: int, filtered: bool, notes: list[str]) -> tuple
     Raises:
         QueryError: one is no whole number from 1.
     """
+    if isinstance(k, np.ndarray):
+        k = k.tolist()
     given = [k] if isinstance(k, int | np.integer) or not isinstance(k, Iterable) else list(k)
     depths = sorted({whole_number("k", one) for one in given})
     if not depths or depths[0] < 1:

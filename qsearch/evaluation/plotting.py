@@ -106,9 +106,9 @@ def _drawn(evaluation: Measured, panels: Sequence[Callable[[Any, Measured], None
     for axes in every[len(panels) :]:
         axes.set_visible(False)
     index = evaluation.index
-    name = legible(Path(index["path"]).name)
+    name = _shown(Path(index["path"]).name)
     held = f"{name}: {index['documents']:,} documents of {index['dimensions']:,} dimensions"
-    asked = textwrap.wrap(asked_of(evaluation), int(62 * columns))
+    asked = textwrap.wrap(_shown(asked_of(evaluation)), int(62 * columns), max_lines=3)
     figure.suptitle("\n".join([held, *asked]), fontsize=_SIZE + 1)
     return figure
 
@@ -130,8 +130,7 @@ def _against_time(axes: Any, evaluation: Measured) -> None:
         axes.plot(taken, recall.mean, _marker(number), color=_DARK, markersize=5)
         points.append((taken, recall.mean))
         names.append(_label(one))
-    axes.margins(x=0.12)
-    _milliseconds(axes)
+    _milliseconds(axes, [x for x, _ in points])
     low = min(axes.get_ylim()[0], 0.99)
     bend, top = 1.0 + 0.03 * (1.0 - low), 1.0 + 0.1 * (1.0 - low)  # above are the labels
     axes.set_ylim(low, 1.0 + 0.5 * (1.0 - low))
@@ -139,7 +138,7 @@ def _against_time(axes: Any, evaluation: Measured) -> None:
     places = _apart([float(np.log(x)) for x, _ in points], np.log(axes.get_xlim()), 0.045)
     for (x, y), place, name in zip(points, np.exp(places), names, strict=True):
         # Up, then aside: lines that keep their order do not cross.
-        axes.plot([x, x, place], [y, bend, top], color=_GREY, lw=0.5, zorder=0)
+        axes.plot([x, x, place], [y, bend, top], color=_GREY, lw=0.7, ls=":", zorder=0)
         axes.annotate(
             name,
             (place, top),
@@ -169,7 +168,8 @@ def _against_time(axes: Any, evaluation: Measured) -> None:
 def _latency(axes: Any, evaluation: Measured) -> None:
     """How the times of each way's single queries are spread, with what half, 95% and 99% do not exceed."""
     ways = [one for one in evaluation.ways if one.times.singles]
-    edges = _log_edges(np.concatenate([one.times.singles for one in ways]))
+    every = np.concatenate([one.times.singles for one in ways])
+    edges = _log_edges(every)
     for number, one in enumerate(ways):
         times = one.times.percentiles() or {}
         y = len(ways) - 1 - number
@@ -182,7 +182,7 @@ def _latency(axes: Any, evaluation: Measured) -> None:
                 axes.plot(times[name], y, marker, color=_DARK, markersize=6, zorder=2)
     axes.set_yticks(range(len(ways)), [_label(one) for one in reversed(ways)], fontsize=_SIZE - 1)
     axes.set_ylim(-0.7, len(ways) - 0.2)
-    _milliseconds(axes)
+    _milliseconds(axes, every)
     axes.set_xlabel("milliseconds a query, one by one", fontsize=_SIZE)
     axes.set_title(
         "latency: how many take so long; ● p50, | p95, × p99", fontsize=_SIZE, loc="left"
@@ -197,6 +197,8 @@ def _log_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _by_rank(axes: Any, evaluation: Measured) -> None:
     """How many of the exact neighbours of each rank each way finds."""
+    from matplotlib.ticker import MaxNLocator
+
     exact = evaluation.exact
     if exact is None:
         return
@@ -216,6 +218,7 @@ def _by_rank(axes: Any, evaluation: Measured) -> None:
             marker=_marker(number),
             markevery=max(1, k // 8),
             markersize=4,
+            clip_on=False,
         )
         ends.setdefault(round(float(found[-1]), 3), []).append(_label(one))
     low = min(axes.get_ylim()[0], 0.95)
@@ -233,6 +236,7 @@ def _by_rank(axes: Any, evaluation: Measured) -> None:
             va="center",
         )
     axes.set_xlim(1, max(2, k))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rank by exact search" + _absent(evaluation), fontsize=_SIZE)
     axes.set_title(
         f"share that is found at k = {evaluation.depths[-1]}", fontsize=_SIZE, loc="left"
@@ -269,18 +273,31 @@ _PANELS: tuple[tuple[Callable[[Any, Measured], None], Callable[[Measured], bool]
     ),
     (_latency, lambda one: any(way.times.singles for way in one.ways)),
     (_by_rank, lambda one: _compared(one) and any(not way.exact for way in _by_meaning(one))),
-    (_gain, lambda one: any(way.measures for way in one.ways)),
+    (
+        _gain,
+        lambda one: any(
+            np.isfinite(values).any() for way in one.ways for values in way.measures.values()
+        ),
+    ),
 )
 
 
 def _label(one: WayResult) -> str:
     """What a way is called in a picture."""
-    return f"recall {one.name}" if list(one.way.options) == ["recall"] else one.name
+    name = _shown(one.name)
+    return f"recall {name}" if "recall" in one.way.options else name
+
+
+def _shown(text: str) -> str:
+    """Without characters that no picture can hold."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in legible(text)
+    )
 
 
 def _absent(evaluation: Measured) -> str:
     """Which ways are not drawn, as a line below an axis."""
-    others = [one.name for one in evaluation.ways if one.way.words]
+    others = [_label(one) for one in evaluation.ways if one.way.words]
     return f"\n{', '.join(others)}: not here, by words" if others else ""
 
 
@@ -307,18 +324,19 @@ def _marker(number: int) -> str:
     return _MARKERS[number % len(_MARKERS)]
 
 
-def _milliseconds(axes: Any) -> None:
-    """A logarithmic axis with numbers that people read."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+def _milliseconds(axes: Any, values: Sequence[float] | NDArray[np.float64]) -> None:
+    """A logarithmic axis around these, with numbers that people read; they may all be the same."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+    low, high = max(float(min(values)), 1e-6), max(float(max(values)), 1e-6)
+    room = max(1.15, (high / low) ** 0.12)
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    subs: tuple[float, ...] = (1.0,)
-    if high / low < 5:
-        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-    elif high / low < 200:
-        subs = (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.set_xlim(low / room, high * room)
+    if high / low < 4:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 

@@ -217,12 +217,13 @@ class EvaluationRun:
         }
 
     def _unjudged(self, ranked: Mapping[str, Sequence[str]]) -> NDArray[np.float64]:
-        """The share of the first k that nobody judged."""
+        """The share of the first k that nobody judged, of the queries that measures are of."""
         found = np.full(len(self.asked.ids), np.nan)
         for number, query in enumerate(self.asked.ids):
             best = ranked.get(query, ())[: self.depths[0]]
-            if query in self.judgments and best:
-                found[number] = sum(one not in self.judgments[query] for one in best) / len(best)
+            of_query = self.judgments.get(query, {})
+            if best and any(relevance > 0 for relevance in of_query.values()):
+                found[number] = sum(one not in of_query for one in best) / len(best)
         return found
 
 

@@ -17,6 +17,7 @@ from qsearch.evaluation.tables import Table, shown_difference
 from qsearch.evaluation.ways import Way
 from qsearch.indexing import Progress
 from qsearch.indexing.tuning import tune_index
+from qsearch.kernels import thread_count
 from qsearch.keywords import DEFAULT_WEIGHT
 from qsearch.keywords.fusion import convex
 from qsearch.retrieval import Plan, check_queries
@@ -172,12 +173,12 @@ def tune(
                 "queries": gains.shape[1],
                 "gain": None if chosen.gain is None else chosen.gain.to_dict(),
             }
-    earlier = snapshot.tuning
+    earlier = None if snapshot.tuning is None else snapshot.tuning.on(thread_count())
     commit, kept = tune_index(
         index._changing(wait, progress), asked.source, given, hybrid, snapshot.catalog.was_replaced
     )
     index.refresh()
-    tuning = index._open.tuning
+    tuning = index.tuning
     plans = {}
     if tuning is not None:
         for recall in _SHOWN:

@@ -183,3 +183,27 @@ def test_judgments_that_become_the_same_are_one_or_an_error(index: Index) -> Non
     assert found.judgments == {"7": {"d 1": 1, "d 2": 0}}
     with pytest.raises(QueryError, match="document 'd 1' is judged twice for query '7': 0, and 1"):
         evaluate(index, asked, {7: {"d 1": 1}, "7": {"d 1": 0}}, ways=["exact"], timed=False)
+
+
+def test_what_is_unjudged_is_of_the_queries_that_measures_are_of(tmp_path: Path) -> None:
+    rows = np.eye(8, dtype=np.float32)
+    with Index.build(None, tmp_path / "i", embeddings=rows) as index:
+        judgments = {"1": {"0": 1}, "2": {"7": 0}}  # the second has no relevant document
+        found = evaluate(index, None, judgments, vectors=rows[:2], k=1, ways=["exact"], timed=False)
+    assert found["exact"].unjudged.tolist() == pytest.approx([0.0, np.nan], nan_ok=True)
+
+
+def test_queries_of_a_set_have_no_order(index: Index) -> None:
+    with pytest.raises(QueryError, match="give a list"):
+        evaluate(index, {"a kitten", "a young cat"}, k=5)
+    with pytest.raises(QueryError, match="must be a text, found ndarray; vectors are given with"):
+        evaluate(index, [np.zeros(3), np.ones(3)], k=5)
+
+
+def test_a_sample_is_bounded_by_the_documents(index: Index) -> None:
+    found = evaluate(index, k=np.array(5), sample=10**12, ways=["exact"], timed=False)
+    assert found.depths == (5,)
+    assert len(found.queries) < 40 * len(index)
+    told = found.to_dict()
+    assert len(told["query_groups"]) == len(told["query_ids"]) == len(found.queries)
+    assert told["query_groups"].count(found.groups[0].name) == int(found.own.sum())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import warnings
+import xml.dom.minidom
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +64,44 @@ def test_latency_is_drawn_as_it_is_spread(index: Index) -> None:
         assert np.round(90 * shares).tolist() == [90, 9, 1]
         assert np.all(edges[drawn] <= [1.0, 2.0, 64.0])
         assert np.all(edges[drawn + 1] >= [1.0, 2.0, 64.0])
+
+
+@pytest.mark.parametrize("milliseconds", [0.0239, 0.0265, 0.0291, 1.0, 37.0])
+def test_one_point_has_an_axis_too(index: Index, milliseconds: float) -> None:
+    found = evaluate(index, QUERIES, k=3, ways=["exact", "keywords"])
+    for way in found.ways:
+        way.times.singles[:] = [milliseconds] * 30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = found.plot()
+        figure.canvas.draw()
+    for axes in figure.axes[:2]:
+        low, high = axes.get_xlim()
+        assert low < 0.9 * milliseconds < 1.1 * milliseconds < high
+        assert any(low < tick < high for tick in axes.get_xticks())
+
+
+def test_ranks_are_whole_numbers(index: Index) -> None:
+    found = evaluate(index, QUERIES, k=3, ways=["exact", "binary:12"])
+    (axes,) = (one for one in found.plot().axes if one.get_title(loc="left").startswith("share"))
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
+def test_a_picture_is_sound_whatever_stands_in_names(index: Index, tmp_path: Path) -> None:
+    where = (
+        "id != 'a\x1bx' AND id NOT IN ("
+        + ", ".join(f"'none{number}'" for number in range(300))
+        + ")"
+    )
+    ways = {"a\x1bb": {"method": "binary"}, "exact": {}}
+    found = evaluate(index, QUERIES, k=5, ways=ways, where=where, timed=False)
+    found.plot(tmp_path / "report.svg")
+    drawn = (tmp_path / "report.svg").read_text()
+    xml.dom.minidom.parseString(drawn)
+    assert "a\\x1bb" in drawn
+    assert "none299" not in drawn  # a long condition is cut
+
+
+def test_no_panel_of_judgments_without_a_relevant_document(index: Index) -> None:
+    found = evaluate(index, QUERIES, {next(iter(QUERIES)): {"no": 0}}, k=5, ways=["exact"])
+    assert not any("judgments" in one.get_title(loc="left") for one in found.plot().axes)
