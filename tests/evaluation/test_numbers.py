@@ -94,12 +94,35 @@ def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
     assert 365 <= held <= 395  # 95% of 400, give or take 3 deviations
 
 
+@pytest.mark.parametrize("count", [10, 20, 60])
+@pytest.mark.parametrize("kind", ["MRR", "skewed", "nearly all 1"])
+def test_intervals_of_few_queries_hold_the_mean_too(kind: str, count: int) -> None:
+    generator = np.random.default_rng(3)
+    ranks = np.array([0.0, 0.1, 0.2, 1 / 3, 0.5, 1.0])
+    often = np.array([0.6, 0.1, 0.1, 0.1, 0.05, 0.05])
+    held = 0
+    for _ in range(200):
+        values, truth = {
+            "MRR": (generator.choice(ranks, p=often, size=count), float(ranks @ often)),
+            "skewed": (generator.beta(0.2, 1.8, count), 0.1),
+            "nearly all 1": (1.0 - 0.5 * (generator.random(count) < 0.1), 0.95),
+        }[kind]
+        interval = mean_of(values).interval
+        assert interval is not None
+        held += interval.low <= truth <= interval.high
+    assert held >= 0.92 * 200  # of 95%, less two deviations
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_values_that_are_all_equal_have_an_interval_too(share: float) -> None:
     found = mean_of(np.full(60, share))
     assert found.interval is not None
     assert found.mean == share
-    assert found.interval.high - found.interval.low == pytest.approx(1 - 0.05 ** (1 / 60))
+    width = found.interval.high - found.interval.low
+    assert width == pytest.approx(
+        1 - 0.025 ** (1 / 60), rel=0.05
+    )  # Clopper and Pearson's, by draws
+    assert share in (found.interval.low, found.interval.high)
     assert 0.0 <= found.interval.low <= found.interval.high <= 1.0
 
 
