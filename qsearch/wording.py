@@ -11,7 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["PYTHON", "Words", "first_line", "legible", "speaking", "words"]
+__all__ = ["ACTED_ON", "PYTHON", "Words", "first_line", "legible", "printable", "speaking", "words"]
+
+ACTED_ON = (
+    *range(0x20), 0x7F, *range(0x80, 0xA0),  # control characters: C0, delete, C1
+    0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # change the direction of text
+    0x2028, 0x2029,  # end a line
+    *range(0xD800, 0xE000),  # halves of surrogate pairs, which are no text
+    0xFFFE, 0xFFFF,  # nor are these, and no picture that is XML may hold them
+)  # fmt: skip
+"""What a terminal acts on instead of showing it, or that changes how what stands beside it is shown."""
+
+_ESCAPES = {one: chr(one).encode("unicode_escape").decode("ascii") for one in ACTED_ON}
 
 
 def legible(text: str) -> str:
@@ -22,6 +33,23 @@ def legible(text: str) -> str:
         'caf\\udce9.jsonl'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""The text with everything escaped that a terminal would act on.
+
+    Args:
+        text: may come from anywhere.
+        lines: whether ends of lines and tabs may stay.
+
+    >>> printable("a\x1b]0;title\x07b\n"), printable("a\nb", lines=True)
+    ('a\\x1b]0;title\\x07b\\n', 'a\nb')
+    """
+    if text.isprintable():  # none of these is
+        return text
+    if lines:
+        return "\n".join("\t".join(map(printable, one.split("\t"))) for one in text.split("\n"))
+    return text.translate(_ESCAPES)
 
 
 def first_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from qsearch.errors import QsearchError
+from qsearch.wording import ACTED_ON, printable
 
 __all__ = [
     "Console",
@@ -33,33 +34,7 @@ class OutputError(QsearchError):
     """Standard output, or a file of data, cannot be written."""
 
 
-_ACTED_ON = (
-    *range(0x20), 0x7F, *range(0x80, 0xA0),  # control characters: C0, delete, C1
-    0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # change the direction of text
-    0x2028, 0x2029,  # end a line
-    *range(0xD800, 0xE000),  # halves of surrogate pairs, which are no text
-)  # fmt: skip
-"""What a terminal acts on instead of showing it, or that changes how what stands beside it is shown."""
-
-_ESCAPES = {one: chr(one).encode("unicode_escape").decode("ascii") for one in _ACTED_ON}
-_JSON_ESCAPES = {one: f"\\u{one:04x}" for one in _ACTED_ON if one >= 0x7F}
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    r"""The text with everything escaped that a terminal would act on.
-
-    Args:
-        text: may come from anywhere.
-        lines: whether ends of lines and tabs may stay.
-
-    >>> printable("a\x1b]0;title\x07b\n"), printable("a\nb", lines=True)
-    ('a\\x1b]0;title\\x07b\\n', 'a\nb')
-    """
-    if text.isprintable():  # none of these is
-        return text
-    if lines:
-        return "\n".join("\t".join(map(printable, one.split("\t"))) for one in text.split("\n"))
-    return text.translate(_ESCAPES)
+_JSON_ESCAPES = {one: f"\\u{one:04x}" for one in ACTED_ON if one >= 0x7F}
 
 
 class Console:

@@ -25,6 +25,7 @@ from qsearch.documents import (
 from qsearch.documents.numbers import as_numbers
 from qsearch.errors import QueryError
 from qsearch.evaluation.measured import Group
+from qsearch.evaluation.measures import has_relevant
 from qsearch.retrieval.samples import all_kinds
 from qsearch.retrieval.searcher import whole_number
 from qsearch.wording import legible
@@ -289,7 +290,7 @@ def matched(
             f"judgments of {_counted(missing, 'document', 'documents')} that the index does not hold"
             + (f" ({lost:,} of them relevant, which count as not found)" if lost else "")
         )
-    idle = [query for query, of_query in found.items() if not any(v > 0 for v in of_query.values())]
+    idle = [query for query, of_query in found.items() if not has_relevant(of_query)]
     if idle:
         notes.append(f"{_counted(idle, 'query', 'queries')} without a relevant document, left out")
     return found

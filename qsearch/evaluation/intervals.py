@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ is given."""
 
 _PLACES = 1 << 24
 """Numbers that are drawn at a time: bounds memory."""
+
+_KEPT_PLACES = 1 << 22
+"""The same of shares, of which some are kept: an evaluation has a hundred means over as many queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +173,21 @@ def holm(probabilities: Sequence[float]) -> list[float]:
 def _bounds(values: NDArray[np.float64]) -> Interval:
     """Of the mean of values from 0 to 1, see ``mean_of``."""
     count = len(values)
-    generator = np.random.default_rng(0)
-    lows, highs = [], []
-    for some in _portions(count + 1, _DRAWS if count < _MANY else _DRAWS_OF_MANY):
-        shares = generator.standard_exponential(size=(some, count + 1))
-        shares /= shares.sum(axis=1, keepdims=True)
-        lows.append(shares[:, :count] @ values)
-        highs.append(1.0 - shares[:, :count] @ (1.0 - values))
+    # As rounded as the shares are: of losses, so that none at all is exactly none.
+    both = np.stack([values, 1.0 - values], axis=1).astype(np.float32)
+    portions = _portions(count + 1, _DRAWS if count < _MANY else _DRAWS_OF_MANY, _KEPT_PLACES)
+    drawn = [_shares(count, some, number) @ both for number, some in enumerate(portions)]
+    lows, losses = np.concatenate(drawn).T
     edge = 50.0 * (1.0 - CONFIDENCE)
-    low = np.percentile(np.concatenate(lows), edge)
-    return Interval(float(low), float(np.percentile(np.concatenate(highs), 100.0 - edge)))
+    return Interval(float(np.percentile(lows, edge)), float(1.0 - np.percentile(losses, edge)))
+
+
+@lru_cache(maxsize=4)
+def _shares(count: int, draws: int, seed: int) -> NDArray[np.float32]:
+    """What queries have of a mean over them and one that was not asked: (draws, count) float32."""
+    shares = np.random.default_rng(seed).standard_exponential((draws, count + 1), dtype=np.float32)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares[:, :count]
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:
@@ -205,7 +214,7 @@ def _percentiles(values: NDArray[np.float64]) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _portions(count: int, draws: int) -> list[int]:
+def _portions(count: int, draws: int, places: int = _PLACES) -> list[int]:
     """How many of the draws of ``count`` values are made at a time."""
-    step = max(1, _PLACES // count)
+    step = max(1, places // count)
     return [min(step, draws - start) for start in range(0, draws, step)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Measure", "found_among", "judged", "measures_at", "recall_at_k"]
+__all__ = ["Measure", "found_among", "has_relevant", "judged", "measures_at", "recall_at_k"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ def measures_at(depths: Sequence[int]) -> list[Measure]:
     ]
 
 
+def has_relevant(of_query: Mapping[str, int]) -> bool:
+    """Whether a query has a relevant document: measures are of those that have."""
+    return any(relevance > 0 for relevance in of_query.values())
+
+
 def judged(
     rankings: Mapping[str, Sequence[str]],
     judgments: Mapping[str, Mapping[str, int]],
@@ -81,7 +86,7 @@ def judged(
     relevant = {
         number(query): {number(document): value for document, value in of_query.items()}
         for query, of_query in judgments.items()
-        if any(value > 0 for value in of_query.values())
+        if has_relevant(of_query)
     }
     ranked = {
         number(query): [number(document) for document in found]

@@ -16,7 +16,7 @@ from qsearch.errors import OptionError
 from qsearch.evaluation.intervals import mean_of
 from qsearch.evaluation.measures import found_among
 from qsearch.evaluation.tables import asked_of
-from qsearch.wording import legible
+from qsearch.wording import printable
 
 if TYPE_CHECKING:
     from qsearch.evaluation.measured import Measured, WayResult
@@ -106,9 +106,9 @@ def _drawn(evaluation: Measured, panels: Sequence[Callable[[Any, Measured], None
     for axes in every[len(panels) :]:
         axes.set_visible(False)
     index = evaluation.index
-    name = _shown(Path(index["path"]).name)
+    name = printable(Path(index["path"]).name)
     held = f"{name}: {index['documents']:,} documents of {index['dimensions']:,} dimensions"
-    asked = textwrap.wrap(_shown(asked_of(evaluation)), int(62 * columns), max_lines=3)
+    asked = textwrap.wrap(printable(asked_of(evaluation)), int(62 * columns), max_lines=3)
     figure.suptitle("\n".join([held, *asked]), fontsize=_SIZE + 1)
     return figure
 
@@ -191,8 +191,13 @@ def _latency(axes: Any, evaluation: Measured) -> None:
 
 def _log_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Edges of bins that are as wide everywhere on a logarithmic axis."""
-    low, high = max(float(values.min()), 1e-6), float(values.max())
+    low, high = _span(values)
     return np.geomspace(low, max(high, 1.01 * low), 65)
+
+
+def _span(milliseconds: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """The least and the most, which have a logarithm: a clock may not see how long a search takes."""
+    return max(float(min(milliseconds)), 1e-6), max(float(max(milliseconds)), 1e-6)
 
 
 def _by_rank(axes: Any, evaluation: Measured) -> None:
@@ -284,15 +289,8 @@ _PANELS: tuple[tuple[Callable[[Any, Measured], None], Callable[[Measured], bool]
 
 def _label(one: WayResult) -> str:
     """What a way is called in a picture."""
-    name = _shown(one.name)
+    name = printable(one.name)
     return f"recall {name}" if "recall" in one.way.options else name
-
-
-def _shown(text: str) -> str:
-    """Without characters that no picture can hold."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in legible(text)
-    )
 
 
 def _absent(evaluation: Measured) -> str:
@@ -328,7 +326,7 @@ def _milliseconds(axes: Any, values: Sequence[float] | NDArray[np.float64]) -> N
     """A logarithmic axis around these, with numbers that people read; they may all be the same."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    low, high = max(float(min(values)), 1e-6), max(float(max(values)), 1e-6)
+    low, high = _span(values)
     room = max(1.15, (high / low) ** 0.12)
     axes.set_xscale("log")
     axes.set_xlim(low / room, high * room)

@@ -14,7 +14,7 @@ from qsearch.errors import QueryError
 from qsearch.evaluation.answers import Answers, Queries, answer, plans
 from qsearch.evaluation.given import Asked
 from qsearch.evaluation.measured import WayResult
-from qsearch.evaluation.measures import judged_at, measures_at, recall_at_k
+from qsearch.evaluation.measures import has_relevant, judged_at, measures_at, recall_at_k
 from qsearch.evaluation.timing import BATCH, ROUNDS, Times, time_in_turns
 from qsearch.evaluation.ways import EXACT, Way
 from qsearch.indexing import Progress
@@ -222,7 +222,7 @@ class EvaluationRun:
         for number, query in enumerate(self.asked.ids):
             best = ranked.get(query, ())[: self.depths[0]]
             of_query = self.judgments.get(query, {})
-            if best and any(relevance > 0 for relevance in of_query.values()):
+            if best and has_relevant(of_query):
                 found[number] = sum(one not in of_query for one in best) / len(best)
         return found
 

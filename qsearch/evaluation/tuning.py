@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qsearch.errors import EncoderError, QueryError
 from qsearch.evaluation.given import given_judgments, given_queries, matched, opened
 from qsearch.evaluation.intervals import Difference, difference
-from qsearch.evaluation.measures import judged, measures_at
+from qsearch.evaluation.measures import has_relevant, judged, measures_at
 from qsearch.evaluation.tables import Table, shown_difference
 from qsearch.evaluation.ways import Way
 from qsearch.indexing import Progress
@@ -232,11 +232,7 @@ def gains_by_weight(
     Raises:
         QueryError: too few queries have relevant documents.
     """
-    here = [
-        number
-        for number, query in enumerate(ids)
-        if any(v > 0 for v in judgments.get(query, {}).values())
-    ]
+    here = [number for number, query in enumerate(ids) if has_relevant(judgments.get(query, {}))]
     if len(here) < _LEAST_JUDGED:
         raise QueryError(
             f"a weight is chosen on {_LEAST_JUDGED} queries with relevant documents or more, found "
