@@ -281,7 +281,7 @@ def matched(
     if judged and not there:
         (first,) = (one.id for one in snapshot.catalog.page(-1, 1))
         raise NothingJudged(
-            f"the index holds none of the {len(judged):,} documents that are judged, their ids have "
+            f"the index holds none of the documents that are judged ({len(judged):,}), their ids have "
             f"nothing in common (the first judged is {missing[0]!r}, the first here {first!r})"
         )
     if missing:

@@ -192,7 +192,9 @@ def _judged(evaluation: Measured) -> Table:
     )
     header = ("way", *names, f"unjudged@{evaluation.depths[0]}")
     return Table(
-        f"Against judgments: {count:,} queries with relevant documents", header, tuple(rows)
+        f"Against judgments: {count:,} {'query' if count == 1 else 'queries'} with relevant documents",
+        header,
+        tuple(rows),
     )
 
 

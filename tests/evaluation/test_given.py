@@ -144,7 +144,7 @@ def test_what_can_be_measured_without_judgments_that_fit_is(index: Index) -> Non
         evaluate(index, QUERIES, {})
     ways = ["exact", "binary:40"]
     for qrels, told in (
-        ({"q0": {"doc 0": 1, "doc 1": 0}}, r"none of the 2 documents that are judged.*'doc 0'"),
+        ({"q0": {"doc 0": 1, "doc 1": 0}}, r"none of the documents that are judged \(2\).*'doc 0'"),
         ({"other": {"d 1": 1}}, r"no query has any.*'q0'.*'other'"),
         ({"d 1": {"q0": 1}}, r"what stands for documents are queries"),
     ):
@@ -154,7 +154,7 @@ def test_what_can_be_measured_without_judgments_that_fit_is(index: Index) -> Non
         assert not found["exact"].measures
         assert found.recall("exact", 10).mean == 1.0
         assert 0 < found.recall("binary:40", 10).mean <= 1
-    with pytest.raises(QueryError, match="none of the 30 documents"):
+    with pytest.raises(QueryError, match=r"none of the documents that are judged \(30\)"):
         tune(index, QUERIES, {name: {f"doc {name}": 1} for name in QUERIES})
 
 

@@ -39,6 +39,10 @@ float score_of(std::uint64_t key) {
 
 std::uint32_t row_of(std::uint64_t key) { return ~static_cast<std::uint32_t>(key); }
 
+// Brings a line by a load that nothing waits for. Of prefetches a processor drops some while as many lines as it can
+// wait for are on their way (Zen 4: of 24 at once one in eight), of loads none.
+void bring(const void* line) { *static_cast<const volatile char*>(line); }
+
 }  // namespace
 
 std::vector<std::uint32_t> start_rows(std::size_t n) {
@@ -108,7 +112,7 @@ void Beam::fetch(std::uint32_t row) const {
   for (std::size_t i = 0; i < rows_.d; i += 64) __builtin_prefetch(code + i);
   __builtin_prefetch(rows_.scale + row);
   const std::uint32_t* to = links_.of + std::size_t{row} * links_.degree;
-  for (std::size_t i = 0; i < links_.degree; i += 16) __builtin_prefetch(to + i);
+  for (std::size_t i = 0; i < links_.degree; i += 16) bring(to + i);
 }
 
 // Notes those of some rows that were not met before.
@@ -127,7 +131,7 @@ void Beam::meet(const std::uint32_t* rows, std::size_t count) {
   }
   for (std::size_t i = 0; i < found; ++i)
     for (std::size_t line = 0; line < rows_.lines; ++line)
-      __builtin_prefetch(rows_.sketches + (std::size_t{some[i]} * rows_.lines + line) * kSketchWords);
+      bring(rows_.sketches + (std::size_t{some[i]} * rows_.lines + line) * kSketchWords);
   n_met_ += found;
 }
 
