@@ -66,9 +66,14 @@ def _done(arguments: Sequence[str] | None) -> bool | None:
     return commands_by_name[chosen.command](chosen)
 
 
+def _absolute(text: str) -> Path:
+    """ScaNN writes the paths of its files into its index: relative ones lead nowhere from elsewhere."""
+    return Path(text).resolve()
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--systems", help="names, parted by commas; all if not given")
-    parser.add_argument("--work", type=Path, default=WORK, help="for data, indexes and logs")
+    parser.add_argument("--work", type=_absolute, default=WORK, help="for data, indexes and logs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="for the JSON")
     parser.add_argument("--rounds", type=int, help="turns of each system")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds that a child may take")
