@@ -4,9 +4,9 @@
     python scripts/bench/hybrid.py speed FOLDER [--work DIR] [--copies N]
 
 ``quality``: each FOLDER holds corpus.jsonl[.gz], queries.jsonl[.gz] and qrels.tsv (query, document,
-relevance). It prints nDCG@10 and recall@100 of the three modes with 95% intervals
-and those of the paired difference to ``meaning``; a sweep of the weight, and the weight that the other
-collections choose for each; BM25 beside bm25s (``pip install bm25s``) on the same tokens.
+relevance). It prints nDCG@10 and recall@100 of the three modes with 95% intervals and those of the paired
+difference to ``meaning``; a sweep of the weight, and the weight that the other collections choose for each;
+BM25 beside bm25s (``pip install bm25s``) on the same tokens.
 
 ``speed``: FOLDER holds corpus.jsonl[.gz], vectors.f16.npy, queries.jsonl and query_vectors.f32.npy. With
 ``--copies N`` the corpus is taken N times: in every copy but the first each word is replaced, with a

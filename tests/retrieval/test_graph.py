@@ -146,6 +146,25 @@ def test_without_native_kernels_a_recall_is_reached_without_the_graph(
     assert found.positions[0, 0] == index.search_vectors(query).positions[0, 0]
 
 
+@pytest.mark.parametrize("k", [1, 10])
+def test_of_a_walk_that_is_asked_for_by_name_the_best_by_codes_are_rescored(
+    index: Index, k: int
+) -> None:
+    """Not all that it ended with; unless it was to end with every row, which proves the answer."""
+    queries = world(20, 7)
+    truth = index.search_vectors(queries, k)
+    searcher = index._open.searcher
+    for candidates, least, most in ((40, 4 * k, 40), (400, 4 * k, 100), (ROWS, ROWS, ROWS)):
+        request = searcher.request(k, None, method="graph", candidates=candidates)
+        ranking = searcher.search(queries, request)
+        scored = ranking.stages[-1].rows
+        assert (scored >= least).all()
+        assert np.median(scored) <= most
+        assert (ranking.certified == (candidates == ROWS)).all()
+        hits = (ranking.positions[:, :, None] == truth.positions[:, None, :]).any(axis=2)
+        assert hits.mean() > (0.95 if candidates > 40 else 0.7)
+
+
 def test_alike_is_of_a_recall(index: Index) -> None:
     query = world(1, 3)
     for options in ({}, {"recall": 1}, {"method": "graph"}):
