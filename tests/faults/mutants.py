@@ -245,8 +245,8 @@ MUTANTS = (
     Mutant(
         "a mask is ignored by the scan of rotated codes",
         NATIVE + "certified.cpp",
-        "(masks[q] | impossible) & mask; left;",
-        "(masks[q] | impossible); left;",
+        "masks_[q] = (masks_[q] | impossible) & mask & there;",
+        "masks_[q] = (masks_[q] | impossible) & there;",
         (HISTORIES,),
     ),
     Mutant(

@@ -250,6 +250,24 @@ def check_native_roundings() -> None:
             assert exact <= Fraction(found) <= exact * (1 + Fraction(1, 2**21))
 
 
+def check_native_sieve() -> None:
+    """A sieve has as much room as a scan has, and what is not above -1 is not left out by it."""
+    from qsearch.kernels import _native
+
+    room = Fraction(qsearch.codes.bounds.SCAN_SLACK)
+    generator = np.random.default_rng(0)
+    for score in generator.uniform(-1, 1, size=500).astype(np.float32):
+        factor, along, slack = generator.uniform((1e-3, 0.5, 0.0), (1e-2, 1.0, 1e-2)).tolist()
+        needed = Fraction(float(score)) - Fraction(2.0**-24) - Fraction(slack) - room
+        threshold = Fraction(_native.sieve_threshold(float(score), factor, slack))
+        assert threshold <= needed / Fraction(factor)
+        assert needed / Fraction(factor) - threshold <= abs(threshold) / 2**20 + Fraction(2.0**-100)
+        residual_factor, least = map(Fraction, _native.sieve_factors(factor, along))
+        exact = Fraction(along) / Fraction(factor)
+        assert exact <= residual_factor <= exact * (1 + Fraction(1, 2**21))
+        assert (room - 1) / Fraction(factor) <= least <= (2 * room - 1) / Fraction(factor)
+
+
 def check_native_bounds() -> None:
     """A cosine is between what its int8 code says, and so is the score after its rounding.
 
@@ -343,6 +361,7 @@ def test_the_bounds_hold_in_exact_arithmetic() -> None:
 @pytest.mark.skipif(not NATIVE, reason="no native kernels")
 def test_native_roundings_go_outwards() -> None:
     check_native_roundings()
+    check_native_sieve()
     check_native_bounds()
 
 

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "lanes.hpp"
+#include "sieve.hpp"
 #include "sketches.hpp"
 
 namespace qsearch {
@@ -189,6 +190,54 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
+// Signs are moved from the query to the rows: its magnitudes serve all of them, whose sums are folded together.
+void int8_dots(const std::int8_t* const rows[kDots], const std::int8_t* query, std::size_t d,
+               std::int32_t, std::int32_t dots[kDots]) {
+  static_assert(kDots == 4);
+  const auto at = [](const std::int8_t* codes) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+  };
+  __m256i sum0 = _mm256_setzero_si256(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+  std::size_t i = 0;
+  for (; i + 32 <= d; i += 32) {
+    const __m256i codes = at(query + i), magnitude = _mm256_abs_epi8(codes);
+    sum0 = add_products(sum0, magnitude, codes, at(rows[0] + i));
+    sum1 = add_products(sum1, magnitude, codes, at(rows[1] + i));
+    sum2 = add_products(sum2, magnitude, codes, at(rows[2] + i));
+    sum3 = add_products(sum3, magnitude, codes, at(rows[3] + i));
+  }
+  const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(sum0, sum1), _mm256_hadd_epi32(sum2, sum3));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(dots),
+                   _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
+  for (; i < d; ++i)
+    for (std::size_t row = 0; row < kDots; ++row) dots[row] += rows[row][i] * query[i];
+}
+
+// Eight rows.
+inline std::uint32_t pass(const std::int32_t* dots, const float* scales, const float* residuals,
+                          const SieveQuery& query) {
+  const __m256i dot = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(dots));
+  const __m256 scale = _mm256_loadu_ps(scales);
+  const __m256 bound = _mm256_fmadd_ps(_mm256_loadu_ps(residuals), _mm256_set1_ps(query.residual_factor),
+                                       _mm256_mul_ps(_mm256_cvtepi32_ps(dot), scale));
+  // Compared so that what is not a number is not out.
+  const __m256 sound = _mm256_and_ps(_mm256_cmp_ps(scale, _mm256_setzero_ps(), _CMP_GT_OQ),
+                                     _mm256_cmp_ps(bound, _mm256_set1_ps(query.least), _CMP_GT_OQ));
+  const __m256 out = _mm256_and_ps(sound, _mm256_cmp_ps(bound, _mm256_set1_ps(query.threshold), _CMP_LT_OQ));
+  const __m256 none = _mm256_castsi256_ps(_mm256_cmpeq_epi32(dot, _mm256_setzero_si256()));
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_andnot_ps(none, out))) ^ 0xff;
+}
+
+void sieve(const std::int8_t* rows, const float* scale, const float* residual, std::size_t count, std::size_t d,
+           const SieveQuery* queries, std::size_t n_queries, std::uint64_t masks[kTileQueries]) {
+  const auto reach_16 = [](const std::int32_t* dots, const float* scales, const float* residuals, std::size_t n,
+                           const SieveQuery& query) {
+    if (n < kBlockRows) return rows_that_pass(dots, scales, residuals, n, query);
+    return pass(dots, scales, residuals, query) | pass(dots + 8, scales + 8, residuals + 8, query) << 8;
+  };
+  sieve_rows(rows, scale, residual, count, d, queries, n_queries, masks, int8_dots, reach_16);
+}
+
 std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
                  const SketchQuery& query, std::uint32_t* passed, float* estimates) {
   return sift_rows(sketches, rows, count, query, passed, estimates,
@@ -225,7 +274,32 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
   (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
-const Path kPath = {"avx2", kMostCode, scan, hamming, int8_dot, sift, lane_dots};
+// The row is made float64 once for two queries: they and their sums fit sixteen registers.
+void lane_products(const float* row, const double* queries, std::size_t d, double products[kDots]) {
+  static_assert(kDots % 2 == 0);
+  for (std::size_t first = 0; first < kDots; first += 2) {
+    __m256d sums[2][4];
+    for (auto& of : sums)
+      for (auto& sum : of) sum = _mm256_setzero_pd();
+    const double *query = queries + first * d, *next = query + d;
+    std::size_t i = 0;
+    for (; i + 16 <= d; i += 16) {
+      for (std::size_t j = 0; j < 4; ++j) {
+        const __m256d x = _mm256_cvtps_pd(_mm_loadu_ps(row + i + 4 * j));
+        sums[0][j] = _mm256_fmadd_pd(x, _mm256_loadu_pd(query + i + 4 * j), sums[0][j]);
+        sums[1][j] = _mm256_fmadd_pd(x, _mm256_loadu_pd(next + i + 4 * j), sums[1][j]);
+      }
+    }
+    for (std::size_t q = 0; q < 2; ++q) {
+      double lanes[16];
+      for (std::size_t j = 0; j < 4; ++j) _mm256_storeu_pd(lanes + 4 * j, sums[q][j]);
+      add_to_lanes<false>(row, query + q * d, i, d, lanes, nullptr);
+      products[first + q] = fold_lanes(lanes);
+    }
+  }
+}
+
+const Path kPath = {"avx2", kMostCode, 2, scan, hamming, int8_dot, int8_dots, sieve, sift, lane_dots, lane_products};
 
 }  // namespace
 

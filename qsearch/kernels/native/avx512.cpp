@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-#include "lanes.hpp"
+#include "sieve.hpp"
 #include "sketches.hpp"
 
 namespace qsearch {
@@ -196,6 +196,104 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1])) - 128 * right_sum;
 }
 
+// The sums of the lanes of four registers.
+inline __m128i fold_four(__m512i sum0, __m512i sum1, __m512i sum2, __m512i sum3) {
+  const __m512i first = _mm512_add_epi32(_mm512_unpacklo_epi32(sum0, sum1), _mm512_unpackhi_epi32(sum0, sum1));
+  const __m512i second = _mm512_add_epi32(_mm512_unpacklo_epi32(sum2, sum3), _mm512_unpackhi_epi32(sum2, sum3));
+  const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(first, second), _mm512_unpackhi_epi64(first, second));
+  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+// kDots rows against some queries, every sum in a register of its own; `dots` are (queries, kBlockRows).
+#define LOAD(at, there)                                                                        \
+  const __m512i rows0 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row0 + at), offset);   \
+  const __m512i rows1 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row1 + at), offset);   \
+  const __m512i rows2 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row2 + at), offset);   \
+  const __m512i rows3 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row3 + at), offset);   \
+  __m512i codes;
+#define CODES(q) const std::int8_t* codes##q = queries[q].codes;
+#define MULTIPLY_WHOLE(q)                   \
+  codes = _mm512_loadu_si512(codes##q + i); \
+  multiply_add(s##q##0, rows0, codes);      \
+  multiply_add(s##q##1, rows1, codes);      \
+  multiply_add(s##q##2, rows2, codes);      \
+  multiply_add(s##q##3, rows3, codes);
+#define MULTIPLY_PART(q)                                \
+  codes = _mm512_maskz_loadu_epi8(there, codes##q + i); \
+  multiply_add(s##q##0, rows0, codes);                  \
+  multiply_add(s##q##1, rows1, codes);                  \
+  multiply_add(s##q##2, rows2, codes);                  \
+  multiply_add(s##q##3, rows3, codes);
+#define FOLD(q)                                                                    \
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(dots + q * kBlockRows),              \
+                   _mm_sub_epi32(fold_four(s##q##0, s##q##1, s##q##2, s##q##3),    \
+                                 _mm_set1_epi32(128 * queries[q].sum)));
+#define DOTS_OF_FOUR(name, each)                                                                            \
+  void name(const std::int8_t* const rows[kDots], std::size_t d, const SieveQuery* queries,                 \
+            std::int32_t* dots) {                                                                           \
+    static_assert(kDots == 4);                                                                              \
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));                                       \
+    const std::int8_t *row0 = rows[0], *row1 = rows[1], *row2 = rows[2], *row3 = rows[3];                   \
+    each(CODES) each(DECLARE) std::size_t i = 0;                                                            \
+    for (; i + 64 <= d; i += 64) {                                                                          \
+      LOAD(i, ~__mmask64{0})                                                                                \
+      each(MULTIPLY_WHOLE)                                                                                  \
+    }                                                                                                       \
+    if (i < d) {                                                                                            \
+      const __mmask64 there = (1ull << (d - i)) - 1;                                                        \
+      LOAD(i, there)                                                                                        \
+      each(MULTIPLY_PART)                                                                                   \
+    }                                                                                                       \
+    each(FOLD)                                                                                              \
+  }
+DOTS_OF_FOUR(dots_of_four_1, EACH_1)
+DOTS_OF_FOUR(dots_of_four_2, EACH_2)
+DOTS_OF_FOUR(dots_of_four_3, EACH_3)
+DOTS_OF_FOUR(dots_of_four_4, EACH_4)
+DOTS_OF_FOUR(dots_of_four_5, EACH_5)
+DOTS_OF_FOUR(dots_of_four_6, EACH_6)
+
+void int8_dots(const std::int8_t* const rows[kDots], const std::int8_t* query, std::size_t d, std::int32_t sum,
+               std::int32_t dots[kDots]) {
+  const SieveQuery one = {query, sum, 0.0f, 0.0f, 0.0f};
+  dots_of_four_1(rows, d, &one, dots);
+}
+
+// A block of rows, or what is there of it.
+inline std::uint64_t pass(const std::int32_t* dots, const float* scales, const float* residuals, __mmask16 there,
+                          const SieveQuery& query) {
+  const __m512i dot = _mm512_loadu_si512(dots);
+  const __m512 scale = _mm512_maskz_loadu_ps(there, scales);
+  const __m512 bound = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(there, residuals), _mm512_set1_ps(query.residual_factor),
+                                       _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale));
+  // Compared so that what is not a number is not out.
+  __mmask16 out = _mm512_mask_test_epi32_mask(there, dot, dot);
+  out = _mm512_mask_cmp_ps_mask(out, scale, _mm512_setzero_ps(), _CMP_GT_OQ);
+  out = _mm512_mask_cmp_ps_mask(out, bound, _mm512_set1_ps(query.least), _CMP_GT_OQ);
+  out = _mm512_mask_cmp_ps_mask(out, bound, _mm512_set1_ps(query.threshold), _CMP_LT_OQ);
+  return static_cast<std::uint64_t>(there & static_cast<__mmask16>(~out));
+}
+
+void sieve(const std::int8_t* rows, const float* scale, const float* residual, std::size_t count, std::size_t d,
+           const SieveQuery* queries, std::size_t n_queries, std::uint64_t masks[kTileQueries]) {
+  constexpr decltype(&dots_of_four_1) kDotsOfFour[] = {dots_of_four_1, dots_of_four_2, dots_of_four_3,
+                                                       dots_of_four_4, dots_of_four_5, dots_of_four_6};
+  std::int32_t dots[kTileQueries * kBlockRows] = {};
+  for (std::size_t q = 0; q < n_queries; ++q) masks[q] = 0;
+  for (std::size_t first = 0; first < count; first += kBlockRows) {
+    const std::size_t n = count - first < kBlockRows ? count - first : kBlockRows;
+    for (std::size_t four = 0; four < n; four += kDots) {
+      const std::int8_t* some[kDots];
+      rows_from(rows, first + four, count, d, some);
+      kDotsOfFour[n_queries - 1](some, d, queries, dots + four);
+    }
+    const auto there = static_cast<__mmask16>((1u << n) - 1);
+    for (std::size_t q = 0; q < n_queries; ++q)
+      masks[q] |= pass(dots + q * kBlockRows, scale + first, residual + first, there, queries[q]) << first;
+  }
+}
+
 // The sums of a line of a sketch, which is a register, in eight parts.
 inline __m512i line_sums(const std::uint64_t* line, const __m512i planes[kSketchPlanes]) {
   const __m512i signs = _mm512_loadu_si512(line);
@@ -245,6 +343,14 @@ std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::
   return (query.lines == 1 ? sift_lines<1> : sift_lines<0>)(sketches, rows, count, query, passed, estimates);
 }
 
+// As fold_lanes.
+inline double fold(__m512d low, __m512d high) {
+  const __m512d eight = _mm512_add_pd(low, high);
+  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
 template <bool kSquares>
 void sum_lanes(const float* row, const double* query, std::size_t d, double* row_query, double* row_row) {
   __m512d products[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
@@ -263,14 +369,8 @@ void sum_lanes(const float* row, const double* query, std::size_t d, double* row
       squares[1] = _mm512_fmadd_pd(x_high, x_high, squares[1]);
     }
   }
-  double lanes[16];
-  _mm512_storeu_pd(lanes, products[0]);
-  _mm512_storeu_pd(lanes + 8, products[1]);
-  *row_query = fold_lanes(lanes);
-  if (!kSquares) return;
-  _mm512_storeu_pd(lanes, squares[0]);
-  _mm512_storeu_pd(lanes + 8, squares[1]);
-  *row_row = fold_lanes(lanes);
+  *row_query = fold(products[0], products[1]);
+  if (kSquares) *row_row = fold(squares[0], squares[1]);
 }
 
 void lane_dots(const float* row, const double* query, std::size_t d, double* row_query,
@@ -278,7 +378,25 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
   (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
-const Path kPath = {"avx512", 127, scan, hamming, int8_dot, sift, lane_dots};
+// The row is made float64 once for all queries.
+void lane_products(const float* row, const double* queries, std::size_t d, double products[kDots]) {
+  __m512d low[kDots], high[kDots];
+  for (std::size_t q = 0; q < kDots; ++q) low[q] = high[q] = _mm512_setzero_pd();
+  for (std::size_t i = 0; i < d; i += 16) {
+    const __mmask16 there = d - i >= 16 ? 0xffff : static_cast<__mmask16>((1u << (d - i)) - 1);
+    const __m512 x = _mm512_maskz_loadu_ps(there, row + i);
+    const __m512d x_low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    const __m512d x_high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    for (std::size_t q = 0; q < kDots; ++q) {
+      const double* query = queries + q * d + i;
+      low[q] = _mm512_fmadd_pd(x_low, _mm512_maskz_loadu_pd(static_cast<__mmask8>(there), query), low[q]);
+      high[q] = _mm512_fmadd_pd(x_high, _mm512_maskz_loadu_pd(static_cast<__mmask8>(there >> 8), query + 8), high[q]);
+    }
+  }
+  for (std::size_t q = 0; q < kDots; ++q) products[q] = fold(low[q], high[q]);
+}
+
+const Path kPath = {"avx512", 127, 4, scan, hamming, int8_dot, int8_dots, sieve, sift, lane_dots, lane_products};
 
 }  // namespace
 

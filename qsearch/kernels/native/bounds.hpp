@@ -47,6 +47,25 @@ inline float scan_threshold(float score, const Interval& interval) {
   return std::nextafter(std::nextafter(rounded, kNone), kNone);
 }
 
+// No cosine is below -1 or above 1, as far as float32 vectors are unit vectors. A bound that says so,
+// or is not a number, comes of damage and bounds nothing.
+constexpr float kMost = 1.0f + 0x1p-20f;
+
+// A sieve computes bounds by int8 codes in float32 and in units of the query's factor, as a scan does, so it needs
+// as much room for what that hides (SCAN_SLACK in qsearch/codes/bounds.py): the interval is for float64. A bound
+// that is not above -1 may be a damaged row's.
+constexpr double kSieveSlack = 20.0 * 0x1p-24;
+
+inline SieveQuery sieve_query(const Interval& interval, const std::int8_t* codes, std::int32_t code_sum) {
+  return {codes, code_sum, round_up(interval.residual_factor / interval.factor), kNone,
+          round_up((kSieveSlack - 1.0) / interval.factor)};
+}
+
+inline float sieve_threshold(float score, Interval interval) {
+  interval.slack += kSieveSlack;
+  return scan_threshold(score, interval);
+}
+
 // What the int8 code of a row says of its cosine: it is within `width` of `middle`.
 struct Estimate {
   double middle, width;
@@ -64,9 +83,6 @@ inline float lower_bound(const Estimate& of, double share_of_width) {
   return round_down(of.middle - share_of_width * of.width - kLift);
 }
 
-// No cosine is below -1 or above 1, as far as float32 vectors are unit vectors. A bound that says so,
-// or is not a number, comes of damage and bounds nothing.
-constexpr float kMost = 1.0f + 0x1p-20f;
 inline bool can_be_upper(float bound) { return bound >= -kMost; }
 inline bool can_be_lower(float bound) { return std::isfinite(bound) && bound <= kMost; }
 
@@ -80,7 +96,7 @@ inline bool out(float bound, float score) {
 inline bool surely_out(const Estimate& of, float score) {
   constexpr double kMargin = 0x1p-20;
   const double most = of.middle + of.width;
-  return most > -1.0 && most < static_cast<double>(score) - kLift - kMargin;
+  return (most > -1.0) & (most < static_cast<double>(score) - kLift - kMargin);
 }
 
 }  // namespace qsearch

@@ -28,6 +28,7 @@ float raise(std::atomic<float>& shared, float value) {
 constexpr std::size_t kChunkBlocks = 128;   // 2,048 rows between two looks at the survivors
 constexpr std::size_t kMaskBytes = kBlockRows / 8;
 constexpr std::size_t kPageBytes = 4096;    // what a file system leaves as zeros comes in pages
+constexpr std::size_t kRefined = 32;        // survivors that are refined together
 constexpr std::size_t kEarly = 32;         // survivors in a piece whose codes are fetched while it is scanned
 constexpr std::size_t kPassQueries = 96;    // queries whose codes stay in the first cache for a pass
 constexpr std::size_t kTogether = 16;       // of fewer queries a thread, threads share rows out, not queries
@@ -107,6 +108,8 @@ class Worker {
         head_intervals_(count_),
         code_sums_(count_),
         found_(count_),
+        reached_(count_),
+        masks_(count_),
         survivors_(new std::uint32_t[count_ * kRoom]),
         pages_(kRoom * rows.d / kPageBytes + 2) {
     std::int32_t* place = packed_.data();
@@ -124,7 +127,9 @@ class Worker {
       std::int32_t sum = 0;
       for (std::size_t i = 0; i < rows.head; ++i) sum += queries.head_codes[number * rows.head + i];
       scans_[q] = scan_query(head_intervals_[q], sum);
-      for (std::size_t i = 0; i < rows.d; ++i) code_sums_[q] += queries.codes[number * rows.d + i];
+      const std::int8_t* codes = queries.codes + number * rows.d;
+      for (std::size_t i = 0; i < rows.d; ++i) code_sums_[q] += codes[i];
+      sieves_.push_back(sieve_query(intervals_[q], codes, code_sums_[q]));
       scorers_.emplace_back(path, queries.vectors + number * rows.d, rows.d);
     }
   }
@@ -159,7 +164,8 @@ class Worker {
           if (shared) needed = raise(shared[which_[q]], needed);
           state.used = needed;
           scans_[q].threshold = scan_threshold(needed, head_intervals_[q]);
-          found_[q] = 0;
+          sieves_[q].threshold = sieve_threshold(needed, intervals_[q]);
+          found_[q] = reached_[q] = 0;
         }
         const auto started = Clock::now();
         begin_pages(block * kBlockRows);
@@ -170,8 +176,9 @@ class Worker {
           refine(q, states[q], counts[which_[q]]);
           if (shared) raise(shared[which_[q]], states[q].used);
         }
-        scanning += scanned - started;
-        refining += Clock::now() - scanned;
+        scanning += scanned - started - sieving_;
+        refining += Clock::now() - scanned + sieving_;
+        sieving_ = {};
         seen += here;
         block = piece_end;
         length = std::min(kChunkBlocks, length * 2);
@@ -239,6 +246,8 @@ class Worker {
     const std::uint8_t* blocks = rows_.rotated + block * block_bytes;
     const std::uint8_t* next = rows_.rotated + following * block_bytes;
     const std::size_t lines = following_count * block_bytes / 64;
+    const std::size_t rows = std::min(rows_.n - block * kBlockRows, count * kBlockRows);
+    const std::uint64_t there = ~std::uint64_t{0} >> (kSieveRows - rows);
     std::uint64_t impossible = 0;
     const std::size_t tiles = (count_ + kTileQueries - 1) / kTileQueries;
     const std::size_t lines_per_tile = tiles > 1 ? lines / tiles + 1 : 0;  // else it is a stream
@@ -247,21 +256,41 @@ class Worker {
       for (const std::size_t stop = std::min(lines, line + lines_per_tile); line < stop; ++line)
         __builtin_prefetch(next + line * 64);
       const std::size_t n = std::min(kTileQueries, count_ - first);
-      std::uint64_t masks[kTileQueries];
       path_.scan(blocks, rows_.bounds + block * 3 * kBlockRows, count, groups_,
-                 packed_.data() + first * groups_, scans_.data() + first, n, masks);
+                 packed_.data() + first * groups_, scans_.data() + first, n, masks_.data() + first);
       if (!first) impossible = impossible_rows(block, count);  // in the first cache by now
-      for (std::size_t q = 0; q < n; ++q) {
-        for (std::uint64_t left = (masks[q] | impossible) & mask; left; left &= left - 1) {
-          const std::size_t row =
-              block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(left));
-          if (row < rows_.n) {
-            survivors_[(first + q) * kRoom + found_[first + q]++] = static_cast<std::uint32_t>(row);
-            if (found_[first + q] <= kEarly) fetch(row);
-          }
-        }
+      std::size_t passed = 0;
+      for (std::size_t q = first; q < first + n; ++q) {
+        masks_[q] = (masks_[q] | impossible) & mask & there;
+        const auto some = static_cast<std::size_t>(__builtin_popcountll(masks_[q]));
+        reached_[q] += some;
+        if (sieves_[q].threshold > kNone) passed += some;  // else all would pass the sieve as well
+      }
+      if (passed * path_.sieve_share >= n * rows) sieved_.push_back(first);
+    }
+    if (!sieved_.empty()) sieve(block * kBlockRows, rows);
+    for (std::size_t q = 0; q < count_; ++q) {
+      for (std::uint64_t left = masks_[q]; left; left &= left - 1) {
+        const std::size_t row = block * kBlockRows + static_cast<std::size_t>(__builtin_ctzll(left));
+        survivors_[q * kRoom + found_[q]++] = static_cast<std::uint32_t>(row);
+        if (found_[q] <= kEarly) fetch(row);
       }
     }
+  }
+
+  // Where many rows of some blocks pass the scan, their int8 codes are held against all queries of a tile at once,
+  // before those that are left are looked at one by one.
+  void sieve(std::size_t row, std::size_t rows) {
+    const auto started = Clock::now();
+    for (const std::size_t first : sieved_) {
+      const std::size_t n = std::min(kTileQueries, count_ - first);
+      std::uint64_t passed[kTileQueries];
+      path_.sieve(rows_.int8 + row * rows_.d, rows_.scale + row, rows_.residual + row, rows, rows_.d,
+                  sieves_.data() + first, n, passed);
+      for (std::size_t q = 0; q < n; ++q) masks_[first + q] &= passed[q];
+    }
+    sieved_.clear();
+    sieving_ += Clock::now() - started;
   }
 
   // Rows of some blocks whose codes or bounds are what a file of zeros holds. Residual and rest of a row
@@ -305,32 +334,53 @@ class Worker {
     return found & (kOnes << 7);
   }
 
-  // The survivors of a chunk by their int8 codes.
+  // The survivors of a piece by their int8 codes.
   void refine(std::size_t q, State& state, Counts& counts) {
     const std::size_t n = found_[q], d = rows_.d;
     const std::uint32_t* survivors = survivors_.get() + q * kRoom;
     const std::int8_t* codes = queries_.codes + which_[q] * d;
-    const Interval& interval = intervals_[q];
-    counts.reached += static_cast<std::int64_t>(n);
-    const double share_of_width = guess_ ? std::min(1.0, likely_width_) : 1.0;
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::size_t row = survivors[i];
-      if (i + kAhead < n && i + kAhead >= kEarly) fetch_codes(survivors[i + kAhead]);
-      const double dot = path_.int8_dot(rows_.int8 + row * d, codes, d, code_sums_[q]);
-      const Estimate found = estimate(interval, rows_.scale[row], rows_.residual[row], dot);
-      if (dot != 0.0 && rows_.scale[row] > 0.0f && surely_out(found, state.used)) continue;
-      const float bound = upper_bound(found);
-      // No row has the scale 0, nor codes that are all 0: a file of zeros has.
-      const bool sound = can_be_upper(bound) && rows_.scale[row] > 0.0f &&
-                         (dot != 0.0 || any(rows_.int8 + row * d, d));
-      if (sound && out(bound, state.used)) continue;
-      // A damaged row passes all bounds: its floats decide.
-      state.waiting.push_back({survivors[i], sound ? bound : kAll});
-      const float least = lower_bound(found, share_of_width);
-      if (sound && can_be_lower(least)) state.likely.push(least);
+    const std::int8_t* codes_of[kDots];
+    std::int32_t dots[kRefined];
+    std::uint32_t left[kRefined];
+    counts.reached += static_cast<std::int64_t>(reached_[q]);
+    for (std::size_t first = 0; first < n; first += kRefined) {
+      const std::size_t count = std::min(kRefined, n - first);
+      for (std::size_t four = 0; four < count; four += kDots) {
+        for (std::size_t i = 0; i < kDots; ++i) {
+          const std::size_t next = first + four + kDots + i;
+          if (next < n && next >= kEarly) fetch_codes(survivors[next]);
+          const std::size_t here = std::min(first + four + i, n - 1);
+          codes_of[i] = rows_.int8 + std::size_t{survivors[here]} * d;
+        }
+        path_.int8_dots(codes_of, codes, d, code_sums_[q], dots + four);
+      }
+      std::size_t n_left = 0;
+      for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t row = survivors[first + i];
+        const float scale = rows_.scale[row];
+        const Estimate found = estimate(intervals_[q], scale, rows_.residual[row], dots[i]);
+        left[n_left] = static_cast<std::uint32_t>(i);
+        n_left += !((dots[i] != 0) & (scale > 0.0f) & surely_out(found, state.used));
+      }
+      for (std::size_t i = 0; i < n_left; ++i) keep(q, survivors[first + left[i]], dots[left[i]], state);
     }
     state.used = std::max(state.used, state.likely.lowest());
     if (state.waiting.size() > kMostWaiting) score(q, state, counts);
+  }
+
+  // A row waits for its floats, unless its int8 code leaves it out.
+  void keep(std::size_t q, std::uint32_t row, std::int32_t dot, State& state) {
+    const float scale = rows_.scale[row];
+    const Estimate found = estimate(intervals_[q], scale, rows_.residual[row], dot);
+    const float bound = upper_bound(found);
+    // No row has the scale 0, nor codes that are all 0: a file of zeros has.
+    const bool sound =
+        can_be_upper(bound) && scale > 0.0f && (dot != 0 || any(rows_.int8 + row * rows_.d, rows_.d));
+    if (sound && out(bound, state.used)) return;
+    // A damaged row passes all bounds: its floats decide.
+    state.waiting.push_back({row, sound ? bound : kAll});
+    const float least = lower_bound(found, guess_ ? std::min(1.0, likely_width_) : 1.0);
+    if (sound && can_be_lower(least)) state.likely.push(least);
   }
 
   static bool any(const std::int8_t* codes, std::size_t d) {
@@ -444,7 +494,12 @@ class Worker {
   std::vector<Interval> head_intervals_;
   std::vector<std::int32_t> code_sums_;
   std::vector<Scorer> scorers_;
-  std::vector<std::size_t> found_;
+  std::vector<SieveQuery> sieves_;
+  std::vector<std::uint64_t> masks_;  // of the blocks that are scanned: the rows that pass
+  std::vector<std::size_t> sieved_;   // the tiles of queries that most of their rows pass
+  Clock::duration sieving_{};
+  std::vector<std::size_t> found_;    // survivors in a piece
+  std::vector<std::size_t> reached_;  // rows of it that the scan let through
   std::unique_ptr<std::uint32_t[]> survivors_;  // not set to zero: little of it is touched
   std::vector<std::uint32_t> pages_;  // of the codes of a piece: the first row met there, see `fetch`
   std::uintptr_t first_page_ = 0;

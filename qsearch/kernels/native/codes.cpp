@@ -11,7 +11,7 @@
 namespace qsearch {
 namespace {
 
-constexpr std::size_t kTogether = 32;  // rows that are multiplied with an axis while it is in the cache
+constexpr std::size_t kTogether = 32;  // rows that are made float64 at a time
 
 // To the nearest whole number, halves to the even one, as rint: for what is far below 2^51. Without a call
 // for every component, which rint is where no instruction for it can be taken for granted.
@@ -91,10 +91,17 @@ void code_projections(const Path& path, const float* rows, std::size_t n, std::s
     for (std::size_t first = share(n, parts, part); first < last; first += kTogether) {
       const std::size_t count = std::min(kTogether, last - first);
       const std::vector<double> wide(rows + first * d, rows + (first + count) * d);
-      for (std::size_t axis = 0; axis < h; ++axis)
-        for (std::size_t i = 0; i < count; ++i)
+      std::size_t i = 0;
+      for (; i + kDots <= count; i += kDots)
+        for (std::size_t axis = 0; axis < h; ++axis) {
+          double of[kDots];
+          path.lane_products(rotation.axes + axis * d, wide.data() + i * d, d, of);
+          for (std::size_t j = 0; j < kDots; ++j) products[(i + j) * h + axis] = of[j];
+        }
+      for (; i < count; ++i)
+        for (std::size_t axis = 0; axis < h; ++axis)
           path.lane_dots(rotation.axes + axis * d, wide.data() + i * d, d, &products[i * h + axis], nullptr);
-      for (std::size_t i = 0; i < count; ++i) {
+      for (i = 0; i < count; ++i) {
         const std::size_t row = first + i;
         const double* kept = products.data() + i * h;
         double whole;

@@ -303,6 +303,13 @@ NB_MODULE(_native, m) {
     const ScanQuery query = scan_query(Interval{factor, residual_factor, rest_factor, 0.0}, 0);
     return std::pair(query.residual_factor, query.rest_factor);
   });
+  m.def("sieve_threshold", [](float score, double factor, double slack) {
+    return sieve_threshold(score, Interval{factor, 0.0, 0.0, slack});
+  });
+  m.def("sieve_factors", [](double factor, double residual_factor) {
+    const SieveQuery query = sieve_query(Interval{factor, residual_factor, 0.0, 0.0}, nullptr, 0);
+    return std::pair(query.residual_factor, query.least);
+  });
   m.def("int8_bounds", [](double factor, double residual_factor, double slack, float scale,
                           float residual, std::int32_t dot) {
     const Estimate found =

@@ -15,8 +15,10 @@ namespace qsearch {
 constexpr std::size_t kBlockRows = 16;      // rows in a block of rotated codes
 constexpr std::size_t kGroup = 4;           // components that lie together in such a block
 constexpr std::size_t kTileBlocks = 4;      // blocks that one call of scan looks at
+constexpr std::size_t kSieveRows = kTileBlocks * kBlockRows;  // rows that one call of sieve looks at
 constexpr std::size_t kTileQueries = 6;     // queries that one call of scan or hamming serves
 constexpr std::size_t kManyQueries = 3;     // from here on computing takes longer than reading the rows
+constexpr std::size_t kDots = 4;            // products that one call of int8_dots or lane_products makes
 constexpr std::size_t kHammingRows = 8;     // rows in a block of transposed sign bits
 constexpr std::size_t kHammingBlocks = 8;   // blocks that one call of hamming looks at
 constexpr std::size_t kSketchWords = 8;     // words in a line of a sketch
@@ -30,6 +32,18 @@ struct ScanQuery {
   float residual_factor;
   float rest_factor;
   float threshold;
+};
+
+// What a sieve needs to know of one query. A row is certainly not among the best where its scale is positive, its
+// dot is not 0 and
+//   least < dot * scale[row] + residual_factor * residual[row] < threshold.
+// All others pass: damage must not hide a row.
+struct SieveQuery {
+  const std::int8_t* codes;
+  std::int32_t sum;         // of the codes
+  float residual_factor;
+  float threshold;
+  float least;              // no sound row's bound is below it
 };
 
 // What the sketches of rows are held against. The query's components are whole numbers from -15 to 15; plane j holds
@@ -48,6 +62,10 @@ struct Path {
   // more rows pass, but where instructions add up products in few bits they are added up in fewer steps.
   // Fewer queries wait for memory: any codes within ±127.
   std::int32_t most_code;
+
+  // Where one row of so many passes a scan, or more, `sieve` takes less time for all of them than `int8_dots` for
+  // those that pass.
+  std::size_t sieve_share;
 
   // Rotated codes. `blocks` points at `count` (at most kTileBlocks) blocks of (groups, 16, 4) uint8,
   // `bounds` at (count, 3, 16) float: scale, residual, rest. `packed` holds (groups, queries) times
@@ -69,6 +87,16 @@ struct Path {
   std::int32_t (*int8_dot)(const std::int8_t* left, const std::int8_t* right, std::size_t d,
                            std::int32_t sum);
 
+  // The same of kDots rows against one query.
+  void (*int8_dots)(const std::int8_t* const rows[kDots], const std::int8_t* query, std::size_t d,
+                    std::int32_t sum, std::int32_t dots[kDots]);
+
+  // `count` rows of int8 codes, at most kSieveRows, one behind the other, against at most kTileQueries queries: bit r
+  // of masks[q] is set where row r passes, see SieveQuery.
+  void (*sieve)(const std::int8_t* rows, const float* scale, const float* residual, std::size_t count,
+                std::size_t d, const SieveQuery* queries, std::size_t n_queries,
+                std::uint64_t masks[kTileQueries]);
+
   // Estimates of some rows by their sketches, (n, lines, kSketchWords): the upper half of the last word is a factor,
   // the other bits are signs. An estimate is factor * (2 * sum of the query's components where the sign is
   // positive - total). Passes on those of at least `least`, and returns how many.
@@ -80,6 +108,9 @@ struct Path {
   // squares are not wanted.
   void (*lane_dots)(const float* row, const double* query, std::size_t d, double* row_query,
                     double* row_row);
+
+  // The sums of one row with kDots queries, one behind the other.
+  void (*lane_products)(const float* row, const double* queries, std::size_t d, double products[kDots]);
 };
 
 const Path* portable_path();

@@ -309,6 +309,106 @@ void check_int8_dots(std::vector<Tally>& tallies) {
   }
 }
 
+void check_int8_dots_of_rows(std::vector<Tally>& tallies) {
+  const Fenced<std::int8_t> row_room(kDots * 4096), query_room(4096);
+  for (const std::size_t d : dimensions())
+    for (std::size_t kind = 0; kind < 3; ++kind) {
+      std::int8_t* codes = row_room.last(kDots * d);
+      std::int8_t* query = query_room.last(d);
+      for (std::size_t i = 0; i < kDots * d; ++i) codes[i] = static_cast<std::int8_t>(random_.code(kind));
+      std::int32_t sum = 0;
+      for (std::size_t i = 0; i < d; ++i) {
+        query[i] = static_cast<std::int8_t>(random_.code(kind));
+        sum += query[i];
+      }
+      const std::int8_t* rows[kDots];  // in any order, some twice
+      for (auto& row : rows) row = codes + random_.below(kDots) * d;
+      for (Tally& tally : tallies) {
+        std::int32_t found[kDots];
+        tally.path->int8_dots(rows, query, d, sum, found);
+        for (std::size_t i = 0; i < kDots; ++i) {
+          const std::int32_t expected = portable_path()->int8_dot(rows[i], query, d, sum);
+          expect(tally, found[i] == expected, "int8_dots, d = %zu, row %zu, codes of kind %zu: %d instead of %d", d, i,
+                 kind, found[i], expected);
+        }
+      }
+    }
+}
+
+// Rows against a tile of queries, with a threshold at one of the bounds. What is nearer to it than rounding can move
+// it is left out of the comparison; damaged rows, rows whose dot is 0 and impossible bounds must pass.
+void check_sieve(std::vector<Tally>& tallies, std::size_t d, std::size_t count, std::size_t n_queries,
+                 std::size_t kind) {
+  static const Fenced<std::int8_t> row_room(kSieveRows * 4096), query_room(kTileQueries * 4096);
+  static const Fenced<float> scale_room(kSieveRows), residual_room(kSieveRows);
+  std::int8_t* rows = row_room.last(count * d);
+  std::int8_t* codes = query_room.last(n_queries * d);
+  float* scale = scale_room.last(count);
+  float* residual = residual_room.last(count);
+  for (std::size_t i = 0; i < count * d; ++i) rows[i] = static_cast<std::int8_t>(random_.code(kind));
+  for (std::size_t i = 0; i < n_queries * d; ++i) codes[i] = static_cast<std::int8_t>(random_.code(kind));
+  for (std::size_t r = 0; r < count; ++r) {
+    scale[r] = (0.5f + 0.5f * std::fabs(random_.symmetric())) / (4096.0f * std::sqrt(static_cast<float>(d)));
+    residual[r] = std::fabs(random_.symmetric());
+  }
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const float damage[] = {kNan, -kNan, kInfinity, -kInfinity, 0.0f, -0.001f};
+  if (random_.below(2)) {
+    scale[random_.below(count)] = damage[random_.below(6)];
+    residual[random_.below(count)] = damage[random_.below(4)];
+    std::fill_n(rows + random_.below(count) * d, d, std::int8_t{0});
+  }
+  SieveQuery queries[kTileQueries];
+  double bounds[kTileQueries][kSieveRows];
+  std::int32_t dots[kTileQueries][kSieveRows];
+  for (std::size_t q = 0; q < n_queries; ++q) {
+    std::int32_t sum = 0;
+    for (std::size_t i = 0; i < d; ++i) sum += codes[q * d + i];
+    queries[q] = {codes + q * d, sum, std::fabs(random_.symmetric()), 0.0f, 0.0f};
+    for (std::size_t r = 0; r < count; ++r) {
+      dots[q][r] = portable_path()->int8_dot(rows + r * d, codes + q * d, d, sum);
+      bounds[q][r] = static_cast<double>(dots[q][r]) * scale[r] +
+                     static_cast<double>(queries[q].residual_factor) * residual[r];
+    }
+    const auto any_bound = [&] {
+      const float chosen = static_cast<float>(bounds[q][random_.below(count)]);
+      return std::isnan(chosen) ? 0.0f : chosen;
+    };
+    queries[q].threshold = random_.below(8) ? any_bound() : random_.below(2) ? kInfinity : -kInfinity;
+    queries[q].least = random_.below(2) ? any_bound() : -1e6f;
+  }
+  constexpr std::uint64_t kUntouched = 0xa5c3;
+  for (Tally& tally : tallies) {
+    std::uint64_t masks[kTileQueries];
+    std::fill(std::begin(masks), std::end(masks), kUntouched);
+    tally.path->sieve(rows, scale, residual, count, d, queries, n_queries, masks);
+    for (std::size_t q = n_queries; q < kTileQueries; ++q)
+      expect(tally, masks[q] == kUntouched, "sieve wrote query %zu of %zu", q, n_queries);
+    for (std::size_t q = 0; q < n_queries; ++q) {
+      expect(tally, count == 64 || masks[q] >> count == 0, "sieve, %zu rows, query %zu: a row behind them", count, q);
+      for (std::size_t r = 0; r < count; ++r) {
+        const double bound = bounds[q][r];
+        const bool damaged = !(scale[r] > 0.0f) || dots[q][r] == 0 || !std::isfinite(bound);
+        const auto near = [&](float limit) { return std::fabs(bound - limit) <= 1e-5 * std::max(1.0, std::fabs(bound)); };
+        if (!damaged && (near(queries[q].threshold) || near(queries[q].least))) continue;
+        const bool expected = damaged || !(bound < queries[q].threshold && bound > queries[q].least);
+        expect(tally, (masks[q] >> r & 1) == expected,
+               "sieve, d = %zu, row %zu of %zu, query %zu of %zu: bound %.9g, threshold %.9g, least %.9g, scale %g", d, r,
+               count, q, n_queries, bound, queries[q].threshold, queries[q].least, scale[r]);
+      }
+    }
+  }
+}
+
+void check_sieves(std::vector<Tally>& tallies) {
+  std::size_t kind = 0;
+  for (std::size_t count = 1; count <= kSieveRows; ++count)
+    for (std::size_t n_queries = 1; n_queries <= kTileQueries; ++n_queries)
+      for (const std::size_t d : {1, 2, 31, 32, 33, 63, 64, 65, 100, 384})
+        check_sieve(tallies, d, count, n_queries, kind++ % 3);
+  check_sieve(tallies, 4096, kSieveRows, kTileQueries, 2);
+}
+
 // Numbers of like size, of all sizes, tiny ones with no normal square in float32, and some that are
 // not finite.
 float component(std::size_t kind) {
@@ -348,6 +448,29 @@ void check_lane_dots(std::vector<Tally>& tallies) {
       }
     }
   }
+}
+
+void check_lane_products(std::vector<Tally>& tallies) {
+  const Fenced<float> row_room(4096);
+  const Fenced<double> query_room(kDots * 4096);
+  for (const std::size_t d : dimensions())
+    for (std::size_t kind = 0; kind < 4; ++kind) {
+      float* row = row_room.last(d);
+      double* queries = query_room.last(kDots * d);
+      for (std::size_t i = 0; i < d; ++i) row[i] = component(kind);
+      for (std::size_t i = 0; i < kDots * d; ++i) queries[i] = component(kind);
+      for (Tally& tally : tallies) {
+        double found[kDots];
+        tally.path->lane_products(row, queries, d, found);
+        for (std::size_t i = 0; i < kDots; ++i) {
+          double expected;
+          portable_path()->lane_dots(row, queries + i * d, d, &expected, nullptr);
+          expect(tally, same_bits(found[i], expected),
+                 "lane_products, d = %zu, query %zu, numbers of kind %zu: %a instead of %a", d, i, kind, found[i],
+                 expected);
+        }
+      }
+    }
 }
 
 // Sketches of one line to three, of rows in any order, against queries of all components.
@@ -688,7 +811,10 @@ int main(int n_wanted, char** wanted) {
   check_scans(tallies);
   check_hammings(tallies);
   check_int8_dots(tallies);
+  check_int8_dots_of_rows(tallies);
+  check_sieves(tallies);
   check_lane_dots(tallies);
+  check_lane_products(tallies);
   check_sifts(tallies);
   check_searches(tallies);
   bool passed = true;

@@ -1,0 +1,54 @@
+// A sieve by int8 codes, where it is the same in every path but for how products are added up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "paths.hpp"
+
+namespace {
+
+// kDots rows from row `first` on. Behind the last one it is repeated.
+inline void rows_from(const std::int8_t* rows, std::size_t first, std::size_t count, std::size_t d,
+                      const std::int8_t* result[qsearch::kDots]) {
+  for (std::size_t i = 0; i < qsearch::kDots; ++i)
+    result[i] = rows + (first + i < count ? first + i : count - 1) * d;
+}
+
+// See Path::sieve. `dots_of` is Path::int8_dots, and `reach(dots, scale, residual, n, query)` gives a bit for each of
+// n rows, at most a block, that passes.
+template <typename Dots, typename Reach>
+[[maybe_unused]] inline void sieve_rows(const std::int8_t* rows, const float* scale, const float* residual,
+                                        std::size_t count, std::size_t d, const qsearch::SieveQuery* queries,
+                                        std::size_t n_queries, std::uint64_t* masks, Dots dots_of, Reach reach) {
+  using namespace qsearch;
+  for (std::size_t q = 0; q < n_queries; ++q) masks[q] = 0;
+  for (std::size_t first = 0; first < count; first += kBlockRows) {
+    const std::size_t n = count - first < kBlockRows ? count - first : kBlockRows;
+    std::int32_t dots[kTileQueries][kBlockRows];
+    for (std::size_t four = 0; four < n; four += kDots) {
+      const std::int8_t* some[kDots];
+      rows_from(rows, first + four, count, d, some);
+      for (std::size_t q = 0; q < n_queries; ++q)
+        dots_of(some, queries[q].codes, d, queries[q].sum, dots[q] + four);
+    }
+    for (std::size_t q = 0; q < n_queries; ++q)
+      masks[q] |= static_cast<std::uint64_t>(reach(dots[q], scale + first, residual + first, n, queries[q])) << first;
+  }
+}
+
+[[maybe_unused]] inline bool passes(std::int32_t dot, float scale, float residual, const qsearch::SieveQuery& query) {
+  const float product = static_cast<float>(dot) * scale;
+  const float bound = product + query.residual_factor * residual;
+  return !(dot != 0 && scale > 0.0f && bound > query.least && bound < query.threshold);
+}
+
+[[maybe_unused]] inline std::uint32_t rows_that_pass(const std::int32_t* dots, const float* scale, const float* residual,
+                                                     std::size_t n, const qsearch::SieveQuery& query) {
+  std::uint32_t mask = 0;
+  for (std::size_t r = 0; r < n; ++r)
+    mask |= static_cast<std::uint32_t>(passes(dots[r], scale[r], residual[r], query)) << r;
+  return mask;
+}
+
+}  // namespace
