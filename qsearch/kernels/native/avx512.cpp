@@ -286,6 +286,7 @@ void sieve(const std::int8_t* rows, const float* scale, const float* residual, s
     for (std::size_t four = 0; four < n; four += kDots) {
       const std::int8_t* some[kDots];
       rows_from(rows, first + four, count, d, some);
+      fetch_ahead(rows, first + four, d);
       kDotsOfFour[n_queries - 1](some, d, queries, dots + four);
     }
     const auto there = static_cast<__mmask16>((1u << n) - 1);

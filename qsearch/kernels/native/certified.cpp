@@ -266,7 +266,8 @@ class Worker {
         reached_[q] += some;
         if (sieves_[q].threshold > kNone) passed += some;  // else all would pass the sieve as well
       }
-      if (passed * path_.sieve_share >= n * rows) sieved_.push_back(first);
+      // Few queries wait for memory, which two streams by turns would only make worse.
+      if (count_ >= kManyQueries && passed * path_.sieve_share >= n * rows) sieved_.push_back(first);
     }
     if (!sieved_.empty()) sieve(block * kBlockRows, rows);
     for (std::size_t q = 0; q < count_; ++q) {

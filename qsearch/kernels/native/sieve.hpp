@@ -15,6 +15,14 @@ inline void rows_from(const std::int8_t* rows, std::size_t first, std::size_t co
     result[i] = rows + (first + i < count ? first + i : count - 1) * d;
 }
 
+// The codes of kDots rows some way ahead of row `first`: rows come from memory, one behind the other, and the
+// processor alone does not keep up. Behind the last row this asks for what nobody reads.
+inline void fetch_ahead(const std::int8_t* rows, std::size_t first, std::size_t d) {
+  constexpr std::size_t kAhead = 8;
+  const char* codes = reinterpret_cast<const char*>(rows) + (first + kAhead) * d;
+  for (std::size_t i = 0; i < qsearch::kDots * d; i += 64) __builtin_prefetch(codes + i);
+}
+
 // See Path::sieve. `dots_of` is Path::int8_dots, and `reach(dots, scale, residual, n, query)` gives a bit for each of
 // n rows, at most a block, that passes.
 template <typename Dots, typename Reach>
@@ -29,6 +37,7 @@ template <typename Dots, typename Reach>
     for (std::size_t four = 0; four < n; four += kDots) {
       const std::int8_t* some[kDots];
       rows_from(rows, first + four, count, d, some);
+      fetch_ahead(rows, first + four, d);
       for (std::size_t q = 0; q < n_queries; ++q)
         dots_of(some, queries[q].codes, d, queries[q].sum, dots[q] + four);
     }
