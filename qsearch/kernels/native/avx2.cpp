@@ -22,8 +22,9 @@ inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i sign, __m256
   return add_pairs(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(codes, sign)));
 }
 
-inline __m256i load(const std::uint8_t* rows) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows));
+template <typename Code>
+__m256i load(const Code* codes) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
 }
 
 // Many queries take the rows as they are stored, 0 to 255. With codes of queries within ±32 four products are
@@ -178,9 +179,8 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   __m256i sum = _mm256_setzero_si256();
   std::size_t i = 0;
   for (; i + 32 <= d; i += 32) {
-    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(left + i));
-    const __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(right + i));
-    sum = add_products(sum, _mm256_abs_epi8(x), x, y);
+    const __m256i x = load(left + i);
+    sum = add_products(sum, _mm256_abs_epi8(x), x, load(right + i));
   }
   std::int32_t lanes[8];
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), sum);
@@ -194,17 +194,14 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
 void int8_dots(const std::int8_t* const rows[kDots], const std::int8_t* query, std::size_t d,
                std::int32_t, std::int32_t dots[kDots]) {
   static_assert(kDots == 4);
-  const auto at = [](const std::int8_t* codes) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
-  };
   __m256i sum0 = _mm256_setzero_si256(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   std::size_t i = 0;
   for (; i + 32 <= d; i += 32) {
-    const __m256i codes = at(query + i), magnitude = _mm256_abs_epi8(codes);
-    sum0 = add_products(sum0, magnitude, codes, at(rows[0] + i));
-    sum1 = add_products(sum1, magnitude, codes, at(rows[1] + i));
-    sum2 = add_products(sum2, magnitude, codes, at(rows[2] + i));
-    sum3 = add_products(sum3, magnitude, codes, at(rows[3] + i));
+    const __m256i codes = load(query + i), magnitude = _mm256_abs_epi8(codes);
+    sum0 = add_products(sum0, magnitude, codes, load(rows[0] + i));
+    sum1 = add_products(sum1, magnitude, codes, load(rows[1] + i));
+    sum2 = add_products(sum2, magnitude, codes, load(rows[2] + i));
+    sum3 = add_products(sum3, magnitude, codes, load(rows[3] + i));
   }
   const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(sum0, sum1), _mm256_hadd_epi32(sum2, sum3));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(dots),
@@ -216,7 +213,7 @@ void int8_dots(const std::int8_t* const rows[kDots], const std::int8_t* query, s
 // Eight rows.
 inline std::uint32_t pass(const std::int32_t* dots, const float* scales, const float* residuals,
                           const SieveQuery& query) {
-  const __m256i dot = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(dots));
+  const __m256i dot = load(dots);
   const __m256 scale = _mm256_loadu_ps(scales);
   const __m256 bound = _mm256_fmadd_ps(_mm256_loadu_ps(residuals), _mm256_set1_ps(query.residual_factor),
                                        _mm256_mul_ps(_mm256_cvtepi32_ps(dot), scale));
@@ -235,7 +232,7 @@ void sieve(const std::int8_t* rows, const float* scale, const float* residual, s
     if (n < kBlockRows) return rows_that_pass(dots, scales, residuals, n, query);
     return pass(dots, scales, residuals, query) | pass(dots + 8, scales + 8, residuals + 8, query) << 8;
   };
-  sieve_rows(rows, scale, residual, count, d, queries, n_queries, masks, int8_dots, reach_16);
+  sieve_rows(rows, scale, residual, count, d, queries, n_queries, masks, dots_by_query<int8_dots>, reach_16);
 }
 
 std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,

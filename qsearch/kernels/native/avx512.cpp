@@ -36,12 +36,14 @@ inline std::uint64_t reach(__m512i dots, const float* bounds, const ScanQuery& q
 #define DECLARE(q)                                                                 \
   __m512i s##q##0 = _mm512_setzero_si512(), s##q##1 = s##q##0, s##q##2 = s##q##0, \
           s##q##3 = s##q##0;
-#define MULTIPLY(q)                                         \
-  codes = _mm512_set1_epi32(at[q]);                         \
+#define ADD_PRODUCTS(q)                \
   multiply_add(s##q##0, rows0, codes); \
   multiply_add(s##q##1, rows1, codes); \
   multiply_add(s##q##2, rows2, codes); \
   multiply_add(s##q##3, rows3, codes);
+#define MULTIPLY(q)                 \
+  codes = _mm512_set1_epi32(at[q]); \
+  ADD_PRODUCTS(q)
 #define COMPARE(q)                                                              \
   masks[q] = reach(s##q##0, bounds, queries[q]) |                               \
              reach(s##q##1, bounds + 3 * kBlockRows, queries[q]) << 16 |        \
@@ -206,25 +208,13 @@ inline __m128i fold_four(__m512i sum0, __m512i sum1, __m512i sum2, __m512i sum3)
 }
 
 // kDots rows against some queries, every sum in a register of its own; `dots` are (queries, kBlockRows).
-#define LOAD(at, there)                                                                        \
-  const __m512i rows0 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row0 + at), offset);   \
-  const __m512i rows1 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row1 + at), offset);   \
-  const __m512i rows2 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row2 + at), offset);   \
-  const __m512i rows3 = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row3 + at), offset);   \
-  __m512i codes;
+// Loads are plain ones where `there` is known to be all ones.
+#define LOAD(r) \
+  const __m512i rows##r = _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, row##r + i), offset);
 #define CODES(q) const std::int8_t* codes##q = queries[q].codes;
-#define MULTIPLY_WHOLE(q)                   \
-  codes = _mm512_loadu_si512(codes##q + i); \
-  multiply_add(s##q##0, rows0, codes);      \
-  multiply_add(s##q##1, rows1, codes);      \
-  multiply_add(s##q##2, rows2, codes);      \
-  multiply_add(s##q##3, rows3, codes);
-#define MULTIPLY_PART(q)                                \
+#define MULTIPLY_CODES(q)                               \
   codes = _mm512_maskz_loadu_epi8(there, codes##q + i); \
-  multiply_add(s##q##0, rows0, codes);                  \
-  multiply_add(s##q##1, rows1, codes);                  \
-  multiply_add(s##q##2, rows2, codes);                  \
-  multiply_add(s##q##3, rows3, codes);
+  ADD_PRODUCTS(q)
 #define FOLD(q)                                                                    \
   _mm_storeu_si128(reinterpret_cast<__m128i*>(dots + q * kBlockRows),              \
                    _mm_sub_epi32(fold_four(s##q##0, s##q##1, s##q##2, s##q##3),    \
@@ -237,13 +227,16 @@ inline __m128i fold_four(__m512i sum0, __m512i sum1, __m512i sum2, __m512i sum3)
     const std::int8_t *row0 = rows[0], *row1 = rows[1], *row2 = rows[2], *row3 = rows[3];                   \
     each(CODES) each(DECLARE) std::size_t i = 0;                                                            \
     for (; i + 64 <= d; i += 64) {                                                                          \
-      LOAD(i, ~__mmask64{0})                                                                                \
-      each(MULTIPLY_WHOLE)                                                                                  \
+      constexpr __mmask64 there = ~0ull;                                                                    \
+      LOAD(0) LOAD(1) LOAD(2) LOAD(3)                                                                       \
+      __m512i codes;                                                                                        \
+      each(MULTIPLY_CODES)                                                                                  \
     }                                                                                                       \
     if (i < d) {                                                                                            \
       const __mmask64 there = (1ull << (d - i)) - 1;                                                        \
-      LOAD(i, there)                                                                                        \
-      each(MULTIPLY_PART)                                                                                   \
+      LOAD(0) LOAD(1) LOAD(2) LOAD(3)                                                                       \
+      __m512i codes;                                                                                        \
+      each(MULTIPLY_CODES)                                                                                  \
     }                                                                                                       \
     each(FOLD)                                                                                              \
   }
@@ -260,15 +253,23 @@ void int8_dots(const std::int8_t* const rows[kDots], const std::int8_t* query, s
   dots_of_four_1(rows, d, &one, dots);
 }
 
-// A block of rows, or what is there of it.
-inline std::uint64_t pass(const std::int32_t* dots, const float* scales, const float* residuals, __mmask16 there,
+// See sieve_rows.
+inline void dots_of_four(const std::int8_t* const rows[kDots], std::size_t d, const SieveQuery* queries,
+                         std::size_t n_queries, std::int32_t* dots) {
+  constexpr decltype(&dots_of_four_1) kDotsOfFour[] = {dots_of_four_1, dots_of_four_2, dots_of_four_3,
+                                                       dots_of_four_4, dots_of_four_5, dots_of_four_6};
+  kDotsOfFour[n_queries - 1](rows, d, queries, dots);
+}
+
+inline std::uint64_t pass(const std::int32_t* dots, const float* scales, const float* residuals, std::size_t n,
                           const SieveQuery& query) {
-  const __m512i dot = _mm512_loadu_si512(dots);
+  const auto there = static_cast<__mmask16>((1u << n) - 1);
+  const __m512i dot = _mm512_maskz_loadu_epi32(there, dots);
   const __m512 scale = _mm512_maskz_loadu_ps(there, scales);
   const __m512 bound = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(there, residuals), _mm512_set1_ps(query.residual_factor),
                                        _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale));
   // Compared so that what is not a number is not out.
-  __mmask16 out = _mm512_mask_test_epi32_mask(there, dot, dot);
+  __mmask16 out = _mm512_test_epi32_mask(dot, dot);
   out = _mm512_mask_cmp_ps_mask(out, scale, _mm512_setzero_ps(), _CMP_GT_OQ);
   out = _mm512_mask_cmp_ps_mask(out, bound, _mm512_set1_ps(query.least), _CMP_GT_OQ);
   out = _mm512_mask_cmp_ps_mask(out, bound, _mm512_set1_ps(query.threshold), _CMP_LT_OQ);
@@ -277,22 +278,7 @@ inline std::uint64_t pass(const std::int32_t* dots, const float* scales, const f
 
 void sieve(const std::int8_t* rows, const float* scale, const float* residual, std::size_t count, std::size_t d,
            const SieveQuery* queries, std::size_t n_queries, std::uint64_t masks[kTileQueries]) {
-  constexpr decltype(&dots_of_four_1) kDotsOfFour[] = {dots_of_four_1, dots_of_four_2, dots_of_four_3,
-                                                       dots_of_four_4, dots_of_four_5, dots_of_four_6};
-  std::int32_t dots[kTileQueries * kBlockRows] = {};
-  for (std::size_t q = 0; q < n_queries; ++q) masks[q] = 0;
-  for (std::size_t first = 0; first < count; first += kBlockRows) {
-    const std::size_t n = count - first < kBlockRows ? count - first : kBlockRows;
-    for (std::size_t four = 0; four < n; four += kDots) {
-      const std::int8_t* some[kDots];
-      rows_from(rows, first + four, count, d, some);
-      fetch_ahead(rows, first + four, d);
-      kDotsOfFour[n_queries - 1](some, d, queries, dots + four);
-    }
-    const auto there = static_cast<__mmask16>((1u << n) - 1);
-    for (std::size_t q = 0; q < n_queries; ++q)
-      masks[q] |= pass(dots + q * kBlockRows, scale + first, residual + first, there, queries[q]) << first;
-  }
+  sieve_rows(rows, scale, residual, count, d, queries, n_queries, masks, dots_of_four, pass);
 }
 
 // The sums of a line of a sketch, which is a register, in eight parts.

@@ -47,10 +47,6 @@ inline float scan_threshold(float score, const Interval& interval) {
   return std::nextafter(std::nextafter(rounded, kNone), kNone);
 }
 
-// No cosine is below -1 or above 1, as far as float32 vectors are unit vectors. A bound that says so,
-// or is not a number, comes of damage and bounds nothing.
-constexpr float kMost = 1.0f + 0x1p-20f;
-
 // A sieve computes bounds by int8 codes in float32 and in units of the query's factor, as a scan does, so it needs
 // as much room for what that hides (SCAN_SLACK in qsearch/codes/bounds.py): the interval is for float64. A bound
 // that is not above -1 may be a damaged row's.
@@ -83,6 +79,9 @@ inline float lower_bound(const Estimate& of, double share_of_width) {
   return round_down(of.middle - share_of_width * of.width - kLift);
 }
 
+// No cosine is below -1 or above 1, as far as float32 vectors are unit vectors. A bound that says so,
+// or is not a number, comes of damage and bounds nothing.
+constexpr float kMost = 1.0f + 0x1p-20f;
 inline bool can_be_upper(float bound) { return bound >= -kMost; }
 inline bool can_be_lower(float bound) { return std::isfinite(bound) && bound <= kMost; }
 

@@ -99,7 +99,7 @@ class Worker {
         count_(which.size()),
         k_(k),
         watch_(watch),
-        likely_width_(kDeviations / std::sqrt(static_cast<double>(rows.d))),
+        likely_width_(guess ? std::min(1.0, kDeviations / std::sqrt(static_cast<double>(rows.d))) : 1.0),
         guess_(guess),
         groups_(rows.head / kGroup),
         packed_(count_ * groups_),
@@ -380,7 +380,7 @@ class Worker {
     if (sound && out(bound, state.used)) return;
     // A damaged row passes all bounds: its floats decide.
     state.waiting.push_back({row, sound ? bound : kAll});
-    const float least = lower_bound(found, guess_ ? std::min(1.0, likely_width_) : 1.0);
+    const float least = lower_bound(found, likely_width_);
     if (sound && can_be_lower(least)) state.likely.push(least);
   }
 
@@ -486,7 +486,7 @@ class Worker {
   std::size_t count_;
   std::size_t k_;
   Watch* watch_;
-  double likely_width_;  // the part of a bound that the error of an int8 score stays below, likely
+  double likely_width_;  // the part of a bound that the error of an int8 score stays below, surely or very likely
   bool guess_;
   std::size_t groups_;
   std::vector<std::int32_t> packed_;  // per tile of queries: (groups, queries)

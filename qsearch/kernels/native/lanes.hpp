@@ -3,6 +3,8 @@
 
 #include <cstddef>
 
+#include "paths.hpp"
+
 namespace {
 
 // Add the products and, where they are wanted, squares of components [start, end), at most sixteen, to lanes
@@ -21,6 +23,12 @@ inline double fold_lanes(double* lanes) {
   for (int width = 8; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];
+}
+
+// Path::lane_products where several take as long as each alone.
+template <auto kLaneDots>
+void products_one_by_one(const float* row, const double* queries, std::size_t d, double products[qsearch::kDots]) {
+  for (std::size_t i = 0; i < qsearch::kDots; ++i) kLaneDots(row, queries + i * d, d, products + i, nullptr);
 }
 
 }  // namespace

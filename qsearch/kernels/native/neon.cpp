@@ -121,16 +121,6 @@ std::int32_t int8_dot(const std::int8_t* left, const std::int8_t* right, std::si
   return total;
 }
 
-void int8_dots(const std::int8_t* const rows[kDots], const std::int8_t* query, std::size_t d,
-               std::int32_t sum, std::int32_t dots[kDots]) {
-  for (std::size_t i = 0; i < kDots; ++i) dots[i] = int8_dot(rows[i], query, d, sum);
-}
-
-void sieve(const std::int8_t* rows, const float* scale, const float* residual, std::size_t count, std::size_t d,
-           const SieveQuery* queries, std::size_t n_queries, std::uint64_t masks[kTileQueries]) {
-  sieve_rows(rows, scale, residual, count, d, queries, n_queries, masks, int8_dots, rows_that_pass);
-}
-
 std::size_t sift(const std::uint64_t* sketches, const std::uint32_t* rows, std::size_t count,
                  const SketchQuery& query, std::uint32_t* passed, float* estimates) {
   return sift_rows(sketches, rows, count, query, passed, estimates,
@@ -167,14 +157,12 @@ void lane_dots(const float* row, const double* query, std::size_t d, double* row
   (row_row ? sum_lanes<true> : sum_lanes<false>)(row, query, d, row_query, row_row);
 }
 
-void lane_products(const float* row, const double* queries, std::size_t d, double products[kDots]) {
-  for (std::size_t i = 0; i < kDots; ++i) sum_lanes<false>(row, queries + i * d, d, products + i, nullptr);
-}
-
 #if defined(QSEARCH_DOT)
-const Path kPath = {"neon_dot", 127, 2, scan, hamming, int8_dot, int8_dots, sieve, sift, lane_dots, lane_products};
+const Path kPath = {"neon_dot", 127, 2, scan, hamming, int8_dot, dots_one_by_one<int8_dot>,
+                    sieve_one_by_one<int8_dot>, sift, lane_dots, products_one_by_one<lane_dots>};
 #else
-const Path kPath = {"neon", 127, 2, scan, hamming, int8_dot, int8_dots, sieve, sift, lane_dots, lane_products};
+const Path kPath = {"neon", 127, 2, scan, hamming, int8_dot, dots_one_by_one<int8_dot>,
+                    sieve_one_by_one<int8_dot>, sift, lane_dots, products_one_by_one<lane_dots>};
 #endif
 
 }  // namespace

@@ -43,7 +43,7 @@ struct SieveQuery {
   std::int32_t sum;         // of the codes
   float residual_factor;
   float threshold;
-  float least;              // no sound row's bound is below it
+  float least;              // a bound that is not above it may be a damaged row's
 };
 
 // What the sketches of rows are held against. The query's components are whole numbers from -15 to 15; plane j holds

@@ -23,27 +23,37 @@ inline void fetch_ahead(const std::int8_t* rows, std::size_t first, std::size_t 
   for (std::size_t i = 0; i < qsearch::kDots * d; i += 64) __builtin_prefetch(codes + i);
 }
 
-// See Path::sieve. `dots_of` is Path::int8_dots, and `reach(dots, scale, residual, n, query)` gives a bit for each of
-// n rows, at most a block, that passes.
+// See Path::sieve. `dots_of(rows, d, queries, n_queries, dots)` multiplies kDots rows with all queries, whose dots are
+// kBlockRows apart, and `reach(dots, scale, residual, n, query)` gives a bit for each of n rows, at most a block, that
+// passes.
 template <typename Dots, typename Reach>
-[[maybe_unused]] inline void sieve_rows(const std::int8_t* rows, const float* scale, const float* residual,
-                                        std::size_t count, std::size_t d, const qsearch::SieveQuery* queries,
-                                        std::size_t n_queries, std::uint64_t* masks, Dots dots_of, Reach reach) {
+inline void sieve_rows(const std::int8_t* rows, const float* scale, const float* residual, std::size_t count,
+                       std::size_t d, const qsearch::SieveQuery* queries, std::size_t n_queries, std::uint64_t* masks,
+                       Dots dots_of, Reach reach) {
   using namespace qsearch;
   for (std::size_t q = 0; q < n_queries; ++q) masks[q] = 0;
   for (std::size_t first = 0; first < count; first += kBlockRows) {
     const std::size_t n = count - first < kBlockRows ? count - first : kBlockRows;
-    std::int32_t dots[kTileQueries][kBlockRows];
+    std::int32_t dots[kTileQueries * kBlockRows];
     for (std::size_t four = 0; four < n; four += kDots) {
       const std::int8_t* some[kDots];
       rows_from(rows, first + four, count, d, some);
       fetch_ahead(rows, first + four, d);
-      for (std::size_t q = 0; q < n_queries; ++q)
-        dots_of(some, queries[q].codes, d, queries[q].sum, dots[q] + four);
+      dots_of(some, d, queries, n_queries, dots + four);
     }
-    for (std::size_t q = 0; q < n_queries; ++q)
-      masks[q] |= static_cast<std::uint64_t>(reach(dots[q], scale + first, residual + first, n, queries[q])) << first;
+    for (std::size_t q = 0; q < n_queries; ++q) {
+      const std::uint64_t passed = reach(dots + q * kBlockRows, scale + first, residual + first, n, queries[q]);
+      masks[q] |= passed << first;
+    }
   }
+}
+
+// Of `sieve_rows`: with Path::int8_dots, query by query.
+template <auto kDotsOfOne>
+inline void dots_by_query(const std::int8_t* const rows[qsearch::kDots], std::size_t d,
+                          const qsearch::SieveQuery* queries, std::size_t n_queries, std::int32_t* dots) {
+  for (std::size_t q = 0; q < n_queries; ++q)
+    kDotsOfOne(rows, queries[q].codes, d, queries[q].sum, dots + q * qsearch::kBlockRows);
 }
 
 [[maybe_unused]] inline bool passes(std::int32_t dot, float scale, float residual, const qsearch::SieveQuery& query) {
@@ -58,6 +68,20 @@ template <typename Dots, typename Reach>
   for (std::size_t r = 0; r < n; ++r)
     mask |= static_cast<std::uint32_t>(passes(dots[r], scale[r], residual[r], query)) << r;
   return mask;
+}
+
+// Path::int8_dots and Path::sieve where several dots take as long as each alone.
+template <auto kDot>
+void dots_one_by_one(const std::int8_t* const rows[qsearch::kDots], const std::int8_t* query, std::size_t d,
+                     std::int32_t sum, std::int32_t dots[qsearch::kDots]) {
+  for (std::size_t i = 0; i < qsearch::kDots; ++i) dots[i] = kDot(rows[i], query, d, sum);
+}
+
+template <auto kDot>
+void sieve_one_by_one(const std::int8_t* rows, const float* scale, const float* residual, std::size_t count,
+                      std::size_t d, const qsearch::SieveQuery* queries, std::size_t n_queries, std::uint64_t* masks) {
+  sieve_rows(rows, scale, residual, count, d, queries, n_queries, masks, dots_by_query<dots_one_by_one<kDot>>,
+             rows_that_pass);
 }
 
 }  // namespace

@@ -286,6 +286,16 @@ std::vector<std::size_t> dimensions() {
   return sizes;
 }
 
+// Returns their sum.
+std::int32_t fill(std::int8_t* codes, std::size_t count, std::size_t kind) {
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    codes[i] = static_cast<std::int8_t>(random_.code(kind));
+    sum += codes[i];
+  }
+  return sum;
+}
+
 void check_int8_dots(std::vector<Tally>& tallies) {
   const Fenced<std::int8_t> left_room(4096), right_room(4096);
   for (const std::size_t d : dimensions()) {
@@ -315,12 +325,8 @@ void check_int8_dots_of_rows(std::vector<Tally>& tallies) {
     for (std::size_t kind = 0; kind < 3; ++kind) {
       std::int8_t* codes = row_room.last(kDots * d);
       std::int8_t* query = query_room.last(d);
-      for (std::size_t i = 0; i < kDots * d; ++i) codes[i] = static_cast<std::int8_t>(random_.code(kind));
-      std::int32_t sum = 0;
-      for (std::size_t i = 0; i < d; ++i) {
-        query[i] = static_cast<std::int8_t>(random_.code(kind));
-        sum += query[i];
-      }
+      fill(codes, kDots * d, kind);
+      const std::int32_t sum = fill(query, d, kind);
       const std::int8_t* rows[kDots];  // in any order, some twice
       for (auto& row : rows) row = codes + random_.below(kDots) * d;
       for (Tally& tally : tallies) {
@@ -345,8 +351,7 @@ void check_sieve(std::vector<Tally>& tallies, std::size_t d, std::size_t count, 
   std::int8_t* codes = query_room.last(n_queries * d);
   float* scale = scale_room.last(count);
   float* residual = residual_room.last(count);
-  for (std::size_t i = 0; i < count * d; ++i) rows[i] = static_cast<std::int8_t>(random_.code(kind));
-  for (std::size_t i = 0; i < n_queries * d; ++i) codes[i] = static_cast<std::int8_t>(random_.code(kind));
+  fill(rows, count * d, kind);
   for (std::size_t r = 0; r < count; ++r) {
     scale[r] = (0.5f + 0.5f * std::fabs(random_.symmetric())) / (4096.0f * std::sqrt(static_cast<float>(d)));
     residual[r] = std::fabs(random_.symmetric());
@@ -362,8 +367,7 @@ void check_sieve(std::vector<Tally>& tallies, std::size_t d, std::size_t count, 
   double bounds[kTileQueries][kSieveRows];
   std::int32_t dots[kTileQueries][kSieveRows];
   for (std::size_t q = 0; q < n_queries; ++q) {
-    std::int32_t sum = 0;
-    for (std::size_t i = 0; i < d; ++i) sum += codes[q * d + i];
+    const std::int32_t sum = fill(codes + q * d, d, kind);
     queries[q] = {codes + q * d, sum, std::fabs(random_.symmetric()), 0.0f, 0.0f};
     for (std::size_t r = 0; r < count; ++r) {
       dots[q][r] = portable_path()->int8_dot(rows + r * d, codes + q * d, d, sum);
@@ -385,7 +389,7 @@ void check_sieve(std::vector<Tally>& tallies, std::size_t d, std::size_t count, 
     for (std::size_t q = n_queries; q < kTileQueries; ++q)
       expect(tally, masks[q] == kUntouched, "sieve wrote query %zu of %zu", q, n_queries);
     for (std::size_t q = 0; q < n_queries; ++q) {
-      expect(tally, count == 64 || masks[q] >> count == 0, "sieve, %zu rows, query %zu: a row behind them", count, q);
+      expect(tally, count == kSieveRows || masks[q] >> count == 0, "sieve, %zu rows, query %zu: a row behind them", count, q);
       for (std::size_t r = 0; r < count; ++r) {
         const double bound = bounds[q][r];
         const bool damaged = !(scale[r] > 0.0f) || dots[q][r] == 0 || !std::isfinite(bound);
