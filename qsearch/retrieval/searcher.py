@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError, QueryError
-from qsearch.kernels import has_native_kernels, thread_count
 from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.options import METHODS, WayOptions, settled
@@ -22,7 +21,8 @@ from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphSearch, check_graphs
-from qsearch.retrieval.ranking import Ranking, merged, search_candidates
+from qsearch.retrieval.planning import Planner
+from qsearch.retrieval.ranking import Ranking, joined, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment, check_sample
@@ -41,11 +41,6 @@ measured to lose next to nothing (``measuring``)."""
 
 _FEW_ALLOWED = 8192
 """Where a filter allows no more rows, every method looks at all of them."""
-
-_MOST_PLANS = 256
-
-_MOST_TOGETHER = 1024
-"""More queries are planned for as so many are: what they share weighs nothing by then."""
 
 _EXACT = Plan(True, 0, 0, 1.0, "asked for")
 
@@ -131,11 +126,10 @@ class Searcher:
         """
         self.placing = placing
         self._segments = list(segments)
-        self._tuning = tuning
+        self._planner = None if tuning is None else Planner(tuning)
         self._graphs_wanted = graphs
         self._measured = len(self._segments) if measured is None else measured
         self.documents = DocumentRows(segments, documents)
-        self._plans: dict[tuple[float, int, int, bool, int], Plan] = {}
         self._lock = ProcessLock()
         self._opened_graphs: GraphSearch | None = None
 
@@ -185,7 +179,7 @@ class Searcher:
             reason = ""
             if allowed is not None:
                 reason = "recall was measured without a filter"
-            elif self._tuning is None:
+            elif self._planner is None:
                 reason = "the index is small, or was built before recall was measured"
             elif not self._measured:
                 reason = "the index has changed much since recall was measured"
@@ -193,9 +187,9 @@ class Searcher:
                 reason = "recall was measured for documents, not for passages"
             elif self.placing is not None and self.placing.loaded:
                 reason = "an exact search on the GPU is faster than any other"
-            if self._tuning is None or reason:
+            if self._planner is None or reason:
                 return Request(k, "exact", Plan(True, 0, 0, 1.0, reason), every, allowed)
-            plan = self._plan(self._tuning, wanted, k, 1, alike=alike)
+            plan = self._plan(self._planner, wanted, k, 1, alike=alike)
             return Request(k, _method_of(plan), plan, every, recall=wanted, alike=alike)
         if recall != "exact":  # 1 is exact too, which the method is not
             raise QueryError("give a recall or a method, not both")
@@ -211,26 +205,15 @@ class Searcher:
 
         Where a recall is asked for, what is fastest for one may not be for many; either reaches it.
         """
-        if request.recall is None or self._tuning is None or queries == 1:
+        if request.recall is None or self._planner is None or queries == 1:
             return request
-        plan = self._plan(self._tuning, request.recall, request.k, queries, alike=request.alike)
+        plan = self._plan(self._planner, request.recall, request.k, queries, alike=request.alike)
         return replace(request, method=_method_of(plan), plan=plan)
 
-    def _plan(self, tuning: Tuning, recall: float, k: int, queries: int, *, alike: bool) -> Plan:
-        """The plan for a recall, kept: making it takes as long as a tenth of a small search."""
-        like = 1 << max(0, min(queries, _MOST_TOGETHER).bit_length() - 1)  # a power of two, below
-        threads = thread_count()
-        kept = self._plans.get((recall, k, like, alike, threads))
-        if kept is None:
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans = {}
-            tuning = tuning.on(threads)
-            kept = tuning.plan(recall, k, like, alike=alike)
-            # Without native kernels a walk takes longer than looking at all.
-            if kept.method == "graph" and not (has_native_kernels() and self.graph_is_sound):
-                kept = tuning.plan(recall, k, like, alike=alike, graph=False)
-            self._plans[recall, k, like, alike, threads] = kept
-        return kept
+    def _plan(self, planner: Planner, recall: float, k: int, queries: int, *, alike: bool) -> Plan:
+        return planner.plan(
+            recall, k, queries, alike=alike, graph_is_sound=lambda: self.graph_is_sound
+        )
 
     def search(
         self, queries: NDArray[np.float32], request: Request, threads: int | None = None
@@ -289,7 +272,6 @@ class Searcher:
     ) -> Ranking:
         allowed = request.allowed
         few = allowed is not None and allowed.rows <= _FEW_ALLOWED
-        checks = request.plan.checks
         placed = None
         planned = request.recall is not None
         if self.placing is not None and (request.method == "exact" or planned) and not few:
@@ -303,47 +285,78 @@ class Searcher:
             return search_candidates(
                 self._segments, sources, queries, rows, candidates, threads, allowed
             )
-        if planned and candidates > request.plan.candidates:
+        if self._planner is None or not planned:
+            source = self._graph if request.method == "graph" else self._cascade
+            return source.search(queries, rows, candidates, kept, threads, allowed=allowed)[0]
+        if candidates > request.plan.candidates:
             return self._exact.search(queries, rows, threads)  # nothing is known of so many
-        if planned and self._measured < len(self._segments):
-            return self._partly(request, queries, rows, candidates, kept, threads)
-        source = self._graph if request.method == "graph" else self._cascade
-        ranking, passed = source.search(queries, rows, candidates, kept, threads, checks, allowed)
-        return self._certain(ranking, passed, queries, rows, threads)
+        return self._by_plan(self._planner, request, queries, rows, threads)
 
-    def _certain(
+    def _by_plan(
         self,
-        ranking: Ranking,
-        passed: NDArray[np.bool_],
+        planner: Planner,
+        request: Request,
         queries: NDArray[np.float32],
         rows: int,
         threads: int | None,
     ) -> Ranking:
-        """The ranking, with exact answers to queries that failed a check."""
-        if passed.all():
-            return ranking
-        unlike = np.flatnonzero(~passed)
-        return ranking.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
+        """Candidates as planned, and exact answers to queries that fail a check.
 
-    def _partly(
+        Where so many fail that candidates do not pay, most are answered exactly at once.
+        """
+        plan = request.plan
+        outcomes = planner.outcomes(plan) if plan.checks else None
+        total = len(queries)
+        tried = np.zeros(total, dtype=np.bool_)
+        exactly = ~tried
+        parts: list[Ranking] = []
+        start = 0
+        while start < total:
+            count, skipped = total, 0
+            if outcomes is not None:
+                count, skipped = outcomes.next(total - start, plan.pays_until)
+            if count:
+                some = slice(start, start + count)
+                ranking, passed = self._chosen(request, queries[some], rows, threads)
+                parts.append(ranking)
+                tried[some], exactly[some] = True, ~passed
+                if outcomes is not None:
+                    outcomes.note(count, int(np.count_nonzero(exactly[some])))
+            start += count + skipped
+        if not parts:
+            return self._exact.search(queries, rows, threads)
+        found = joined(parts)
+        if not tried.all():
+            found = found.spread(np.flatnonzero(tried), total)
+        if not exactly.any():
+            return found
+        unlike = np.flatnonzero(exactly)
+        return found.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
+
+    def _chosen(
         self,
         request: Request,
         queries: NDArray[np.float32],
         rows: int,
-        candidates: int,
-        kept: int,
         threads: int | None,
-    ) -> Ranking:
-        """What recall was measured on by the plan, and what came later exactly."""
+    ) -> tuple[Ranking, NDArray[np.bool_]]:
+        """The ranking by the plan's candidates, and (q,) bool: which queries pass its checks.
+
+        What came since recall was measured is searched exactly.
+        """
+        plan = request.plan
+        by_graph = request.method == "graph"
+        if self._measured == len(self._segments):
+            source = self._graph if by_graph else self._cascade
+            return source.search(queries, rows, plan.candidates, plan.kept, threads, plan.checks)
         before = min(rows, Allowed.living(self._segments[: self._measured]).rows)
         if before < rows:  # more is wanted than is there
-            return self._exact.search(queries, rows, threads)
-        source = self._measured_graph if request.method == "graph" else self._measured_cascade
+            return self._exact.search(queries, rows, threads), np.ones(len(queries), dtype=np.bool_)
+        source = self._measured_graph if by_graph else self._measured_cascade
         ranking, passed = source.search(
-            queries, rows, candidates, kept, threads, request.plan.checks
+            queries, rows, plan.candidates, plan.kept, threads, plan.checks
         )
-        ranking = merged(ranking, self._later.search(queries, rows, threads), rows)
-        return self._certain(ranking, passed, queries, rows, threads)
+        return merged(ranking, self._later.search(queries, rows, threads), rows), passed
 
     @cached_property
     def _measured_cascade(self) -> Cascade:

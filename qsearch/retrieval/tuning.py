@@ -24,6 +24,9 @@ BATCH_QUERIES = 64
 _MOST = 2.0**48
 """No number here is as large, of rows, or milliseconds, or anything."""
 
+_PARTS = 64
+"""That shares of queries are told in."""
+
 _WORTH = 0.9
 """Candidates are taken where they save a tenth: for less nobody should miss a document."""
 
@@ -168,6 +171,12 @@ class Curve:
         any_exact = 1.0 - (1.0 - min(1.0, exact)) ** queries
         return (once + any_exact * exact_once) / queries + each + exact * exact_each
 
+    def pays_until(self, point: Point, queries: int) -> float:
+        """The largest share answered exactly at which candidates take no longer than exact searches."""
+        exactly = self.exact_cost(queries)
+        shares = (part / _PARTS for part in range(_PARTS, -1, -1))
+        return next((one for one in shares if self.cost(point, one, queries) <= exactly), 0.0)
+
 
 def _shared(alone: float | None, batch: float) -> tuple[float, float]:
     """What queries that are asked together take once for all of them, and for each.
@@ -209,6 +218,8 @@ class Plan:
         milliseconds: that each of so many queries takes, on the machine that measured; 0: nothing was
             measured.
         exactly: the share of the sample that is answered exactly.
+        pays_until: up to which share of queries that are answered exactly this takes no longer than to
+            answer all of them so.
     """
 
     exact: bool
@@ -220,6 +231,7 @@ class Plan:
     method: str = "cascade"
     milliseconds: float = 0.0
     exactly: float = 0.0
+    pays_until: float = 1.0
 
     @property
     def chosen(self) -> str:
@@ -339,6 +351,7 @@ class Tuning:
             best.method,
             best.cost,
             max((level.exact for level in best.levels), default=0.0),
+            above.pays_until(best.point, queries),
         )
 
 
