@@ -244,7 +244,7 @@ MUTANTS = (
     # Masks
     Mutant(
         "a mask is ignored by the scan of rotated codes",
-        NATIVE + "certified.cpp",
+        NATIVE + "worker.hpp",
         "masks_[q] = (masks_[q] | impossible) & mask & there;",
         "masks_[q] = (masks_[q] | impossible) & there;",
         (HISTORIES,),
