@@ -82,20 +82,14 @@ class Ranking:
             object.__setattr__(self, "done", self.done())
         return cast(tuple[Stage, ...], self.done)
 
-    def spread(self, places: NDArray[np.int64], count: int) -> Ranking:
-        """The same at ``places`` among ``count`` queries; nothing was done for the others, or found.
-
-        Args:
-            places: (q,) numbers of queries, rising.
-            count: of all queries.
-        """
-        k = self.positions.shape[1]
-        none = Ranking(
-            np.full((count, k), -1, dtype=np.int64),
-            np.full((count, k), -np.inf, dtype=np.float32),
-            np.zeros(count, dtype=np.bool_),
+    @classmethod
+    def empty(cls, queries: int, k: int) -> Ranking:
+        """Nothing was done for so many queries, and nothing found."""
+        return cls(
+            np.full((queries, k), -1, dtype=np.int64),
+            np.full((queries, k), -np.inf, dtype=np.float32),
+            np.zeros(queries, dtype=np.bool_),
         )
-        return none.replaced(places, self)
 
     def replaced(self, places: NDArray[np.int64], by: Ranking) -> Ranking:
         """The same but for the queries at ``places``, which have the answers of another search.
@@ -114,25 +108,22 @@ class Ranking:
 
 
 def joined(parts: Sequence[Ranking]) -> Ranking:
-    """One ranking of several, of different queries and as many documents."""
+    """One ranking of several, of different queries, that went through the same stages."""
     if len(parts) == 1:
         return parts[0]
-
-    def stages() -> tuple[Stage, ...]:
-        count = sum(len(part.certified) for part in parts)
-        found: dict[str, Stage] = {}
-        start = 0
-        for part in parts:
-            stop = start + len(part.certified)
-            add_stages(found, part.stages, np.arange(start, stop), count)
-            start = stop
-        return tuple(found.values())
-
     return Ranking(
         np.concatenate([part.positions for part in parts]),
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.certified for part in parts]),
-        stages,
+        tuple(
+            Stage(
+                stages[0].name,
+                np.concatenate([stage.rows for stage in stages]),
+                np.concatenate([stage.bytes for stage in stages]),
+                sum(stage.seconds or 0.0 for stage in stages),
+            )
+            for stages in zip(*(part.stages for part in parts), strict=True)
+        ),
     )
 
 

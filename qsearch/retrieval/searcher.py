@@ -22,7 +22,7 @@ from qsearch.retrieval.documents import DocumentRows, rank_documents, rows_for
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphSearch, check_graphs
 from qsearch.retrieval.planning import Planner
-from qsearch.retrieval.ranking import Ranking, joined, merged, search_candidates
+from qsearch.retrieval.ranking import Ranking, merged, search_candidates
 from qsearch.retrieval.slowness import tell_if_slow
 from qsearch.retrieval.tuning import Plan, Tuning
 from qsearch.store import Segment, check_sample
@@ -288,8 +288,9 @@ class Searcher:
         if self._planner is None or not planned:
             source = self._graph if request.method == "graph" else self._cascade
             return source.search(queries, rows, candidates, kept, threads, allowed=allowed)[0]
-        if candidates > request.plan.candidates:
-            return self._exact.search(queries, rows, threads)  # nothing is known of so many
+        # Nothing is known of more than was planned for, nor of more than there were when it was measured.
+        if candidates > request.plan.candidates or rows > self._measured_rows:
+            return self._exact.search(queries, rows, threads)
         return self._by_plan(self._planner, request, queries, rows, threads)
 
     def _by_plan(
@@ -305,33 +306,32 @@ class Searcher:
         Where so many fail that candidates do not pay, most are answered exactly at once.
         """
         plan = request.plan
-        outcomes = planner.outcomes(plan) if plan.checks else None
+        if not plan.checks:
+            return self._chosen(request, queries, rows, threads)[0]
+        outcomes = planner.outcomes(plan)
         total = len(queries)
-        tried = np.zeros(total, dtype=np.bool_)
-        exactly = ~tried
-        parts: list[Ranking] = []
+        exactly = np.ones(total, dtype=np.bool_)
+        found: Ranking | None = None
         start = 0
         while start < total:
-            count, skipped = total, 0
-            if outcomes is not None:
-                count, skipped = outcomes.next(total - start, plan.pays_until)
-            if count:
-                some = slice(start, start + count)
+            tried, skipped = outcomes.next(total - start, plan.pays_until)
+            if tried:
+                some = slice(start, start + tried)
                 ranking, passed = self._chosen(request, queries[some], rows, threads)
-                parts.append(ranking)
-                tried[some], exactly[some] = True, ~passed
-                if outcomes is not None:
-                    outcomes.note(count, int(np.count_nonzero(exactly[some])))
-            start += count + skipped
-        if not parts:
+                outcomes.note(tried, tried - int(np.count_nonzero(passed)))
+                exactly[some] = ~passed
+                if tried == total:
+                    found = ranking
+                else:
+                    before = found or Ranking.empty(total, rows)
+                    found = before.replaced(np.arange(total)[some], ranking)
+            start += tried + skipped
+        if found is None:
             return self._exact.search(queries, rows, threads)
-        found = joined(parts)
-        if not tried.all():
-            found = found.spread(np.flatnonzero(tried), total)
-        if not exactly.any():
-            return found
-        unlike = np.flatnonzero(exactly)
-        return found.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
+        if exactly.any():
+            unlike = np.flatnonzero(exactly)
+            found = found.replaced(unlike, self._exact.search(queries[unlike], rows, threads))
+        return found
 
     def _chosen(
         self,
@@ -349,14 +349,16 @@ class Searcher:
         if self._measured == len(self._segments):
             source = self._graph if by_graph else self._cascade
             return source.search(queries, rows, plan.candidates, plan.kept, threads, plan.checks)
-        before = min(rows, Allowed.living(self._segments[: self._measured]).rows)
-        if before < rows:  # more is wanted than is there
-            return self._exact.search(queries, rows, threads), np.ones(len(queries), dtype=np.bool_)
         source = self._measured_graph if by_graph else self._measured_cascade
         ranking, passed = source.search(
             queries, rows, plan.candidates, plan.kept, threads, plan.checks
         )
         return merged(ranking, self._later.search(queries, rows, threads), rows), passed
+
+    @cached_property
+    def _measured_rows(self) -> int:
+        """How many live where recall was measured."""
+        return Allowed.living(self._segments[: self._measured]).rows
 
     @cached_property
     def _measured_cascade(self) -> Cascade:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import pytest
 
-from qsearch import Index
 from qsearch.codes import unit_rows
 from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.planning import Outcomes
 from qsearch.retrieval.ranking import Ranking
 from qsearch.retrieval.searcher import Searcher
 from qsearch.retrieval.tuning import Check, Curve, Level, Point, Tuning
+from qsearch.store import Segment
 from tests.retrieval.segments import segments_of
 from tests.retrieval.test_recall import DIMENSIONS, world
 
@@ -35,14 +35,18 @@ MEASURED = Tuning(
 )
 
 
+@cache
+def segments() -> list[Segment]:
+    return segments_of(world(ROWS, 1), 2)
+
+
 @pytest.fixture
 def searcher() -> Searcher:
-    return Searcher(segments_of(world(ROWS, 1), 2), MEASURED)
+    return Searcher(segments(), MEASURED)
 
 
 def passing(queries: np.ndarray) -> np.ndarray:
-    cascade = Cascade(segments_of(world(ROWS, 1), 2))
-    return cascade.search(queries, 10, 200, 20, checks=[CHECK])[1]
+    return Cascade(segments()).search(queries, 10, 200, 20, checks=[CHECK])[1]
 
 
 def alike(count: int, seed: int = 0) -> np.ndarray:
@@ -156,7 +160,7 @@ def test_each_answer_is_of_its_query(searcher: Searcher, order: str) -> None:
 def test_alike_has_no_checks_to_fail() -> None:
     point = replace(MEASURED.curves[0].points[0], alike=0.93)
     tuning = replace(MEASURED, curves=(replace(MEASURED.curves[0], points=(point,)),))
-    searcher = Searcher(segments_of(world(ROWS, 1), 2), tuning)
+    searcher = Searcher(segments(), tuning)
     request = searcher.request(10, recall=RECALL, alike=True)
     assert not request.plan.checks
     for seed in range(3):
@@ -167,8 +171,7 @@ def test_alike_has_no_checks_to_fail() -> None:
 
 def test_what_came_later_is_part_of_every_answer() -> None:
     """Recall was measured on the first of two segments."""
-    rows = world(ROWS, 1)
-    searcher = Searcher(segments_of(rows, 2), MEASURED, measured=1)
+    searcher = Searcher(segments(), MEASURED, measured=1)
     queries = strangers(100)
     for _ in range(2):
         ranking = search(searcher, queries)
@@ -222,16 +225,3 @@ def test_threads_share_what_they_learn(searcher: Searcher) -> None:
         exact = search(searcher, last, None)
         np.testing.assert_array_equal(ranking.positions, exact.positions)
     assert chosen_by_codes(search(searcher, strangers(64, 9))).sum() <= 2
-
-
-def test_an_index_answers_the_same_through_all_its_doors(tmp_path: Path) -> None:
-    """``certified`` and the method of a result tell which way a query went."""
-    with Index.build(None, tmp_path / "i", embeddings=world(20_000, 1)) as index:
-        queries = strangers(100)
-        for _ in range(3):
-            exact = index.search_vectors(queries, 10)
-            found = index.search_vectors(queries, 10, recall=RECALL)
-            sure = found.certified
-            np.testing.assert_array_equal(found.positions[sure], exact.positions[sure])
-            same = [set(a) & set(b) for a, b in zip(found.positions, exact.positions, strict=True)]
-            assert np.mean([len(one) / 10 for one in same]) >= RECALL

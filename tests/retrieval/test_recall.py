@@ -51,6 +51,18 @@ def test_recall_asked_for_is_recall_got(index: Index, recall: float) -> None:
     assert CONFIDENCE == 0.95
 
 
+def test_what_is_certified_is_exact_time_after_time(index: Index) -> None:
+    """Queries from anywhere, most of which are answered exactly, the later ones at once."""
+    queries = unit_rows(np.random.default_rng(0).standard_normal((100, DIMENSIONS)))[0]
+    exact = index.search_vectors(queries, 10)
+    for _ in range(3):
+        found = index.search_vectors(queries, 10, recall=0.9)
+        sure = found.certified
+        np.testing.assert_array_equal(found.positions[sure], exact.positions[sure])
+        same = [set(a) & set(b) for a, b in zip(found.positions, exact.positions, strict=True)]
+        assert np.mean([len(one) / 10 for one in same]) >= 0.9
+
+
 def test_the_curve_is_what_the_cascade_does(index: Index) -> None:
     """A point measured by ranks equals a search with so many candidates."""
     queries = world(200, 7)

@@ -42,6 +42,7 @@ class Fetching {
     codes(row);
   }
 
+  // The same where the row is looked at soon, and maps its page itself.
   void codes(std::size_t row) const {
     const std::int8_t* first = rows_.int8 + row * rows_.d;
     for (std::size_t i = 0; i < rows_.d; i += 64) __builtin_prefetch(first + i, 0, 2);
