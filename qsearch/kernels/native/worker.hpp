@@ -109,9 +109,9 @@ class Worker {
         intervals_(count_),
         head_intervals_(count_),
         code_sums_(count_),
+        masks_(count_),
         found_(count_),
         reached_(count_),
-        masks_(count_),
         survivors_(new std::uint32_t[count_ * kRoom]),
         fetching_(rows, kRoom) {
     std::int32_t* place = packed_.data();
