@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.graph import GraphSearch
 from qsearch.retrieval.ranking import unit_queries
-from qsearch.retrieval.tuning import BATCH_QUERIES, Check
+from qsearch.retrieval.tuning import BATCH_QUERIES, FAILED_QUERIES, Check
 from qsearch.store import Segment
 
 __all__ = ["Costs"]
@@ -31,9 +31,9 @@ _TIMED_BYTES = 1 << 29
 """Codes of so many rows are timed: more than most processors cache."""
 
 _ALONE = 5
-_ALONE_MILLISECONDS = 10.0
+_ALONE_MILLISECONDS = 25.0
 """So many queries at least are asked one by one of what reads all codes, and as many as take so long: of a
-small index a search takes twice as long for one query as for another."""
+small index a search takes three times as long for one query as for another."""
 
 _REPEATS = 2
 """Times that count, behind one that brings what is needed into memory; the fastest is taken."""
@@ -41,7 +41,10 @@ _REPEATS = 2
 _TIMED_OF_GRID = 3
 """Each third number of candidates is timed; those between take what lies between."""
 
+_Asked = TypeVar("_Asked")
 _Search: TypeAlias = Callable[[NDArray[np.float32]], object]
+_Scanned: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""What a scan takes in the timed rows, and in all: of a query alone, and of one in a batch."""
 
 
 class Costs:
@@ -64,7 +67,8 @@ class Costs:
         self._largest = max(one.rows for one in self._rows)
         self._cascade = Cascade(self._rows)
         self._segments = len(segments) / len(self._rows)
-        self._choosing: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._choosing: dict[int, _Scanned] = {}
+        self._exact: dict[int, NDArray[np.float64]] = {}
         timed, total = _count(self._rows), _count(segments)
         half = _first_rows(self._rows, _TIMED_BYTES // 2) if timed < total else self._rows
         # No rows where no row of that half lives: then all that the timed ones take grows with the rows.
@@ -80,6 +84,9 @@ class Costs:
     def exact(self, k: int) -> tuple[float, float]:
         """Milliseconds of an exact query alone, and of one in a batch.
 
+        Asked again it is timed again, and the faster counts: processors are slower for seconds at a time,
+        and what is timed in between is held against this.
+
         Args:
             k: rows wanted.
         """
@@ -87,7 +94,60 @@ class Costs:
         def searching(rows: Sequence[Segment]) -> _Search:
             return partial(ExactSearch(rows).search, k=min(k, _living(rows)), threads=self._threads)
 
-        _, (alone, batch) = self._scanned(searching)
+        found = np.array(self._scanned(searching))
+        self._exact[k] = np.minimum(found, self._exact.get(k, found))
+        alone, batch = self._exact[k][1]
+        return float(alone), float(batch)
+
+    def behind(
+        self, k: int, kept: int, candidates: int, leads: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Milliseconds of an exact search behind candidates: of a query alone, and of one of a batch's few.
+
+        What both take by turns, of queries that are likely to fail a check, less what candidates take of
+        all; never less than an exact search takes by itself.
+
+        Args:
+            k: rows wanted, of which ``exact`` was asked.
+            kept: see ``candidates``.
+            candidates: how many.
+            leads: (q,) of all queries; those of the smallest are answered exactly.
+        """
+        wanted = min(k, self._living)
+        some = max(wanted, min(candidates, self._largest // 2))
+        exact = ExactSearch(self._rows)
+        failing = np.zeros(len(self._queries), dtype=np.bool_)
+        failing[np.argsort(leads[: len(failing)], kind="stable")[:FAILED_QUERIES]] = True
+
+        def choose(one: slice) -> None:
+            self._cascade.search(
+                self._queries[one],
+                wanted,
+                some,
+                max(wanted, min(kept, some)),
+                threads=self._threads,
+                checks=_passed_by_all(wanted),
+            )
+
+        def choose_and_answer(one: slice) -> None:
+            choose(one)
+            if failing[one].any():
+                exact.search(self._queries[one][failing[one]], wanted, self._threads)
+
+        ones = [slice(number, number + 1) for number in range(len(failing))]
+        more = []
+        for parts in (ones, [slice(None)]):
+            turns = [
+                [
+                    sum(_milliseconds(way, part) for part in parts)
+                    for way in (choose, choose_and_answer)
+                ]
+                for _ in _times()
+            ]
+            chosen, both = np.array(turns[1:]).min(axis=0)
+            more.append((both - chosen) / np.count_nonzero(failing))
+        timed, whole = self._exact[k]
+        alone, batch = whole * np.maximum(1.0, more / timed)
         return float(alone), float(batch)
 
     def candidates(
@@ -155,7 +215,7 @@ class Costs:
         ranking = np.maximum(0.0, both - here)
         return choosing + self._segments * max(1.0, candidates / some) * ranking
 
-    def _chosen(self, candidates: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _chosen(self, candidates: int) -> _Scanned:
         """What choosing so many takes in the timed rows, and in all."""
         if candidates not in self._choosing:
 
@@ -166,9 +226,7 @@ class Costs:
             self._choosing[candidates] = self._scanned(choosing)
         return self._choosing[candidates]
 
-    def _scanned(
-        self, searching: Callable[[Sequence[Segment]], _Search]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _scanned(self, searching: Callable[[Sequence[Segment]], _Search]) -> _Scanned:
         """What a scan takes of the timed rows, and of all."""
         timed = self._timed(searching(self._rows))
         if not self._further:
@@ -180,11 +238,16 @@ class Costs:
     def _timed(self, search: _Search, ask: int = _ALONE) -> NDArray[np.float64]:
         """Milliseconds of a query alone, of so many at least, and of one in a batch."""
         ones = [self._queries[number : number + 1] for number in range(len(self._queries))]
-        first = min(_milliseconds(search, ones[0]) for _ in _times())
-        ask = max(ask, int(_ALONE_MILLISECONDS / max(first, 1e-3)))
-        alone = np.array([[_milliseconds(search, one) for one in ones[:ask]] for _ in _times()])
+        first: list[float] = []
+        for one in ones:
+            if len(first) >= ask and sum(first) >= _ALONE_MILLISECONDS:
+                break
+            first.append(_milliseconds(search, one))
+        alone = np.array(
+            [[_milliseconds(search, one) for one in ones[: len(first)]] for _ in range(_REPEATS)]
+        )
         batch = [_milliseconds(search, self._queries) for _ in _times()]
-        return np.array([alone[1:].min(axis=0).mean(), min(batch[1:]) / len(self._queries)])
+        return np.array([alone.min(axis=0).mean(), min(batch[1:]) / len(self._queries)])
 
 
 def _passed_by_all(k: int) -> tuple[Check, ...]:
@@ -200,9 +263,9 @@ def _times() -> range:
     return range(1 + _REPEATS)
 
 
-def _milliseconds(search: _Search, queries: NDArray[np.float32]) -> float:
+def _milliseconds(search: Callable[[_Asked], object], asked: _Asked) -> float:
     started = time.perf_counter()
-    search(queries)
+    search(asked)
     return 1000.0 * (time.perf_counter() - started)
 
 

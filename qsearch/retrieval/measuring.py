@@ -136,10 +136,8 @@ def measure(
     timed_depths = sorted({min(10, depths[-1]), depths[-1]})
     threads = threads or thread_count()
     costs = [Costs(segments, kinds.queries, some) for some in sorted({threads, 1}, reverse=True)]
-    exact_times = {
-        k: [one.exact(rows_for(k, total) if documents.split else k) for one in costs]
-        for k in timed_depths
-    }
+    exact_times: dict[int, list[tuple[float, float]]] = {}
+    behind_times: dict[int, list[tuple[float, float]]] = {}
     judge = _Judge(kinds, LowerBounds())
     by_cascade: dict[int, _Timed] = {}
     by_beams: dict[int, _Timed] = {}
@@ -149,8 +147,14 @@ def measure(
         lead_depth = max(k, _LEAD_DEPTH)
         number = lead_depths.index(lead_depth)
         kept = _kept(seen.int8_ranks[:, :k], k)
-        if like not in by_cascade:
+        first = like not in by_cascade
+        rows = rows_for(like, total) if documents.split else like
+        if first:
+            exact_times[like] = [one.exact(rows) for one in costs]
             by_cascade[like] = [one.candidates(like, kept, grid) for one in costs]
+            middle = len(grid) // 2
+            leads = seen.leads[number][middle]
+            behind_times[like] = [one.behind(rows, kept, grid[middle], leads) for one in costs]
         found = [
             (seen.binary_ranks[:, :k] < candidates) & (seen.int8_ranks[:, :k] < kept)
             for candidates in grid
@@ -168,7 +172,10 @@ def measure(
             least = lead_depth + lead_depth // 2
             found = [ranks[:, :k] < beams_kept for ranks in seen.beam_ranks]
             beams = judge.points(widths, least, found, shown, by_beams[like], k)
-        took, *took_by_one = (_took(*one) for one in exact_times[like])
+        if first:
+            exact_times[like] = [one.exact(rows) for one in costs]  # again, see there
+        took, took_by_one = _by_threads(exact_times[like])
+        behind, behind_by_one = _by_threads(behind_times[like])
         curves.append(
             Curve(
                 k,
@@ -179,7 +186,9 @@ def measure(
                 took.alone,
                 beams,
                 beams_kept,
-                *took_by_one,
+                took_by_one,
+                behind,
+                behind_by_one,
             )
         )
     for one in costs:
@@ -199,6 +208,12 @@ def lacks_walks(tuning: Tuning) -> bool:
 
 def _took(alone: float, batch: float) -> Took:
     return Took(round(float(alone), 5), round(float(batch), 5))
+
+
+def _by_threads(times: Sequence[tuple[float, float]]) -> tuple[Took, Took | None]:
+    """On all threads, and on one where there are more."""
+    first, *rest = (_took(*one) for one in times)
+    return first, rest[0] if rest else None
 
 
 def _widths(rows: int) -> list[int]:

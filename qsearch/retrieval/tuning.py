@@ -12,7 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["BATCH_QUERIES", "Check", "Curve", "Level", "Plan", "Point", "Took", "Tuning"]
+__all__ = [
+    "BATCH_QUERIES",
+    "FAILED_QUERIES",
+    "Check",
+    "Curve",
+    "Level",
+    "Plan",
+    "Point",
+    "Took",
+    "Tuning",
+]
 
 _VERSION = 3
 """Of the JSON form. What version 1 had measured held for queries like the sample only, and what version 2
@@ -20,6 +30,9 @@ had measured not for queries of rare kinds, near to many documents, or with few 
 
 BATCH_QUERIES = 64
 """Queries of the batches that times are told of."""
+
+FAILED_QUERIES = BATCH_QUERIES // 3
+"""Of those, how many are answered exactly behind candidates where that is timed."""
 
 _MOST = 2.0**48
 """No number here is as large, of rows, or milliseconds, or anything."""
@@ -119,6 +132,10 @@ class Curve:
         beams: the same for searches by graph; empty without one.
         beams_kept: rows that the int8 codes pass on of these.
         exact_one_thread: see ``Point``.
+        behind: what an exact search takes behind candidates that failed a check, alone, and in batches of
+            which ``FAILED_QUERIES`` do: such queries are harder than others, and each search finds caches
+            full of what the other reads. ``None``: an earlier qsearch measured.
+        behind_one_thread: see ``Point``.
     """
 
     k: int
@@ -130,6 +147,8 @@ class Curve:
     beams: tuple[Point, ...] = ()
     beams_kept: int = 0
     exact_one_thread: Took | None = None
+    behind: Took | None = None
+    behind_one_thread: Took | None = None
 
     def on(self, threads: int, measured: int) -> Curve:
         """With the times on so many threads, as far as is known; ``measured`` threads have these."""
@@ -137,10 +156,14 @@ class Curve:
             return self
         all_threads = Took(self.exact_alone, self.exact_milliseconds)
         exact = self.exact_one_thread.on(threads, all_threads, measured)
+        behind = self.behind
+        if behind is not None and self.behind_one_thread is not None:
+            behind = self.behind_one_thread.on(threads, behind, measured)
         return replace(
             self,
             exact_alone=exact.alone,
             exact_milliseconds=exact.batch,
+            behind=behind,
             points=tuple(one.on(threads, measured) for one in self.points),
             beams=tuple(one.on(threads, measured) for one in self.beams),
         )
@@ -167,9 +190,15 @@ class Curve:
             queries: how many.
         """
         once, each = _shared(point.alone, point.milliseconds)
-        exact_once, exact_each = _shared(self.exact_alone, self.exact_milliseconds)
+        exact_once, exact_each = self._behind()
         any_exact = 1.0 - (1.0 - min(1.0, exact)) ** queries
         return (once + any_exact * exact_once) / queries + each + exact * exact_each
+
+    def _behind(self) -> tuple[float, float]:
+        """What exact searches behind candidates take once for all queries, and for each."""
+        if self.behind is None:
+            return _shared(self.exact_alone, self.exact_milliseconds)
+        return _shared(self.behind.alone, self.behind.batch, FAILED_QUERIES)
 
     def pays_until(self, point: Point, queries: int) -> float:
         """The largest share answered exactly at which candidates take no longer than exact searches."""
@@ -178,15 +207,15 @@ class Curve:
         return next((one for one in shares if self.cost(point, one, queries) <= exactly), 0.0)
 
 
-def _shared(alone: float | None, batch: float) -> tuple[float, float]:
-    """What queries that are asked together take once for all of them, and for each.
+def _shared(alone: float | None, batch: float, queries: int = BATCH_QUERIES) -> tuple[float, float]:
+    """What queries that are asked together take once for all of them, and for each; ``batch`` has so many.
 
     A query alone waits for codes to come from memory, and others that are asked with it wait no longer: one
     exact search of a million rows took 19 ms, and 64 together 62 ms.
     """
     if alone is None:
         return 0.0, batch
-    each = max(0.0, (BATCH_QUERIES * batch - alone) / (BATCH_QUERIES - 1))
+    each = max(0.0, (queries * batch - alone) / (queries - 1))
     return max(0.0, alone - each), each
 
 
@@ -429,6 +458,8 @@ def _curve(values: Mapping[str, Any]) -> Curve:
         _points(values.get("beams", ())),
         _typed(values.get("beams_kept", 0), int),
         _took(values.get("exact_one_thread")),
+        _took(values.get("behind")),
+        _took(values.get("behind_one_thread")),
     )
 
 

@@ -15,10 +15,10 @@ from qsearch.evaluation import evaluate
 from qsearch.evaluation.answers import Queries
 from qsearch.evaluation.timing import BATCH, ROUNDS, time_in_turns
 from qsearch.retrieval import Plan, Tuning
-from qsearch.retrieval.costs import Costs
 from tests.encoders import HashedWords
 from tests.evaluation.world import DOCUMENTS, JUDGMENTS, QUERIES, record
 from tests.retrieval.test_recall import world
+from tests.retrieval.times import always, make_up_times
 
 
 def test_everything_is_what_the_searches_give(index: Index) -> None:
@@ -377,10 +377,7 @@ def test_what_is_as_near_counts_where_texts_are_equal(tmp_path: Path) -> None:
 def test_what_batches_find_in_another_way_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Costs, "exact", lambda *ignored: (1.0, 1.0))  # alone, and of a batch
-    monkeypatch.setattr(
-        Costs, "candidates", lambda *given: tuple(np.full(len(given[3]), t) for t in (2.0, 0.1))
-    )
+    make_up_times(monkeypatch, (1.0, 1.0), always(2.0, 0.1))
     rows = world(3000, 1)
     with Index.build(None, tmp_path / "i", embeddings=rows) as index:
         queries = world(100, 2)

@@ -13,10 +13,10 @@ import pytest
 
 from qsearch import BuildOptions, Index, QueryError
 from qsearch.retrieval import Plan, measure
-from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.tuning import Check, Curve, Level, Point, Tuning
 from qsearch.store.soundness import graph_problems
 from tests.retrieval.test_recall import recall_of, world
+from tests.retrieval.times import always, each, make_up_times
 
 ROWS, DIMENSIONS = 20_000, 96
 
@@ -25,9 +25,7 @@ ROWS, DIMENSIONS = 20_000, 96
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """With a graph that is faster than whatever else there is: times are not what is tested."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Costs, "exact", lambda *ignored: (1000.0, 1000.0))
-        patch.setattr(Costs, "candidates", lambda *given: (np.full(len(given[3]), 500.0),) * 2)
-        patch.setattr(Costs, "beams", lambda *given: (np.array(given[4]) / 1000.0,) * 2)
+        make_up_times(patch, (1000.0, 1000.0), always(500.0, 500.0), each(1e-3))
         patch.setattr("qsearch.retrieval.measuring._ROWS_OF_BEAM", 40)
         with Index.build(
             None,

@@ -14,7 +14,7 @@ from qsearch.retrieval.cascade import Cascade
 from qsearch.retrieval.planning import Outcomes
 from qsearch.retrieval.ranking import Ranking
 from qsearch.retrieval.searcher import Searcher
-from qsearch.retrieval.tuning import Check, Curve, Level, Point, Tuning
+from qsearch.retrieval.tuning import Check, Curve, Level, Point, Took, Tuning
 from qsearch.store import Segment
 from tests.retrieval.segments import segments_of
 from tests.retrieval.test_recall import DIMENSIONS, world
@@ -73,6 +73,21 @@ def chosen_by_codes(ranking: Ranking) -> np.ndarray:
         (stage.rows > 0 for stage in ranking.stages if stage.name == "binary codes"),
         np.zeros(len(ranking.certified), dtype=np.bool_),
     )
+
+
+def test_exact_searches_behind_candidates_count_as_timed_there() -> None:
+    (curve,) = MEASURED.curves
+    (point,) = curve.points
+    behind = replace(curve, behind=Took(2.0, 2.0))
+    for queries in (1, 64):
+        assert behind.cost(point, 0.1, queries) == pytest.approx(0.3 + 0.1 * 2.0)
+        assert behind.pays_until(point, queries) == pytest.approx(0.35, abs=1 / 64)
+        assert behind.exact_cost(queries) == curve.exact_cost(queries) == 1.0
+    # 21 of 64 take 100 ms at first and 1 each: (100 + 21 * 1) / 21.
+    shared = replace(curve, behind=Took(101.0, 121.0 / 21))
+    assert shared.cost(point, 21 / 64, 64) == pytest.approx(0.3 + (100 + 21) / 64)
+    dear = replace(MEASURED, curves=(replace(curve, behind=Took(7.5, 7.5)),))
+    assert dear.plan(RECALL, 10, 1).exact  # 0.3 + 0.1 * 7.5
 
 
 @pytest.mark.parametrize("queries", [1, 64])

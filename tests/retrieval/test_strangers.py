@@ -11,8 +11,8 @@ import pytest
 
 from qsearch import BuildOptions, Index
 from qsearch.codes import unit_rows
-from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.lead import leads
+from tests.retrieval.times import each, make_up_times
 
 ROWS, DIMENSIONS = 24_000, 128
 
@@ -137,9 +137,7 @@ def made(
         # Times decide what pays: here an exact search never does, so that there is something to promise.
         # And candidates cost what they are, so that the same plans are made on every machine; by a graph
         # nothing.
-        patch.setattr(Costs, "exact", lambda *ignored: (1000.0, 1000.0))
-        patch.setattr(Costs, "candidates", lambda *given: (np.array(given[3]) / 1000.0,) * 2)
-        patch.setattr(Costs, "beams", lambda *given: (np.array(given[4]) / 1e6,) * 2)
+        make_up_times(patch, (1000.0, 1000.0), each(1e-3), each(1e-6))
         patch.setattr("qsearch.retrieval.measuring._ROWS_OF_BEAM", 50)
         options = BuildOptions(graph=graph)
         index = Index.build(None, factory.mktemp("world") / "i", embeddings=rows, options=options)
@@ -284,8 +282,7 @@ def test_explanations_tell_which_queries_are_exact(tmp_path_factory: Any) -> Non
     ]
     with pytest.MonkeyPatch.context() as patch:
         # And candidates cost what they are, so that the same plans are made on every machine.
-        patch.setattr(Costs, "exact", lambda *ignored: (1000.0, 1000.0))
-        patch.setattr(Costs, "candidates", lambda *given: (np.array(given[3]) / 1000.0,) * 2)
+        make_up_times(patch, (1000.0, 1000.0), each(1e-3))
         index = Index.build(records, tmp_path_factory.mktemp("told") / "i", encoder=HashedWords())
     seen = set()
     for number in range(60):

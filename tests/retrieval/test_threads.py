@@ -15,6 +15,7 @@ from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.tuning import Curve, Level, Point, Took
 from tests.cli.test_cli import run
 from tests.retrieval.test_recall import world
+from tests.retrieval.times import always, make_up_times
 
 
 def tuned(threads: int = 4) -> Tuning:
@@ -22,7 +23,7 @@ def tuned(threads: int = 4) -> Tuning:
     levels = (Level(0.5, 0.97, 0.95, 0.1),)
     walk = Point(64, 0.97, 0.9, levels, 6.0, 0.95, Took(6.0, 3.6))
     exact_by_one = Took(20.0, 4.0)
-    curve = Curve(10, 10, 20, 1.0, (), 5.0, (walk,), 20, exact_by_one)
+    curve = Curve(10, 10, 20, 1.0, (), 5.0, (walk,), 20, exact_by_one, Took(5.0, 1.0), exact_by_one)
     return Tuning("queries", 150, 700, 100_000, (curve,), threads)
 
 
@@ -52,6 +53,7 @@ def test_what_is_not_known_stays() -> None:
     del earlier["threads"]
     for curve in earlier["curves"]:
         del curve["exact_one_thread"], curve["beams"][0]["one_thread"]
+        del curve["behind"], curve["behind_one_thread"]
     read = Tuning.from_json(json.loads(json.dumps(earlier)))
     assert read is not None
     assert (read.threads, read.on(1)) == (0, read)
@@ -66,23 +68,24 @@ def test_impossible_times_are_refused() -> None:
         [1.0, 2.0],
         {"alone": "1", "batch": 1},
     ):
-        values = tuned().to_json()
-        values["curves"][0]["exact_one_thread"] = broken
-        with pytest.raises(ValueError, match="Error"):
-            Tuning.from_json(values)
+        for name in ("exact_one_thread", "behind", "behind_one_thread"):
+            values = tuned().to_json()
+            values["curves"][0][name] = broken
+            with pytest.raises(ValueError, match="Error"):
+                Tuning.from_json(values)
 
 
 def test_a_search_takes_what_is_fastest_on_its_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exact(costs: Costs, k: int) -> tuple[float, float]:
+    def exact(costs: Costs) -> tuple[float, float]:
         return (20.0, 4.0) if costs._threads == 1 else (5.0, 1.0)
 
     def candidates(costs: Costs, k: int, kept: int, grid: list[int]) -> tuple[object, object]:
         return np.full(len(grid), 6.0), np.full(len(grid), 3.6 if costs._threads == 1 else 0.95)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Costs, "exact", exact)
+        make_up_times(patched, exact, always(6.0, 0.95))
         patched.setattr(Costs, "candidates", candidates)
         patched.setenv("QSEARCH_THREADS", "4")
         index = Index.build(None, tmp_path / "indexes" / "i", embeddings=world(5000, 1))
@@ -113,7 +116,13 @@ def test_a_build_measures_with_one_thread_and_with_all(
         assert tuning is not None
         assert tuning.threads == threads
         both = [one.exact_one_thread for one in tuning.curves]
+        both += [one.behind_one_thread for one in tuning.curves]
         both += [point.one_thread for one in tuning.curves for point in one.points]
+        for one in tuning.curves:  # never less than an exact search by itself
+            assert one.behind is not None
+            assert one.exact_alone is not None
+            assert one.behind.alone >= 0.99999 * one.exact_alone
+            assert one.behind.batch >= 0.99999 * one.exact_milliseconds
         assert len(both) > len(tuning.curves)
         if threads == 1:
             assert both == [None] * len(both)

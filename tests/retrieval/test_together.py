@@ -17,15 +17,13 @@ from qsearch.retrieval.tuning import Curve, Level, Point
 from tests.cli.test_cli import run
 from tests.retrieval.segments import segments_of
 from tests.retrieval.test_recall import world
+from tests.retrieval.times import always, make_up_times
 
 
 def costs(exact: tuple[float, float], candidates: tuple[float, float]) -> pytest.MonkeyPatch:
     """Times, alone and in batches, as they shall have been measured."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(Costs, "exact", lambda *given: exact)
-    patch.setattr(
-        Costs, "candidates", lambda *given: tuple(np.full(len(given[3]), one) for one in candidates)
-    )
+    make_up_times(patch, exact, always(*candidates))
     return patch
 
 
