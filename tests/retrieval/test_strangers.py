@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from qsearch import BuildOptions, Index
 from qsearch.codes import unit_rows
 from qsearch.retrieval.lead import leads
+from tests.once import made_once
 from tests.retrieval.times import each, make_up_times
 
 ROWS, DIMENSIONS = 24_000, 128
@@ -133,17 +135,21 @@ def made(
     make: Callable[[np.random.Generator], Any], factory: pytest.TempPathFactory, *, graph: bool
 ) -> Iterator[World]:
     rows, queries = make(np.random.default_rng(0))
+    name = f"{make.__name__}, linked" if graph else make.__name__
+    path = made_once(factory, name, lambda path: build(rows, path, graph=graph))
+    with Index.open(path) as index:
+        truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
+        yield World(index, queries, truth)
+
+
+def build(rows: np.ndarray, path: Path, *, graph: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Times decide what pays: here an exact search never does, so that there is something to promise.
         # And candidates cost what they are, so that the same plans are made on every machine; by a graph
         # nothing.
         make_up_times(patch, (1000.0, 1000.0), each(1e-3), each(1e-6))
         patch.setattr("qsearch.retrieval.measuring._ROWS_OF_BEAM", 50)
-        options = BuildOptions(graph=graph)
-        index = Index.build(None, factory.mktemp("world") / "i", embeddings=rows, options=options)
-    truth = {name: index.search_vectors(some).positions for name, some in queries.items()}
-    yield World(index, queries, truth)
-    index.close()
+        Index.build(None, path, embeddings=rows, options=BuildOptions(graph=graph)).close()
 
 
 @pytest.fixture(
