@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         QsearchError,
         QueryError,
     )
-    from qsearch.evaluation import Evaluation, evaluate, tune
+    from qsearch.evaluation import Comparison, Evaluation, compare, evaluate, tune
     from qsearch.index import Index
     from qsearch.indexing import (
         BuildOptions,
@@ -67,6 +67,7 @@ __all__ = [
     "ChangeReport",
     "Changes",
     "CompactReport",
+    "Comparison",
     "CorpusError",
     "CrossEncoderReranker",
     "Document",
@@ -102,6 +103,7 @@ __all__ = [
     "VectorResult",
     "VerifyReport",
     "__version__",
+    "compare",
     "evaluate",
     "tune",
     "upgrade_index",
@@ -118,6 +120,7 @@ __getattr__, __dir__ = lazily(
         "ChangeReport": ".indexing",
         "Changes": ".indexing",
         "CompactReport": ".indexing",
+        "Comparison": ".evaluation",
         "CorpusError": ".errors",
         "CrossEncoderReranker": ".reranking.cross",
         "Document": ".documents",
@@ -152,6 +155,7 @@ __getattr__, __dir__ = lazily(
         "UpgradeReport": ".indexing",
         "VectorResult": ".results",
         "VerifyReport": ".store",
+        "compare": ".evaluation",
         "evaluate": ".evaluation",
         "tune": ".evaluation",
         "upgrade_index": ".indexing",
