@@ -102,7 +102,8 @@ Examples:
     "--queries",
     type=click.Path(path_type=Path),
     help="Queries, in a file as 'qsearch query' reads it, in a folder in BEIR's form or a dataset of "
-    "ir_datasets (irds:NAME), whose judgments are taken too. Without, queries are made of the documents.",
+    "ir_datasets (irds:NAME), whose judgments are taken too, and of whose queries those that are judged. "
+    "Without, queries are made of the documents.",
 )
 @click.option(
     "--qrels",
@@ -217,7 +218,7 @@ def eval(
     from qsearch.documents import judgments_in
     from qsearch.evaluation import tune as tune_index
     from qsearch.evaluation.evaluating import measured, planned
-    from qsearch.evaluation.given import given_judgments, given_queries
+    from qsearch.evaluation.given import given_judgments, given_queries, only_judged
     from qsearch.evaluation.plotting import check_picture
     from qsearch.index import Index
 
@@ -226,6 +227,7 @@ def eval(
             "--run is a file beside the tables; 'qsearch query - --format trec' writes to standard output"
         )
     none_given = queries is None and vectors is None
+    of_one_place = qrels is None and queries is not None
     if qrels is None and queries is not None:
         qrels = _judgments_of(queries)
     if qrels is not None and none_given:
@@ -252,9 +254,14 @@ def eval(
     asked = None
     if not none_given:
         asked = given_queries(None if queries is None else str(queries), vectors)
+    judgments = None if qrels is None else given_judgments(str(qrels))
+    if asked is not None and judgments and of_one_place:
+        left_out: list[str] = []
+        asked = only_judged(asked, judgments, left_out)
+        for note in left_out:
+            console.note(f"{note}; give --qrels apart to ask these too")
     if asked is not None and run is not None:
         check_run_ids(asked.ids)
-    judgments = None if qrels is None else given_judgments(str(qrels))
     if qrels is not None and qrels.is_dir():
         console.note(f"judgments of {judgments_in(qrels)}")
     elif qrels is None and queries is not None and queries.is_dir():

@@ -56,6 +56,10 @@ class Other:
 
         index = find_index(path)
         if not (index / CATALOG).is_file():
+            if index.is_dir():
+                raise QueryError(
+                    f"{path} is a folder without an index; name an index, or a TREC run"
+                )
             return cls(path, read_run(str(path)), False, device, backend)
         with Index.open(index) as opened:
             by_words = opened.text_index is not None and asked.texts is not None

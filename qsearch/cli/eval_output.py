@@ -6,6 +6,8 @@ import gzip
 import math
 import os
 import re
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -167,13 +169,20 @@ def show(
         notes.append(
             "what it is tuned with it is measured with: other queries may fare a little worse"
         )
-    losses = [] if compared is None else [_losses(index, *one) for one in compared.losses.items()]
+    deepest = found.depths[-1]
+    losses = (
+        []
+        if compared is None
+        else [_losses(index, deepest, *one) for one in compared.losses.items()]
+    )
     if format == "md":  # which is kept, so that all that was noted stands in it
         parts = [table.markdown() for table in tables]
         parts += [_fenced(one) for one in losses]
         parts.append("\n".join(f"- {as_markdown(note)}" for note in notes))
     else:
-        parts = [*(table.text() for table in tables), *losses]
+        watched = sys.stdout is not None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns or None if watched else None
+        parts = [*(table.text(width) for table in tables), *losses]
     if parts:
         print_text(printable("\n\n".join(parts), lines=True))
     for note in notes if format == "text" else ():
@@ -188,7 +197,7 @@ def _fenced(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-def _losses(index: Index, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:
+def _losses(index: Index, depth: int, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:
     """The queries that lose most, with what is first here and there."""
     measure, lost = told
     by = f"documents {measure}" if measure.startswith("in common") else measure
@@ -206,7 +215,8 @@ def _losses(index: Index, way: str, told: tuple[str, tuple[Lost, ...]]) -> str:
                     f"    {where:<5} {rank}. {mark} {name}{_content(index, name, one.text)}"
                 )
         for name, ours, theirs in one.relevant[:_RELEVANT]:
-            ranks = f"here {ours or 'not found'}, there {theirs or 'not found'}"
+            here, there = (str(one or f"not in the first {depth:,}") for one in (ours, theirs))
+            ranks = f"here {here}, there {there}"
             lines.append(f"    relevant: {name} ({ranks}){_content(index, name, one.text)}")
         if len(one.relevant) > _RELEVANT:
             lines.append(f"    and {len(one.relevant) - _RELEVANT:,} more that are relevant (+)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from unicodedata import category
 
 from qsearch.documents.judgments import table_columns
@@ -11,8 +12,15 @@ from qsearch.errors import QueryError
 
 __all__ = ["Run", "read_run", "run_line"]
 
-Run = dict[str, dict[str, float]]
-"""Scores by query id, then document id, best first."""
+
+class Run(dict[str, dict[str, float]]):
+    """Scores by query id, then document id, best first.
+
+    Attributes:
+        ranked_otherwise: of how many queries the ranks stand in another order than the scores.
+    """
+
+    ranked_otherwise = 0
 
 
 def read_run(path: str) -> Run:
@@ -50,10 +58,13 @@ def read_run(path: str) -> Run:
         found.setdefault(query, []).append((-value, place, document))
     if not found:
         raise QueryError(f"{path}: holds no run; {_EXPECTED}")
-    return {
-        query: {document: -lost for lost, _, document in sorted(hits)}
-        for query, hits in found.items()
-    }
+    run = Run()
+    for query, hits in found.items():
+        hits.sort()
+        run[query] = {document: -lost for lost, _, document in hits}
+        places = [place for _, place, _ in hits]
+        run.ranked_otherwise += any(one > other for one, other in pairwise(places))
+    return run
 
 
 _EXPECTED = (

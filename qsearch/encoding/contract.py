@@ -28,6 +28,7 @@ __all__ = [
     "check_contract",
     "contract_from_store",
     "contract_to_store",
+    "encoders_unlike",
     "make_contract",
 ]
 
@@ -168,6 +169,29 @@ def check_contract(contract: EncoderContract, encoder: Encoder) -> ContractCheck
         differences += _other_fields(then, now)
         differences.append(_worst(results, tolerance))
     return ContractCheck(tuple(differences), tuple(notes), results, tolerance)
+
+
+def encoders_unlike(there: EncoderIdentity, here: EncoderIdentity) -> list[str]:
+    """What is known of two encoders, and differs, that may give other vectors; for people.
+
+    Examples:
+        >>> one, other = EncoderIdentity("bert", 8, max_length=32), EncoderIdentity("bert", 8, max_length=0)
+        >>> encoders_unlike(one, other)
+        ['maximum length: 32 there, no limit here']
+    """
+    texts = {
+        "model": "model",
+        "dimensions": "dimensions",
+        **_FATAL,
+        **_FATAL_UNLESS_VERSIONS_DIFFER,
+    }
+    return [
+        text
+        if name in _HASHED
+        else f"{text}: {_shown(name, getattr(there, name))} there, {_shown(name, getattr(here, name))} here"
+        for name, text in texts.items()
+        if _differs(name, there, here)
+    ]
 
 
 def contract_to_store(

@@ -16,10 +16,12 @@ from qsearch.evaluation.evaluation import Evaluation
 from qsearch.evaluation.intervals import Difference, Quantity, difference, holm, mean_of
 from qsearch.evaluation.likeness import Rankings, check_common, checked_run, of_run, unlike
 from qsearch.evaluation.measures import judged_at, measures_at
-from qsearch.evaluation.tables import NOTHING, Table, shown_difference, shown_quantity
+from qsearch.evaluation.tables import NOTHING, Table, as_markdown, shown_difference, shown_quantity
 from qsearch.retrieval.searcher import whole_number
 
 __all__ = ["Compared", "Comparison", "Lost", "compare"]
+
+_UNNAMED = "the other"
 
 _BEST = 3
 """Hits of a query that are shown beside each other."""
@@ -35,7 +37,8 @@ class Compared:
         ours: its mean here.
         theirs: its mean there.
         difference: ours without theirs.
-        corrected: its probability, corrected for all that were compared (``holm``).
+        corrected: its probability, corrected for all that were compared and are not equal of every query
+            (``holm``): what cannot differ is no further chance to find a difference.
     """
 
     way: str
@@ -90,6 +93,17 @@ class Comparison:
     losses: Mapping[str, tuple[str, tuple[Lost, ...]]]
     notes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """What was compared."""
+        ways = ", ".join(self.overlap)
+        return f"<Comparison with {self.name}: {len(self.rows):,} differences, {ways}>"
+
+    def to_markdown(self) -> str:
+        """All tables and notes, as Markdown."""
+        parts = [table.markdown() for table in self.tables()]
+        parts.append("\n".join(f"- {as_markdown(note)}" for note in self.notes))
+        return "\n\n".join(part for part in parts if part) + "\n"
+
     def tables(self) -> list[Table]:
         """For people."""
         found = []
@@ -109,7 +123,7 @@ class Comparison:
             header = ("way", "measure", "here", "there", "difference", "p", "p (Holm)")
             title = (
                 f"Beside {self.name}: differences, p by randomisation, alone and corrected for "
-                f"{sum(not np.isnan(one.corrected) for one in self.rows)} tests"
+                f"{sum(_is_test(one.difference) for one in self.rows)} tests"
             )
             found.append(Table(title, header, cells))
         shared = tuple(
@@ -168,7 +182,7 @@ class Comparison:
 def compare(
     ours: Evaluation,
     theirs: Evaluation | Mapping[str, Iterable[str] | Mapping[str, float]] | str | Path,
-    name: str = "the other",
+    name: str = _UNNAMED,
     *,
     worst: int = 0,
 ) -> Comparison:
@@ -204,6 +218,8 @@ def compare(
         raise QueryError(f"worst must be at least 0, found {worst}")
     notes: list[str] = []
     if isinstance(theirs, str | Path):
+        if name == _UNNAMED:
+            name = str(theirs)
         theirs = read_run(str(theirs))
     queries = ours.queries
     pairs: list[tuple[str, Mapping[int, Rankings]]] = []
@@ -219,10 +235,10 @@ def compare(
         notes += unlike(ours, theirs, name)
     else:
         if not isinstance(theirs, Mapping):
-            raise QueryError(f"a run is ids by query id, found {type(theirs).__name__}")
+            raise QueryError(f"a run is ids by query id, found {_found(theirs)}")
         ranked = checked_run(theirs)
         pairs = [(one.name, dict.fromkeys(ours.depths, ranked)) for one in ours.ways]
-        notes += of_run(ours, ranked, name)
+        notes += of_run(ours, theirs, ranked, name)
     common: set[str] = set()
     if pairs:
         common = check_common(queries, pairs[0][1][ours.depths[-1]], name)
@@ -267,12 +283,14 @@ def compare(
             f"{name} has found none of the documents that this index has, of no query: are they of the "
             "same corpus, with the same ids?"
         )
-    corrected = holm([one.difference.probability for one in rows])
+    tested = [one for one in rows if _is_test(one.difference)]
+    by_test = zip(tested, holm([one.difference.probability for one in tested]), strict=True)
+    corrected = {id(one): probability for one, probability in by_test}
     return Comparison(
         name,
         tuple(
-            replace(one, corrected=probability)
-            for one, probability in zip(rows, corrected, strict=True)
+            replace(one, corrected=corrected.get(id(one), one.difference.probability))
+            for one in rows
         ),
         overlap,
         depth,
@@ -324,6 +342,16 @@ def _different(
         f"{', '.join(names)} found what {other} did, here and there: compared once"
         for other, names in same.items()
     ]
+
+
+def _found(thing: object) -> str:
+    """What is no run."""
+    kind = type(thing).__name__
+    return f"{kind}: compare with what evaluate() found of it" if kind == "Index" else kind
+
+
+def _is_test(found: Difference) -> bool:
+    return not found.equal and not np.isnan(found.probability)
 
 
 def _probability(value: float) -> str:

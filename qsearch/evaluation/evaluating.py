@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -20,6 +21,7 @@ from qsearch.evaluation.given import (
     given_judgments,
     given_queries,
     matched,
+    only_judged,
     opened,
     sampled,
 )
@@ -123,11 +125,11 @@ def measured(
         told,
     )
     complete = True
-    results: tuple[WayResult, ...] | None = None
+    results: Sequence[WayResult] | None = None
     try:
         run.search()
         run.time()
-        results = tuple(run.results())
+        results = run.results()
     except KeyboardInterrupt:
         if not keep_interrupted:
             raise
@@ -139,6 +141,8 @@ def measured(
         )
     finally:
         told.end()
+    if results is None:
+        results = run.results()
     return Evaluation(
         plan.index,
         _shown_filter(plan.filters),
@@ -149,7 +153,7 @@ def measured(
         asked.groups,
         plan.depths,
         None if run.truth is None else run.truth.positions,
-        tuple(run.results()) if results is None else results,
+        tuple(results),
         plan.judgments,
         run.encoding if run.encoding.singles else None,
         tuple(notes),
@@ -209,6 +213,14 @@ def planned(
                 "sample is of queries made of documents; leave it out where queries are given"
             )
         asked = given_queries(queries, vectors)
+        if (
+            qrels is not None
+            and _is_path(queries)
+            and _is_path(qrels)
+            and str(queries) == str(qrels)
+        ):
+            qrels = given_judgments(qrels)
+            asked = only_judged(asked, qrels, notes)
     elif qrels is not None:
         raise QueryError("judgments are of queries; give these too")
     else:
@@ -376,6 +388,10 @@ def _shown_filter(filters: Mapping[str, Any]) -> str | None:
     return shown if not params else f"{shown} with {json.dumps(dict(params), default=str)}"
 
 
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
 def _described(index: Index, snapshot: Snapshot) -> dict[str, Any]:
     identity = index.encoder_identity
     return {
@@ -385,6 +401,8 @@ def _described(index: Index, snapshot: Snapshot) -> dict[str, Any]:
         "dimensions": snapshot.dimensions,
         "commit": snapshot.commit,
         "encoder": None if identity is None else identity.model,
+        "encoder_identity": None if identity is None else identity.to_json(),
+        "passages": snapshot.catalog.settings().get("passages"),
         "bytes": sum(index_sizes(index.path).values()),
         "hybrid_weight": DEFAULT_WEIGHT
         if snapshot.hybrid_weight is None

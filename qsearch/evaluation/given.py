@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ __all__ = [
     "given_judgments",
     "given_queries",
     "matched",
+    "only_judged",
     "opened",
     "sampled",
 ]
@@ -237,6 +238,25 @@ def given_judgments(qrels: Any) -> Judgments:
                     f"{of_query[str(document)]}"
                 )
     return found
+
+
+def only_judged(asked: Asked, judgments: Judgments, notes: list[str]) -> Asked:
+    """The queries that somebody judged, of a folder or dataset with judgments.
+
+    BEIR's ``queries.jsonl`` holds those of all splits, half a million of MS MARCO's. Where none is judged
+    all stay: what is wrong is told by ``matched``.
+    """
+    judged = [number for number, query in enumerate(asked.ids) if query in judgments]
+    left = len(asked.ids) - len(judged)
+    if not judged or not left:
+        return asked
+    notes.append(f"{left:,} queries that nobody judged are left out")
+    return replace(
+        asked,
+        ids=tuple(asked.ids[one] for one in judged),
+        texts=None if asked.texts is None else tuple(asked.texts[one] for one in judged),
+        vectors=None if asked.vectors is None else asked.vectors[judged],
+    )
 
 
 def matched(

@@ -108,12 +108,14 @@ class Difference:
         probability: that differences whose signs are chance come out as far from 0 (a randomisation
             test, two-sided).
         queries: how many have both.
+        equal: whether no query differs. Then there is nothing to test.
     """
 
     mean: float
     interval: Interval | None
     probability: float
     queries: int
+    equal: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -142,7 +144,7 @@ def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Differ
     mean = float(there.mean())
     interval = _interval(there) if count >= _LEAST_QUERIES else None
     if not there.any():
-        return Difference(0.0, interval, 1.0, count)
+        return Difference(0.0, interval, 1.0, count, equal=True)
     generator = np.random.default_rng(0)
     reached, draws = 1, _DRAWS if count < _SIGNS_MANY else _DRAWS_OF_MANY
     for some in _portions(count, draws):

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qsearch.documents import Run
+from qsearch.encoding import EncoderIdentity
+from qsearch.encoding.contract import encoders_unlike
 from qsearch.errors import QueryError
 
 if TYPE_CHECKING:
@@ -107,11 +110,10 @@ def unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
         notes.append(
             f"{name} weighs the meaning by {weights[1]:g} in hybrid searches, this index by {weights[0]:g}"
         )
-    if ours.index["encoder"] != theirs.index["encoder"]:
-        notes.append(
-            f"{name} names another encoder: {theirs.index['encoder'] or 'none'}, this index "
-            f"{ours.index['encoder'] or 'none'}"
-        )
+    notes += _encoders(ours, theirs, name)
+    here, there = (_split(one.index["passages"]) for one in (ours, theirs))
+    if here != there:
+        notes.append(f"documents are split otherwise: {name} {there}, this index {here}")
     notes += [f"{name}: {note}" for note in theirs.notes if note not in ours.notes]
     if ours.where != theirs.where:
         notes.append(
@@ -120,13 +122,55 @@ def unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
     return notes
 
 
+def _encoders(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
+    """By what the encoders differ."""
+    here, there = (one.index["encoder_identity"] for one in (ours, theirs))
+    if here is None or there is None:
+        if here is there:
+            return []
+        which, other = (name, "this index") if there is None else ("this index", name)
+        return [f"{which} was built without an encoder, {other} with one"]
+    differing = encoders_unlike(EncoderIdentity.from_json(there), EncoderIdentity.from_json(here))
+    return [f"{name} has another encoder: {'; '.join(differing)}"] if differing else []
+
+
+def _split(passages: Mapping[str, Any] | None) -> str:
+    if passages is None:
+        return "not at all"
+    return (
+        f"into passages of {passages['tokens']:,} tokens, of which {passages['overlap']:,} overlap"
+    )
+
+
 def _filter(where: str | None) -> str:
     return "without a filter" if where is None else f"where {where}"
 
 
-def of_run(ours: Evaluation, run: Rankings, name: str) -> list[str]:
-    """What to know of a run before it is compared."""
+def of_run(ours: Evaluation, given: Mapping[Any, Any], run: Rankings, name: str) -> list[str]:
+    """What to know of a run before it is compared.
+
+    Args:
+        ours: the evaluation.
+        given: the run as it was given, with scores or without.
+        run: see ``checked_run``.
+        name: of it.
+    """
     notes = []
+    otherwise = given.ranked_otherwise if isinstance(given, Run) else 0
+    if otherwise:
+        notes.append(
+            f"{name}: the ranks of {otherwise:,} of {len(run):,} queries are not in the order of their "
+            "scores; the highest score counts as best, as in trec_eval, and no rank"
+        )
+    tied = sum(
+        isinstance(documents, Mapping) and len(set(documents.values())) < len(documents)
+        for documents in given.values()
+    )
+    if tied:
+        notes.append(
+            f"{name} gives documents of {tied:,} of {len(run):,} queries the same score: here the one that "
+            "stands first is better, by trec_eval the one of the higher id, and measures differ by that"
+        )
     deepest, depth = max(map(len, run.values()), default=0), ours.depths[-1]
     if deepest < depth:
         notes.append(

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.documents import Run
 from qsearch.evaluation.answers import Answers
 from qsearch.evaluation.intervals import Quantity, mean_of
 from qsearch.evaluation.timing import Times
@@ -165,7 +164,7 @@ class Measured:
         """
         return mean_of(_of(self[way].measures, name, "measure"))
 
-    def run(self, way: str) -> Run:
+    def run(self, way: str) -> dict[str, dict[str, float]]:
         """What a way found, at the deepest k: scores by query id, then document id, best first."""
         one = self[way]
         answers = one.answers[self.depths[-1]]

@@ -150,10 +150,16 @@ def found_among(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[n
     Returns:
         (q, n) bool; False at empty places.
     """
-    span = 1 + int(max(truth.max(initial=0), found.max(initial=0)))
-    row = span * np.arange(len(truth), dtype=np.int64)[:, None]  # no number is of two queries
-    there = (row + found)[found >= 0]
-    return np.isin(row + truth, there) & (truth >= 0)
+    if not found.size:
+        return np.zeros(truth.shape, dtype=np.bool_)
+    span = 2 + int(max(truth.max(initial=0), found.max(initial=0)))
+    row = span * np.arange(len(truth), dtype=np.int64)[:, None] + 1  # no number is of two queries
+    # Rows that are sorted are sorted as a whole. (numpy's isin takes six times as long.)
+    there = np.sort(row + found, axis=1).ravel()
+    wanted = row + truth
+    places = np.searchsorted(there, wanted.ravel()).reshape(truth.shape)
+    right = there[np.minimum(places, len(there) - 1)] == wanted
+    return np.asarray(right & (truth >= 0), dtype=np.bool_)
 
 
 def recall_at_k(

@@ -92,6 +92,7 @@ class EvaluationRun:
         measures = measures_at(self.depths)
         found = []
         last = self.depths[-1]
+        self.progress.begin("measure", len(self.found), "ways")
         ranked_in = {k: self._documents(k) for k in (self.depths if self.judgments else [last])}
         for number, way in enumerate(self.ways):
             answers = self.found.get(way.name)
@@ -115,6 +116,8 @@ class EvaluationRun:
                     None if together is None else together[self.depths[0]],
                 )
             )
+            self.progress.advance(1)
+        self.progress.end()
         return found
 
     def _encoded(self) -> Queries:

@@ -22,6 +22,8 @@ __all__ = ["Table", "as_markdown", "asked_of", "shown_difference", "shown_quanti
 
 NOTHING = "–"
 
+_MARGIN, _GAP = "  ", "   "
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -37,16 +39,47 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    def text(self) -> str:
-        """For a terminal."""
+    def text(self, width: int | None = None) -> str:
+        """For a terminal.
+
+        Args:
+            width: of it, in characters; ``None``: of any. Columns that do not fit stand below the others,
+                with the first one again.
+
+        Examples:
+            >>> table = Table("times", ("way", "mean", "median"), (("exact", "1.25", "1.20"),))
+            >>> print(table.text(width=20))
+            times
+              way     mean
+              exact   1.25
+            <BLANKLINE>
+              way     median
+              exact     1.20
+        """
         lines = [self.header, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
-        told = [self.title]
-        for line in lines:
-            cells = [f"{line[0]:<{widths[0]}}"]
-            cells += [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True)]
-            told.append(("  " + "   ".join(cells)).rstrip())
-        return "\n".join(told)
+        parts: list[list[int]] = [[]]
+        room = None if width is None else width - len(_MARGIN) - widths[0]
+        left = room
+        for column in range(1, len(self.header)):
+            needed = len(_GAP) + widths[column]
+            if room is not None and left is not None:
+                if needed > left and parts[-1]:
+                    parts.append([])
+                    left = room
+                left -= needed
+            parts[-1].append(column)
+        told = [
+            "\n".join(
+                _MARGIN
+                + _GAP.join(
+                    [f"{line[0]:<{widths[0]}}", *(f"{line[one]:>{widths[one]}}" for one in columns)]
+                ).rstrip()
+                for line in lines
+            )
+            for columns in parts
+        ]
+        return self.title + "\n" + "\n\n".join(told)
 
     def markdown(self) -> str:
         """For Markdown."""

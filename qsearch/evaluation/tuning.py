@@ -236,7 +236,8 @@ def gains_by_weight(
     if len(here) < _LEAST_JUDGED:
         raise QueryError(
             f"a weight is chosen on {_LEAST_JUDGED} queries with relevant documents or more, found "
-            f"{len(here)}; leave the judgments out to tune recall alone"
+            f"{len(here)}; leave the judgments out to tune recall alone (of a folder or "
+            "dataset that has some, name a file of its queries)"
         )
     asked = snapshot.text_query(_DEPTH, Way("hybrid", {"mode": "hybrid"}).settled)
     every = replace(asked.words, k=2 * asked.words.depth)  # of each way, none left out

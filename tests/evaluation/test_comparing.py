@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def test_a_run_is_compared_and_may_lack_queries(index: Index) -> None:
         query: dict.fromkeys(ours["exact"].documents[query], 1.0) for query in list(QUERIES)[:20]
     }
     found = compare(ours, run, "run.trec", worst=3)
-    assert "answers 20 of 30 queries" in found.notes[0]
+    assert "documents of 20 of 20 queries the same score" in found.notes[0]
+    assert "answers 20 of 30 queries" in found.notes[1]
     first = found.rows[0]  # as trec_eval -c: what a run does not answer has found nothing
     values = ours["exact"].measures["nDCG@10"]
     assert first.difference.queries == 30
@@ -241,3 +243,85 @@ def test_what_a_run_was_not_asked_is_no_loss(index: Index) -> None:
     run[name] = [f"d {number}" for number in range(10)]
     (lost,) = compare(ours, run, worst=5).losses["exact"][1]
     assert lost.query == name
+
+
+def test_what_differs_of_two_encoders_is_told(index: Index) -> None:
+    ours = evaluate(index, QUERIES, k=10, ways=["exact"], timed=False)
+    known = {**ours.index["encoder_identity"], "max_length": 256, "query_prompt": ""}
+    ours = replace(ours, index={**ours.index, "encoder_identity": known})
+    other = {
+        **ours.index,
+        "encoder_identity": {**known, "max_length": 32, "query_prompt": "query: "},
+        "passages": {"tokens": 60, "overlap": 10, "language": "en"},
+    }
+    told = "\n".join(compare(ours, replace(ours, index=other), "other").notes)
+    assert "other has another encoder" in told
+    assert "maximum length: 32 there, 256 here" in told
+    assert "query prompt: 'query: ' there, '' here" in told
+    assert "other into passages of 60 tokens, of which 10 overlap, this index not at all" in told, (
+        told
+    )
+    assert compare(ours, ours).notes == ()
+
+
+def test_what_cannot_differ_is_no_test(index: Index) -> None:
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact", "keywords"], timed=False)
+    same = replace(ours, ways=(ours["exact"], ours["keywords"]))
+    assert all(one.difference.equal and one.corrected == 1.0 for one in compare(ours, same).rows)
+    run = {query: documents[::-1] for query, documents in ours["exact"].documents.items()}
+    found = compare(ours, run)
+    tested = [one for one in found.rows if not one.difference.equal]
+    assert {one.measure for one in found.rows if one.difference.equal and one.way == "exact"} == {
+        "R@10"  # whose order does not count
+    }
+    lowest = min(tested, key=lambda one: one.difference.probability)
+    expected = min(1.0, lowest.difference.probability * len(tested))
+    assert lowest.corrected == pytest.approx(expected)
+    assert f"corrected for {len(tested)} tests" in found.tables()[0].title
+    assert "of each" not in found.to_markdown()
+    assert found.tables()[0].title in found.to_markdown()
+    assert repr(found).startswith("<Comparison with the other")
+
+
+def test_ranks_that_contradict_scores_are_told(index: Index, tmp_path: Path) -> None:
+    ours = evaluate(index, QUERIES, JUDGMENTS, k=10, ways=["exact"], timed=False)
+    for name, sign in (("scores", 1.0), ("distances", -1.0)):
+        lines = [
+            f"{query}\tQ0\t{document}\t{rank}\t{sign * (100.0 - rank)}\tsystem"
+            for query, documents in ours["exact"].documents.items()
+            for rank, document in enumerate(documents, 1)
+        ]
+        path = tmp_path / f"{name}.trec"
+        path.write_text("\n".join(lines))
+        found = compare(ours, path)
+        assert found.name == str(path)
+        told = "the ranks of 30 of 30 queries are not in the order of their scores"
+        assert any(told in note for note in found.notes) == (sign < 0), found.notes
+    with pytest.raises(QueryError, match="found Index: compare with what evaluate"):
+        compare(ours, index)  # type: ignore[arg-type]  # (wrong on purpose)
+
+
+def test_a_folder_asks_what_is_judged(index: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    lines = [json.dumps({"_id": name, "text": text}) for name, text in QUERIES.items()]
+    (folder / "queries.jsonl").write_text("\n".join(lines))
+    judged = list(JUDGMENTS)[:7]
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n"
+        + "\n".join(f"{q}\t{d}\t{v}" for q in judged for d, v in JUDGMENTS[q].items())
+    )
+    found = evaluate(index, folder, folder, k=10, ways=["exact"], timed=False)
+    assert set(found.queries) == set(judged)
+    left = len(QUERIES) - len(judged)
+    assert f"{left} queries that nobody judged are left out" in found.notes
+    apart = evaluate(
+        index,
+        folder / "queries.jsonl",
+        folder / "qrels" / "test.tsv",
+        k=10,
+        ways=["exact"],
+        timed=False,
+    )
+    assert len(apart.queries) == len(QUERIES)
+    assert apart.measure("exact", "nDCG@10").mean == found.measure("exact", "nDCG@10").mean
