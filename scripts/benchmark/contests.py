@@ -7,7 +7,7 @@ from typing import Any
 
 from . import words
 from .ends import SNIPPETS
-from .figures import HEADLINE, LEVELS, MODES, OURS, Measured, Point, fastest, ours
+from .figures import HEADLINE, LEVELS, MODES, OURS, Measured, Point, Spread, fastest, ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Contest:
         system: which.
         times: how much better the other is; below 1: qsearch is better.
         unit: behind the figures.
+        close: whether turns of the two overlap; of what was measured several times.
     """
 
     group: str
@@ -31,6 +32,7 @@ class Contest:
     system: str
     times: float
     unit: str
+    close: bool = False
 
 
 def best(order: dict[str, Point]) -> tuple[Point | None, Point | None]:
@@ -51,17 +53,16 @@ def contests(measured: Measured) -> list[Contest]:
                 mine, other = best(fastest(points, level, mode))
                 if mine is None or other is None:
                     continue
-                a, b = mine.speed(mode).median, other.speed(mode).median
                 group = f"queries a second, {several}, {how}"
-                what = words.at_recall(level)
-                found.append(Contest(group, what, a, b, other.system, b / a, ""))
+                found.append(
+                    _speeds(group, level, other.system, mine.speed(mode), other.speed(mode))
+                )
         for level in LEVELS:
             mine, other = best(fastest(points, level, "batch", 100))
             if mine is None or other is None or not mine.batch_100 or not other.batch_100:
                 continue
-            a, b = mine.batch_100.median, other.batch_100.median
             group = f"queries a second, {several}, in batches, top 100"
-            found.append(Contest(group, words.at_recall(level), a, b, other.system, b / a, ""))
+            found.append(_speeds(group, level, other.system, mine.batch_100, other.batch_100))
     slowest = {
         name: point.p95
         for name, point in fastest(measured.points(measured.threads[0]), HEADLINE, "single").items()
@@ -112,6 +113,12 @@ def contests(measured: Measured) -> list[Contest]:
             )
         )
     return found
+
+
+def _speeds(group: str, level: float | None, system: str, mine: Spread, theirs: Spread) -> Contest:
+    a, b = mine.median, theirs.median
+    what = words.at_recall(level)
+    return Contest(group, what, a, b, system, b / a, "", close=mine.meets(theirs))
 
 
 _MEASURES = {

@@ -53,6 +53,10 @@ class Spread:
         """The largest."""
         return max(self.values)
 
+    def meets(self, other: Spread) -> bool:
+        """Whether some of both are as large: then chance may have put one in front."""
+        return self.low <= other.high and other.low <= self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Point:

@@ -118,8 +118,9 @@ def better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
         return f"{heading}\n\nIn none of {len(some)} comparisons."
     said = (
         f"Of {len(some)} comparisons of qsearch, built with its graph, with the best of the others, it is "
-        f"behind in {len(lost)}: these. In a cell stand the other system, how many times as good it is, "
-        "and in brackets its figure and that of qsearch. An empty cell: qsearch is ahead, or it was not "
+        f"behind in {len(lost)}: these; in {sum(one.close for one in lost)} of them turns of the two "
+        "overlap (≈), so that another day may turn them round. In a cell stand the other system, how many "
+        "times as good it is, and in brackets its figure and that of qsearch. An empty cell: qsearch is ahead, or it was not "
         "measured. p95, build, disk, memory and start are compared among systems that reach recall@10 "
         f"{HEADLINE}. [What was done about the largest losses](losses.md) is on a page of its own."
     )
@@ -129,7 +130,7 @@ def better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
         for one in found:
             if one.times > 1:
                 figures = f"{_figure(one.theirs)}; {_figure(one.mine)}{one.unit}"
-                told = f"{one.system} {one.times:.1f}× ({figures})"
+                told = f"{one.system} {words.times(one.times, close=one.close)} ({figures})"
                 cells.setdefault((one.group, one.what), {})[title] = told
     order = list(dict.fromkeys((one.group, one.what) for one in some))
     rows = []

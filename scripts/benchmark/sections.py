@@ -44,8 +44,8 @@ def fastest_systems(measured: Sequence[Measured]) -> str:
         "next one; behind them how many times faster the first is. qsearch is asked for this recall, of "
         "queries of any kind and of those alike, and stands here with the faster one that gave it; of "
         "the others it is the fastest setting that gave it, which one knows after trying them. Exact: "
-        "settings whose answers are meant to be exact. Top 100: recall is that of a search for 100. –: not "
-        "measured."
+        "settings whose answers are meant to be exact. Top 100: recall is that of a search for 100. ≈: "
+        "turns of the two overlap. –: not measured."
     )
     table = words.table(["data", "recall", *heads], rows)
     return "\n\n".join(["## Who is fastest", said, table])
@@ -57,11 +57,12 @@ def _winner(order: dict[str, Point], mode: str, k: int = 10) -> str:
         speed = None if point is None else point.speed_for(mode, k)
         if point is not None and speed is not None:
             name = f"**{point.system}**" if ours(point.system) else point.system
-            found.append((speed.median, f"{name} {words.number(speed.median)}"))
+            found.append((speed, f"{name} {words.number(speed.median)}"))
     if len(found) < 2:
         return f"{found[0][1]}, alone" if found else "–"
-    (quick, first), (slow, second) = sorted(found, reverse=True)
-    return words.against(first, second, quick / slow)
+    found.sort(key=lambda one: one[0].median, reverse=True)
+    (quick, first), (slow, second) = found
+    return words.against(first, second, quick.median / slow.median, close=quick.meets(slow))
 
 
 def data_set(
@@ -220,6 +221,10 @@ def _kept(point: Point | None) -> str:
     )
 
 
+def _beside(one: Spread, other: Spread) -> str:
+    return words.times(one.median / other.median, 2, close=one.meets(other))
+
+
 def without_avx512(measured: Sequence[Measured]) -> str:
     """What qsearch does without AVX-512, beside itself and beside the others."""
     rows = []
@@ -233,11 +238,11 @@ def without_avx512(measured: Sequence[Measured]) -> str:
                 if less is None or mine is None:
                     cells += ["–"] * 3
                     continue
-                speed = less.speed(mode).median
+                speed = less.speed(mode)
                 beside = "–"
                 if other is not None:
-                    beside = f"{speed / other.speed(mode).median:.2f}× {other.system}"
-                cells += [words.number(speed), f"{speed / mine.speed(mode).median:.2f}×", beside]
+                    beside = f"{_beside(speed, other.speed(mode))} {other.system}"
+                cells += [words.number(speed.median), _beside(speed, mine.speed(mode)), beside]
             if any(cell != "–" for cell in cells):
                 rows.append([one.title, words.at_recall(level), *cells])
     if not rows:
@@ -245,8 +250,8 @@ def without_avx512(measured: Sequence[Measured]) -> str:
     said = (
         "qsearch with the kernels of a processor that has AVX2 only (`QSEARCH_KERNELS=avx2`), on one "
         "thread: queries a second, how many times as many as with AVX-512, and as the best of the "
-        "others, which use whatever this processor has. A recall may be reached in another way by "
-        "either: the times that they measure decide."
+        "others, which use whatever this processor has; ≈: turns of the two overlap. A recall may be "
+        "reached in another way by either: the times that they measure decide."
     )
     heads = ["data", "recall"]
     for how in MODES.values():

@@ -35,9 +35,14 @@ def threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
 
-def against(first: str, second: str, times: float) -> str:
+def times(value: float, digits: int = 1, *, close: bool = False) -> str:
+    """How many times; ``close``: turns of the two overlap."""
+    return "≈" * close + f"{value:.{digits}f}×"
+
+
+def against(first: str, second: str, ratio: float, *, close: bool = False) -> str:
     """Two systems with their figures, the better one first."""
-    return f"{first}, {second} ({times:.1f}×)"
+    return f"{first}, {second} ({times(ratio, close=close)})"
 
 
 def share(value: float | None) -> str:

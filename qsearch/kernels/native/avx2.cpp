@@ -87,7 +87,7 @@ void scan_block(const std::uint8_t* block, const float* bounds, std::size_t grou
 }
 
 // Bytes ahead that are fetched for a single query: it is a stream, and the processor alone does not keep up.
-constexpr std::size_t kAhead = 3072;
+constexpr std::size_t kAhead = 6144;
 
 // One query with codes within ±127: signs are moved from the rows to its codes.
 void scan_block_finely(const std::uint8_t* block, const float* bounds, std::size_t groups,

@@ -80,7 +80,9 @@ SCAN_FOUR(scan_four_5, EACH_5)
 SCAN_FOUR(scan_four_6, EACH_6)
 
 // One block against one query. Memory decides how fast this is, so it is read strictly in order, and
-// asked for some blocks ahead; four sums keep the multiplications from waiting for each other.
+// asked for some lines ahead; four sums keep the multiplications from waiting for each other. Into the second
+// cache: what is fetched into the first one takes the places of lines that are on their way there, of which
+// AMD's Zen 4 has so few that a search took 1.4 times as long.
 std::uint64_t scan_one(const std::uint8_t* block, const float* bounds, std::size_t groups,
                        const std::int32_t* at, std::size_t stride, const ScanQuery& query) {
   constexpr std::size_t kLine = kBlockRows * kGroup, kAhead = 32 * kLine;
@@ -90,7 +92,7 @@ std::uint64_t scan_one(const std::uint8_t* block, const float* bounds, std::size
   for (; g + 4 <= groups; g += 4) {
     for (std::size_t i = 0; i < 4; ++i) {
       const std::uint8_t* line = block + (g + i) * kLine;
-      __builtin_prefetch(line + kAhead);
+      __builtin_prefetch(line + kAhead, 0, 2);
       multiply_add(sums[i], _mm512_loadu_si512(line), _mm512_set1_epi32(at[(g + i) * stride]));
     }
   }
