@@ -19,7 +19,7 @@ from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json
 from qsearch.cli.progress import progress_on
 from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
-from qsearch.cli.target import index_argument, index_option, named_index
+from qsearch.cli.target import index_argument, index_option, named_index, same_file
 from qsearch.errors import QueryError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def export(
         raise click.UsageError("--vectors needs a file: standard output is for the documents")
     if output is not None:
         _check_name(output)
-    if output is not None and vectors is not None and output.resolve() == vectors.resolve():
+    if output is not None and vectors is not None and same_file(output, vectors):
         raise click.UsageError("-o and --vectors need different files")
     with Index.open(named_index(path, index)) as opened, ExitStack() as files:
         if vectors is not None and opened.settings.get("passages") is not None:

@@ -22,6 +22,7 @@ __all__ = [
     "index_option",
     "model_option",
     "named_index",
+    "same_file",
     "wait_option",
 ]
 
@@ -120,14 +121,19 @@ def named_index(path: Path | None, index: Path | None) -> Path:
         click.UsageError: it is given twice, and not the same.
     """
     source = click.get_current_context().get_parameter_source("index")
-    if path is not None and index is not None and not _same(find_index(path), find_index(index)):
+    if (
+        path is not None
+        and index is not None
+        and not same_file(find_index(path), find_index(index))
+    ):
         if source is not ParameterSource.ENVIRONMENT:
             raise click.UsageError(f"two indexes are named, {path} and, with -i, {index}; name one")
         index = None
     return find_index(path or index)
 
 
-def _same(one: Path, other: Path) -> bool:
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths name one file, if it is there or not."""
     return os.path.realpath(one) == os.path.realpath(other)
 
 

@@ -92,6 +92,9 @@ def table_columns(line: str) -> list[str]:
 
 
 def _number(cell: str) -> float | None:
+    """The number of a cell; ``None``: it is none, or written as only Python reads it (``1_0``, ``٣``)."""
+    if "_" in cell or not cell.isascii():
+        return None
     try:
         return float(cell)
     except ValueError:

@@ -117,7 +117,7 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
     source = "queries"
     if isinstance(queries, str | os.PathLike):
         name = str(queries)
-        shown = legible(name if is_dataset(name) else Path(name).resolve().name)
+        shown = legible(name if is_dataset(name) else Path(os.path.realpath(name)).name)
         source = "queries of standard input" if name == "-" else f"queries of {shown}"
         pairs = list(read_queries(name))
     elif isinstance(queries, Mapping):

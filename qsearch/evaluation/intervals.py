@@ -146,10 +146,11 @@ def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Differ
     if not there.any():
         return Difference(0.0, interval, 1.0, count, equal=True)
     generator = np.random.default_rng(0)
+    least = abs(there.sum()) - 1e-12 * np.abs(there).sum()  # sums are rounded
     reached, draws = 1, _DRAWS if count < _SIGNS_MANY else _DRAWS_OF_MANY
     for some in _portions(count, draws):
         signs = generator.integers(0, 2, size=(some, count), dtype=np.int8) * 2 - 1
-        reached += int((np.abs(signs @ there) >= abs(there.sum()) * (1 - 1e-12)).sum())
+        reached += int((np.abs(signs @ there) >= least).sum())
     return Difference(mean, interval, reached / (draws + 1), count)
 
 

@@ -253,6 +253,6 @@ def named(way: Way, k: int) -> Iterator[None]:
         yield
     except QueryError as error:
         hint = ""
-        if "candidates" in way.options and way.options["candidates"] < k:
+        if "candidates" in way.options and 0 < way.options["candidates"] < k:
             hint = "; measure it at a smaller k"
         raise QueryError(f"the way {way.name} at k = {k}: {error}{hint}") from error

@@ -108,9 +108,9 @@ def as_markdown(text: str) -> str:
 
     Examples:
         >>> as_markdown("<b> & [a_b](c)")
-        '&lt;b&gt; &amp; \\[a_b](c)'
+        '&lt;b&gt; &amp; \\[a\\_b](c)'
     """
-    return re.sub(r"[\\`*\[|~]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+    return re.sub(r"[\\`*_\[|~]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def shown_quantity(value: Quantity) -> str:

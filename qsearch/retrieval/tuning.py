@@ -426,7 +426,7 @@ def _sure_ways(
 def _points(values: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
     return tuple(
         Point(
-            _typed(point["candidates"], int),
+            _positive(point["candidates"]),
             _typed(point["recall"], float),
             _typed(point["milliseconds"], float),
             tuple(
@@ -449,8 +449,8 @@ def _points(values: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
 
 def _curve(values: Mapping[str, Any]) -> Curve:
     return Curve(
-        _typed(values["k"], int),
-        _typed(values["depth"], int),
+        _positive(values["k"]),
+        _positive(values["depth"]),
         _typed(values["kept"], int),
         _typed(values["exact_milliseconds"], float),
         _points(values["points"]),
@@ -467,6 +467,13 @@ def _took(values: Mapping[str, Any] | None) -> Took | None:
     if values is None:
         return None
     return Took(_typed(values["alone"], float), _typed(values["batch"], float))
+
+
+def _positive(value: Any) -> int:
+    """A number of rows or documents that are looked at."""
+    if not _typed(value, int):
+        raise TypeError("a number of rows is 0")
+    return int(value)
 
 
 def _typed_or_none(value: Any) -> float | None:

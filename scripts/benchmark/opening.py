@@ -121,8 +121,9 @@ def better(measured: Sequence[Measured], ends: dict[str, Any] | None) -> str:
         f"behind in {len(lost)}: these; in {sum(one.close for one in lost)} of them turns of the two "
         "overlap (≈), so that another day may turn them round. In a cell stand the other system, how many "
         "times as good it is, and in brackets its figure and that of qsearch. An empty cell: qsearch is "
-        "ahead, or it was not measured. p95, build, disk, memory and start are compared among systems that reach recall@10 "
-        f"{HEADLINE}. [What was done about the largest losses](losses.md) is on a page of its own."
+        "ahead, or it was not measured. p95, build, disk, memory and start are compared among systems that "
+        f"reach recall@10 {HEADLINE}. [What was done about the largest losses](losses.md) is on a page of "
+        "its own."
     )
     heads = ["", *every]
     cells: dict[tuple[str, str], dict[str, str]] = {}

@@ -389,6 +389,10 @@ def test_runs_of_several_ways_take_no_place_of_what_is_read(place: Path) -> None
     (place / "dir.binary-50.trec").mkdir()
     os.mkfifo(place / "fifo.svg")
     (place / "loop.svg").symlink_to("loop.svg")
+    looped = run("eval", place / "indexes" / "other", "--queries", "loop.svg", cwd=place)
+    assert looped.returncode == 1
+    assert "Too many levels of symbolic links" in looped.stderr, looped.stderr
+    assert "Traceback" not in looped.stderr
     for wrong, told in (
         (("--run", "dir.trec"), "is a directory"),
         (("--plot", "fifo.svg"), "no regular file"),

@@ -60,6 +60,8 @@ def test_columns_may_be_parted_by_white_space(tmp_path: Path) -> None:
         ),
         ("q d 1.5\n", "must be a whole number of at most a million, found '1.5'"),
         ("q d 1\nq d 2\n", "is judged 2 for query 'q', and 1 further up"),
+        ("q d 1_0\n", ":1: the relevance must be a whole number"),
+        ("q d \u0663\n", ":1: the relevance must be a whole number"),
         ("q d nan\nq d 1\n", ":1: the relevance must be a whole number"),
         ("q\td\t\nq\td\t1\n", ":1: the relevance must be a whole number"),
         ("q d relevant\nq d 1\n", None),

@@ -153,6 +153,14 @@ def test_a_difference_by_chance_is_seldom_called_one() -> None:
     assert math.isnan(nothing.probability)
 
 
+@pytest.mark.parametrize("times", [5, 50, 500])
+def test_a_mean_of_nothing_is_as_likely_as_can_be(times: int) -> None:
+    """Though its sum is rounded to some other number than 0."""
+    found = difference(np.array([0.1, 0.2, 0.0] * times), np.array([0.0, 0.0, 0.3] * times))
+    assert found.mean == pytest.approx(0.0, abs=1e-15)
+    assert found.probability == 1.0
+
+
 def test_probabilities_are_corrected_for_their_number() -> None:
     assert holm([0.04]) == [0.04]
     assert holm([0.5, 0.01, 0.01]) == [0.5, 0.03, 0.03]

@@ -75,6 +75,15 @@ def test_impossible_times_are_refused() -> None:
                 Tuning.from_json(values)
 
 
+@pytest.mark.parametrize("name", ["k", "depth", "candidates"])
+def test_looking_at_no_row_is_refused(name: str) -> None:
+    values = tuned().to_json()
+    curve = values["curves"][0]
+    (curve["beams"][0] if name == "candidates" else curve)[name] = 0
+    with pytest.raises(ValueError, match="a number of rows is 0"):
+        Tuning.from_json(values)
+
+
 def test_a_search_takes_what_is_fastest_on_its_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
