@@ -227,7 +227,7 @@ def eval(
             "--run is a file beside the tables; 'qsearch query - --format trec' writes to standard output"
         )
     none_given = queries is None and vectors is None
-    of_one_place = qrels is None and queries is not None
+    of_one_place = qrels is None
     if qrels is None and queries is not None:
         qrels = _judgments_of(queries)
     if qrels is not None and none_given:
@@ -255,11 +255,8 @@ def eval(
     if not none_given:
         asked = given_queries(None if queries is None else str(queries), vectors)
     judgments = None if qrels is None else given_judgments(str(qrels))
-    if asked is not None and judgments and of_one_place:
-        left_out: list[str] = []
-        asked = only_judged(asked, judgments, left_out)
-        for note in left_out:
-            console.note(f"{note}; give --qrels apart to ask these too")
+    if asked is not None and judgments is not None and of_one_place:
+        asked = only_judged(asked, judgments)
     if asked is not None and run is not None:
         check_run_ids(asked.ids)
     if qrels is not None and qrels.is_dir():

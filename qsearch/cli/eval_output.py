@@ -6,15 +6,20 @@ import gzip
 import math
 import os
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsearch.cli.excerpts import excerpt
 from qsearch.cli.files import check_file, written
-from qsearch.cli.output import Console, OutputError, print_json, print_text, printable
+from qsearch.cli.output import (
+    Console,
+    OutputError,
+    print_json,
+    print_text,
+    printable,
+    terminal_width,
+)
 from qsearch.cli.target import find_index
 from qsearch.store.format import CATALOG
 
@@ -153,7 +158,7 @@ def show(
     told_apart: Sequence[str],
 ) -> None:
     """Write what was measured to standard output, and notes, but those told apart, to standard error."""
-    from qsearch.evaluation.tables import as_markdown
+    from qsearch.evaluation.tables import markdown_of
 
     if format == "json":
         told = found.to_dict()
@@ -169,22 +174,15 @@ def show(
         notes.append(
             "what it is tuned with it is measured with: other queries may fare a little worse"
         )
-    deepest = found.depths[-1]
-    losses = (
-        []
-        if compared is None
-        else [_losses(index, deepest, *one) for one in compared.losses.items()]
-    )
+    lost = {} if compared is None else compared.losses
+    losses = [_losses(index, found.depths[-1], *one) for one in lost.items()]
     if format == "md":  # which is kept, so that all that was noted stands in it
-        parts = [table.markdown() for table in tables]
-        parts += [_fenced(one) for one in losses]
-        parts.append("\n".join(f"- {as_markdown(note)}" for note in notes))
+        text = markdown_of(tables, notes, [_fenced(one) for one in losses])
     else:
-        watched = sys.stdout is not None and sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns or None if watched else None
-        parts = [*(table.text(width) for table in tables), *losses]
-    if parts:
-        print_text(printable("\n\n".join(parts), lines=True))
+        width = terminal_width()
+        text = "\n\n".join([*(table.text(width) for table in tables), *losses])
+    if text:
+        print_text(printable(text, lines=True))
     for note in notes if format == "text" else ():
         if note not in told_apart:
             console.note(note)

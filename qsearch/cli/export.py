@@ -12,14 +12,14 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import click
 
-from qsearch.cli.files import written
+from qsearch.cli.files import same_file, written
 from qsearch.cli.filter_options import FILTER, filter_options
 from qsearch.cli.help import Command
 from qsearch.cli.nothing import tell_no_document
 from qsearch.cli.output import Console, OutputError, human_bytes, print_json
 from qsearch.cli.progress import progress_on
 from qsearch.cli.records import RECORD, RecordOptions, check_names, record_of, record_options
-from qsearch.cli.target import index_argument, index_option, named_index, same_file
+from qsearch.cli.target import index_argument, index_option, named_index
 from qsearch.errors import QueryError
 
 if TYPE_CHECKING:

@@ -11,10 +11,15 @@ from typing import IO
 from qsearch.cli.output import OutputError
 from qsearch.store.holding import index_around
 
-__all__ = ["check_file", "written"]
+__all__ = ["check_file", "same_file", "written"]
 
 _LONGEST = 230
 """Bytes of a name, so that there is room for the one that it has while it is written."""
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths name one file, if it is there or not."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_file(path: Path) -> None:

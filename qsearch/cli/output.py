@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     "printable",
     "seconds_row",
     "size_rows",
+    "terminal_width",
 ]
 
 
@@ -176,6 +178,13 @@ def _echo(text: str = "", *, error: bool = False) -> None:
 def _discard_output() -> None:
     """What is still in buffers goes nowhere, and not into a second error when the process ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; ``None``: it is none, or its width is not known."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns or None
 
 
 def human_bytes(size: int) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qsearch.cli.excerpts import excerpt
-from qsearch.cli.output import Console, human_bytes, print_data, print_json, printable
+from qsearch.cli.output import (
+    Console,
+    human_bytes,
+    print_data,
+    print_json,
+    printable,
+    terminal_width,
+)
 from qsearch.documents.runs import run_line
 from qsearch.errors import QueryError
 
@@ -81,9 +86,7 @@ def write_results(
 def _write_text(name: str, query: str, result: SearchResult, *, heading: bool, full: bool) -> None:
     if heading:
         print_data(f"# {' '.join(query.split()) or name}", bold=True)
-    room = None
-    if not full and sys.stdout is not None and sys.stdout.isatty():
-        room = shutil.get_terminal_size().columns or None
+    room = None if full else terminal_width()
     ids = [printable(hit.id) for hit in result]
     width = max(map(len, ids), default=0)
     for hit, name in zip(result, ids, strict=True):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
+from qsearch.cli.files import same_file
 from qsearch.errors import IndexFormatError
 from qsearch.store.format import CATALOG
 from qsearch.store.holding import unfinished
@@ -22,7 +22,6 @@ __all__ = [
     "index_option",
     "model_option",
     "named_index",
-    "same_file",
     "wait_option",
 ]
 
@@ -130,11 +129,6 @@ def named_index(path: Path | None, index: Path | None) -> Path:
             raise click.UsageError(f"two indexes are named, {path} and, with -i, {index}; name one")
         index = None
     return find_index(path or index)
-
-
-def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths name one file, if it is there or not."""
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def default_target(corpus: str) -> Path:

@@ -142,7 +142,7 @@ def corpus_stem(name: str) -> str:
     if is_dataset(name):
         return dataset_stem(name)
     if Path(name).is_dir():
-        return Path(os.path.realpath(name)).name
+        return os.path.basename(os.path.realpath(name))
     name = array_file(name)
     stem = without_suffix(Path(name).name) or Path(name).name
     known = next((one for one in (*_SUFFIXES, *VECTOR_SUFFIXES) if stem.lower().endswith(one)), "")

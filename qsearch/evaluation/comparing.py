@@ -16,12 +16,10 @@ from qsearch.evaluation.evaluation import Evaluation
 from qsearch.evaluation.intervals import Difference, Quantity, difference, holm, mean_of
 from qsearch.evaluation.likeness import Rankings, check_common, checked_run, of_run, unlike
 from qsearch.evaluation.measures import judged_at, measures_at
-from qsearch.evaluation.tables import NOTHING, Table, as_markdown, shown_difference, shown_quantity
+from qsearch.evaluation.tables import NOTHING, Table, markdown_of, shown_difference, shown_quantity
 from qsearch.retrieval.searcher import whole_number
 
 __all__ = ["Compared", "Comparison", "Lost", "compare"]
-
-_UNNAMED = "the other"
 
 _BEST = 3
 """Hits of a query that are shown beside each other."""
@@ -100,9 +98,7 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """All tables and notes, as Markdown."""
-        parts = [table.markdown() for table in self.tables()]
-        parts.append("\n".join(f"- {as_markdown(note)}" for note in self.notes))
-        return "\n\n".join(part for part in parts if part) + "\n"
+        return markdown_of(self.tables(), self.notes) + "\n"
 
     def tables(self) -> list[Table]:
         """For people."""
@@ -182,7 +178,7 @@ class Comparison:
 def compare(
     ours: Evaluation,
     theirs: Evaluation | Mapping[str, Iterable[str] | Mapping[str, float]] | str | Path,
-    name: str = _UNNAMED,
+    name: str | None = None,
     *,
     worst: int = 0,
 ) -> Comparison:
@@ -194,7 +190,7 @@ def compare(
             compared with: the path of a TREC run, ids of documents by query id, best first, or scores by
             query id and document id. Queries that a run does not answer have found nothing, as in
             ``trec_eval -c``.
-        name: of the other one.
+        name: of the other one; ``None``: the path of a run, or "the other".
         worst: so many of the queries that lose most are told, of each way: by the first measure, or where
             there are no judgments by the documents in common.
 
@@ -218,9 +214,9 @@ def compare(
         raise QueryError(f"worst must be at least 0, found {worst}")
     notes: list[str] = []
     if isinstance(theirs, str | Path):
-        if name == _UNNAMED:
-            name = str(theirs)
+        name = name or str(theirs)
         theirs = read_run(str(theirs))
+    name = name or "the other"
     queries = ours.queries
     pairs: list[tuple[str, Mapping[int, Rankings]]] = []
     if isinstance(theirs, Evaluation):
@@ -283,14 +279,14 @@ def compare(
             f"{name} has found none of the documents that this index has, of no query: are they of the "
             "same corpus, with the same ids?"
         )
-    tested = [one for one in rows if _is_test(one.difference)]
-    by_test = zip(tested, holm([one.difference.probability for one in tested]), strict=True)
-    corrected = {id(one): probability for one, probability in by_test}
+    alone = [one.difference.probability for one in rows]
+    tested = [_is_test(one.difference) for one in rows]
+    together = holm([p if test else np.nan for p, test in zip(alone, tested, strict=True)])
     return Comparison(
         name,
         tuple(
-            replace(one, corrected=corrected.get(id(one), one.difference.probability))
-            for one in rows
+            replace(one, corrected=corrected if test else p)
+            for one, test, corrected, p in zip(rows, tested, together, alone, strict=True)
         ),
         overlap,
         depth,

@@ -220,7 +220,8 @@ def planned(
             and str(queries) == str(qrels)
         ):
             qrels = given_judgments(qrels)
-            asked = only_judged(asked, qrels, notes)
+            asked = only_judged(asked, qrels)
+        notes += asked.notes
     elif qrels is not None:
         raise QueryError("judgments are of queries; give these too")
     else:
@@ -402,7 +403,7 @@ def _described(index: Index, snapshot: Snapshot) -> dict[str, Any]:
         "commit": snapshot.commit,
         "encoder": None if identity is None else identity.model,
         "encoder_identity": None if identity is None else identity.to_json(),
-        "passages": snapshot.catalog.settings().get("passages"),
+        "passages": snapshot.settings.get("passages"),
         "bytes": sum(index_sizes(index.path).values()),
         "hybrid_weight": DEFAULT_WEIGHT
         if snapshot.hybrid_weight is None

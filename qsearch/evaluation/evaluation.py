@@ -13,7 +13,7 @@ from qsearch.errors import OptionError
 from qsearch.evaluation.intervals import mean_of
 from qsearch.evaluation.measured import Measured, WayResult
 from qsearch.evaluation.plotting import check_picture, picture, plot_evaluation
-from qsearch.evaluation.tables import Table, as_markdown, tables_of
+from qsearch.evaluation.tables import Table, markdown_of, tables_of
 
 __all__ = ["Evaluation"]
 
@@ -52,9 +52,7 @@ class Evaluation(Measured):
 
     def to_markdown(self) -> str:
         """All tables and notes, and what it was measured on, as Markdown."""
-        parts = [table.markdown() for table in self.tables()]
-        parts.append("\n".join(f"- {as_markdown(note)}" for note in (*self.notes, *self.about())))
-        return "\n\n".join(parts) + "\n"
+        return markdown_of(self.tables(), (*self.notes, *self.about())) + "\n"
 
     def _repr_html_(self) -> str:
         """For notebooks."""

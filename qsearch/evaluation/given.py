@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +69,7 @@ class Asked:
         source: what they are.
         groups: kinds, where there are several.
         left_out: (q, r) positions of documents that are left out of the results, filled up with −1.
+        notes: what to know of them.
     """
 
     ids: tuple[str, ...]
@@ -78,6 +78,7 @@ class Asked:
     source: str
     groups: tuple[Group, ...] = ()
     left_out: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def opened(index: Any) -> Snapshot:
@@ -117,7 +118,7 @@ def given_queries(queries: Any, vectors: Any) -> Asked:
     source = "queries"
     if isinstance(queries, str | os.PathLike):
         name = str(queries)
-        shown = legible(name if is_dataset(name) else Path(os.path.realpath(name)).name)
+        shown = legible(name if is_dataset(name) else os.path.basename(os.path.realpath(name)))
         source = "queries of standard input" if name == "-" else f"queries of {shown}"
         pairs = list(read_queries(name))
     elif isinstance(queries, Mapping):
@@ -240,7 +241,7 @@ def given_judgments(qrels: Any) -> Judgments:
     return found
 
 
-def only_judged(asked: Asked, judgments: Judgments, notes: list[str]) -> Asked:
+def only_judged(asked: Asked, judgments: Judgments) -> Asked:
     """The queries that somebody judged, of a folder or dataset with judgments.
 
     BEIR's ``queries.jsonl`` holds those of all splits, half a million of MS MARCO's. Where none is judged
@@ -250,12 +251,13 @@ def only_judged(asked: Asked, judgments: Judgments, notes: list[str]) -> Asked:
     left = len(asked.ids) - len(judged)
     if not judged or not left:
         return asked
-    notes.append(f"{left:,} queries that nobody judged are left out")
+    told = f"{left:,} queries that nobody judged are left out; judgments that are given apart ask these too"
     return replace(
         asked,
         ids=tuple(asked.ids[one] for one in judged),
         texts=None if asked.texts is None else tuple(asked.texts[one] for one in judged),
         vectors=None if asked.vectors is None else asked.vectors[judged],
+        notes=(*asked.notes, told),
     )
 
 

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from qsearch.evaluation.answers import Answers
     from qsearch.evaluation.measured import Measured, WayResult
 
-__all__ = ["Table", "as_markdown", "asked_of", "shown_difference", "shown_quantity", "tables_of"]
+__all__ = [
+    "Table",
+    "as_markdown",
+    "asked_of",
+    "markdown_of",
+    "shown_difference",
+    "shown_quantity",
+    "tables_of",
+]
 
 NOTHING = "–"
 
@@ -59,15 +67,14 @@ class Table:
         lines = [self.header, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
         parts: list[list[int]] = [[]]
-        room = None if width is None else width - len(_MARGIN) - widths[0]
+        room = math.inf if width is None else width - len(_MARGIN) - widths[0]
         left = room
         for column in range(1, len(self.header)):
             needed = len(_GAP) + widths[column]
-            if room is not None and left is not None:
-                if needed > left and parts[-1]:
-                    parts.append([])
-                    left = room
-                left -= needed
+            if needed > left and parts[-1]:
+                parts.append([])
+                left = room
+            left -= needed
             parts[-1].append(column)
         told = [
             "\n".join(
@@ -111,6 +118,13 @@ def as_markdown(text: str) -> str:
         '&lt;b&gt; &amp; \\[a\\_b](c)'
     """
     return re.sub(r"[\\`*_\[|~]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+
+
+def markdown_of(tables: Sequence[Table], notes: Sequence[str], behind: Sequence[str] = ()) -> str:
+    """Tables, then what else is Markdown already, then notes as a list."""
+    listed = "\n".join(f"- {as_markdown(note)}" for note in notes)
+    parts = [*(table.markdown() for table in tables), *behind, listed]
+    return "\n\n".join(part for part in parts if part)
 
 
 def shown_quantity(value: Quantity) -> str:

@@ -114,20 +114,13 @@ class Costs:
             leads: (q,) of all queries; those of the smallest are answered exactly.
         """
         wanted = min(k, self._living)
-        some = max(wanted, min(candidates, self._largest // 2))
+        by_candidates = self._by_candidates(wanted, kept, self._fewer(wanted, candidates))
         exact = ExactSearch(self._rows)
         failing = np.zeros(len(self._queries), dtype=np.bool_)
         failing[np.argsort(leads[: len(failing)], kind="stable")[:FAILED_QUERIES]] = True
 
         def choose(one: slice) -> None:
-            self._cascade.search(
-                self._queries[one],
-                wanted,
-                some,
-                max(wanted, min(kept, some)),
-                threads=self._threads,
-                checks=_passed_by_all(wanted),
-            )
+            by_candidates(self._queries[one])
 
         def choose_and_answer(one: slice) -> None:
             choose(one)
@@ -198,22 +191,25 @@ class Costs:
         return found[:, 0], found[:, 1]
 
     def _by(self, k: int, kept: int, candidates: int) -> NDArray[np.float64]:
-        # Few rows stand for many: of them no more are candidates than leaves a choice.
-        some = max(k, min(candidates, self._largest // 2))
+        some = self._fewer(k, candidates)
         here, choosing = self._chosen(some)
-        kept = max(k, min(kept, some))
-        both = self._timed(
-            partial(
-                self._cascade.search,
-                k=k,
-                candidates=some,
-                kept=kept,
-                threads=self._threads,
-                checks=_passed_by_all(k),
-            )
-        )
+        both = self._timed(self._by_candidates(k, kept, some))
         ranking = np.maximum(0.0, both - here)
         return choosing + self._segments * max(1.0, candidates / some) * ranking
+
+    def _fewer(self, k: int, candidates: int) -> int:
+        """Few rows stand for many: of them no more are candidates than leaves a choice."""
+        return max(k, min(candidates, self._largest // 2))
+
+    def _by_candidates(self, k: int, kept: int, candidates: int) -> _Search:
+        return partial(
+            self._cascade.search,
+            k=k,
+            candidates=candidates,
+            kept=max(k, min(kept, candidates)),
+            threads=self._threads,
+            checks=_passed_by_all(k),
+        )
 
     def _chosen(self, candidates: int) -> _Scanned:
         """What choosing so many takes in the timed rows, and in all."""

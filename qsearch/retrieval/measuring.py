@@ -164,7 +164,7 @@ def measure(
         beams_kept = 0
         if graph is not None and widths:
             beams_kept = _kept(seen.beam_ranks[-1, :, :k], k)
-            if like not in by_beams:
+            if first:
                 by_beams[like] = [
                     one.beams(graph, like, max(like, beams_kept), widths) for one in costs
                 ]

@@ -377,7 +377,7 @@ def test_what_is_as_near_counts_where_texts_are_equal(tmp_path: Path) -> None:
 def test_what_batches_find_in_another_way_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_up_times(monkeypatch, (1.0, 1.0), always(2.0, 0.1))
+    make_up_times(monkeypatch, always(1.0, 1.0), always(2.0, 0.1))
     rows = world(3000, 1)
     with Index.build(None, tmp_path / "i", embeddings=rows) as index:
         queries = world(100, 2)

@@ -25,7 +25,7 @@ ROWS, DIMENSIONS = 20_000, 96
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """With a graph that is faster than whatever else there is: times are not what is tested."""
     with pytest.MonkeyPatch.context() as patch:
-        make_up_times(patch, (1000.0, 1000.0), always(500.0, 500.0), each(1e-3))
+        make_up_times(patch, always(1000.0, 1000.0), always(500.0, 500.0), each(1e-3))
         patch.setattr("qsearch.retrieval.measuring._ROWS_OF_BEAM", 40)
         with Index.build(
             None,

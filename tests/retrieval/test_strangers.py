@@ -14,7 +14,7 @@ from qsearch import BuildOptions, Index
 from qsearch.codes import unit_rows
 from qsearch.retrieval.lead import leads
 from tests.once import made_once
-from tests.retrieval.times import each, make_up_times
+from tests.retrieval.times import always, each, make_up_times
 
 ROWS, DIMENSIONS = 24_000, 128
 
@@ -147,7 +147,7 @@ def build(rows: np.ndarray, path: Path, *, graph: bool) -> None:
         # Times decide what pays: here an exact search never does, so that there is something to promise.
         # And candidates cost what they are, so that the same plans are made on every machine; by a graph
         # nothing.
-        make_up_times(patch, (1000.0, 1000.0), each(1e-3), each(1e-6))
+        make_up_times(patch, always(1000.0, 1000.0), each(1e-3), each(1e-6))
         patch.setattr("qsearch.retrieval.measuring._ROWS_OF_BEAM", 50)
         Index.build(None, path, embeddings=rows, options=BuildOptions(graph=graph)).close()
 
@@ -288,7 +288,7 @@ def test_explanations_tell_which_queries_are_exact(tmp_path_factory: Any) -> Non
     ]
     with pytest.MonkeyPatch.context() as patch:
         # And candidates cost what they are, so that the same plans are made on every machine.
-        make_up_times(patch, (1000.0, 1000.0), each(1e-3))
+        make_up_times(patch, always(1000.0, 1000.0), each(1e-3))
         index = Index.build(records, tmp_path_factory.mktemp("told") / "i", encoder=HashedWords())
     seen = set()
     for number in range(60):

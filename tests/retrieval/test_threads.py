@@ -6,7 +6,6 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from qsearch import Index
@@ -15,7 +14,7 @@ from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.tuning import Curve, Level, Point, Took
 from tests.cli.test_cli import run
 from tests.retrieval.test_recall import world
-from tests.retrieval.times import always, make_up_times
+from tests.retrieval.times import make_up_times
 
 
 def tuned(threads: int = 4) -> Tuning:
@@ -87,15 +86,14 @@ def test_looking_at_no_row_is_refused(name: str) -> None:
 def test_a_search_takes_what_is_fastest_on_its_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exact(costs: Costs) -> tuple[float, float]:
+    def exact(costs: Costs, number: int) -> tuple[float, float]:
         return (20.0, 4.0) if costs._threads == 1 else (5.0, 1.0)
 
-    def candidates(costs: Costs, k: int, kept: int, grid: list[int]) -> tuple[object, object]:
-        return np.full(len(grid), 6.0), np.full(len(grid), 3.6 if costs._threads == 1 else 0.95)
+    def candidates(costs: Costs, number: int) -> tuple[float, float]:
+        return 6.0, 3.6 if costs._threads == 1 else 0.95
 
     with monkeypatch.context() as patched:
-        make_up_times(patched, exact, always(6.0, 0.95))
-        patched.setattr(Costs, "candidates", candidates)
+        make_up_times(patched, exact, candidates)
         patched.setenv("QSEARCH_THREADS", "4")
         index = Index.build(None, tmp_path / "indexes" / "i", embeddings=world(5000, 1))
     queries = world(64, 2)

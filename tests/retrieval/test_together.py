@@ -23,7 +23,7 @@ from tests.retrieval.times import always, make_up_times
 def costs(exact: tuple[float, float], candidates: tuple[float, float]) -> pytest.MonkeyPatch:
     """Times, alone and in batches, as they shall have been measured."""
     patch = pytest.MonkeyPatch()
-    make_up_times(patch, exact, always(*candidates))
+    make_up_times(patch, always(*exact), always(*candidates))
     return patch
 
 

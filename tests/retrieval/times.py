@@ -13,22 +13,25 @@ from qsearch.retrieval.costs import Costs
 Times: TypeAlias = tuple[float, float]
 """Milliseconds of a query alone, and of one in a batch."""
 
-
-def always(alone: float, batch: float) -> Callable[[int], Times]:
-    """So much, by any number of candidates."""
-    return lambda number: (alone, batch)
+Took: TypeAlias = Callable[[Costs, int], Times]
+"""By what is timed, and the number of candidates, or the width of a beam; of exact searches of nothing."""
 
 
-def each(milliseconds: float) -> Callable[[int], Times]:
+def always(alone: float, batch: float) -> Took:
+    """So much, by any number."""
+    return lambda costs, number: (alone, batch)
+
+
+def each(milliseconds: float) -> Took:
     """So much for each candidate."""
-    return lambda number: (milliseconds * number, milliseconds * number)
+    return lambda costs, number: (milliseconds * number, milliseconds * number)
 
 
 def make_up_times(
     patch: pytest.MonkeyPatch,
-    exact: Times | Callable[[Costs], Times],
-    candidates: Callable[[int], Times],
-    beams: Callable[[int], Times] | None = None,
+    exact: Took,
+    candidates: Took,
+    beams: Took | None = None,
 ) -> None:
     """Let indexes that are built meanwhile have measured these times.
 
@@ -40,13 +43,15 @@ def make_up_times(
     """
 
     def exactly(costs: Costs, *given: object) -> Times:
-        return exact(costs) if callable(exact) else exact
+        return exact(costs, 0)
 
-    def by(times: Callable[[int], Times], numbers: Sequence[int]) -> tuple[np.ndarray, ...]:
-        return tuple(np.array([times(one) for one in numbers], dtype=np.float64).T)
+    def by(took: Took, costs: Costs, numbers: Sequence[int]) -> tuple[np.ndarray, ...]:
+        return tuple(np.array([took(costs, one) for one in numbers], dtype=np.float64).T)
 
     patch.setattr(Costs, "exact", exactly)
     patch.setattr(Costs, "behind", exactly)
-    patch.setattr(Costs, "candidates", lambda costs, k, kept, grid: by(candidates, grid))
+    patch.setattr(Costs, "candidates", lambda costs, k, kept, grid: by(candidates, costs, grid))
     if beams is not None:
-        patch.setattr(Costs, "beams", lambda costs, graph, k, kept, widths: by(beams, widths))
+        patch.setattr(
+            Costs, "beams", lambda costs, graph, k, kept, widths: by(beams, costs, widths)
+        )

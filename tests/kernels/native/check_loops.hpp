@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -11,6 +12,20 @@
 #include "checking.hpp"
 
 namespace {
+
+using Masks = std::array<std::uint64_t, kTileQueries>;
+
+// The masks that `write` writes for so many queries. It must leave those of others as they are.
+template <typename Write>
+Masks masks_of(Tally& tally, const char* name, std::size_t n_queries, const Write& write) {
+  constexpr std::uint64_t kUntouched = 0xa5c3;
+  Masks masks;
+  masks.fill(kUntouched);
+  write(masks.data());
+  for (std::size_t q = n_queries; q < kTileQueries; ++q)
+    expect(tally, masks[q] == kUntouched, "%s wrote query %zu of %zu", name, q, n_queries);
+  return masks;
+}
 
 // One tile of queries against some blocks. A path with a fused multiply-add rounds a bound less often
 // than the portable one. With `exact_products` the factors are so short that the products are exact,
@@ -90,16 +105,13 @@ void check_scan(std::vector<Tally>& tallies, std::size_t groups, std::size_t cou
     }
   }
 
-  constexpr std::uint64_t kUntouched = 0xa5c3;
   std::uint64_t expected[kTileQueries];
   portable_path()->scan(blocks, bounds, count, groups, packed, queries, n_queries, expected);
   for (Tally& tally : tallies) {
     if (n_queries >= kManyQueries && most > tally.path->most_code) continue;
-    std::uint64_t masks[kTileQueries];
-    std::fill(std::begin(masks), std::end(masks), kUntouched);
-    tally.path->scan(blocks, bounds, count, groups, packed, queries, n_queries, masks);
-    for (std::size_t q = n_queries; q < kTileQueries; ++q)
-      expect(tally, masks[q] == kUntouched, "scan wrote query %zu of %zu", q, n_queries);
+    const Masks masks = masks_of(tally, "scan", n_queries, [&](std::uint64_t* written) {
+      tally.path->scan(blocks, bounds, count, groups, packed, queries, n_queries, written);
+    });
     for (std::size_t q = 0; q < n_queries; ++q) {
       const double threshold = queries[q].threshold;
       for (std::size_t b = 0; b < kTileBlocks; ++b) {
@@ -294,13 +306,10 @@ void check_sieve(std::vector<Tally>& tallies, std::size_t d, std::size_t count, 
     queries[q].threshold = random_.below(8) ? any_bound() : random_.below(2) ? kInfinity : -kInfinity;
     queries[q].least = random_.below(2) ? any_bound() : -1e6f;
   }
-  constexpr std::uint64_t kUntouched = 0xa5c3;
   for (Tally& tally : tallies) {
-    std::uint64_t masks[kTileQueries];
-    std::fill(std::begin(masks), std::end(masks), kUntouched);
-    tally.path->sieve(rows, scale, residual, count, d, queries, n_queries, masks);
-    for (std::size_t q = n_queries; q < kTileQueries; ++q)
-      expect(tally, masks[q] == kUntouched, "sieve wrote query %zu of %zu", q, n_queries);
+    const Masks masks = masks_of(tally, "sieve", n_queries, [&](std::uint64_t* written) {
+      tally.path->sieve(rows, scale, residual, count, d, queries, n_queries, written);
+    });
     for (std::size_t q = 0; q < n_queries; ++q) {
       expect(tally, count == kSieveRows || masks[q] >> count == 0, "sieve, %zu rows, query %zu: a row behind them", count, q);
       for (std::size_t r = 0; r < count; ++r) {
