@@ -19,9 +19,12 @@ from qsearch.kernels import Margins
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Batch", "Head", "Rotation", "coded_batch", "coded_head", "scan_thresholds"]
+__all__ = ["LIFT", "Batch", "Head", "Rotation", "coded_batch", "coded_head", "margins_there"]
 
 _MOST = 127
+
+LIFT = 2.0**-24
+"""Scores are rounded to float32 at the end, which may lift a cosine by half a unit in the last place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,17 +46,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """Queries as the rotated codes of one segment see them.
+    """Queries as the rotated codes of one segment see them, and what they need.
+
+    All but the codes is in units of each query's factor.
 
     Attributes:
         codes: (q, ⌈h/32⌉ 32) int8.
-        intervals: (q, 4) float64 of these, see ``codes.rotated_query_codes``.
-        factors: (q, 2) float32: residual and rest factor, in units of the query's factor, rounded up.
+        factors: (q, 2) float32: residual and rest factor, rounded up.
+        thresholds: (q,) float32: what bounds of rows are held against, rounded down.
     """
 
     codes: torch.Tensor
-    intervals: torch.Tensor
     factors: torch.Tensor
+    thresholds: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,10 +68,12 @@ class Rotation:
     Attributes:
         axes: (⌈h/32⌉ 32, d) float64; 0 behind the last.
         margins: for the intervals of queries.
+        margins_there: (7,) float64: the same on the device.
     """
 
     axes: torch.Tensor
     margins: Margins
+    margins_there: torch.Tensor
 
     @classmethod
     def of(
@@ -84,7 +91,15 @@ class Rotation:
 
         axes = np.zeros((width, rotation.shape[1]))
         axes[: len(rotation)] = rotation
-        return cls(torch.from_numpy(axes).to(device), rotated_margins(rotation, error))
+        margins = rotated_margins(rotation, error)
+        return cls(torch.from_numpy(axes).to(device), margins, margins_there(margins, device))
+
+
+def margins_there(margins: Margins, device: object) -> torch.Tensor:
+    """(7,) float64 on a device, in the order of ``kernels.Margins``."""
+    import torch
+
+    return torch.tensor(margins, dtype=torch.float64, device=device)
 
 
 def coded_batch(vectors: torch.Tensor, width: int) -> Batch:
@@ -104,27 +119,22 @@ def coded_batch(vectors: torch.Tensor, width: int) -> Batch:
     return Batch(vectors, units, codes, intervals)
 
 
-def coded_head(batch: Batch, rotation: Rotation) -> Head:
-    """Queries against the rotated codes of a segment, see ``codes.rotated_query_codes``."""
+def coded_head(batch: Batch, rotation: Rotation, needed: torch.Tensor) -> Head:
+    """Queries against the rotated codes of a segment, see ``codes.rotated_query_codes``.
+
+    Thresholds are as ``scan_threshold`` of kernels/native/bounds.hpp: whatever may reach ``needed`` passes.
+
+    Args:
+        batch: q queries.
+        rotation: of the segment.
+        needed: (q,) float32.
+    """
     kept = batch.units @ rotation.axes.T
     missing = (batch.units * batch.units).sum(dim=1) - (kept * kept).sum(dim=1)
     codes, intervals = _coded(kept, kept.shape[1], missing, rotation.margins)
     factors = _away((intervals[:, 1:3] / intervals[:, :1]).float(), math.inf)
-    return Head(codes, intervals, factors)
-
-
-def scan_thresholds(needed: torch.Tensor, head: Head) -> torch.Tensor:
-    """As ``scan_threshold`` of kernels/native/bounds.hpp: everything that may reach ``needed`` passes.
-
-    Args:
-        needed: (q,) float32.
-        head: the queries.
-
-    Returns:
-        (q,) float32 in units of each query's factor.
-    """
-    exact = (needed.double() - 2.0**-24 - head.intervals[:, 3]) / head.intervals[:, 0]
-    return _away(_away(exact.float(), -math.inf), -math.inf)
+    exact = (needed.double() - LIFT - intervals[:, 3]) / intervals[:, 0]
+    return Head(codes, factors, _away(_away(exact.float(), -math.inf), -math.inf))
 
 
 def _coded(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,12 +78,17 @@ class _Slab:
         pieces: number of the segment, first row, row behind the last.
         segments: these pieces.
         search: of these rows, on the device; ``None``: they are brought there for every search.
+        living: how many of them were not deleted.
     """
 
     device: torch.device
     pieces: list[tuple[int, int, int]]
     segments: list[Segment]
     search: DeviceSearch | None = None
+    living: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.living = sum(allowed_rows(one.rows, one.living) for one in self.segments)
 
     def masks(self, allowed: Allowed) -> list[RowMask | None]:
         """The rows that are allowed, of each piece."""
@@ -126,6 +131,7 @@ class DeviceExact:
         started = time.perf_counter()
         self._segments = list(segments)
         self._here = [one.id != TAIL and one.rotated is not None for one in segments]
+        self._living = Allowed.living(segments)
         self._cpu = ExactSearch(segments)
         self._elsewhere = ExactSearch(
             [one for one, here in zip(segments, self._here, strict=True) if not here]
@@ -173,7 +179,7 @@ class DeviceExact:
             QueryError: it does not work, and the CPU is not to take over.
             RuntimeError: the answers differ.
         """
-        living = Allowed.living(self._segments).rows
+        living = self._living.rows
         if not (self._slabs and self.loaded.whole and living):
             return
         k = min(_TRIED, living)
@@ -219,7 +225,7 @@ class DeviceExact:
         gathered = allowed is not None and is_gathered(allowed, len(queries))
         if gathered or self.broken or not self._slabs or k > _MOST_K:
             return self._cpu.search(queries, k, threads, allowed)
-        allowed = allowed or Allowed.living(self._segments)
+        allowed = allowed or self._living
         started = time.perf_counter()
         try:
             with self._lock:
@@ -242,24 +248,25 @@ class DeviceExact:
             _log.warning("the search on %s failed (%s): searching on the CPU", where, told)
             return self._cpu.search(queries, k, threads, allowed)
         ranking = self._ranking(found, queries, k, allowed, time.perf_counter() - started)
-        rest = [not one for one in self._here]
-        others = allowed.of(rest)
+        if all(self._here):
+            return ranking
+        others = allowed.of([not one for one in self._here])
         if others.rows:
             more = self._elsewhere.search(queries, min(k, others.rows), threads, others)
             ranking = merged(ranking, more, k)
         return ranking
 
     def _search(self, queries: NDArray[np.float32], k: int, allowed: Allowed) -> list[Result]:
-        work = []
+        work: list[tuple[_Slab, list[RowMask | None] | None, int]] = []
         for slab in self._slabs:
-            masks = slab.masks(allowed)
-            count = sum(
-                allowed_rows(one.rows, mask) for one, mask in zip(slab.segments, masks, strict=True)
-            )
+            masks = None if allowed is self._living else slab.masks(allowed)
+            count = slab.living
+            if masks is not None:
+                count = sum(map(allowed_rows, (one.rows for one in slab.segments), masks))
             if count:
                 work.append((slab, masks, min(k, count)))
 
-        def of_slab(slab: _Slab, masks: list[RowMask | None], most: int) -> Result:
+        def of_slab(slab: _Slab, masks: list[RowMask | None] | None, most: int) -> Result:
             search = slab.search
             if search is None:
                 rows = DeviceRows(slab.segments, slab.device)
@@ -287,30 +294,31 @@ class DeviceExact:
     ) -> Ranking:
         """One ranking of the answers of all slabs."""
         count, d = queries.shape
-        every = np.zeros(count, dtype=np.int64)
-        scanned = every + sum(
-            rows for rows, here in zip(allowed.counts, self._here, strict=True) if here
-        )
-        size = every + sum(
-            one.rotated.blocks.nbytes + one.rotated.bounds.nbytes
-            for one, here in zip(self._segments, self._here, strict=True)
-            if here and one.rotated is not None
-        )
-        reached = every + sum(one.reached for one in found)
-        rescored = every + sum(one.rescored for one in found)
-        where = ", ".join(self.loaded.devices)
-        stages = (
-            Stage(f"rotated codes on {where}", scanned, size, seconds),
-            Stage("int8 codes", reached, reached * (d + 8), None),
-            Stage("floats", rescored, rescored * 4 * d, None),
-        )
         certified = np.ones(count, dtype=np.bool_)
-        ranking = Ranking(
-            np.empty((count, 0), dtype=np.int64),
-            np.empty((count, 0), dtype=np.float32),
-            certified,
-            stages,
-        )
+
+        def stages() -> tuple[Stage, ...]:
+            every = np.zeros(count, dtype=np.int64)
+            scanned = every + sum(
+                rows for rows, here in zip(allowed.counts, self._here, strict=True) if here
+            )
+            size = every + sum(
+                one.rotated.blocks.nbytes + one.rotated.bounds.nbytes
+                for one, here in zip(self._segments, self._here, strict=True)
+                if here and one.rotated is not None
+            )
+            reached = every + sum(one.reached for one in found)
+            rescored = every + sum(one.rescored for one in found)
+            where = ", ".join(self.loaded.devices)
+            return (
+                Stage(f"rotated codes on {where}", scanned, size, seconds),
+                Stage("int8 codes", reached, reached * (d + 8), None),
+                Stage("floats", rescored, rescored * 4 * d, None),
+            )
+
+        if len(found) == 1:
+            return Ranking(found[0].positions, found[0].scores, certified, stages)
+        nothing = np.empty((count, 0), dtype=np.int64)
+        ranking = Ranking(nothing, nothing.astype(np.float32), certified, stages())
         for one in found:
             width = min(k, ranking.positions.shape[1] + one.positions.shape[1])
             ranking = merged(ranking, Ranking(one.positions, one.scores, certified), width)

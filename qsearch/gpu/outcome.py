@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qsearch.gpu.steps import Found
+__all__ = ["ARRAYS", "Outcome", "Room", "better", "safe_rank"]
 
-if TYPE_CHECKING:
-    import torch
+_ALIGNED = 4
+"""Numbers of 4 bytes."""
 
-__all__ = ["Outcome", "better", "safe_rank", "top"]
+ARRAYS = "rows", "scores", "needed", "found", "scored", "damaged"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,13 +23,14 @@ class Outcome:
     """What one pass over rows found for q queries; on a device, or brought from it.
 
     Attributes:
-        rows: (q, k) device rows, best first; −1 behind the last.
+        rows: (q, k) int32 device rows, best first; −1 behind the last.
         scores: (q, k) float32; −inf behind the last.
         needed: (q,) float32: rows that cannot reach it were left out.
-        found: (q,) how many the scan left, which may be more than there were places.
-        scored: (q,) how many were scored, likewise.
-        damaged: (1,) how many rows were not finite.
-        places: that there were, for each query.
+        found: (q,) int32, how many the scan left, which may be more than there were places.
+        scored: (q,) int32, how many were scored, likewise.
+        damaged: (1,) int32, how many rows were not finite.
+        places: for what the scan left, of each query.
+        room: for what was scored, likewise.
     """
 
     rows: Any
@@ -37,34 +40,60 @@ class Outcome:
     scored: Any
     damaged: Any
     places: int
-
-    def each(self) -> tuple[Any, ...]:
-        """All arrays."""
-        return self.rows, self.scores, self.needed, self.found, self.scored, self.damaged
-
-    def brought(self) -> Outcome:
-        """The same in NumPy's arrays. Waits for the device."""
-        rows, scores, needed, found, scored, damaged = (one.cpu().numpy() for one in self.each())
-        return Outcome(rows, scores, needed, found, scored, damaged, self.places)
+    room: int
 
 
-def top(best: Found, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k best rows by score, equal ones by row: (q, k), filled up with −1 and −inf."""
-    import torch
+class Room:
+    """Where a pass puts its outcome on a device: all in one piece, which is brought from there at once.
 
-    places = best.rows.shape[1]
-    there = torch.arange(places, device=best.rows.device) < best.counts[:, None]
-    # As integers scores have the same order; 0 and −0 are equal.
-    bits = (best.scores + 0.0).view(torch.int32)
-    order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
-    keys = torch.where(
-        there, (order << 32) | (0xFFFFFFFF - best.rows.long()), torch.iinfo(torch.int64).min
-    )
-    chosen = keys.topk(min(k, places), dim=1).indices
-    held = there.gather(1, chosen)
-    rows = torch.where(held, best.rows.gather(1, chosen).long(), -1)
-    scores = torch.where(held, best.scores.gather(1, chosen), -torch.inf)
-    return rows, scores
+    Attributes:
+        packed: (n,) int32: the parts one behind the other, each from a multiple of 16 bytes on, because
+            Triton compiles other kernels for what is not.
+        outcome: its parts.
+    """
+
+    def __init__(self, count: int, k: int, places: int, room: int, device: Any) -> None:
+        """Make it, with counts of 0.
+
+        Args:
+            count: of queries.
+            k: rows wanted.
+            places: see ``Outcome``.
+            room: likewise.
+            device: as torch names it.
+        """
+        import torch
+
+        self._shape, self._limits = (count, k), (places, room)
+        self._starts = [0]
+        for size in (count * k, count * k, count, count, count, 1):
+            self._starts.append(self._starts[-1] + -(-size // _ALIGNED) * _ALIGNED)
+        self.packed = torch.zeros(self._starts[-1], dtype=torch.int32, device=device)
+        self.outcome = self._parts(self.packed, torch.float32)
+
+    def brought(self, packed: NDArray[np.int32] | None = None) -> Outcome:
+        """The outcome in NumPy's arrays.
+
+        Args:
+            packed: what was copied to the CPU's memory already; ``None``: it is waited for.
+        """
+        if packed is None:
+            packed = self.packed.cpu().numpy()
+        return self._parts(packed, np.float32)
+
+    def _parts(self, packed: Any, floats: Any) -> Outcome:
+        """Of an array of NumPy or a tensor of torch, with the type of scores there."""
+        count, k = self._shape
+        rows, scores, needed, found, scored, damaged, _ = self._starts
+        return Outcome(
+            packed[rows : rows + count * k].reshape(count, k),
+            packed[scores : scores + count * k].view(floats).reshape(count, k),
+            packed[needed : needed + count].view(floats),
+            packed[found : found + count],
+            packed[scored : scored + count],
+            packed[damaged : damaged + 1],
+            *self._limits,
+        )
 
 
 def better(left: Outcome, right: Outcome, k: int) -> Outcome:
@@ -80,9 +109,11 @@ def better(left: Outcome, right: Outcome, k: int) -> Outcome:
         left.scored + right.scored,
         left.damaged + right.damaged,
         left.places,
+        left.room,
     )
 
 
+@lru_cache(1024)
 def safe_rank(k: int, share: float) -> int:
     """After a share of all rows, the rank whose score the k-th best of all hardly ever falls below.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.gpu.codes import Rotation
+from qsearch.codes import int8_margins
+from qsearch.gpu.codes import Rotation, margins_there
 from qsearch.kernels import RowMask
 from qsearch.store import Segment
 
@@ -24,8 +25,17 @@ TILE = 256
 _CODES = 32
 """Components that codes are padded to with zeros: the least that tensor cores take of int8."""
 
-_GROUPS, _GROUP_ROWS = 128, 64
-"""Rows of the sample by which a search guesses: groups of rows that lie beside each other."""
+_GROUP_ROWS = 64
+"""The sample by which a search guesses is made of groups of so many rows that lie beside each other."""
+
+_LEAST_GROUPS, _MOST_GROUPS, _ROWS_PER_GROUP = 256, 1024, 2048
+"""How many groups: so few that looking at them takes little beside the scan of all rows."""
+
+_STEP = 64
+"""Components of a row that lie beside those of the other rows of a tile."""
+
+_UNBOUNDED = np.float32(2.0**100)
+"""A rest that no threshold leaves out, whatever the query."""
 
 _PIECE = 1 << 16
 """Rows that are made ready for the device at a time."""
@@ -41,7 +51,8 @@ class Part:
         rows: n.
         padded: n up to a multiple of ``TILE``.
         first_row: position of its first row in the index.
-        codes: (padded, ⌈h/32⌉ 32) int8.
+        codes: (padded / ``TILE``, parts, ``TILE``, components of a part) int8: what a tile is looked at
+            in one step lies in one piece, which memory is read fastest in.
         rotation: along whose axes they are.
     """
 
@@ -53,12 +64,23 @@ class Part:
     codes: torch.Tensor
     rotation: Rotation
 
+    def row_codes(self, first: int, last: int) -> torch.Tensor:
+        """(rows, ⌈h/32⌉ 32) int8: one row behind the other.
+
+        Args:
+            first: row of the part to begin with, a multiple of ``TILE``.
+            last: row to end before, likewise.
+        """
+        tiles = self.codes[first // TILE : last // TILE]
+        codes: torch.Tensor = tiles.permute(0, 2, 1, 3).reshape(last - first, -1)
+        return codes
+
 
 class DeviceRows:
     """All rows of some segments on one device, one segment behind the other.
 
-    Rows that a scan of the CPU looks at because their codes cannot be (damage, above all zeros) have an
-    infinite rest or residual here: no threshold leaves them out.
+    Rows that a scan of the CPU looks at because their codes cannot be (damage, above all zeros) have a rest
+    here that no threshold leaves out, and an infinite residual.
 
     Attributes:
         parts: the segments.
@@ -68,7 +90,9 @@ class DeviceRows:
         scale: (rows,) float32 of these.
         residual: (rows,) float32 likewise.
         vectors: (rows, d) float32.
-        every: (rows / 8,) uint8, a bit for each row but padding.
+        margins_there: (7,) float64: what the rounding of queries may hide.
+        living: masks of the segments: rows that were not deleted; ``None``: all.
+        alive: (rows / 8,) uint8, a bit for each of them.
         sample: (groups, rows of a group) int64: rows that lie all over.
         bytes: that all of it takes on the device.
     """
@@ -109,16 +133,18 @@ class DeviceRows:
             else:
                 self.parts.append(self._copied(before, part, first))
             first += size
-        self.every = self.allowed([None] * len(self.parts))
-        groups = min(_GROUPS, self.rows // _GROUP_ROWS)
+        self.margins_there = margins_there(int8_margins(self.dimensions), self.device)
+        self.living = tuple(one.living for one in segments)
+        self.alive = self.allowed(self.living)
+        groups = min(_MOST_GROUPS, max(_LEAST_GROUPS, self.rows // _ROWS_PER_GROUP))
+        groups = min(groups, self.rows // _GROUP_ROWS)
         begins = np.linspace(0, self.rows // _GROUP_ROWS - 1, groups).astype(np.int64) * _GROUP_ROWS
         self._sample = begins[:, None] + np.arange(_GROUP_ROWS)
         self.sample = torch.from_numpy(self._sample).to(self.device)
         positions = [one.first_row - one.first for one in self.parts]
         self._starts = np.array([one.first for one in self.parts])
         self._shifts = np.array(positions)
-        every = self._bits([None] * len(self.parts))[self._sample // 8] >> (self._sample % 8) & 1
-        self._sampled = int(every.sum())
+        self._sampled = self._seen(self.living)
 
     @property
     def bytes(self) -> int:
@@ -127,8 +153,10 @@ class DeviceRows:
         every += [one.codes for one in self.parts]
         return sum(one.element_size() * one.nelement() for one in every)
 
-    def positions(self, device_rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def positions(self, device_rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """Positions in the index of device rows; −1 stays −1."""
+        if len(self.parts) == 1:
+            return np.where(device_rows >= 0, device_rows + self._shifts[0], -1)
         part = np.searchsorted(self._starts, device_rows, side="right") - 1
         return np.where(device_rows >= 0, device_rows + self._shifts[part], -1)
 
@@ -148,8 +176,9 @@ class DeviceRows:
         Args:
             masks: of each segment; ``None``: all.
         """
-        if all(mask is None for mask in masks):
-            return self._sampled
+        return self._sampled if masks is self.living else self._seen(masks)
+
+    def _seen(self, masks: Sequence[RowMask | None]) -> int:
         rows = self._sample.ravel()
         return int((self._bits(masks)[rows // 8] >> (rows % 8) & 1).sum())
 
@@ -178,7 +207,9 @@ class DeviceRows:
         if rotated is None:
             raise ValueError(f"segment {segment.id} has no rotated codes")
         h = _padded(len(rotated.rotation), _CODES)
-        codes = torch.zeros((padded, h), dtype=torch.int8, device=self.device)
+        step = next(step for step in (_STEP, _CODES) if h % step == 0)
+        shape = padded // TILE, h // step, TILE, step
+        codes = torch.zeros(shape, dtype=torch.int8, device=self.device)
         for start in range(0, n, _PIECE):
             stop = min(n, start + _PIECE)
             here = slice(first + start, first + stop)
@@ -197,10 +228,14 @@ class DeviceRows:
                 .reshape(3, -1)[:, : stop - start]
             )
             odd = _odd(scale, residual, rest) | (some == 0).any(axis=1)
-            self._put(self.bounds[0, here], scale)
-            self._put(self.bounds[1, here], residual)
-            self._put(self.bounds[2, here], np.where(odd, np.float32(np.inf), rest))
-            self._put(codes[start:stop, : some.shape[1]], (some ^ 0x80).view(np.int8))
+            self._put(self.bounds[0, here], np.where(odd, np.float32(0), scale))
+            self._put(self.bounds[1, here], np.where(odd, np.float32(0), residual))
+            self._put(self.bounds[2, here], np.where(odd, _UNBOUNDED, rest))
+            tiles = -(-len(some) // TILE)
+            flat = torch.zeros((tiles * TILE, h), dtype=torch.int8, device=self.device)
+            self._put(flat[: len(some), : some.shape[1]], (some ^ 0x80).view(np.int8))
+            whole = flat.view(tiles, TILE, *shape[1::2]).permute(0, 2, 1, 3)
+            codes[start // TILE : start // TILE + tiles] = whole
         rotation = Rotation.of(rotated.rotation, rotated.error(), h, self.device)
         return Part(_key(segment), first, n, padded, segment.first_row, codes, rotation)
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.gpu.codes import Batch, coded_batch, coded_head, scan_thresholds
-from qsearch.gpu.outcome import Outcome, better, safe_rank, top
+from qsearch.gpu.codes import Batch
+from qsearch.gpu.outcome import ARRAYS, Outcome, Room, better, safe_rank
 from qsearch.gpu.rows import TILE, DeviceRows
 from qsearch.gpu.steps import Found, TorchSteps
 from qsearch.kernels import RowMask, allowed_rows
@@ -33,14 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["DeviceSearch", "Result"]
 
 _BATCH = 1024
-_PLACES = 1 << 23
+_PLACES = 1 << 25
 """Places for rows that a scan leaves, of all queries together."""
 
 _LEAST_PLACES, _MOST_PLACES = 1 << 12, 1 << 16
+"""For a query. What is scored has as many at least, or four times as many as are wanted."""
+
 _DEVIATIONS = 3.6
 """See docs/exactness.md."""
 
-_RECORDED = (1, 2, 4, 8, 16)
+_RECORDED = (1, 2, 4, 8, 16, 32, 64)
 """So many queries have a graph; of other numbers up to the last one is filled up."""
 
 _MOST_RECORDED = 16
@@ -73,14 +75,14 @@ class _Asked:
         bits: (rows / 8,) uint8 on the device: which rows are allowed.
         allowed: how many.
         rank: so many of the best of the sample are the guess; 0: there is none.
-        every: whether all rows are allowed.
+        living: whether all rows are allowed that were not deleted.
     """
 
     k: int
     bits: torch.Tensor
     allowed: int
     rank: int
-    every: bool
+    living: bool
 
 
 class DeviceSearch:
@@ -104,45 +106,55 @@ class DeviceSearch:
         self._records = stays and self._stream.gpu and not self._steps.waits
         self._share = min(1.0, _DEVIATIONS / math.sqrt(rows.dimensions))
         self._recorded: OrderedDict[tuple[int, int], _Recorded] = OrderedDict()
+        self._of_living: dict[int, _Asked] = {}
 
     def search(
-        self, queries: NDArray[np.float32], k: int, masks: Sequence[RowMask | None]
+        self, queries: NDArray[np.float32], k: int, masks: Sequence[RowMask | None] | None = None
     ) -> Result:
         """The k allowed rows of highest score for every query, ties by position.
 
         Args:
             queries: (q, d) float32, checked.
             k: at most the number of rows that are allowed.
-            masks: which rows of each segment are allowed; ``None``: all.
+            masks: which rows of each segment are allowed, ``None``: all; without masks those that were
+                not deleted.
 
         Raises:
             FloatingPointError: a row is not finite, or codes contradict the rows.
         """
         step = min(_BATCH, max(1, _PLACES // max(_LEAST_PLACES, 4 * k)))
         with self._stream.here():
-            asked = self._asked(k, masks)
+            asked = self._asked_of_living(k) if masks is None else self._asked(k, masks)
             parts = [
                 self._search(queries[start : start + step], asked)
                 for start in range(0, len(queries), step)
             ]
+        if len(parts) == 1:
+            return parts[0]
         return Result(
             *(np.concatenate([getattr(one, name) for one in parts]) for name in Result.__slots__)
         )
 
+    def _asked_of_living(self, k: int) -> _Asked:
+        asked = self._of_living.get(k)
+        if asked is None:
+            asked = self._of_living[k] = self._asked(k, self.rows.living)
+        return asked
+
     def _asked(self, k: int, masks: Sequence[RowMask | None]) -> _Asked:
         rows = self.rows
-        every = all(mask is None for mask in masks)
-        bits = rows.every if every else rows.allowed(masks)
+        living = masks is rows.living
+        bits = rows.alive if living else rows.allowed(masks)
         allowed = sum(
             allowed_rows(part.rows, mask) for part, mask in zip(rows.parts, masks, strict=True)
         )
         seen = rows.sampled(masks)
         rank = safe_rank(k, seen / max(1, allowed))
-        return _Asked(k, bits, allowed, rank if rank <= len(rows.sample) else 0, every)
+        return _Asked(k, bits, allowed, rank if rank <= len(rows.sample) else 0, living)
 
     def _search(self, queries: NDArray[np.float32], asked: _Asked) -> Result:
         count, k = len(queries), asked.k
-        places = min(_MOST_PLACES, max(_LEAST_PLACES, _PLACES // count, 4 * k))
+        places = min(_MOST_PLACES, max(_LEAST_PLACES, _PLACES // count))
         first = self._first(queries, asked, places)
         held = min(k, asked.allowed)
         if first.damaged[0]:
@@ -152,7 +164,7 @@ class DeviceSearch:
         floor = np.where(np.isfinite(first.scores[:, -1]), first.scores[:, -1], -np.inf)
 
         def wrong(of: Outcome) -> NDArray[np.bool_]:
-            whole = (of.found <= of.places) & (of.scored <= of.places)
+            whole = (of.found <= of.places) & (of.scored <= of.room)
             full = (of.rows >= 0).sum(axis=1) == held
             return np.asarray(~(whole & full & (of.scores[:, -1] >= of.needed)))
 
@@ -178,19 +190,18 @@ class DeviceSearch:
     def _first(self, queries: NDArray[np.float32], asked: _Asked, places: int) -> Outcome:
         """With what is guessed."""
         count = len(queries)
-        if self._records and asked.every and count <= _RECORDED[-1]:
+        if self._records and asked.living and count <= _RECORDED[-1]:
             size = next(one for one in _RECORDED if one >= count)
             recorded = self._recorded.get((size, asked.k))
             if recorded is None:
-                recorded = _Recorded(self, self._stream, size, asked, _places_of(asked.k))
+                recorded = _Recorded(self, self._stream, size, asked)
                 self._recorded[size, asked.k] = recorded
                 if len(self._recorded) > _MOST_RECORDED:
                     self._recorded.popitem(last=False)
             self._recorded.move_to_end((size, asked.k))
             if recorded.there:
                 return recorded.run(queries)
-        batch = coded_batch(self._sent(queries), self.rows.codes.shape[1])
-        return self.enqueue(batch, self.guessed(batch, asked), asked, places).brought()
+        return self.enqueue(self._sent(queries), None, asked, places).brought()
 
     def _given(
         self,
@@ -200,8 +211,7 @@ class DeviceSearch:
         places: int,
     ) -> Outcome:
         """With scores that k documents reach."""
-        batch = coded_batch(self._sent(queries), self.rows.codes.shape[1])
-        found = self.enqueue(batch, self._sent(needed), asked, places).brought()
+        found = self.enqueue(self._sent(queries), self._sent(needed), asked, places).brought()
         if found.damaged[0]:
             raise FloatingPointError("a row is not finite")
         return found
@@ -209,12 +219,12 @@ class DeviceSearch:
     def _by_slabs(self, query: NDArray[np.float32], needed: np.float32, asked: _Asked) -> Outcome:
         """As many rows at a time as there are places for."""
         step = max(TILE, _MOST_PLACES // TILE * TILE)
-        batch = coded_batch(self._sent(query), self.rows.codes.shape[1])
+        sent = self._sent(query)
 
         def slab(first: int, needed: np.float32) -> Outcome:
             last = min(first + step, self.rows.rows)
             given = self._sent(np.array([needed], dtype=np.float32))
-            some = self.enqueue(batch, given, asked, step, first, last).brought()
+            some = self.enqueue(sent, given, asked, step, first, last).brought()
             if some.damaged[0]:
                 raise FloatingPointError("a row is not finite")
             return some
@@ -224,61 +234,63 @@ class DeviceSearch:
             best = better(best, slab(first, max(needed, best.scores[0, -1])), asked.k)
         return best
 
-    def guessed(self, batch: Batch, asked: _Asked) -> torch.Tensor:
-        """(q,) float32: a score for each query that its k-th best very likely reaches."""
-        import torch
-
+    def guess(self, batch: Batch, asked: _Asked, needed: torch.Tensor) -> None:
+        """Fill in a score for each query that its k-th best very likely reaches."""
         if not asked.rank:
-            shape = len(batch.vectors)
-            return torch.full((shape,), -torch.inf, dtype=torch.float32, device=self.rows.device)
+            needed.fill_(-math.inf)
+            return
         best = self._steps.likely(self.rows, batch, self.rows.sample, asked.bits, self._share)
-        guess: torch.Tensor = best.topk(asked.rank, dim=1).values[:, -1].contiguous()
-        return guess
+        self._steps.guess(best, asked.rank, needed)
 
     def enqueue(
         self,
-        batch: Batch,
-        needed: torch.Tensor,
+        vectors: torch.Tensor,
+        needed: torch.Tensor | None,
         asked: _Asked,
         places: int,
         first: int = 0,
         last: int | None = None,
-    ) -> Outcome:
+    ) -> Room:
         """Scan, score and choose; nothing waits for the device.
 
         Args:
-            batch: q queries.
-            needed: (q,) float32: rows that cannot reach it are left out.
+            vectors: (q, d) float32 queries on the device.
+            needed: (q,) float32: rows that cannot reach it are left out; ``None``: it is guessed.
             asked: the rest.
-            places: for rows of each query between the steps.
+            places: for rows of each query that the scan leaves.
             first: device row to begin with, a multiple of ``TILE``.
             last: device row to end before; ``None``: behind the last.
         """
-        import torch
-
         rows = self.rows
         last = rows.rows if last is None else last
-        count = len(batch.vectors)
-        found, best = self._places(count, places, False), self._places(count, places, True)
+        count = len(vectors)
+        some = places if places > _MOST_PLACES else min(places, max(_LEAST_PLACES, 4 * asked.k))
+        room = Room(count, asked.k, places, some, rows.device)
+        outcome = room.outcome
+        batch = self._steps.code(rows, vectors)
+        if needed is None:
+            self.guess(batch, asked, outcome.needed)
+        else:
+            outcome.needed.copy_(needed)
+        found = self._found(count, places, False, outcome.found)
+        best = self._found(count, some, True, outcome.scored)
         for part in rows.parts:
             begin, end = max(first, part.first), min(last, part.first + part.padded)
             if begin < end:
-                head = coded_head(batch, part.rotation)
-                thresholds = scan_thresholds(needed, head)
-                self._steps.scan(rows, part, begin, end, head, thresholds, asked.bits, found)
-        damaged = torch.zeros(1, dtype=torch.int32, device=rows.device)
-        self._steps.score(rows, batch, needed, found, best, damaged)
-        top_rows, top_scores = top(best, asked.k)
-        return Outcome(top_rows, top_scores, needed, found.counts, best.counts, damaged, places)
+                head = self._steps.head(batch, part.rotation, outcome.needed)
+                self._steps.scan(rows, part, begin, end, head, asked.bits, found)
+        self._steps.score(rows, batch, outcome.needed, found, best, outcome.damaged)
+        self._steps.top(best, outcome.rows, outcome.scores)
+        return room
 
-    def _places(self, count: int, places: int, scored: bool) -> Found:
+    def _found(self, count: int, places: int, scored: bool, counts: torch.Tensor) -> Found:
         import torch
 
         device = self.rows.device
         return Found(
             torch.empty((count, places), dtype=torch.int32, device=device),
             torch.empty((count, places if scored else 0), dtype=torch.float32, device=device),
-            torch.zeros(count, dtype=torch.int32, device=device),
+            counts,
         )
 
     def _sent(self, array: NDArray[np.float32]) -> torch.Tensor:
@@ -288,11 +300,9 @@ class DeviceSearch:
 
 
 class _Recorded:
-    """A search of few queries as a CUDA graph: one start instead of some forty."""
+    """A search of few queries as a CUDA graph: one start instead of a dozen."""
 
-    def __init__(
-        self, search: DeviceSearch, stream: Stream, count: int, asked: _Asked, places: int
-    ) -> None:
+    def __init__(self, search: DeviceSearch, stream: Stream, count: int, asked: _Asked) -> None:
         """Record it.
 
         Args:
@@ -300,31 +310,29 @@ class _Recorded:
             stream: on which they run.
             count: of queries.
             asked: of all rows.
-            places: for rows of each query between the steps.
         """
         import torch
 
         rows = search.rows
-        self._stream, self._places = stream, places
+        self._stream = stream
         self._vectors = torch.zeros((count, rows.dimensions), device=rows.device)
         self._vectors[:, 0] = 1.0
         self._given = stream.pinned(self._vectors)
         self._given.copy_(self._vectors)
 
-        def steps() -> Outcome:
+        def steps() -> Room:
             self._vectors.copy_(self._given, non_blocking=True)
-            batch = coded_batch(self._vectors, rows.codes.shape[1])
-            return search.enqueue(batch, search.guessed(batch, asked), asked, places)
+            return search.enqueue(self._vectors, None, asked, _MOST_PLACES)
 
         for _ in range(2):  # kernels are compiled, and libraries find their memory
-            outcome = steps()
-        self._kept = [stream.pinned(one) for one in outcome.each()]
+            room = steps()
+        self._kept = stream.pinned(room.packed)
+        self._host = self._given.numpy(), self._kept.numpy()
 
-        def whole() -> Outcome:
-            outcome = steps()
-            for kept, one in zip(self._kept, outcome.each(), strict=True):
-                kept.copy_(one, non_blocking=True)
-            return outcome
+        def whole() -> Room:
+            room = steps()
+            self._kept.copy_(room.packed, non_blocking=True)
+            return room
 
         self._graph = stream.record(whole)
 
@@ -342,22 +350,13 @@ class _Recorded:
         if self._graph is None:
             raise ValueError("nothing was recorded")
         count = len(queries)
-        self._given.numpy()[:count] = queries
-        self._given.numpy()[count:] = queries[:1]
+        given, kept = self._host
+        given[:count] = queries
+        given[count:] = queries[:1]
         self._graph.replay()
         self._stream.wait()
-        rows, scores, needed, found, scored, damaged = (one.numpy().copy() for one in self._kept)
-        return Outcome(
-            rows[:count],
-            scores[:count],
-            needed[:count],
-            found[:count],
-            scored[:count],
-            damaged,
-            self._places,
-        )
-
-
-def _places_of(k: int) -> int:
-    """Places of a query in a graph, where choosing among them takes longer than anything else."""
-    return int(min(_MOST_PLACES, max(_LEAST_PLACES, 8 * k)))
+        every = self._graph.made.brought(kept.copy())
+        if count == len(given):
+            return every
+        arrays = (getattr(every, name)[:count] for name in ARRAYS)
+        return Outcome(*arrays, every.places, every.room)

@@ -1,7 +1,6 @@
 """What is done on a device, step by step, in plain torch: the definition of the Triton kernels.
 
-A step takes tensors and fills tensors that its caller made; in Triton none of them waits for the device.
-Rows are device rows (``rows.DeviceRows``).
+In Triton none of them waits for the device. Rows are device rows (``rows.DeviceRows``).
 """
 
 from __future__ import annotations
@@ -9,19 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qsearch.gpu.codes import LIFT, Batch, Head, coded_batch, coded_head
+from qsearch.gpu.rows import TILE
 from qsearch.kernels.reference import LANES
 
 if TYPE_CHECKING:
     import torch
 
-    from qsearch.gpu.codes import Batch, Head
+    from qsearch.gpu.codes import Rotation
     from qsearch.gpu.rows import DeviceRows, Part
 
-__all__ = ["Found", "TorchSteps"]
-
-_LIFT = 2.0**-24
-"""Scores are rounded to float32 at the end, which may lift a cosine by half a unit in the last place."""
-
+__all__ = ["Found", "TorchSteps", "best_rows"]
 
 _AT_A_TIME = 1 << 24
 """Numbers of a matrix that is made on the way."""
@@ -51,6 +48,15 @@ class TorchSteps:
 
     waits = True
 
+    def code(self, rows: DeviceRows, vectors: torch.Tensor) -> Batch:
+        """Code queries against the int8 codes of rows.
+
+        Args:
+            rows: of the index.
+            vectors: (q, d) float32, checked.
+        """
+        return coded_batch(vectors, rows.codes.shape[1])
+
     def likely(
         self,
         rows: DeviceRows,
@@ -78,9 +84,29 @@ class TorchSteps:
         factor, residual_factor, _, slack = batch.intervals.T[:, :, None]
         middle = factor * rows.scale[flat].double() * dots
         width = residual_factor * rows.residual[flat].double() + slack
-        least = (middle - share * width - _LIFT).float()
+        least = (middle - share * width - LIFT).float()
         least = torch.where(_bits(allowed, flat) & torch.isfinite(least), least, -torch.inf)
         return least.reshape(len(least), *sample.shape).amax(dim=2)
+
+    def guess(self, likely: torch.Tensor, rank: int, needed: torch.Tensor) -> None:
+        """What the k-th best of all rows very likely reaches.
+
+        Args:
+            likely: (q, groups) float32, see there.
+            rank: so many of the groups reach it.
+            needed: (q,) float32, is filled.
+        """
+        needed.copy_(likely.topk(rank, dim=1).values[:, -1])
+
+    def head(self, batch: Batch, rotation: Rotation, needed: torch.Tensor) -> Head:
+        """Code queries against the rotated codes of a segment.
+
+        Args:
+            batch: q queries.
+            rotation: of the segment.
+            needed: (q,) float32 scores: whatever may reach them passes.
+        """
+        return coded_head(batch, rotation, needed)
 
     def scan(
         self,
@@ -89,7 +115,6 @@ class TorchSteps:
         first: int,
         last: int,
         head: Head,
-        thresholds: torch.Tensor,
         allowed: torch.Tensor,
         found: Found,
     ) -> None:
@@ -101,22 +126,21 @@ class TorchSteps:
             first: device row to begin with, a multiple of ``TILE``.
             last: device row to end before, likewise.
             head: the queries.
-            thresholds: (q,) float32 in units of each query's factor.
             allowed: (rows / 8,) uint8.
             found: is added to.
         """
         import torch
 
-        step = max(1, _AT_A_TIME // max(len(head.codes), head.codes.shape[1]))
+        step = TILE * max(1, _AT_A_TIME // (TILE * max(head.codes.shape)))
         for start in range(first, last, step):
             stop = min(last, start + step)
-            here = slice(start - part.first, stop - part.first)
             # Integers below 2**53 are exact in float64, which every device multiplies.
-            dots = (head.codes.double() @ part.codes[here].double().T).float()
+            codes = part.row_codes(start - part.first, stop - part.first)
+            dots = (head.codes.double() @ codes.double().T).float()
             scale, residual, rest = rows.bounds[:, start:stop]
             bound = dots * scale + head.factors[:, :1] * residual + head.factors[:, 1:] * rest
             every = torch.arange(start, stop, device=bound.device)
-            passed = ~(bound < thresholds[:, None]) & _bits(allowed, every)
+            passed = ~(bound < head.thresholds[:, None]) & _bits(allowed, every)
             _add(found, passed, every.expand(passed.shape), None)
 
     def score(
@@ -150,11 +174,41 @@ class TorchSteps:
             dots = (rows.codes[number].double() @ batch.codes.double()[:, :, None])[:, :, 0]
             middle = factor * rows.scale[number].double() * dots
             width = residual_factor * rows.residual[number].double() + slack
-            there &= ~(middle + width < needed[:, None].double() - _LIFT)
+            there &= ~(middle + width < needed[:, None].double() - LIFT)
             score = _cosines(rows.vectors[number], batch.vectors[:, None, :])
             finite = torch.isfinite(score)
             damaged.add_((there & ~finite).sum(dtype=torch.int32))
             _add(best, there & finite, number, score)
+
+    def top(self, best: Found, rows: torch.Tensor, scores: torch.Tensor) -> None:
+        """The best rows by score, equal ones by row.
+
+        Args:
+            best: rows with scores.
+            rows: (q, k) int32, are filled, with −1 behind the last.
+            scores: (q, k) float32, are filled, with −inf behind the last.
+        """
+        best_rows(best, rows, scores)
+
+
+def best_rows(best: Found, rows: torch.Tensor, scores: torch.Tensor) -> None:
+    """See ``TorchSteps.top``."""
+    import torch
+
+    places, most = best.rows.shape[1], rows.shape[1]
+    there = torch.arange(places, device=best.rows.device) < best.counts[:, None]
+    # As integers scores have the same order; 0 and −0 are equal.
+    bits = (best.scores + 0.0).view(torch.int32)
+    order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+    keys = torch.where(
+        there, (order << 32) | (0xFFFFFFFF - best.rows.long()), torch.iinfo(torch.int64).min
+    )
+    chosen = keys.topk(min(most, places), dim=1).indices
+    held = there.gather(1, chosen)
+    rows.fill_(-1)
+    scores.fill_(-torch.inf)
+    rows[:, :places] = torch.where(held, best.rows.gather(1, chosen), -1)
+    scores[:, :places] = torch.where(held, best.scores.gather(1, chosen), -torch.inf)
 
 
 def _bits(allowed: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

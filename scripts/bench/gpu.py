@@ -13,8 +13,9 @@ For one query also the bytes of the codes that are read in a second, against wha
 one (bytes read and written). --check compares ids and bits of the scores of so many queries with the
 search on the CPU.
 
-faiss and cuVS are measured where they are installed for this GPU; what is not there is named. --device
-cpu tries the script out.
+faiss and cuVS are measured where they are installed for this GPU; what is not there is named. --tilings
+also times other ways to cut the scan into tiles, and --kernels prints what each kernel takes. --device cpu
+tries the script out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ import torch
 
 from qsearch.codes import fit_rotation, int8_codes, rotated_codes, rotation_error
 from qsearch.gpu.exact import DeviceExact
+from qsearch.gpu.rows import DeviceRows
+from qsearch.gpu.search import DeviceSearch
 from qsearch.retrieval import ExactSearch
 from qsearch.store import Segment
 from qsearch.store.segment import RotatedArrays
@@ -53,6 +57,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--check", type=int, default=50, help="queries held against the CPU")
+    parser.add_argument("--tilings", action="store_true", help="other ways to cut the scan")
+    parser.add_argument("--kernels", action="store_true", help="what each kernel takes")
     parser.add_argument("--device", default="cuda")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -100,6 +106,77 @@ def run(count: int, device: torch.device, copied: float, arguments: argparse.Nam
                 f"  {read / 1e6:,.0f} MB of codes are read: {speed / 1e9:,.0f} GB/s, "
                 f"{speed / copied:.0%} of what the device copies"
             )
+    if arguments.kernels and device.type == "cuda":
+        for batch in (1, max(BATCHES)):
+            print(f"\n{batch} quer{'y' if batch == 1 else 'ies'}: kernels, microseconds")
+            print(kernel_times(lambda some=queries[:batch]: search.search(some, K)), flush=True)
+    if arguments.tilings and device.type == "cuda":
+        (slab,) = search._slabs
+        if slab.search is not None:
+            try_tilings(slab.search.rows, queries, arguments.repeats, device)
+
+
+def kernel_times(search: Callable[[], object]) -> str:
+    """What each kernel of a search takes, the median of some searches, in the order of their sums."""
+    from torch.profiler import ProfilerActivity, profile
+
+    for _ in range(3):
+        search()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        for _ in range(20):
+            search()
+    events: dict[str, list[float]] = {}
+    for one in profiled.events():
+        events.setdefault(one.name[:60], []).append(float(one.device_time))
+    lines = [
+        f"  {np.median(some):9.2f} µs  {len(some) / 20:5.1f} times  {name}"
+        for name, some in sorted(events.items(), key=lambda pair: -sum(pair[1]))[:24]
+    ]
+    return "\n".join(lines)
+
+
+def try_tilings(rows: DeviceRows, queries: np.ndarray, repeats: int, device: torch.device) -> None:
+    """The scan in other tiles, for one query and for many; in turns, medians of whole searches."""
+    from qsearch.gpu.kernels import SCANS, Tiling, TritonSteps
+
+    few = [
+        Tiling(16, tile, stages, 4, resident, tests)
+        for tile, stages, resident, tests in product(
+            (128, 256), (3, 4, 6), (2, 4, 5), (True, False)
+        )
+    ]
+    many = [
+        Tiling(width, tile, stages, warps, resident, tests)
+        for width, tile, stages, warps, resident, tests in product(
+            (64, 128), (128, 256), (2, 3, 4), (4, 8), (1, 2), (True, False)
+        )
+        if width * tile <= 4096 * warps
+    ]
+    for batch, tilings in ((1, few), (64, many), (1024, many)):
+        some = queries[:batch]
+        times: dict[Tiling, list[float]] = {}
+        searches = {}
+        for tiling in tilings:
+            steps = TritonSteps((tiling,) if batch == 1 else (SCANS[0], tiling))
+            try:
+                search = DeviceSearch(rows, steps)
+                search.search(some, K)
+                search.search(some, K)
+            except Exception as error:  # Triton's errors are of no kind that they share
+                print(f"  {tiling} is left out: {str(error).splitlines()[0][:80]}")
+                continue
+            searches[tiling], times[tiling] = search, []
+        for _ in range(repeats):
+            for tiling, search in searches.items():
+                synchronize(device)
+                started = time.perf_counter()
+                search.search(some, K)
+                synchronize(device)
+                times[tiling].append(1000.0 * (time.perf_counter() - started))
+        print(f"\n{batch} quer{'y' if batch == 1 else 'ies'} in other tiles: milliseconds for all")
+        for tiling, took in sorted(times.items(), key=lambda pair: np.median(pair[1]))[:12]:
+            mark = "  as it is" if tiling in SCANS else ""
+            print(f"  {np.median(took):9.3f} ({min(took):.3f} to {max(took):.3f})  {tiling}{mark}")
 
 
 def compare(

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from qsearch import BuildOptions, Index, IndexFormatError, QueryError
@@ -88,7 +87,7 @@ def test_a_wrong_guess_and_too_few_places_are_found_out(monkeypatch: pytest.Monk
     queries = rows_of("random", 6, 24, generator)
     expected = ExactSearch(segments).search(queries, 30, 1)
     monkeypatch.setattr(
-        DeviceSearch, "guessed", lambda search, batch, asked: torch.full((len(batch.vectors),), 0.9)
+        DeviceSearch, "guess", lambda search, batch, asked, needed: needed.fill_(0.9)
     )
     same(DeviceExact(segments, ["cpu"]).search(queries, 30), expected)
     for name in ("_PLACES", "_LEAST_PLACES", "_MOST_PLACES"):

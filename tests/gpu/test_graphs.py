@@ -70,13 +70,13 @@ class SteadySteps(TorchSteps):
 
     waits = False
 
-    def scan(self, rows, part, first, last, head, thresholds, allowed, found) -> None:  # type: ignore[no-untyped-def] # (as there)
-        here = slice(first - part.first, last - part.first)
-        dots = (head.codes.double() @ part.codes[here].double().T).float()
+    def scan(self, rows, part, first, last, head, allowed, found) -> None:  # type: ignore[no-untyped-def] # (as there)
+        codes = part.row_codes(first - part.first, last - part.first)
+        dots = (head.codes.double() @ codes.double().T).float()
         scale, residual, rest = rows.bounds[:, first:last]
         bound = dots * scale + head.factors[:, :1] * residual + head.factors[:, 1:] * rest
         every = torch.arange(first, last)
-        put(found, ~(bound < thresholds[:, None]) & _bits(allowed, every), every, None)
+        put(found, ~(bound < head.thresholds[:, None]) & _bits(allowed, every), every, None)
 
     def score(self, rows, batch, needed, found, best, damaged) -> None:  # type: ignore[no-untyped-def] # (as there)
         places = found.rows.shape[1]
@@ -107,6 +107,7 @@ def test_searches_of_few_queries_are_graphs(
     fake_gpu: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qsearch.gpu.search._LEAST_PLACES", 512)
+    monkeypatch.setattr("qsearch.gpu.search._MOST_PLACES", 1024)
     generator = np.random.default_rng(0)
     rows = rows_of("random", 900, 24, generator)
     segments = segments_of(rows, 2)
@@ -116,7 +117,7 @@ def test_searches_of_few_queries_are_graphs(
         queries = rows_of("random", count, 24, generator)
         same(device.search(queries, k), exact.search(queries, k, 1))
     assert len(fake_gpu) == 4  # of 1, 4 and 16 queries, and another k
-    same(device.search(rows[:40], 5), exact.search(rows[:40], 5, 1))
+    same(device.search(rows[:70], 5), exact.search(rows[:70], 5, 1))
     assert len(fake_gpu) == 4
 
 
