@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from qsearch import SentenceEncoder
 from qsearch.gpu.exact import DeviceExact
 from qsearch.gpu.search import DeviceSearch
 from qsearch.gpu.steps import Found, TorchSteps, _bits, _cosines
+from qsearch.kernels import RowMask
 from qsearch.retrieval import ExactSearch
 from tests.encoders import ARCHITECTURES, make_tiny
 from tests.gpu.fakes import fake_gpu
@@ -103,17 +105,21 @@ def put(
     found.counts.add_(passed.sum(dim=1, dtype=torch.int32))
 
 
+@pytest.mark.parametrize("deleted", [False, True])
 def test_searches_of_few_queries_are_graphs(
-    fake_gpu: list[Any], monkeypatch: pytest.MonkeyPatch
+    fake_gpu: list[Any], monkeypatch: pytest.MonkeyPatch, deleted: bool
 ) -> None:
     monkeypatch.setattr("qsearch.gpu.search._LEAST_PLACES", 512)
     monkeypatch.setattr("qsearch.gpu.search._MOST_PLACES", 1024)
     generator = np.random.default_rng(0)
     rows = rows_of("random", 900, 24, generator)
     segments = segments_of(rows, 2)
+    if deleted:
+        mask = RowMask.of(generator.random(segments[1].rows) < 0.9)
+        segments[1] = replace(segments[1], living=mask)
     device = DeviceExact(segments, ["cpu"], steps=SteadySteps())
     exact = ExactSearch(segments)
-    for count, k in ((1, 5), (1, 5), (3, 5), (4, 5), (16, 7), (1, 900)):
+    for count, k in ((1, 5), (1, 5), (3, 5), (4, 5), (16, 7), (1, 800)):
         queries = rows_of("random", count, 24, generator)
         same(device.search(queries, k), exact.search(queries, k, 1))
     assert len(fake_gpu) == 4  # of 1, 4 and 16 queries, and another k
