@@ -16,7 +16,9 @@ if not Path("/dev/nvidiactl").exists():
     # Triton looks when it is imported, which torch may do long before the tests of its kernels.
     os.environ["TRITON_INTERPRET"] = "1"
 
-collect_ignore_glob = ["qsearch/gpu/kernels/*.py"]  # need Triton, whose interpreter tests/gpu starts
+collect_ignore_glob = [
+    "qsearch/gpu/kernels/*.py"
+]  # need Triton, whose interpreter tests/gpu starts
 
 
 @pytest.fixture(autouse=True)

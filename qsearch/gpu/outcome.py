@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ARRAYS", "Outcome", "Room", "better", "safe_rank"]
+__all__ = ["OF_QUERIES", "Outcome", "Room", "better", "safe_rank"]
 
 _ALIGNED = 4
 """Numbers of 4 bytes."""
 
-ARRAYS = "rows", "scores", "needed", "found", "scored", "damaged"
+OF_QUERIES = "rows", "scores", "needed", "found", "scored"
+"""What an outcome holds for each query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

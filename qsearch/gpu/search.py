@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.gpu.codes import Batch
-from qsearch.gpu.outcome import ARRAYS, Outcome, Room, better, safe_rank
+from qsearch.gpu.outcome import OF_QUERIES, Outcome, Room, better, safe_rank
 from qsearch.gpu.rows import TILE, DeviceRows
 from qsearch.gpu.steps import Found, TorchSteps
 from qsearch.kernels import RowMask, allowed_rows
@@ -358,5 +358,4 @@ class _Recorded:
         every = self._graph.made.brought(kept.copy())
         if count == len(given):
             return every
-        arrays = (getattr(every, name)[:count] for name in ARRAYS)
-        return Outcome(*arrays, every.places, every.room)
+        return replace(every, **{name: getattr(every, name)[:count] for name in OF_QUERIES})
