@@ -17,7 +17,7 @@ from qsearch.store import Segment
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TILE", "DeviceRows", "Part", "bytes_of_rows"]
+__all__ = ["TILE", "DeviceRows", "Part", "bytes_of_rows", "part_of"]
 
 TILE = 256
 """Rows that a segment is padded to: the largest tile of any kernel."""
@@ -207,7 +207,7 @@ class DeviceRows:
         if rotated is None:
             raise ValueError(f"segment {segment.id} has no rotated codes")
         h = _padded(len(rotated.rotation), _CODES)
-        step = next(step for step in (_STEP, _CODES) if h % step == 0)
+        step = part_of(h)
         shape = padded // TILE, h // step, TILE, step
         codes = torch.zeros(shape, dtype=torch.int8, device=self.device)
         for start in range(0, n, _PIECE):
@@ -243,6 +243,11 @@ class DeviceRows:
         import torch
 
         place.copy_(torch.from_numpy(np.array(values)))
+
+
+def part_of(width: int) -> int:
+    """How many components of codes that are so wide, a multiple of 32, lie beside each other."""
+    return _STEP if width % _STEP == 0 else _CODES
 
 
 def bytes_of_rows(segment: Segment) -> int:

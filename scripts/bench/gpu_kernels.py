@@ -27,8 +27,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from qsearch.gpu.kernels import SCANS, queries, scanning
-from qsearch.gpu.rows import TILE
+from qsearch.gpu.kernels import SCANS, queries, scanning, step_of
+from qsearch.gpu.rows import TILE, part_of
 
 REGISTERS, SHARED, THREADS, PROGRAMS = 65_536, 227 * 1024, 2048, 32
 """Of a multiprocessor of an H100 or H200 (CUDA's programming guide, technical specifications)."""
@@ -98,8 +98,7 @@ def main() -> None:
 def kernels(compute: int, dimensions: int, kept: int) -> Iterator[Made]:
     """All of them, as a search starts them."""
     width, narrow = -(-dimensions // 32) * 32, -(-kept // 32) * 32
-    step = next(step for step in (128, 64, 32) if width % step == 0)
-    part = 64 if narrow % 64 == 0 else 32
+    step, part = step_of(width), part_of(narrow)
     block, whole = triton.next_power_of_2(narrow), triton.next_power_of_2(width)
     for how in SCANS:
         sizes = {

@@ -17,6 +17,7 @@ from qsearch.gpu.search import DeviceSearch
 from qsearch.gpu.steps import Found, TorchSteps, _bits, _cosines
 from qsearch.kernels import RowMask
 from qsearch.retrieval import ExactSearch
+from qsearch.retrieval.allowed import Allowed
 from tests.encoders import ARCHITECTURES, make_tiny
 from tests.gpu.fakes import fake_gpu
 from tests.gpu.test_device import same
@@ -118,8 +119,8 @@ def test_searches_of_few_queries_are_graphs(
         mask = RowMask.of(generator.random(segments[1].rows) < 0.9)
         segments[1] = replace(segments[1], living=mask)
     device = DeviceExact(segments, ["cpu"], steps=SteadySteps())
-    exact = ExactSearch(segments)
-    for count, k in ((1, 5), (1, 5), (3, 5), (4, 5), (16, 7), (1, 800)):
+    exact, living = ExactSearch(segments), Allowed.living(segments).rows
+    for count, k in ((1, 5), (1, 5), (3, 5), (4, 5), (16, 7), (1, living)):
         queries = rows_of("random", count, 24, generator)
         same(device.search(queries, k), exact.search(queries, k, 1))
     assert len(fake_gpu) == 4  # of 1, 4 and 16 queries, and another k

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qsearch.gpu.codes import Rotation
     from qsearch.gpu.rows import DeviceRows, Part
 
-__all__ = ["SCANS", "Tiling", "TritonSteps"]
+__all__ = ["SCANS", "Tiling", "TritonSteps", "step_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class TritonSteps:
         scanning.likely[(groups, triton.cdiv(count, tile))](
             rows.codes, rows.scale, rows.residual, allowed, sample, batch.codes, batch.intervals,
             best, count, groups, share,
-            WIDTH=width, STEP=_step(width), ROWS=of_group, QUERIES=tile,
+            WIDTH=width, STEP=step_of(width), ROWS=of_group, QUERIES=tile,
         )  # fmt: skip
         return best
 
@@ -164,7 +164,7 @@ class TritonSteps:
             rows.codes, rows.scale, rows.residual, rows.vectors, batch.codes, batch.intervals,
             batch.vectors, needed, found.rows, found.counts, best.rows, best.scores, best.counts,
             damaged, found.rows.shape[1], best.rows.shape[1], rows.dimensions,
-            WIDTH=width, STEP=_step(width), ROWS=some,
+            WIDTH=width, STEP=step_of(width), ROWS=some,
         )  # fmt: skip
 
     def top(self, best: Found, rows: torch.Tensor, scores: torch.Tensor) -> None:
@@ -179,7 +179,7 @@ class TritonSteps:
         )  # fmt: skip
 
 
-def _step(width: int) -> int:
+def step_of(width: int) -> int:
     """Components at a time: a power of two that divides the width."""
     return next(step for step in (128, 64, 32) if width % step == 0)
 

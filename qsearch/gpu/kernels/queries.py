@@ -5,10 +5,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from qsearch.gpu.codes import LIFT
+
 __all__ = ["best", "code", "guess", "head"]
 
 _MOST = tl.constexpr(127.0)
-_HALF_UNIT = tl.constexpr(5.9604644775390625e-08)
+_LIFT = tl.constexpr(LIFT)
 _NUMBERS = ["groups", "rank", "room", "k"]
 """Arguments for whose values no kernels of their own are compiled."""
 
@@ -80,7 +82,7 @@ def head(
     factor, length, rest, slack = _coded(value, missing, margins, codes, query, WIDTH, BLOCK)
     tl.store(factors + 2 * query, _above((length / factor).to(tl.float32)))
     tl.store(factors + 2 * query + 1, _above((rest / factor).to(tl.float32)))
-    exact = (tl.load(needed + query).to(tl.float64) - _HALF_UNIT - slack) / factor
+    exact = (tl.load(needed + query).to(tl.float64) - _LIFT - slack) / factor
     # Two units down are two units up of what is turned round.
     turned = _above(_above((0.0 - exact).to(tl.float32)))
     tl.store(thresholds + query, 0.0 - turned)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from qsearch.gpu.codes import LIFT
+
 __all__ = ["likely", "scan", "score"]
 
 _LANES = tl.constexpr(16)
+_LIFT = tl.constexpr(LIFT)
 _UNROLLED = tl.constexpr(8)
 _NUMBERS = ["queries", "capacity", "room", "groups"]
 """Arguments for whose values no kernels of their own are compiled."""
@@ -145,7 +148,7 @@ def score(
         of_scale = tl.load(scale + row, mask=there, other=0.0).to(tl.float64)
         of_residual = tl.load(residual + row, mask=there, other=0.0).to(tl.float64)
         most = factor * of_scale * dots.to(tl.float64) + residual_factor * of_residual + slack
-        limit = tl.load(needed + query).to(tl.float64) - 5.9604644775390625e-08
+        limit = tl.load(needed + query).to(tl.float64) - _LIFT
         below = most < limit
         wanted = there & (below == 0)
         if tl.max(wanted.to(tl.int32), axis=0) > 0:
