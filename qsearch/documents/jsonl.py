@@ -68,7 +68,7 @@ def _read_lines(
         try:
             document = mapper.document(_record(text), number)
         except json.JSONDecodeError as error:
-            reason = f"is not valid JSON ({error.msg} at column {error.colno})"
+            reason = f"is not valid JSON ({_complaint(error)} at column {error.colno})"
             yield RejectedRecord(number, reason, line)
         except InvalidRecord as error:
             yield error.rejected(number, line)
@@ -91,12 +91,17 @@ def _value_record(
         where = f"character {error.pos + 1} of the record"
         if "\n" in text:
             where = f"line {value.line + error.lineno - 1}, column {error.colno}"
-        reason = f"is not valid JSON ({error.msg} at {where})"
+        reason = f"is not valid JSON ({_complaint(error)} at {where})"
         return RejectedRecord(value.line, f"record {value.number} {reason}", value.raw)
     except InvalidRecord as error:
         # Records may share a line.
         found = InvalidRecord(f"record {value.number}: {error}", error.remedy)
         return found.rejected(value.line, value.raw)
+
+
+def _complaint(error: json.JSONDecodeError) -> str:
+    """What ``error`` says, without the place: some of the decoder's sentences end with "at"."""
+    return error.msg.removesuffix(" at")
 
 
 def _record(text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from qsearch import BuildOptions, Index, QsearchError, verify_index
 from qsearch.errors import ChangeInterrupted
 from qsearch.retrieval import Tuning
 from qsearch.store import IndexEditor
-from tests.cli.test_cli import run
+from tests.cli.running import run
 from tests.encoders import HashedWords
 from tests.retrieval.test_recall import world
 

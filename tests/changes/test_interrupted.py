@@ -29,7 +29,7 @@ from qsearch import (
 )
 from qsearch.store import FORMAT_VERSION
 from tests.changes.helpers import ids, records, sound, sync_cut_short
-from tests.cli.test_cli import run
+from tests.cli.running import run
 from tests.encoders import HashedWords
 
 GOLDEN = Path(__file__).parent.parent / "store" / "golden"

@@ -13,7 +13,7 @@ import pytest
 import qsearch.indexing.chunks
 from qsearch import BuildInterrupted, Index
 from qsearch.cli.target import default_target
-from tests.cli.test_cli import run
+from tests.cli.running import run
 from tests.encoders import HashedWords
 
 RECORDS = [{"id": str(number), "text": f"cat {number}"} for number in range(40)]

@@ -20,7 +20,7 @@ from qsearch import BuildOptions, Index
 from qsearch.documents import read_run
 from qsearch.evaluation import running
 from qsearch.keywords import DEFAULT_WEIGHT
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 WORDS = "cat dog fish bird tree king queen river house stone".split()
 

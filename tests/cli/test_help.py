@@ -14,7 +14,8 @@ import pytest
 from qsearch.cli import cli
 from qsearch.cli.output import Console
 from qsearch.cli.progress import LoggedProgress
-from tests.cli.test_cli import run
+from tests.cli.running import run
+from tests.conftest import ROOT
 from tests.encoders import make_tiny_bert
 
 COMMANDS = tuple(cli.list_commands(click.Context(cli)))
@@ -168,3 +169,25 @@ def test_what_export_says_of_its_vectors_makes_an_index_that_is_searched_by_text
     arguments = example.replace("MODEL", str(model)).split()[1:]
     assert run(*arguments, cwd=tmp_path).returncode == 0
     assert run("query", "a cat", "-i", "indexes/copy", cwd=tmp_path).returncode == 0
+
+
+def test_help_teaches() -> None:
+    overview = run("--help", cwd=ROOT).stdout
+    for command in ("build", "query", "info", "verify"):
+        assert command in overview
+        assert "Usage:" in run(command, "--help", cwd=ROOT).stdout
+    assert "qsearch build corpus.jsonl" in overview
+    assert "zcat dump.jsonl.gz | qsearch build -" in run("build", "-h", cwd=ROOT).stdout
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    heavy = {"torch", "sentence_transformers", "transformers", "faiss", "usearch", "numpy"}
+    for statement in (
+        "import qsearch",
+        "import qsearch.cli; qsearch.cli.cli.main(['--help'], standalone_mode=False)",
+    ):
+        code = f"import sys\n{statement}\nprint(sorted(set(sys.modules)), file=sys.stderr)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert not heavy & set(eval(done.stderr))

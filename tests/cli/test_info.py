@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qsearch import Index
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 
 @pytest.mark.parametrize("value", ["null", "-1", '[""]', "no JSON", "1e400"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qsearch import Index
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 RECORDS = [
     {"id": "a", "text": "Cats chase the mouse."},

@@ -11,7 +11,7 @@ import pytest
 
 from qsearch import Index
 from qsearch.cli.excerpts import excerpt
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 LONG = " ".join(f"Sentence {number} tells of nothing in particular." for number in range(80))
 FOUND = LONG + " The queen of spades wins the game at last. " + LONG

@@ -12,7 +12,7 @@ import pytest
 from qsearch import Index
 from qsearch.cli import progress as cli_progress
 from qsearch.cli.output import Console
-from tests.cli.test_cli import run
+from tests.cli.running import run
 from tests.encoders import WORDS, make_tiny_cross_encoder
 
 

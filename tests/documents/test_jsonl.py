@@ -53,7 +53,7 @@ JSON_REJECTS = {
     b'{"text": "a"': "is not valid JSON (Expecting ',' delimiter at column 13)",
     b"text": "is not valid JSON (Expecting value at column 1)",
     b'{"text": "a"} {}': "is not valid JSON (Extra data at column 15)",
-    b'{"text": "a\tb"}': "is not valid JSON (Invalid control character at at column 12)",
+    b'{"text": "a\tb"}': "is not valid JSON (Invalid control character at column 12)",
     b"\xef\xbb\xbf\xef\xbb\xbf{}": "is not valid JSON (Expecting value at column 1)",
     b"{": "is not valid JSON (Expecting property name enclosed in double quotes at column 2)",
     b"[": "is not valid JSON (Expecting value at column 2)",

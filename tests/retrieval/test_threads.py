@@ -12,7 +12,7 @@ from qsearch import Index
 from qsearch.retrieval import Tuning
 from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.tuning import Curve, Level, Point, Took
-from tests.cli.test_cli import run
+from tests.cli.running import run
 from tests.retrieval.test_recall import world
 from tests.retrieval.times import make_up_times
 

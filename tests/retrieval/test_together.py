@@ -14,7 +14,7 @@ from qsearch import Index, evaluate
 from qsearch.retrieval import Tuning
 from qsearch.retrieval.costs import Costs
 from qsearch.retrieval.tuning import Curve, Level, Point
-from tests.cli.test_cli import run
+from tests.cli.running import run
 from tests.retrieval.segments import segments_of
 from tests.retrieval.test_recall import world
 from tests.retrieval.times import always, make_up_times

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cli.changing.helpers import PETS, write
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from qsearch import Index
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 Record = dict[str, Any]
 

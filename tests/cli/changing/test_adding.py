@@ -12,7 +12,7 @@ import pytest
 
 from qsearch import Index
 from tests.cli.changing.helpers import PETS, records_of, told, write
-from tests.cli.test_cli import run
+from tests.cli.running import run
 from tests.encoders import make_tiny_bert
 
 

@@ -15,7 +15,7 @@ import qsearch.indexing.chunks
 import qsearch.store.editor
 from qsearch.store import IndexEditor
 from tests.cli.changing.helpers import records_of, told
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from qsearch.store.writer_lock import WriterLock
 from tests.cli.changing.helpers import facts, snapshot, told, write
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.changing.helpers import PETS, facts, records_of, snapshot, told, write
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 
 def test_sync_makes_the_index_hold_the_corpus_and_a_dry_run_says_how(place: Path) -> None:

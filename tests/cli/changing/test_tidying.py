@@ -19,7 +19,7 @@ import qsearch.store.editor
 from qsearch.store import FORMAT_VERSION
 from qsearch.store.writer_lock import WriterLock
 from tests.cli.changing.helpers import records_of, told
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 
 def test_compact_gives_back_room_and_info_says_what_there_is(

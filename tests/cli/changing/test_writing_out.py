@@ -14,7 +14,7 @@ import pytest
 
 from qsearch import Index
 from tests.cli.changing.helpers import PETS, records_of, told, write
-from tests.cli.test_cli import run
+from tests.cli.running import run
 
 ODD = [
     {"id": "7", "title": "Cats", "text": "the cat\n\u2028\x85\x00 \u202e", "n": {"a": [1, "é"]}},
