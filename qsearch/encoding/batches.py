@@ -7,13 +7,14 @@ shape (rows, padded length), and the padded length depends on the text alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 __all__ = [
     "LENGTH_STEP",
     "SPARE_ON_GPU",
     "Batch",
+    "batches_as_they_come",
     "by_length",
     "padded_length",
     "plan_batches",
@@ -88,6 +89,30 @@ def plan_batches(
         for rows in [rows_for(length)]
         for start in range(0, len(members), rows - spare)
     ]
+
+
+def batches_as_they_come(
+    lengths: Iterable[Sequence[int]], rows_for: Callable[[int], int], spare: int = 0
+) -> Iterator[Batch]:
+    """The same where lengths come part by part: full batches at once, the others behind the last part.
+
+    There are as many batches as of all texts together.
+    """
+    waiting: dict[int, list[int]] = {}
+    count = 0
+    for part in lengths:
+        for length in part:
+            waiting.setdefault(length, []).append(count)
+            count += 1
+        for length, members in sorted(waiting.items(), reverse=True):
+            rows = rows_for(length)
+            full = len(members) // (rows - spare) * (rows - spare)
+            for start in range(0, full, rows - spare):
+                yield Batch(tuple(members[start : start + rows - spare]), length, rows)
+            del members[:full]
+    for length, members in sorted(waiting.items(), reverse=True):
+        if members:
+            yield Batch(tuple(members), length, rows_for(length))
 
 
 def same_length_batches(lengths: Sequence[int]) -> list[Batch]:

@@ -23,6 +23,9 @@ __all__ = ["TokenFeatures"]
 
 _MASK = "attention_mask"
 
+_GIVEN = {"input_ids": "ids", "token_type_ids": "type_ids", _MASK: "attention_mask"}
+"""What a tokenizer calls the arrays of a model."""
+
 _TRIALS = (
     "",
     "a",
@@ -51,6 +54,19 @@ class TokenFeatures:
         """
         self._tokenizer = tokenizer
         self._padding = dict(padding)
+        # What is the same for all tokens is not asked for: lists of numbers take most of the time.
+        constant = dict.fromkeys(padding, 0)
+        self._varying = set(padding)
+        for name in set(padding) - {"input_ids"}:
+            values = {
+                number
+                for one in tokenizer.encode_batch(list(_TRIALS))
+                for number in getattr(one, _GIVEN[name])
+            }
+            if len(values) == 1:
+                (constant[name],) = values
+                self._varying.remove(name)
+        self._constant = np.array(list(constant.values()), dtype=np.int32)[:, None]
         self._left = left
         self._more = dict(more)
 
@@ -104,14 +120,16 @@ class TokenFeatures:
     def tokens(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Tokens of texts with their prompt, cut: each (arrays, t), in the order of ``padding``."""
         found = []
+        given = [
+            (row, _GIVEN[name]) for row, name in enumerate(self._padding) if name in self._varying
+        ]
         for some in slices(texts):
             for one in self._tokenizer.encode_batch(list(some)):
-                rows = {
-                    "input_ids": one.ids,
-                    "token_type_ids": one.type_ids,
-                    _MASK: one.attention_mask,
-                }
-                found.append(np.array([rows[key] for key in self._padding], dtype=np.int32))
+                made = np.empty((len(self._padding), len(one)), dtype=np.int32)
+                made[:] = self._constant
+                for row, name in given:
+                    made[row] = getattr(one, name)
+                found.append(made)
         return found
 
     def padded(self, tokens: Sequence[NDArray[np.int32]], batch: Batch) -> dict[str, Any]:

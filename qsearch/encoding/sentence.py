@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsearch.encoding.batches import SPARE_ON_GPU, Batch, padded_length, plan_batches
+from qsearch.encoding.batches import (
+    SPARE_ON_GPU,
+    Batch,
+    batches_as_they_come,
+    padded_length,
+    plan_batches,
+)
 from qsearch.encoding.describing import (
     NO_LIMIT,
     default_tokenizer,
@@ -50,6 +56,9 @@ _QUERY_ROWS = 4
 _GPU_ROWS = 16
 _GPU_QUERY_ROWS = 8
 _GPU_TOKENS = 16_384
+_TOKENIZED = 2048
+"""Texts that are tokenized before a GPU begins with them."""
+
 _AT_ONCE_CPU = 128
 _AT_ONCE_GPU = 16_384
 """MiniLM on CPU, long texts, bytes encoded in a second of one thread with 32, 64, 128, 256 texts at once:
@@ -239,20 +248,21 @@ class SentenceEncoder:
         embeddings: NDArray[np.float32] | None = None
         features = self._features_of(prompt, task)
         tokens: list[NDArray[np.int32]] = []
+        rows_for = self._document_rows if task == "document" else self._query_rows
+        spare = SPARE_ON_GPU if self._on_gpu else 0
+        batches: Iterable[Batch]
         if self._tokenizer is None:
             batches = [
                 Batch(tuple(range(start, min(start + 256, len(prepared)))), 0, 0)
                 for start in range(0, len(prepared), 256)
             ]
-        else:
-            if features is None:
-                counts = self._token_counts(prepared, prompt)
-            else:
-                tokens = features.tokens([prompt + text for text in prepared])
-                counts = [one.shape[1] for one in tokens]
-            rows_for = self._document_rows if task == "document" else self._query_rows
+        elif features is None:
+            counts = self._token_counts(prepared, prompt)
             lengths = [padded_length(count, self._max_length) for count in counts]
-            batches = plan_batches(lengths, rows_for, SPARE_ON_GPU if self._on_gpu else 0)
+            batches = plan_batches(lengths, rows_for, spare)
+        else:
+            parts = self._tokenized(features, prepared, prompt, tokens)
+            batches = batches_as_they_come(parts, rows_for, spare)
 
         def made(model: SentenceTransformer, batch: Batch) -> Features:
             if features is not None:
@@ -273,6 +283,26 @@ class SentenceEncoder:
         if embeddings is None:
             return np.empty((0, self.identity().dimensions), dtype=np.float32)
         return embeddings
+
+    def _tokenized(
+        self,
+        features: TokenFeatures,
+        texts: Sequence[str],
+        prompt: str,
+        tokens: list[NDArray[np.int32]],
+    ) -> Iterator[list[int]]:
+        """Padded lengths of texts, part by part: the GPU computes the first ones meanwhile.
+
+        Args:
+            features: who tokenizes.
+            texts: these.
+            prompt: that stands before each.
+            tokens: theirs are added to it.
+        """
+        for start in range(0, len(texts), _TOKENIZED):
+            part = features.tokens([prompt + one for one in texts[start : start + _TOKENIZED]])
+            tokens += part
+            yield [padded_length(one.shape[1], self._max_length) for one in part]
 
     def _features_of(self, prompt: str, task: str) -> TokenFeatures | None:
         """What makes features without the model, where a GPU would wait for it; ``None``: it does."""

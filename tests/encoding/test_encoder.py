@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from qsearch import EncoderError, SentenceEncoder
 from qsearch.codes import unit_rows
-from qsearch.encoding.batches import padded_length, plan_batches
+from qsearch.encoding.batches import batches_as_they_come, padded_length, plan_batches
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,26 @@ def test_an_unknown_precision_is_refused(tiny_bert: Path) -> None:
 )
 def test_lengths_are_padded_to_steps(tokens: int, limit: int | None, expected: int) -> None:
     assert padded_length(tokens, limit) == expected
+
+
+@pytest.mark.parametrize("part", [1, 37, 500, 2000])
+def test_batches_of_parts_are_as_many_and_as_full_as_of_all(part: int) -> None:
+    lengths = [16 * int(one) for one in np.random.default_rng(part).integers(1, 9, size=500)]
+    parts = [lengths[start : start + part] for start in range(0, 500, part)]
+    rows = {length: 2 + length // 16 for length in lengths}.__getitem__
+    made = list(batches_as_they_come(iter(parts), rows, 1))
+    whole = plan_batches(lengths, rows, 1)
+    assert sorted((one.length, len(one.indices), one.rows) for one in made) == sorted(
+        (one.length, len(one.indices), one.rows) for one in whole
+    )
+    assert sorted(index for one in made for index in one.indices) == list(range(500))
+    assert all(lengths[index] == one.length for one in made for index in one.indices)
+    asked: list[int] = []
+    coming = batches_as_they_come((asked.append(1) or one for one in parts), rows, 1)
+    next(coming)
+    assert (
+        len(asked) < len(parts) or len(parts) == 1
+    )  # the first comes before all lengths are known
 
 
 def test_every_text_is_in_exactly_one_batch_of_its_length() -> None:
