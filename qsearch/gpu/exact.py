@@ -20,7 +20,7 @@ from qsearch.gpu.steps import TorchSteps
 from qsearch.kernels import RowMask, allowed_rows
 from qsearch.locks import ProcessLock
 from qsearch.retrieval.allowed import Allowed
-from qsearch.retrieval.exact import ExactSearch, is_gathered
+from qsearch.retrieval.exact import ExactSearch
 from qsearch.retrieval.ranking import Ranking, Stage, merged
 from qsearch.store import Segment
 from qsearch.store.tail import TAIL
@@ -222,8 +222,7 @@ class DeviceExact:
         Raises:
             IndexFormatError: a row is damaged.
         """
-        gathered = allowed is not None and is_gathered(allowed, len(queries))
-        if gathered or self.broken or not self._slabs or k > _MOST_K:
+        if self.broken or not self._slabs or k > _MOST_K:
             return self._cpu.search(queries, k, threads, allowed)
         allowed = allowed or self._living
         started = time.perf_counter()

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from qsearch.codes import int8_margins
 from qsearch.gpu.codes import Rotation, margins_there
-from qsearch.kernels import RowMask
+from qsearch.kernels import RowMask, allowed_rows
 from qsearch.store import Segment
+from qsearch.streams import Stream
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TILE", "DeviceRows", "Part", "bytes_of_rows", "part_of"]
+__all__ = ["TILE", "Chosen", "DeviceRows", "Part", "bytes_of_rows", "part_of"]
 
 TILE = 256
 """Rows that a segment is padded to: the largest tile of any kernel."""
@@ -34,11 +35,14 @@ _LEAST_GROUPS, _MOST_GROUPS, _ROWS_PER_GROUP = 256, 1024, 2048
 _STEP = 64
 """Components of a row that lie beside those of the other rows of a tile."""
 
-_UNBOUNDED = np.float32(2.0**100)
+_UNBOUNDED = 2.0**100
 """A rest that no threshold leaves out, whatever the query."""
 
-_PIECE = 1 << 16
-"""Rows that are made ready for the device at a time."""
+_PIECE = 1 << 15
+"""Rows that are brought to the device at a time."""
+
+_BLOCK = 16
+"""Rows whose rotated codes lie together in files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +80,21 @@ class Part:
         return codes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """Rows that may be in an answer.
+
+    Attributes:
+        bits: (device rows / 8,) uint8 on the device: a bit for each; none of padding.
+        rows: how many there are.
+        sampled: how many of them are in the sample.
+    """
+
+    bits: torch.Tensor
+    rows: int
+    sampled: int
+
+
 class DeviceRows:
     """All rows of some segments on one device, one segment behind the other.
 
@@ -91,8 +110,7 @@ class DeviceRows:
         residual: (rows,) float32 likewise.
         vectors: (rows, d) float32.
         margins_there: (7,) float64: what the rounding of queries may hide.
-        living: masks of the segments: rows that were not deleted; ``None``: all.
-        alive: (rows / 8,) uint8, a bit for each of them.
+        living: the rows that were not deleted.
         sample: (groups, rows of a group) int64: rows that lie all over.
         bytes: that all of it takes on the device.
     """
@@ -134,8 +152,6 @@ class DeviceRows:
                 self.parts.append(self._copied(before, part, first))
             first += size
         self.margins_there = margins_there(int8_margins(self.dimensions), self.device)
-        self.living = tuple(one.living for one in segments)
-        self.alive = self.allowed(self.living)
         groups = min(_MOST_GROUPS, max(_LEAST_GROUPS, self.rows // _ROWS_PER_GROUP))
         groups = min(groups, self.rows // _GROUP_ROWS)
         begins = np.linspace(0, self.rows // _GROUP_ROWS - 1, groups).astype(np.int64) * _GROUP_ROWS
@@ -144,7 +160,7 @@ class DeviceRows:
         positions = [one.first_row - one.first for one in self.parts]
         self._starts = np.array([one.first for one in self.parts])
         self._shifts = np.array(positions)
-        self._sampled = self._seen(self.living)
+        self.living = self.chosen([one.living for one in segments])
 
     @property
     def bytes(self) -> int:
@@ -160,36 +176,31 @@ class DeviceRows:
         part = np.searchsorted(self._starts, device_rows, side="right") - 1
         return np.where(device_rows >= 0, device_rows + self._shifts[part], -1)
 
-    def allowed(self, masks: Sequence[RowMask | None]) -> torch.Tensor:
-        """A bit for each device row: (rows / 8,) uint8; none of padding.
+    def chosen(self, masks: Sequence[RowMask | None]) -> Chosen:
+        """The rows that masks allow.
 
         Args:
             masks: of each segment; ``None``: all.
         """
         import torch
 
-        return torch.from_numpy(self._bits(masks)).to(self.device)
-
-    def sampled(self, masks: Sequence[RowMask | None]) -> int:
-        """How many rows of the sample are allowed.
-
-        Args:
-            masks: of each segment; ``None``: all.
-        """
-        return self._sampled if masks is self.living else self._seen(masks)
-
-    def _seen(self, masks: Sequence[RowMask | None]) -> int:
-        rows = self._sample.ravel()
-        return int((self._bits(masks)[rows // 8] >> (rows % 8) & 1).sum())
-
-    def _bits(self, masks: Sequence[RowMask | None]) -> NDArray[np.uint8]:
         bits = np.zeros(self.rows // 8, dtype=np.uint8)
         for part, mask in zip(self.parts, masks, strict=True):
-            some = np.packbits(np.ones(part.rows, np.bool_), bitorder="little")
+            here = bits[part.first // 8 : (part.first + part.padded) // 8]
             if mask is not None:
-                some = mask.bits
-            bits[part.first // 8 : part.first // 8 + len(some)] = some
-        return bits
+                here[: len(mask.bits)] = mask.bits
+                continue
+            whole, more = divmod(part.rows, 8)
+            here[:whole] = 0xFF
+            here[whole : whole + 1] = (1 << more) - 1
+        rows = self._sample.ravel()
+        return Chosen(
+            torch.from_numpy(bits).to(self.device),
+            sum(
+                allowed_rows(part.rows, mask) for part, mask in zip(self.parts, masks, strict=True)
+            ),
+            int((bits[rows // 8] >> (rows % 8) & 1).sum()),
+        )
 
     def _copied(self, before: DeviceRows, part: Part, first: int) -> Part:
         """A part of an earlier commit, from one place of the device to another."""
@@ -200,6 +211,7 @@ class DeviceRows:
         return replace(part, first=first)
 
     def _load(self, segment: Segment, first: int, padded: int) -> Part:
+        """Bring a segment there as it lies in its files, and make of it there what searches need."""
         import torch
 
         n = segment.rows
@@ -210,39 +222,62 @@ class DeviceRows:
         step = part_of(h)
         shape = padded // TILE, h // step, TILE, step
         codes = torch.zeros(shape, dtype=torch.int8, device=self.device)
-        for start in range(0, n, _PIECE):
+
+        def arrays(start: int) -> list[NDArray[Any]]:
             stop = min(n, start + _PIECE)
-            here = slice(first + start, first + stop)
-            self._put(self.vectors[here], segment.vectors[start:stop])
-            self._put(self.codes[here, : self.dimensions], segment.int8[start:stop])
-            scale, residual = segment.scale[start:stop], segment.residual[start:stop]
-            odd = _odd(scale, residual) | ~segment.int8[start:stop].any(axis=1)
-            self._put(self.scale[here], scale)
-            self._put(self.residual[here], np.where(odd, np.float32(np.inf), residual))
-            blocks = rotated.blocks[start // 16 : -(-stop // 16)]
-            some = np.ascontiguousarray(blocks.transpose(0, 2, 1, 3)).reshape(16 * len(blocks), -1)
-            some = some[: stop - start]
-            scale, residual, rest = (
-                rotated.bounds[start // 16 : -(-stop // 16)]
-                .transpose(1, 0, 2)
-                .reshape(3, -1)[:, : stop - start]
-            )
-            odd = _odd(scale, residual, rest) | (some == 0).any(axis=1)
-            self._put(self.bounds[0, here], np.where(odd, np.float32(0), scale))
-            self._put(self.bounds[1, here], np.where(odd, np.float32(0), residual))
-            self._put(self.bounds[2, here], np.where(odd, _UNBOUNDED, rest))
-            tiles = -(-len(some) // TILE)
-            flat = torch.zeros((tiles * TILE, h), dtype=torch.int8, device=self.device)
-            self._put(flat[: len(some), : some.shape[1]], (some ^ 0x80).view(np.int8))
-            whole = flat.view(tiles, TILE, *shape[1::2]).permute(0, 2, 1, 3)
-            codes[start // TILE : start // TILE + tiles] = whole
+            blocks = slice(start // _BLOCK, -(-stop // _BLOCK))
+            by_row = segment.vectors, segment.int8, segment.scale, segment.residual
+            return [
+                *(one[start:stop] for one in by_row),
+                rotated.blocks[blocks],
+                rotated.bounds[blocks],
+            ]
+
+        stream = Stream(self.device)
+        with stream.here():
+            for start, sent in zip(
+                range(0, n, _PIECE),
+                stream.brought_in(arrays(start) for start in range(0, n, _PIECE)),
+                strict=True,
+            ):
+                flat = self._put(first + start, sent, h)
+                tiles = len(flat) // TILE
+                whole = flat.view(tiles, TILE, *shape[1::2]).permute(0, 2, 1, 3)
+                codes[start // TILE : start // TILE + tiles] = whole
+        stream.wait()
         rotation = Rotation.of(rotated.rotation, rotated.error(), h, self.device)
         return Part(_key(segment), first, n, padded, segment.first_row, codes, rotation)
 
-    def _put(self, place: torch.Tensor, values: NDArray[Any]) -> None:
+    def _put(self, first: int, sent: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+        """Take rows that are there as they lie in files.
+
+        Args:
+            first: device row of the first one.
+            sent: vectors, int8 codes, scales and residuals of these, blocks of rotated codes and bounds.
+            width: of these, padded.
+
+        Returns:
+            (rows up to a multiple of ``TILE``, width) int8: the rotated codes.
+        """
         import torch
 
-        place.copy_(torch.from_numpy(np.array(values)))
+        vectors, codes, scale, residual, blocks, bounds = sent
+        rows = len(vectors)
+        here = slice(first, first + rows)
+        self.vectors[here] = vectors
+        self.codes[here, : self.dimensions] = codes
+        self.scale[here] = scale
+        odd = _odd(scale, residual) | ~codes.any(dim=1)
+        self.residual[here] = residual.masked_fill(odd, torch.inf)
+        rotated = blocks.permute(0, 2, 1, 3).reshape(_BLOCK * len(blocks), -1)[:rows]
+        scale, residual, rest = bounds.permute(1, 0, 2).reshape(3, -1)[:, :rows]
+        odd = _odd(scale, residual, rest) | (rotated == 0).any(dim=1)
+        self.bounds[0, here] = scale.masked_fill(odd, 0.0)
+        self.bounds[1, here] = residual.masked_fill(odd, 0.0)
+        self.bounds[2, here] = rest.masked_fill(odd, _UNBOUNDED)
+        flat = torch.zeros((_padded(rows, TILE), width), dtype=torch.int8, device=self.device)
+        flat[:rows, : rotated.shape[1]] = (rotated ^ 0x80).view(torch.int8)
+        return flat
 
 
 def part_of(width: int) -> int:
@@ -266,9 +301,11 @@ def _key(segment: Segment) -> tuple[str, int, int]:
     return segment.id, segment.first_row, segment.rows
 
 
-def _odd(*bounds: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _odd(*bounds: torch.Tensor) -> torch.Tensor:
     """Which rows have bounds that no sound code has."""
-    found = np.zeros(len(bounds[0]), dtype=np.bool_)
+    import torch
+
+    found = torch.zeros_like(bounds[0], dtype=torch.bool)
     for one in bounds:
-        found |= ~((one > 0) & np.isfinite(one))
+        found |= ~((one > 0) & torch.isfinite(one))
     return found

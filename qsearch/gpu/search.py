@@ -12,7 +12,7 @@ CUDA graph, because to start each step by itself takes longer than to do it.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from qsearch.gpu.codes import Batch
 from qsearch.gpu.outcome import OF_QUERIES, Outcome, Room, better, safe_rank
-from qsearch.gpu.rows import TILE, DeviceRows
+from qsearch.gpu.rows import TILE, Chosen, DeviceRows
 from qsearch.gpu.steps import Found, TorchSteps
-from qsearch.kernels import RowMask, allowed_rows
+from qsearch.kernels import RowMask
 from qsearch.streams import Stream
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ _DEVIATIONS = 3.6
 
 _RECORDED = (1, 2, 4, 8, 16, 32, 64)
 """So many queries have a graph; of other numbers up to the last one is filled up."""
+
+_RECORDED_AT = 2
+"""Such a search becomes a graph when it comes for this time: to record one waits for the whole device."""
+
+_MOST_OF_A_GRAPH = 1024
+"""More rows for a query are ordered by torch, beside which it takes little to start each step."""
 
 _MOST_RECORDED = 16
 """Graphs that are kept: one for each number of queries and k that was asked for lately."""
@@ -72,17 +78,13 @@ class _Asked:
 
     Attributes:
         k: rows wanted.
-        bits: (rows / 8,) uint8 on the device: which rows are allowed.
-        allowed: how many.
+        chosen: of which rows.
         rank: so many of the best of the sample are the guess; 0: there is none.
-        living: whether all rows are allowed that were not deleted.
     """
 
     k: int
-    bits: torch.Tensor
-    allowed: int
+    chosen: Chosen
     rank: int
-    living: bool
 
 
 class DeviceSearch:
@@ -106,7 +108,7 @@ class DeviceSearch:
         self._records = stays and self._stream.gpu and not self._steps.waits
         self._share = min(1.0, _DEVIATIONS / math.sqrt(rows.dimensions))
         self._recorded: OrderedDict[tuple[int, int], _Recorded] = OrderedDict()
-        self._of_living: dict[int, _Asked] = {}
+        self._seen: Counter[tuple[int, int]] = Counter()
 
     def search(
         self, queries: NDArray[np.float32], k: int, masks: Sequence[RowMask | None] | None = None
@@ -122,9 +124,10 @@ class DeviceSearch:
         Raises:
             FloatingPointError: a row is not finite, or codes contradict the rows.
         """
+        rows = self.rows
         step = min(_BATCH, max(1, _PLACES // max(_LEAST_PLACES, 4 * k)))
         with self._stream.here():
-            asked = self._asked_of_living(k) if masks is None else self._asked(k, masks)
+            asked = self._asked(k, rows.living if masks is None else rows.chosen(masks))
             parts = [
                 self._search(queries[start : start + step], asked)
                 for start in range(0, len(queries), step)
@@ -135,28 +138,15 @@ class DeviceSearch:
             *(np.concatenate([getattr(one, name) for one in parts]) for name in Result.__slots__)
         )
 
-    def _asked_of_living(self, k: int) -> _Asked:
-        asked = self._of_living.get(k)
-        if asked is None:
-            asked = self._of_living[k] = self._asked(k, self.rows.living)
-        return asked
-
-    def _asked(self, k: int, masks: Sequence[RowMask | None]) -> _Asked:
-        rows = self.rows
-        living = masks is rows.living
-        bits = rows.alive if living else rows.allowed(masks)
-        allowed = sum(
-            allowed_rows(part.rows, mask) for part, mask in zip(rows.parts, masks, strict=True)
-        )
-        seen = rows.sampled(masks)
-        rank = safe_rank(k, seen / max(1, allowed))
-        return _Asked(k, bits, allowed, rank if rank <= len(rows.sample) else 0, living)
+    def _asked(self, k: int, chosen: Chosen) -> _Asked:
+        rank = safe_rank(k, chosen.sampled / max(1, chosen.rows))
+        return _Asked(k, chosen, rank if rank <= len(self.rows.sample) else 0)
 
     def _search(self, queries: NDArray[np.float32], asked: _Asked) -> Result:
         count, k = len(queries), asked.k
         places = min(_MOST_PLACES, max(_LEAST_PLACES, _PLACES // count))
         first = self._first(queries, asked, places)
-        held = min(k, asked.allowed)
+        held = min(k, asked.chosen.rows)
         if first.damaged[0]:
             raise FloatingPointError("a row is not finite")
         rows, scores = first.rows.copy(), first.scores.copy()
@@ -190,18 +180,28 @@ class DeviceSearch:
     def _first(self, queries: NDArray[np.float32], asked: _Asked, places: int) -> Outcome:
         """With what is guessed."""
         count = len(queries)
-        if self._records and asked.living and count <= _RECORDED[-1]:
-            size = next(one for one in _RECORDED if one >= count)
-            recorded = self._recorded.get((size, asked.k))
-            if recorded is None:
-                recorded = _Recorded(self, self._stream, size, asked)
-                self._recorded[size, asked.k] = recorded
-                if len(self._recorded) > _MOST_RECORDED:
-                    self._recorded.popitem(last=False)
-            self._recorded.move_to_end((size, asked.k))
-            if recorded.there:
+        if self._records and asked.chosen is self.rows.living:
+            recorded = self._graph_of(count, asked)
+            if recorded is not None:
                 return recorded.run(queries)
         return self.enqueue(self._sent(queries), None, asked, places).brought()
+
+    def _graph_of(self, count: int, asked: _Asked) -> _Recorded | None:
+        """A graph, where such searches have come before."""
+        if count > _RECORDED[-1] or asked.k > _MOST_OF_A_GRAPH:
+            return None
+        key = next(one for one in _RECORDED if one >= count), asked.k
+        recorded = self._recorded.get(key)
+        if recorded is None:
+            self._seen[key] += 1
+            if self._seen[key] < _RECORDED_AT:
+                return None
+            recorded = self._recorded[key] = _Recorded(self, self._stream, key[0], asked)
+            if len(self._recorded) > _MOST_RECORDED:
+                dropped, _ = self._recorded.popitem(last=False)
+                del self._seen[dropped]
+        self._recorded.move_to_end(key)
+        return recorded if recorded.there else None
 
     def _given(
         self,
@@ -224,9 +224,11 @@ class DeviceSearch:
         def slab(first: int, needed: np.float32) -> Outcome:
             last = min(first + step, self.rows.rows)
             given = self._sent(np.array([needed], dtype=np.float32))
-            some = self.enqueue(sent, given, asked, step, first, last).brought()
+            some = self.enqueue(sent, given, asked, step, first, last, every=True).brought()
             if some.damaged[0]:
                 raise FloatingPointError("a row is not finite")
+            if some.found[0] > some.places or some.scored[0] > some.room:
+                raise RuntimeError("there are fewer places than rows")
             return some
 
         best = slab(0, needed)
@@ -239,7 +241,9 @@ class DeviceSearch:
         if not asked.rank:
             needed.fill_(-math.inf)
             return
-        best = self._steps.likely(self.rows, batch, self.rows.sample, asked.bits, self._share)
+        best = self._steps.likely(
+            self.rows, batch, self.rows.sample, asked.chosen.bits, self._share
+        )
         self._steps.guess(best, asked.rank, needed)
 
     def enqueue(
@@ -250,6 +254,8 @@ class DeviceSearch:
         places: int,
         first: int = 0,
         last: int | None = None,
+        *,
+        every: bool = False,
     ) -> Room:
         """Scan, score and choose; nothing waits for the device.
 
@@ -260,11 +266,12 @@ class DeviceSearch:
             places: for rows of each query that the scan leaves.
             first: device row to begin with, a multiple of ``TILE``.
             last: device row to end before; ``None``: behind the last.
+            every: whether all that the scan leaves may have to be scored.
         """
         rows = self.rows
         last = rows.rows if last is None else last
         count = len(vectors)
-        some = places if places > _MOST_PLACES else min(places, max(_LEAST_PLACES, 4 * asked.k))
+        some = places if every else min(places, max(_LEAST_PLACES, 4 * asked.k))
         room = Room(count, asked.k, places, some, rows.device)
         outcome = room.outcome
         batch = self._steps.code(rows, vectors)
@@ -278,7 +285,7 @@ class DeviceSearch:
             begin, end = max(first, part.first), min(last, part.first + part.padded)
             if begin < end:
                 head = self._steps.head(batch, part.rotation, outcome.needed)
-                self._steps.scan(rows, part, begin, end, head, asked.bits, found)
+                self._steps.scan(rows, part, begin, end, head, asked.chosen.bits, found)
         self._steps.score(rows, batch, outcome.needed, found, best, outcome.damaged)
         self._steps.top(best, outcome.rows, outcome.scores)
         return room
@@ -324,8 +331,7 @@ class _Recorded:
             self._vectors.copy_(self._given, non_blocking=True)
             return search.enqueue(self._vectors, None, asked, _MOST_PLACES)
 
-        for _ in range(2):  # kernels are compiled, and libraries find their memory
-            room = steps()
+        room = steps()  # kernels are compiled, and libraries find their memory
         self._kept = stream.pinned(room.packed)
         self._host = self._given.numpy(), self._kept.numpy()
 

@@ -1,6 +1,6 @@
 """Exact search on a GPU beside torch's products with topk, in one run, with recall.
 
-    python scripts/bench/gpu.py [--rows 1000000 10000000] [--repeats 20] [--check 50]
+    scripts/gpu-python scripts/bench/gpu.py [--rows 1000000 10000000] [--repeats 20] [--check 50]
 
 Rows of 384 dimensions are made on the device: normal numbers whose spread falls like that of sentence
 embeddings, around centres, of length 1. Queries lie near rows, with noise. A search of qsearch is
@@ -14,8 +14,9 @@ one (bytes read and written). --check compares ids and bits of the scores of so 
 search on the CPU.
 
 faiss and cuVS are measured where they are installed for this GPU; what is not there is named. --tilings
-also times other ways to cut the scan into tiles, and --kernels prints what each kernel takes. --device cpu
-tries the script out.
+also times other ways to cut the scan into tiles (each is compiled first, which takes seconds: give it a
+call of its own, with 1,000,000 rows), and --kernels prints what each kernel takes. Who did the steps is
+said, and which searches are CUDA graphs. --device cpu tries the script out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from qsearch.codes import fit_rotation, int8_codes, rotated_codes, rotation_erro
 from qsearch.gpu.exact import DeviceExact
 from qsearch.gpu.rows import DeviceRows
 from qsearch.gpu.search import DeviceSearch
+from qsearch.kernels import kernel_path
 from qsearch.retrieval import ExactSearch
 from qsearch.store import Segment
 from qsearch.store.segment import RotatedArrays
@@ -46,6 +48,30 @@ CENTRES = 4096
 PIECE = 1 << 16
 SCORES = 1 << 31
 """Bytes of scores that torch's product makes at a time."""
+
+FEW = (
+    {"stages": 3},
+    {"stages": 6},
+    {"resident": 4},
+    {"resident": 2},
+    {"tests": False},
+    {"rows": 256},
+    {"rows": 256, "warps": 8},
+    {"rows": 64, "resident": 8},
+)
+"""What other tilings of the scan for one query change of the one that is used, see ``Tiling``."""
+
+MANY = (
+    {"stages": 2},
+    {"stages": 4},
+    {"tests": True},
+    {"rows": 256, "warps": 8, "resident": 1},
+    {"queries": 128, "warps": 8, "resident": 1},
+    {"queries": 128, "warps": 8, "resident": 1, "tests": True},
+    {"queries": 128, "rows": 256, "warps": 8, "resident": 1},
+    {"queries": 32, "resident": 4},
+)
+"""The same for many."""
 
 Search = Callable[[np.ndarray], np.ndarray]
 """Queries (q, d) to row numbers (q, k)."""
@@ -90,6 +116,8 @@ def run(count: int, device: torch.device, copied: float, arguments: argparse.Nam
         f"{loaded.bytes / loaded.seconds / 1e9:.1f} GB/s",
         flush=True,
     )
+    steps = type(search._steps).__name__
+    print(f"steps: {steps}; kernels of the CPU: {kernel_path()}")
     check(search, segment, queries[: arguments.check])
     systems: dict[str, Search] = {"qsearch, exact": lambda some: search.search(some, K).positions}
     systems |= products(rows, device)
@@ -105,6 +133,14 @@ def run(count: int, device: torch.device, copied: float, arguments: argparse.Nam
             print(
                 f"  {read / 1e6:,.0f} MB of codes are read: {speed / 1e9:,.0f} GB/s, "
                 f"{speed / copied:.0%} of what the device copies"
+            )
+    for slab in search._slabs:
+        if slab.search is not None:
+            told = sorted(key for key, one in slab.search._recorded.items() if one.there)
+            refused = slab.search._stream.refused
+            print(
+                f"\nCUDA graphs of (queries, k): {told}"
+                + (f"; refused: {refused}" if refused else "")
             )
     if arguments.kernels and device.type == "cuda":
         for batch in (1, max(BATCHES)):
@@ -139,19 +175,8 @@ def try_tilings(rows: DeviceRows, queries: np.ndarray, repeats: int, device: tor
     """The scan in other tiles, for one query and for many; in turns, medians of whole searches."""
     from qsearch.gpu.kernels import SCANS, Tiling, TritonSteps
 
-    few = [
-        Tiling(16, tile, stages, 4, resident, tests)
-        for tile, stages, resident, tests in product(
-            (128, 256), (3, 4, 6), (2, 4, 5), (True, False)
-        )
-    ]
-    many = [
-        Tiling(width, tile, stages, warps, resident, tests)
-        for width, tile, stages, warps, resident, tests in product(
-            (64, 128), (128, 256), (2, 3, 4), (4, 8), (1, 2), (True, False)
-        )
-        if width * tile <= 4096 * warps
-    ]
+    few = [SCANS[0]] + [replace(SCANS[0], **change) for change in FEW]
+    many = [SCANS[1]] + [replace(SCANS[1], **change) for change in MANY]
     for batch, tilings in ((1, few), (64, many), (1024, many)):
         some = queries[:batch]
         times: dict[Tiling, list[float]] = {}
@@ -160,8 +185,8 @@ def try_tilings(rows: DeviceRows, queries: np.ndarray, repeats: int, device: tor
             steps = TritonSteps((tiling,) if batch == 1 else (SCANS[0], tiling))
             try:
                 search = DeviceSearch(rows, steps)
-                search.search(some, K)
-                search.search(some, K)
+                for _ in range(3):  # the second time it becomes a graph
+                    search.search(some, K)
             except Exception as error:  # Triton's errors are of no kind that they share
                 print(f"  {tiling} is left out: {str(error).splitlines()[0][:80]}")
                 continue

@@ -1,7 +1,7 @@
 """Encoding on a GPU beside SentenceTransformer.encode with its best batch size, in one run.
 
-    python scripts/bench/gpu_encoding.py CORPUS.jsonl.gz [--texts 20000] [--repeats 5] [--model NAME]
-        [--precisions float32 bfloat16]
+    scripts/gpu-python scripts/bench/gpu_encoding.py [CORPUS.jsonl.gz] [--texts 20000] [--repeats 5]
+        [--model NAME] [--precisions float32 bfloat16]
 
 Texts are taken evenly from the corpus (title and text, as a build encodes them); with few, they are taken
 again in another order of their words. The library's batch size is chosen by one run each. Then both take
@@ -9,7 +9,9 @@ turns: each repetition times each of them once. Printed are texts and tokens a s
 smallest and largest, how many embeddings change in bits when a text is encoded alone, the largest distance
 from the CPU's, a query's time, and how long a whole build takes beside encoding alone.
 
---device cpu tries the script out.
+A machine without network wants a model that is carried there: --prepare FOLDER writes the default one, its
+weights as float16 (half as large; both sides compute with what they are, in whatever precision is asked
+for), and --model FOLDER takes it. --device cpu tries the script out.
 """
 
 from __future__ import annotations
@@ -28,19 +30,26 @@ from qsearch import BuildOptions, Index, SentenceEncoder
 from qsearch.documents import Document, open_corpus
 from qsearch.encoding import DEFAULT_MODEL, locate_model
 
+SAMPLE = Path(__file__).resolve().parents[1] / "sample" / "wordnet.jsonl"
+
 SIZES = (32, 64, 128, 256, 512, 1024)
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("corpus", type=Path, nargs="?", default=SAMPLE)
     parser.add_argument("--texts", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "float16"])
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--prepare", type=Path, metavar="FOLDER", help="write the model there")
     arguments = parser.parse_args()
+    if arguments.prepare is not None:
+        plain = SentenceTransformer(str(locate_model(arguments.model).path), device="cpu")
+        plain.half().save(str(arguments.prepare), create_model_card=False)
+        return
     texts = texts_of(arguments.corpus, arguments.texts)
     told = "the CPU, to try out"
     if arguments.device.startswith("cuda"):

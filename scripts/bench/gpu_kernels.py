@@ -1,6 +1,6 @@
 """What Triton makes of the kernels for a GPU that need not be there: registers, memory, instructions.
 
-    python scripts/bench/gpu_kernels.py [--compute 90] [--dimensions 384] [--kept 192] [--json]
+    scripts/gpu-python scripts/bench/gpu_kernels.py [--compute 90] [--dimensions 384] [--kept 192] [--json]
 
 Each kernel is compiled for that compute capability (90: H100 and H200). Printed are registers of a thread,
 bytes that are spilled to memory, shared memory of a program, how many programs a multiprocessor has room
@@ -61,7 +61,7 @@ class Made:
         resident: programs at a time.
         instructions: that it has.
         products: of these, how many multiply int8 tiles on tensor cores.
-        rounding: what PTX calls roots, quotients and atomic operations.
+        rounding: what PTX calls roots, quotients and atomic operations, and what takes tiny numbers for 0.
     """
 
     name: str
@@ -113,8 +113,8 @@ def kernels(compute: int, dimensions: int, kept: int) -> Iterator[Made]:
     yield made("code", queries.code, {"WIDTH": width, "BLOCK": whole}, compute)
     sizes = {"WIDTH": narrow, "BLOCK": block, "WHOLE": whole}
     yield made("head", queries.head, sizes, compute)
-    yield made("guess", queries.guess, {"GROUPS": 512}, compute)
-    yield made("best", queries.best, {"PLACES": 256}, compute)
+    yield made("guess", queries.guess, {"GROUPS": 512}, compute, 1)
+    yield made("best", queries.best, {"PLACES": 256, "OTHERS": 16}, compute)
 
 
 def made(name: str, kernel: Any, sizes: dict[str, int], compute: int, warps: int = 4) -> Made:
@@ -148,7 +148,8 @@ def made(name: str, kernel: Any, sizes: dict[str, int], compute: int, warps: int
         THREADS // threads,
         PROGRAMS,
     )
-    told = set(re.findall(r"\b(?:sqrt|div|rsqrt|rcp|atom)\.[\w.:]+", compiled.asm["ptx"]))
+    ptx = compiled.asm["ptx"]
+    told = set(re.findall(r"\b(?:sqrt|div|rsqrt|rcp|atom)\.[\w.:]+|\b[\w.]+\.ftz\b[\w.]*", ptx))
     operations = re.findall(
         r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)", listing, re.M
     )

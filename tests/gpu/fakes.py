@@ -7,6 +7,7 @@ the same tensors, as a GPU does on the same addresses. What waits for the device
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.utils import import_utils
 
-from qsearch.streams import Recorded, Stream
+from qsearch.streams import Recorded, Stream, _Streams
 
 _WAITING = (
     "aten._local_scalar_dense",
@@ -56,10 +57,13 @@ class _Graph:
 
 
 class FakeStream:
-    """Nothing runs beside anything."""
+    """Nothing runs beside anything. As of torch's, there are so many, and then the first one again."""
+
+    made = itertools.count()
 
     def __init__(self, device: object = None) -> None:
         self.device = device
+        self.cuda_stream = next(self.made) % 32
 
     def synchronize(self) -> None:
         pass
@@ -77,20 +81,18 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> list[_Graph]:
     def nothing(*_: object, **__: object) -> Iterator[None]:
         yield
 
-    def record(stream: Stream, steps: Callable[[], Any]) -> Recorded[Any] | None:
+    def record(stream: Stream, steps: Callable[[], Any]) -> Recorded[Any]:
         operations = _Operations()
-        try:
-            with monkeypatch.context() as patch, operations:
-                # Models leave out what waits, as they do where a GPU records.
-                patch.setattr(import_utils, "is_cuda_stream_capturing", lambda: True)
-                made = steps()
-        except RuntimeError:
-            return None
+        with monkeypatch.context() as patch, operations:
+            # Models leave out what waits, as they do where a GPU records.
+            patch.setattr(import_utils, "is_cuda_stream_capturing", lambda: True)
+            made = steps()
         graphs.append(_Graph(operations))
         return Recorded(graphs[-1], made)  # type: ignore[arg-type] # (a fake)
 
     monkeypatch.setattr("qsearch.streams._is_gpu", lambda device: True)
-    monkeypatch.setattr(Stream, "record", record)
+    monkeypatch.setattr(Stream, "_record", record)
+    monkeypatch.setattr("qsearch.streams._streams", _Streams())
     monkeypatch.setattr(Stream, "pinned", lambda stream, like: torch.empty_like(like))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
     monkeypatch.setattr("qsearch.streams.free_bytes", lambda device: None)
@@ -102,6 +104,8 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> list[_Graph]:
         ("stream", nothing),
         ("device", nothing),
         ("current_stream", FakeStream),
+        ("default_stream", FakeStream),
+        ("current_device", lambda: 0),
     ):
         monkeypatch.setattr(torch.cuda, name, fake)
     return graphs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,12 @@ def world(case: int, most: int = 1500) -> tuple[list[Segment], NDArray[np.float3
     return segments, queries, min(k, 1000), case % 4 == 0
 
 
+def splitting() -> dict[str, Any]:
+    """Options to split documents, where there is what finds sentences: not on every machine with a GPU."""
+    there = importlib.util.find_spec("sentencex") is not None
+    return {"passages": 8, "overlap": 0} if there else {}
+
+
 def same(found: Ranking, expected: Ranking) -> None:
     assert np.array_equal(found.positions, expected.positions)
     assert found.scores.tobytes() == expected.scores.tobytes()
@@ -93,6 +100,20 @@ def test_a_wrong_guess_and_too_few_places_are_found_out(monkeypatch: pytest.Monk
     for name in ("_PLACES", "_LEAST_PLACES", "_MOST_PLACES"):
         monkeypatch.setattr(f"qsearch.gpu.search.{name}", 512)
     same(DeviceExact(segments, ["cpu"]).search(queries, 30), expected)
+
+
+@pytest.mark.parametrize("copies", [300, 3000])
+def test_more_equal_rows_than_places_are_ordered_by_position(
+    monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
+    monkeypatch.setattr("qsearch.gpu.search._LEAST_PLACES", 64)
+    monkeypatch.setattr("qsearch.gpu.search._MOST_PLACES", 1024)
+    generator = np.random.default_rng(0)
+    rows = rows_of("random", 4000, 20, generator)
+    rows[generator.permutation(4000)[:copies]] = rows[0]
+    segments = segments_of(rows, 2)
+    expected = ExactSearch(segments).search(rows[:3], 30, 1)
+    same(DeviceExact(segments, ["cpu"]).search(rows[:3], 30), expected)
 
 
 def test_several_devices_hold_a_part_each() -> None:
@@ -189,7 +210,7 @@ def records(count: int) -> Iterator[dict[str, Any]]:
 
 
 def test_an_index_is_searched_there_after_any_change(tmp_path: Path, on_device: list[int]) -> None:
-    options = BuildOptions(segment_rows=600, passages=8, overlap=0)
+    options = BuildOptions(segment_rows=600, **splitting())
     Index.build(records(900), tmp_path / "i", encoder=HashedWords(), options=options).close()
     texts = [" ".join(WORDS[start : start + 2]) for start in range(6)]
     with (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from qsearch.gpu.steps import Found, TorchSteps, _bits, _cosines
 from qsearch.kernels import RowMask
 from qsearch.retrieval import ExactSearch
 from qsearch.retrieval.allowed import Allowed
+from qsearch.streams import CopyRefusedError, Stream, copies_refused
 from tests.encoders import ARCHITECTURES, make_tiny
 from tests.gpu.fakes import fake_gpu
 from tests.gpu.test_device import same
@@ -35,6 +37,7 @@ def test_batches_that_come_again_are_graphs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qsearch.encoding.sentence._GPU_TOKENS", 256)
+    monkeypatch.setattr("qsearch.encoding.sentence._TOKENIZED", 7)
     model = make_tiny(tmp_path / "m", architecture, dense=True)
     encoder = SentenceEncoder(model, device="cpu")
     encoder._on_gpu = True
@@ -120,12 +123,61 @@ def test_searches_of_few_queries_are_graphs(
         segments[1] = replace(segments[1], living=mask)
     device = DeviceExact(segments, ["cpu"], steps=SteadySteps())
     exact, living = ExactSearch(segments), Allowed.living(segments).rows
-    for count, k in ((1, 5), (1, 5), (3, 5), (4, 5), (16, 7), (1, living)):
-        queries = rows_of("random", count, 24, generator)
+    several = ((1, 5), (1, 5), (3, 5), (4, 5), (16, 7), (1, living), (1, 7))
+    for count, k in (*several, *several[:-1], (70, 5), (70, 5)):
+        queries = rows[:count] if count == 70 else rows_of("random", count, 24, generator)
         same(device.search(queries, k), exact.search(queries, k, 1))
-    assert len(fake_gpu) == 4  # of 1, 4 and 16 queries, and another k
-    same(device.search(rows[:70], 5), exact.search(rows[:70], 5, 1))
-    assert len(fake_gpu) == 4
+    assert (
+        len(fake_gpu) == 4
+    )  # of 1, 4 and 16 queries, and another k: what came for the second time
+
+
+def test_a_copy_that_would_end_a_recording_is_seen_before_it() -> None:
+    there = torch.ones(3, device="meta")
+    with pytest.raises(CopyRefusedError), copies_refused():
+        torch.arange(3).to("meta")
+    with pytest.raises(CopyRefusedError), copies_refused():
+        there.copy_(torch.ones(()))
+    with copies_refused():
+        assert (there * torch.tensor(2.0) + 1).device == there.device
+        assert torch.arange(3).sum() == 3
+
+
+def test_a_model_that_copies_runs_step_by_step(
+    tiny_bert: Path,
+    sample_texts: list[str],
+    fake_gpu: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused() -> NoReturn:
+        raise CopyRefusedError("of a model's own")
+
+    monkeypatch.setattr("qsearch.streams.copies_refused", refused)
+    encoder = SentenceEncoder(tiny_bert, device="cpu")
+    encoder._on_gpu = True
+    found = [encoder.encode_queries(sample_texts[:1]) for _ in range(4)]
+    assert not fake_gpu
+    assert len({one.tobytes() for one in found}) == 1
+    assert encoder._replicas._model._stream.refused == "of a model's own"
+
+
+def test_no_two_who_live_have_the_same_stream(fake_gpu: list[Any]) -> None:
+    device = torch.device("cpu")
+
+    def begun() -> Stream:
+        stream = Stream(device)
+        with stream.here():
+            return stream
+
+    every = [begun() for _ in range(40)]
+    own = [one._stream for one in every if one._records]
+    assert len({one.cuda_stream for one in own}) == len(own) > 0
+    assert all(one._stream not in own for one in every if not one._records)
+    assert len(own) < 40
+    first = own[0]
+    every[0] = every[1]  # its owner is gone
+    gc.collect()
+    assert begun()._stream is first
 
 
 def test_steps_that_wait_are_not_recorded(fake_gpu: list[Any]) -> None:

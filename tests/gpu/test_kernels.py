@@ -47,7 +47,7 @@ def test_each_step_is_what_torch_defines(count: int) -> None:
     generator = np.random.default_rng(count)
     rows = DeviceRows(segments_of(rows_of("random", 300, 37, generator), 1), "cpu")
     mask = [RowMask.of(generator.random(part.rows) < 0.7) for part in rows.parts]
-    bits = rows.allowed(mask)
+    bits = rows.chosen(mask).bits
     queries = torch.from_numpy(rows_of("random", count, 37, generator))
     steps = TorchSteps(), TritonSteps()
     batches = [one.code(rows, queries) for one in steps]

@@ -45,11 +45,11 @@ class Tiling:
 SCANS = (Tiling(16, 128, 4, 4, 5, True), Tiling(64, 128, 3, 4, 2, False))
 """For so many queries at most, and for more."""
 
-_BEST = 256
-"""Rows that are ordered at a time, if no more are wanted."""
+_BEST, _OTHERS = 256, 16
+"""Rows of one program that are held against others, and so many of these at a time."""
 
 _MOST_BEST = 1024
-"""More are not ordered by one program."""
+"""Where more are wanted, torch orders them: what holds each against each other takes too long then."""
 
 
 class TritonSteps:
@@ -105,7 +105,9 @@ class TritonSteps:
     def guess(self, likely: torch.Tensor, rank: int, needed: torch.Tensor) -> None:
         """See ``TorchSteps.guess``."""
         count, groups = likely.shape
-        queries.guess[(count,)](likely, needed, groups, rank, GROUPS=triton.next_power_of_2(groups))
+        queries.guess[(count,)](
+            likely, needed, groups, rank, GROUPS=triton.next_power_of_2(groups), num_warps=1
+        )
 
     def head(self, batch: Batch, rotation: Rotation, needed: torch.Tensor) -> Head:
         """See ``TorchSteps.head``."""
@@ -173,10 +175,12 @@ class TritonSteps:
         if k > _MOST_BEST:
             best_rows(best, rows, scores)
             return
-        queries.best[(count,)](
-            best.rows, best.scores, best.counts, rows, scores, best.rows.shape[1], k,
-            PLACES=max(_BEST, triton.next_power_of_2(k)),
-        )  # fmt: skip
+        room = best.rows.shape[1]
+        wanted = 8 * _multiprocessors(rows.device) // count
+        programs = max(1, min(triton.cdiv(room, _BEST), wanted))
+        queries.best[(programs, count)](
+            best.rows, best.scores, best.counts, rows, scores, room, k, PLACES=_BEST, OTHERS=_OTHERS
+        )
 
 
 def step_of(width: int) -> int:

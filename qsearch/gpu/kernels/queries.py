@@ -14,7 +14,7 @@ _LIFT = tl.constexpr(LIFT)
 _NUMBERS = ["groups", "rank", "room", "k"]
 """Arguments for whose values no kernels of their own are compiled."""
 
-_LOWEST = tl.constexpr(-(1 << 63))
+_HALF = tl.constexpr(1 << 31)
 
 _ROUNDS = tl.constexpr(6755399441055744.0)
 """1.5 · 2^52: what this was added to, and taken off again, is an integer."""
@@ -90,43 +90,57 @@ def head(
 
 @triton.jit(do_not_specialize=_NUMBERS)
 def guess(scores, needed, groups, rank, GROUPS: tl.constexpr):
+    """The highest value that so many scores reach, bit by bit: nothing has to be ordered for it."""
     query = tl.program_id(0)
     place = tl.arange(0, GROUPS)
     score = tl.load(scores + query * groups + place, mask=place < groups, other=float("-inf"))
-    ordered = tl.sort(score, descending=True)
-    chosen = tl.where(place == rank - 1, ordered, float("-inf"))
-    tl.store(needed + query, tl.max(chosen, axis=0))
+    bits = score.to(tl.int32, bitcast=True)
+    # As integers from 0 on scores have the same order.
+    order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64) + _HALF
+    reached = tl.full((), 0, tl.int64)
+    step = tl.full((), _HALF, tl.int64)
+    for _ in range(32):
+        more = reached + step
+        enough = tl.sum((order >= more).to(tl.int32), axis=0) >= rank
+        reached = tl.where(enough, more, reached)
+        step = step >> 1
+    order = (reached - _HALF).to(tl.int32)
+    bits = order ^ ((order >> 31) & 0x7FFFFFFF)
+    tl.store(needed + query, bits.to(tl.float32, bitcast=True))
 
 
 @triton.jit(do_not_specialize=_NUMBERS)
 def best(
     found, found_scores, counts, rows, scores, room, k,
-    PLACES: tl.constexpr,
+    PLACES: tl.constexpr, OTHERS: tl.constexpr,
 ):  # fmt: skip
-    """Keys in the order of scores, equal ones of rows: highest first are the best."""
-    query = tl.program_id(0)
+    """Each row goes to the place that is the number of those before it: no list has to be ordered."""
+    query = tl.program_id(1)
+    own = tl.program_id(0) * PLACES
+    stride = tl.num_programs(0) * PLACES
     number = tl.minimum(tl.load(counts + query), room)
     place = tl.arange(0, PLACES)
-    held = tl.full((PLACES,), _LOWEST, tl.int64)
-    for start in range(0, number, PLACES):
+    other = tl.arange(0, OTHERS)
+    found += query * room
+    found_scores += query * room
+    for start in range(own, number, stride):
         there = start + place < number
-        row = tl.load(found + query * room + start + place, mask=there, other=0)
-        score = tl.load(found_scores + query * room + start + place, mask=there, other=0.0)
-        # As integers scores have the same order. 0 and −0 are equal; the last bit knows which it was.
-        bits = score.to(tl.int32, bitcast=True)
-        turned = (bits == -2147483648).to(tl.int64)
-        bits = (score + 0.0).to(tl.int32, bitcast=True)
-        order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64)
-        key = (order << 32) | ((0x7FFFFFFF - row).to(tl.int64) << 1) | turned
-        key = tl.where(there, key, _LOWEST)
-        # The best of two sorted lists are the larger ones, of which one is turned round.
-        held = tl.sort(tl.maximum(held, tl.sort(key)), descending=True)
-    none = held == _LOWEST
-    order = (held >> 32).to(tl.int32)
-    bits = order ^ ((order >> 31) & 0x7FFFFFFF)
-    bits = tl.where((held & 1) != 0, -2147483648, bits)
-    row = 0x7FFFFFFF - ((held >> 1) & 0x7FFFFFFF).to(tl.int32)
-    wanted = place < k
-    tl.store(rows + query * k + place, tl.where(none, -1, row), mask=wanted)
-    score = tl.where(none, float("-inf"), bits.to(tl.float32, bitcast=True))
-    tl.store(scores + query * k + place, score, mask=wanted)
+        row = tl.load(found + start + place, mask=there, other=0)
+        score = tl.load(found_scores + start + place, mask=there, other=float("-inf"))
+        before = tl.zeros((OTHERS, PLACES), dtype=tl.int32)
+        for first in range(0, number, OTHERS):
+            more = first + other < number
+            next_row = tl.load(found + first + other, mask=more, other=0)[:, None]
+            next_score = tl.load(found_scores + first + other, mask=more, other=float("-inf"))[
+                :, None
+            ]
+            equal = (next_score == score[None, :]) & (next_row < row[None, :])
+            before += ((next_score > score[None, :]) | equal).to(tl.int32)
+        at = tl.sum(before, axis=0)
+        wanted = there & (at < k)
+        tl.store(rows + query * k + at, row, mask=wanted)
+        tl.store(scores + query * k + at, score, mask=wanted)
+    for start in range(number + own, k, stride):
+        missing = start + place < k
+        tl.store(rows + query * k + start + place, -1, mask=missing)
+        tl.store(scores + query * k + start + place, float("-inf"), mask=missing)
