@@ -33,7 +33,7 @@ from qsearch.cli.target import (
     named_index,
     wait_option,
 )
-from qsearch.errors import QsearchError
+from qsearch.errors import QsearchError, QueryError
 from qsearch.options import FilterOptions
 
 if TYPE_CHECKING:
@@ -292,6 +292,9 @@ def eval(
         def ask(index: Index, **options: Any) -> Evaluation:
             timed = options.pop("timed")
             some = plan(index, **options)
+            if some.unjudged is not None and here.unjudged is None:
+                problems.append(QueryError(f"{index.path}: {some.unjudged}"))
+                console.note(f"{problems[-1]}; the rest is compared")
             return measured(index, some, timed=timed, keep_interrupted=True, progress=progress)
 
         found = measured(opened, here, timed=not no_times, keep_interrupted=True, progress=progress)

@@ -130,6 +130,10 @@ class Other:
                 raise QueryError(f"{self.path}: {error}") from error
         if not theirs.complete:
             return None
+        if (
+            not theirs.judgments
+        ):  # by which nothing can be said of an index that holds nothing judged
+            found = replace(found, judgments={})
         compared = compare(found, theirs, str(self.path), worst=worst)
         cannot = [name for name, one in can.items() if not one]
         note = f"{self.path} cannot be searched by {', '.join(cannot)}: not compared"

@@ -130,7 +130,12 @@ def write_run(found: Evaluation, way: str, target: Path) -> str:
     content = "".join(f"{line}\n" for line in lines).encode()
     with written(target) as file:
         file.write(gzip.compress(content) if target.suffix == ".gz" else content)
-    return f"wrote {target}: {len(lines):,} lines"
+    tied = sum(len(set(of.values())) < len(of) for of in found.run(way).values())
+    told = (
+        f"; of {tied:,} of {len(found.queries):,} queries documents have the same score, of which "
+        "trec_eval takes the higher id first, not the better rank"
+    )
+    return f"wrote {target}: {len(lines):,} lines{told * (tied > 0)}"
 
 
 def write_picture(found: Evaluation, target: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from qsearch.documents.compression import without_suffix
@@ -15,6 +16,23 @@ __all__ = ["Judgments", "judgments_in", "read_judgments", "table_columns"]
 Judgments = dict[str, dict[str, int]]
 """Relevance by query id, then document id; 1 and more is relevant."""
 
+_HEADERS = frozenset(
+    [
+        "score",
+        "relevance",
+        "rel",
+        "label",
+        "grade",
+        "judgment",
+        "judgement",
+        "rating",
+        "gain",
+        "value",
+        "qrel",
+    ]
+)
+"""What a header calls the last column: another word there is a relevance that cannot be."""
+
 _SPLITS = ("test", "dev", "train")
 """Of BEIR, the first that is there is taken."""
 
@@ -22,7 +40,8 @@ _SPLITS = ("test", "dev", "train")
 def read_judgments(path: str) -> Judgments:
     """Judgments of a file: ``query document relevance``, or TREC's ``query 0 document relevance``.
 
-    Columns are parted by tabs where a line has some, else by white space; a header is passed over.
+    Columns are parted by tabs where a line has some, else by white space; a header is passed over, which
+    ends with "score", "relevance", "label" or the like.
 
     Args:
         path: of a file, also a compressed one, ``-``, or of a folder in BEIR's form: of its
@@ -57,15 +76,15 @@ def read_judgments(path: str) -> Judgments:
             raise QueryError(
                 f"{line.where}: has {len(cells)} columns, the lines before have {width}; {_EXPECTED}"
             )
-        query, document = cells[0], cells[-2]
-        relevance = relevance_of(_number(cells[-1]))
+        query, document, given = cells[0], cells[-2], cells[-1].strip()
+        relevance = relevance_of(_number(given))
         if relevance is None:
-            is_name = cells[-1] and _number(cells[-1]) is None and not cells[-1][0].isdigit()
-            if number == 0 and is_name:
-                continue  # a header
+            if number == 0 and not _HEADERS.isdisjoint(re.split("[^a-z]+", given.casefold())):
+                continue
+            told = "; a header ends with 'score', 'relevance' or 'label'" * (number == 0)
             raise QueryError(
                 f"{line.where}: the relevance must be a whole number of at most a million, found "
-                f"{cells[-1]!r}; {_EXPECTED}"
+                f"{given!r}{told}; {_EXPECTED}"
             )
         of_query = found.setdefault(query, {})
         if of_query.setdefault(document, relevance) != relevance:
@@ -85,9 +104,9 @@ _EXPECTED = (
 
 
 def table_columns(line: str) -> list[str]:
-    """The cells of a line, parted by tabs where it has some, else by white space."""
+    """The cells of a line, parted by tabs where it has some, as they stand there, else by white space."""
     if "\t" in line:
-        return [one.strip() for one in line.strip("\r\n").split("\t")]
+        return line.strip("\r\n").split("\t")
     return line.split()
 
 

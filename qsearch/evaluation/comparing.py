@@ -16,7 +16,14 @@ from qsearch.evaluation.evaluation import Evaluation
 from qsearch.evaluation.intervals import Difference, Quantity, difference, holm, mean_of
 from qsearch.evaluation.likeness import Rankings, check_common, checked_run, of_run, unlike
 from qsearch.evaluation.measures import judged_at, measures_at
-from qsearch.evaluation.tables import NOTHING, Table, markdown_of, shown_difference, shown_quantity
+from qsearch.evaluation.tables import (
+    NOTHING,
+    Table,
+    counted,
+    markdown_of,
+    shown_difference,
+    shown_quantity,
+)
 from qsearch.retrieval.searcher import whole_number
 
 __all__ = ["Compared", "Comparison", "Lost", "compare"]
@@ -111,17 +118,19 @@ class Comparison:
                     shown_quantity(replace(one.ours, interval=None)),
                     shown_quantity(replace(one.theirs, interval=None)),
                     shown_difference(one.difference.mean, one.difference.interval),
-                    _probability(one.difference.probability),
-                    _probability(one.corrected),
+                    _probability(one.difference),
+                    _probability(one.difference, one.corrected),
                 )
                 for one in self.rows
             )
             header = ("way", "measure", "here", "there", "difference", "p", "p (Holm)")
-            title = (
-                f"Beside {self.name}: differences, p by randomisation, alone and corrected for "
-                f"{sum(_is_test(one.difference) for one in self.rows)} tests"
+            tests = sum(_is_test(one.difference) for one in self.rows)
+            title = f"Beside {self.name}: " + (
+                f"differences, p by randomisation, alone and corrected for {counted(tests, 'test')}"
+                if tests
+                else "nothing differs, of no query"
             )
-            found.append(Table(title, header, cells))
+            found.append(Table(title, header, cells, keys=2))
         shared = tuple(
             (way, shown_quantity(mean_of(values))) for way, values in self.overlap.items()
         )
@@ -274,10 +283,11 @@ def compare(
             shared = np.where(asked, overlap[way], np.nan)
             values = by_measure[first] if judged_by else (shared, None)
             losses[way] = first, _worst(ours, way, rankings[ours.depths[-1]], values, worst)
-    if not any(values[~np.isnan(values)].any() for values in overlap.values()):
+    deepest = ours.depths[-1]
+    if not any(np.nansum(_shared(ours, way, one[deepest], deepest)) for way, one in pairs):
         notes.append(
-            f"{name} has found none of the documents that this index has, of no query: are they of the "
-            "same corpus, with the same ids?"
+            f"{name} has no document in common with this index among the first {deepest:,} of any query: "
+            "if that should not be, are they of the same corpus, with the same ids?"
         )
     alone = [one.difference.probability for one in rows]
     tested = [_is_test(one.difference) for one in rows]
@@ -350,8 +360,10 @@ def _is_test(found: Difference) -> bool:
     return not found.equal and not np.isnan(found.probability)
 
 
-def _probability(value: float) -> str:
-    return NOTHING if np.isnan(value) else f"{value:.4f}"
+def _probability(found: Difference, corrected: float | None = None) -> str:
+    """Of a difference; where nothing differs there is nothing that chance could make."""
+    value = found.probability if corrected is None else corrected
+    return f"{value:.4f}" if _is_test(found) and not np.isnan(value) else NOTHING
 
 
 def _shared(ours: Evaluation, way: str, theirs: Rankings, depth: int) -> NDArray[np.float64]:

@@ -334,7 +334,7 @@ def _chosen(
                 "no recall was measured on this index: at any recall it is searched exactly"
             )
     elif isinstance(ways, str):
-        raise QueryError("ways must be several names, or options by name; found one text")
+        raise QueryError(f"ways must be several names, as [{ways!r}], or options by name")
     elif isinstance(ways, Mapping):
         found = [Way(name, options) for name, options in ways.items()]
     else:

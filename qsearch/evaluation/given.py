@@ -312,6 +312,8 @@ def matched(
             f"judgments of {_counted(missing, 'document', 'documents')} that the index does not hold"
             + (f" ({lost:,} of them relevant, which count as not found)" if lost else "")
         )
+    if not relevant:
+        raise NothingJudged("no query has a relevant document: what is judged is 0 or less")
     idle = [query for query, of_query in found.items() if not has_relevant(of_query)]
     if idle:
         notes.append(f"{_counted(idle, 'query', 'queries')} without a relevant document, left out")
@@ -359,7 +361,8 @@ def checked_depths(k: Any, most: int, filtered: bool, notes: list[str]) -> tuple
     """
     if isinstance(k, np.ndarray):
         k = k.tolist()
-    given = [k] if isinstance(k, int | np.integer) or not isinstance(k, Iterable) else list(k)
+    one = isinstance(k, int | np.integer | str) or not isinstance(k, Iterable)
+    given = [k] if one else list(k)
     depths = sorted({whole_number("k", one) for one in given})
     if not depths or depths[0] < 1:
         raise QueryError(f"k must be at least 1, found {depths[0] if depths else 'none'}")

@@ -10,6 +10,7 @@ from qsearch.documents import Run
 from qsearch.encoding import EncoderIdentity
 from qsearch.encoding.contract import encoders_unlike
 from qsearch.errors import QueryError
+from qsearch.evaluation.tables import counted
 
 if TYPE_CHECKING:
     from qsearch.evaluation.evaluation import Evaluation
@@ -91,18 +92,19 @@ def unlike(ours: Evaluation, theirs: Evaluation, name: str) -> list[str]:
     notes = []
     if ours.depths[-1] > theirs.depths[-1]:
         notes.append(
-            f"{name} was searched to {theirs.depths[-1]:,} documents, this index to {ours.depths[-1]:,}: "
-            f"behind these it has found nothing"
+            f"{name} was searched to {counted(theirs.depths[-1], 'document')}, this index to "
+            f"{ours.depths[-1]:,}: behind these it has found nothing"
         )
     texts = [dict(zip(one.queries, one.texts or (), strict=False)) for one in (ours, theirs)]
     other = sum(texts[0][query] != text for query, text in texts[1].items() if query in texts[0])
     if other:
-        notes.append(f"{other:,} queries of the same id have another text there")
+        have = "query of the same id has" if other == 1 else "queries of the same id have"
+        notes.append(f"{other:,} {have} another text there")
     here, there = ours.index["documents"], theirs.index["documents"]
     if here != there:
         notes.append(
-            f"{name} holds {there:,} documents, this index {here:,}: the fewer there are, the easier it "
-            "is to find the right ones"
+            f"{name} holds {counted(there, 'document')}, this index {here:,}: the fewer there are, the "
+            "easier it is to find the right ones"
         )
     weights = [one.index["hybrid_weight"] for one in (ours, theirs)]
     by_both = any(one.way.mode == "hybrid" and "weight" not in one.way.options for one in ours.ways)
@@ -162,19 +164,22 @@ def of_run(ours: Evaluation, given: Mapping[Any, Any], run: Rankings, name: str)
             f"{name}: the ranks of {otherwise:,} of {len(run):,} queries are not in the order of their "
             "scores; the highest score counts as best, as in trec_eval, and no rank"
         )
+    known = set(ours.queries)
+    asked = [documents for query, documents in given.items() if str(query) in known]
     tied = sum(
         isinstance(documents, Mapping) and len(set(documents.values())) < len(documents)
-        for documents in given.values()
+        for documents in asked
     )
     if tied:
+        first = "of the better rank" if isinstance(given, Run) else "that stands first"
         notes.append(
-            f"{name} gives documents of {tied:,} of {len(run):,} queries the same score: here the one that "
-            "stands first is better, by trec_eval the one of the higher id, and measures differ by that"
+            f"{name} gives documents of {tied:,} of {len(asked):,} queries the same score: here the one "
+            f"{first} is better, by trec_eval the one of the higher id, and measures differ by that"
         )
     deepest, depth = max(map(len, run.values()), default=0), ours.depths[-1]
     if deepest < depth:
         notes.append(
-            f"{name} goes to {deepest:,} document{'s' * (deepest != 1)} a query, these answers to "
+            f"{name} goes to {counted(deepest, 'document')} a query, these answers to "
             f"{depth:,}: measures at {depth:,} are as if it had found nothing behind"
         )
     if ours.where is not None:

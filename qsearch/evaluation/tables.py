@@ -22,6 +22,7 @@ __all__ = [
     "Table",
     "as_markdown",
     "asked_of",
+    "counted",
     "markdown_of",
     "shown_difference",
     "shown_quantity",
@@ -35,24 +36,26 @@ _MARGIN, _GAP = "  ", "   "
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts. The first column is aligned left, the others right.
+    """A table of texts. What tells what a row is of is aligned left, the rest right.
 
     Attributes:
         title: above it.
         header: names of the columns.
         rows: cells.
+        keys: so many of the first columns tell what a row is of.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    keys: int = 1
 
     def text(self, width: int | None = None) -> str:
         """For a terminal.
 
         Args:
             width: of it, in characters; ``None``: of any. Columns that do not fit stand below the others,
-                with the first one again.
+                with what the rows are of again.
 
         Examples:
             >>> table = Table("times", ("way", "mean", "median"), (("exact", "1.25", "1.20"),))
@@ -67,9 +70,10 @@ class Table:
         lines = [self.header, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
         parts: list[list[int]] = [[]]
-        room = math.inf if width is None else width - len(_MARGIN) - widths[0]
+        keys = sum(widths[: self.keys]) + (self.keys - 1) * len(_GAP)
+        room = math.inf if width is None else width - len(_MARGIN) - keys
         left = room
-        for column in range(1, len(self.header)):
+        for column in range(self.keys, len(self.header)):
             needed = len(_GAP) + widths[column]
             if needed > left and parts[-1]:
                 parts.append([])
@@ -80,7 +84,10 @@ class Table:
             "\n".join(
                 _MARGIN
                 + _GAP.join(
-                    [f"{line[0]:<{widths[0]}}", *(f"{line[one]:>{widths[one]}}" for one in columns)]
+                    [
+                        *(f"{line[one]:<{widths[one]}}" for one in range(self.keys)),
+                        *(f"{line[one]:>{widths[one]}}" for one in columns),
+                    ]
                 ).rstrip()
                 for line in lines
             )
@@ -90,7 +97,7 @@ class Table:
 
     def markdown(self) -> str:
         """For Markdown."""
-        marks = ("---", *("---:" for _ in self.header[1:]))
+        marks = (*["---"] * self.keys, *["---:"] * (len(self.header) - self.keys))
         lines = [
             "| " + " | ".join(map(as_markdown, line)) + " |"
             for line in (self.header, marks, *self.rows)
@@ -203,10 +210,23 @@ def _shared(evaluation: Measured, ways: Sequence[WayResult]) -> Table:
     return Table(title, ("way", *names), rows)
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing.
+
+    Examples:
+        >>> counted(1, "document"), counted(2000, "document")
+        ('1 document', '2,000 documents')
+    """
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def asked_of(evaluation: Measured) -> str:
     """How many queries of what, and the filter."""
     where = "" if evaluation.where is None else f", where {evaluation.where}"
-    return f"{int(evaluation.own.sum()):,} {evaluation.source}{where}"
+    count, source = int(evaluation.own.sum()), evaluation.source
+    if count == 1 and source.startswith("queries"):
+        source = "query" + source.removeprefix("queries")
+    return f"{count:,} {source}{where}"
 
 
 def _groups(evaluation: Measured) -> Table:

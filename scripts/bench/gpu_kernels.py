@@ -23,7 +23,10 @@ from typing import Any
 
 os.environ.pop("TRITON_INTERPRET", None)
 
-import triton
+try:
+    import triton
+except ImportError:
+    sys.exit(f"{sys.executable} has no Triton: pip install triton")
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 

@@ -113,12 +113,43 @@ def test_other_answers_are_held_against_these(made: Path, tmp_path: Path) -> Non
     told = json.loads(same.stdout)["comparison"]
     assert told["overlap"]["exact"]["mean"] == 1.0
     assert [one["difference"]["mean"] for one in told["differences"]] == [0.0] * 4
+    same = run(*arguments, "--ways", "exact", "--compare", "i", cwd=made).stdout
+    assert "Beside indexes/i: nothing differs, of no query" in same
+    assert re.search(r"nDCG@10 .* \+0\.0000 \[.*\] +– +–\n", same)
     other = Index.build([{"id": "x", "text": "cat"}], tmp_path / "o", embeddings=np.eye(1))
     other.close()
     done = run(*arguments, "--compare", tmp_path / "o", cwd=made)
     assert done.returncode == 1
     assert "without an encoder" in done.stderr
     assert done.stdout == ""  # before anything is measured
+
+
+def test_an_index_of_other_documents_is_not_judged_by_these(
+    made: Path, tmp_path: Path, tiny_bert: Path
+) -> None:
+    other = Index.build(
+        [{"id": f"x{n}", "text": word} for n, word in enumerate(WORDS)],
+        tmp_path / "o",
+        encoder=str(tiny_bert),
+    )
+    other.close()
+    arguments = ("eval", "--queries", ".", "-k", "10", "--no-times", "--ways", "exact")
+    done = run(*arguments, "--compare", tmp_path / "o", cwd=made)
+    assert done.returncode == 1
+    assert f"error: {tmp_path / 'o'}: nothing is measured by judgments" in done.stderr
+    assert "the rest is compared" in done.stderr
+    assert "Beside" not in done.stdout  # no difference of zeros that look like a loss
+    assert f"Documents in common with {tmp_path / 'o'}" in done.stdout
+
+
+def test_a_run_with_equal_scores_is_told_when_it_is_written(made: Path, tmp_path: Path) -> None:
+    records = [{"id": f"d{number}", "text": "a cat"} for number in range(4)]
+    with Index.open(made / "indexes" / "i") as index:
+        model = index.encoder
+        Index.build(records, tmp_path / "o", encoder=model).close()
+    arguments = ("eval", tmp_path / "o", "--queries", "queries.jsonl", "-k", "3", "--no-times")
+    done = run(*arguments, "--ways", "exact", "--run", tmp_path / "r.trec", cwd=made)
+    assert "120 lines; of 40 of 40 queries documents have the same score" in done.stderr
 
 
 def test_an_index_is_tuned(place: Path) -> None:

@@ -86,7 +86,9 @@ def test_what_makes_two_unlike_is_told(index: Index, tmp_path: Path) -> None:
     assert "the filter (even) is of this index alone" in told
     assert "counts as 0" in told
     told = "\n".join(compare(ours, {"q2": ["other"] * 1}, "run").notes)
-    assert "run has found none of the documents that this index has" in told
+    assert "run has no document in common with this index among the first 10 of any query" in told
+    later = {"q2": ["other", "another", *ours["exact"].documents["q2"][:3]]}
+    assert "in common" not in "\n".join(compare(ours, later, "run").notes)  # behind the first two
     deep = {query: [f"d {number}" for number in range(10)] for query in QUERIES}
     plain = evaluate(index, QUERIES, JUDGMENTS, k=(2, 10), ways=["exact"], timed=False)
     assert compare(plain, deep).notes == ()
@@ -183,7 +185,7 @@ def test_a_run_may_have_scores_and_is_checked(index: Index, tmp_path: Path) -> N
     deeper = evaluate(index, QUERIES, JUDGMENTS, k=20, ways=["exact"], timed=False)
     assert any("searched to 10 documents" in note for note in compare(deeper, found).notes)
     others = evaluate(index, {"q0": "cat dog"}, k=10, ways=["exact"], timed=False)
-    assert "1 queries of the same id have another text there" in compare(found, others).notes
+    assert "1 query of the same id has another text there" in compare(found, others).notes
 
 
 @pytest.mark.parametrize(

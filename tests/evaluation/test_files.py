@@ -38,6 +38,8 @@ def test_judgments_are_read_in_every_form(tmp_path: Path, text: str) -> None:
 
 
 def test_columns_may_be_parted_by_white_space(tmp_path: Path) -> None:
+    spaced = read_judgments(written(tmp_path, " q\t d 1 \t 1 \n"))
+    assert spaced == {" q": {" d 1 ": 1}}  # as ids are elsewhere
     found = read_judgments(written(tmp_path, "301  0 FBIS3-10082  1\n301 0   FR94 -1\n"))
     assert found == {"301": {"FBIS3-10082": 1, "FR94": -1}}
 
@@ -64,7 +66,9 @@ def test_columns_may_be_parted_by_white_space(tmp_path: Path) -> None:
         ("q d \u0663\n", ":1: the relevance must be a whole number"),
         ("q d nan\nq d 1\n", ":1: the relevance must be a whole number"),
         ("q\td\t\nq\td\t1\n", ":1: the relevance must be a whole number"),
-        ("q d relevant\nq d 1\n", None),
+        ("q d relevance\nq d 1\n", None),
+        ("query_id doc_id rel-label\nq d 1\n", None),
+        ("q d relevant\nq d 1\n", ":1: .*found 'relevant'; a header ends with 'score'"),
         ("q d 1\nq e inf\n", "must be a whole number"),
         (
             "q d 1\nq e 2147483648\n",
@@ -76,7 +80,7 @@ def test_what_is_no_judgment_is_an_error_with_its_line(
     tmp_path: Path, text: str, told: str | None
 ) -> None:
     path = written(tmp_path, text)
-    if told is None:  # a first line whose last column is no number is a header
+    if told is None:  # a first line whose last column is called so is a header
         assert read_judgments(path) == {"q": {"d": 1}}
         return
     with pytest.raises(QueryError, match=told):

@@ -41,8 +41,8 @@ def test_what_does_not_fit_is_counted_and_named(
 def test_all_judgments_zero(index: Index) -> None:
     qrels = {name: {"d 1": 0} for name in QUERIES}
     found = evaluate(index, QUERIES, qrels, k=10, ways=["exact", "keywords"], timed=False)
-    assert found.measure("exact", "nDCG@10").queries == 0
-    assert "–" in found.tables()[-1].text()
+    assert not any("judgments" in table.title for table in found.tables())
+    assert "no query has a relevant document: what is judged is 0 or less" in "\n".join(found.notes)
     json.dumps(found.to_dict(), allow_nan=False)
 
 
@@ -67,10 +67,10 @@ def test_all_judgments_zero(index: Index) -> None:
         ({"qrels": JUDGMENTS}, "judgments are of queries"),
         ({"queries": QUERIES, "sample": 10}, "leave it out where queries are given"),
         ({"queries": QUERIES, "k": 0}, "k must be at least 1, found 0"),
-        ({"queries": QUERIES, "k": "ten"}, "k must be a whole number"),
+        ({"queries": QUERIES, "k": "10"}, "k must be a whole number, found '10'"),
         ({"queries": QUERIES, "k": []}, "k must be at least 1"),
         ({"queries": QUERIES, "ways": ["exact", "exact"]}, "stands twice"),
-        ({"queries": QUERIES, "ways": "exact"}, "found one text"),
+        ({"queries": QUERIES, "ways": "exact"}, r"as \['exact'\]"),
         ({"queries": QUERIES, "ways": []}, "no way to measure"),
         ({"queries": QUERIES, "ways": ["fast"]}, "no way of searching 'fast'"),
         ({"queries": QUERIES, "ways": {"mine": {"recal": 0.9}}}, "did you mean 'recall'"),
