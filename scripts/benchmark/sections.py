@@ -42,7 +42,8 @@ def fastest_systems(measured: Sequence[Measured]) -> str:
     said = (
         "Queries a second of the fastest system, and of qsearch or, where that is the fastest, of the "
         "next one; behind them how many times faster the first is. qsearch is asked for this recall, of "
-        "queries of any kind and of those alike, and stands here with the faster one that gave it; of "
+        "queries of any kind and of those alike, and stands here with the faster one that gave it, even "
+        "where asked for more it would have been faster (its plan was made by times of its own); of "
         "the others it is the fastest setting that gave it, which one knows after trying them. Exact: "
         "settings whose answers are meant to be exact. Top 100: recall is that of a search for 100. ≈: "
         "turns of the two overlap. –: not measured."
@@ -304,9 +305,11 @@ def endtoend(ends: dict[str, Any] | None) -> str:
         "nDCG@10",
     ]
     told = ends["data"]
+    without = told["without_text"]
+    left = f" (all but {without} that have none)" if without else ""
     said = (
-        f"{told['title']}: {told['rows']:,} texts as JSON Lines (all but {told['without_text']} that "
-        f"have none), {told['queries']:,} different queries: {told['judged_queries']} with "
+        f"{told['title']}: {told['rows']:,} texts as JSON Lines{left}, "
+        f"{told['queries']:,} different queries: {told['judged_queries']} with "
         "judgments, and titles of the texts to fill up; all-MiniLM-L6-v2 everywhere, all "
         "processors, one query at a time. Seconds count from the start of a process, with Python, "
         "imports and the model, and for qsearch with the export of the model to ONNX, which is "
