@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -73,12 +72,12 @@ def write_results(
     for (name, query), result in zip(queries, results, strict=True):
         if show.format == "text":
             _write_text(name, query, result, heading=heading, full=show.full)
+        elif show.format == "trec":
+            for line in _run_lines(name, result):
+                print_data(line)
         else:
-            for record in _records(show.format, name, query, result):
-                if isinstance(record, str):
-                    print_data(record)
-                else:
-                    print_json(record)
+            for record in _records(name, query, result):
+                print_json(record)
         if show.format != "jsonl" and result.explanation is not None:
             _explain(console, result.explanation, result)
 
@@ -144,10 +143,6 @@ def _both(hit: Hit) -> str:
     return f"cosine {hit.cosine:.4f} {ranks[0]:<4}  bm25 {hit.bm25:>7.4f} {ranks[1]:<4}  "
 
 
-_IDENTITY_SHOWN = ("model", "revision", "weights", "precision", "max_length", "activation")
-"""What tells the outputs of two rerankers apart."""
-
-
 def _run_line(name: str, hit: Hit, score: float, tag: str) -> str:
     for value in (name, hit.id):
         if printable(value) != value:  # which the next check need not refuse
@@ -161,92 +156,36 @@ def _run_line(name: str, hit: Hit, score: float, tag: str) -> str:
         raise click.ClickException(f"{error}; use --format jsonl") from None
 
 
-def _records(
-    format: str, name: str, query: str, result: SearchResult
-) -> list[str | dict[str, Any]]:
-    lines: list[str | dict[str, Any]] = []
+def _run_lines(name: str, result: SearchResult) -> list[str]:
+    lines = []
     for hit in result:
-        if format == "trec":
-            score, tag = hit.score, "qsearch"
-            if hit.rerank_score is not None and result.reranking is not None:
-                score, tag = hit.rerank_score, f"qsearch+{result.reranking.identity.label}"
-            lines.append(_run_line(name, hit, score, tag))
-        else:
-            record: dict[str, Any] = {
-                "query_id": name,
-                **({"query": query} if query else {}),
-                "rank": hit.rank,
-                "score": float(f"{hit.score:.9g}"),
-                **_scores_record(hit),
-                "id": hit.id,
-            }
-            if hit.rerank_score is not None:
-                record["rerank_score"] = float(f"{hit.rerank_score:.9g}")
-                record["retrieval_rank"] = hit.retrieval_rank
-            if hit.title is not None:
-                record["title"] = hit.title
-            if hit.passage is None:
-                record["text"] = hit.text
-            else:  # the whole text may be a book
-                record["passage"] = {
-                    "begin": hit.passage.begin,
-                    "end": hit.passage.end,
-                    "text": hit.passage.text,
-                }
-            if hit.metadata:
-                record["metadata"] = dict(hit.metadata)
-            record["certified"] = result.certified
-            if result.reranking is not None:
-                told = result.reranking.identity.to_json()
-                record["reranker"] = {
-                    part: told[part] for part in _IDENTITY_SHOWN if told[part] is not None
-                }
-            if result.explanation is not None:
-                record["ranks"] = dict(result.explanation.ranks[hit.rank - 1])
-                if hit.rank == 1:
-                    record["explanation"] = _explanation_record(result.explanation, result.method)
-                    if result.reranking is not None:
-                        record["explanation"]["truncated"] = result.reranking.truncated
-            lines.append(record)
+        score, tag = hit.score, "qsearch"
+        if hit.rerank_score is not None and result.reranking is not None:
+            score, tag = hit.rerank_score, f"qsearch+{result.reranking.identity.label}"
+        lines.append(_run_line(name, hit, score, tag))
     return lines
 
 
-def _scores_record(hit: Hit) -> dict[str, Any]:
-    """By meaning and by words, where that was asked for."""
-    if hit.bm25 is None:
-        return {}
-    if hit.cosine is None:
-        return {"bm25": float(f"{hit.bm25:.9g}")}
-    return {
-        "cosine": float(f"{hit.cosine:.9g}"),
-        "meaning_rank": hit.meaning_rank,
-        "bm25": float(f"{hit.bm25:.9g}"),
-        "keyword_rank": hit.keyword_rank,
-    }
-
-
-def _explanation_record(explanation: Explanation, method: str) -> dict[str, Any]:
-    return {
-        "method": method,
-        "reason": explanation.reason,
-        "recall": explanation.recall,
-        "stages": [
-            {
-                "name": stage.name,
-                "rows": stage.rows,
-                "bytes": stage.bytes,
-                "milliseconds": stage.milliseconds,
-            }
-            if stage.unit == "rows"
-            else {"name": stage.name, stage.unit: stage.rows, "milliseconds": stage.milliseconds}
-            for stage in explanation.stages
-        ],
-        **_keywords_record(explanation.keywords),
-    }
-
-
-def _keywords_record(keywords: KeywordReport | None) -> dict[str, Any]:
-    return {} if keywords is None else {"keywords": dataclasses.asdict(keywords)}
+def _records(name: str, query: str, result: SearchResult) -> list[dict[str, Any]]:
+    """A hit a line, each with what it needs to stand alone; the first explains them all."""
+    told = result.to_dict()
+    records = []
+    for hit in told["hits"]:
+        ranks = hit.pop("ranks", None)
+        record: dict[str, Any] = {
+            "query_id": name,
+            **({"query": query} if query else {}),
+            **hit,
+            "certified": result.certified,
+        }
+        if "reranker" in told:
+            record["reranker"] = told["reranker"]
+        if ranks is not None:
+            record["ranks"] = ranks
+            if hit["rank"] == 1:
+                record["explanation"] = {"method": result.method, **told["explanation"]}
+        records.append(record)
+    return records
 
 
 def _explain(console: Console, explanation: Explanation, result: SearchResult) -> None:

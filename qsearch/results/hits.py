@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError
+from qsearch.results.reports import Explanation, Reranking, StageReport
 from qsearch.wording import words
 
 if TYPE_CHECKING:
-    from qsearch.reranking import RerankerIdentity
     from qsearch.store import StoredDocument
 
-__all__ = [
-    "Explanation",
-    "Hit",
-    "KeywordReport",
-    "Passage",
-    "Reranking",
-    "SearchResult",
-    "StageReport",
-    "TermReport",
-    "VectorResult",
-    "passage_of",
-]
+__all__ = ["Hit", "Passage", "SearchResult", "VectorResult", "passage_of", "shortened"]
 
 
 _SHOWN = 60
@@ -37,105 +26,6 @@ _SHOWN = 60
 def shortened(text: str) -> str:
     """The text, or its beginning with an ellipsis."""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-@dataclass(frozen=True, slots=True)
-class StageReport:
-    """What one stage of a search did for one query.
-
-    Attributes:
-        name: what was looked at.
-        rows: how many rows.
-        bytes: how many bytes of codes or floats those are.
-        milliseconds: for one query of the batch; ``None`` where it is part of the stage before.
-        unit: what ``rows`` counts: ``rows``, or ``pairs`` of query and text.
-    """
-
-    name: str
-    rows: int
-    bytes: int
-    milliseconds: float | None
-    unit: str = "rows"
-
-
-@dataclass(frozen=True, slots=True)
-class TermReport:
-    """A term of a query.
-
-    Attributes:
-        term: as the text index has it; a phrase in quotes.
-        count: how often it stands in the query.
-        documents: how many documents hold it.
-        idf: what it weighs (``docs/keywords.md``).
-    """
-
-    term: str
-    count: int
-    documents: int
-    idf: float
-
-
-@dataclass(frozen=True, slots=True)
-class KeywordReport:
-    """What a search by words did.
-
-    Attributes:
-        tokenizer: of the text index.
-        terms: of the query.
-        cut: whether the query is longer than what counts.
-        matching: documents that hold any of the terms.
-        k1: of BM25.
-        b: of BM25.
-        milliseconds: that the words took.
-        fusion: how a hybrid search made one score of two; ``None``: it was by keywords alone.
-        weight: of the meaning, where the fusion is convex.
-        depth: so many documents of each way were looked at.
-    """
-
-    tokenizer: str
-    terms: tuple[TermReport, ...]
-    cut: bool
-    matching: int
-    k1: float
-    b: float
-    milliseconds: float
-    fusion: str | None = None
-    weight: float | None = None
-    depth: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """How a result came about.
-
-    Attributes:
-        reason: why this way of retrieval.
-        recall: expected from what was measured; 1 for an exact search, 0 where nobody knows.
-        stages: in order.
-        ranks: for each hit its rank, from 1, among all rows (documents, or their passages) by each code.
-        keywords: what was done by words, where that was asked for.
-    """
-
-    reason: str
-    recall: float
-    stages: tuple[StageReport, ...]
-    ranks: tuple[Mapping[str, int], ...]
-    keywords: KeywordReport | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reranking:
-    """That hits are in the order of a cross-encoder, and of which.
-
-    Attributes:
-        identity: what its scores depend on.
-        pairs: hits that it scored, of which the best are the result.
-        truncated: how many of these were longer, with the query, than the maximum length, and were cut.
-    """
-
-    identity: RerankerIdentity
-    pairs: int
-    truncated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +103,30 @@ class Hit:
         shown = self.text if self.passage is None else self.passage.text
         return Document(self.id, shown, self.title).content
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; what it has not is left out. Of a split document the passage, not the text."""
+        told: dict[str, Any] = {"rank": self.rank, "score": _nine_digits(self.score)}
+        if self.bm25 is not None:
+            if self.cosine is not None:
+                told["cosine"] = _nine_digits(self.cosine)
+                told["meaning_rank"] = self.meaning_rank
+            told["bm25"] = _nine_digits(self.bm25)
+            if self.cosine is not None:
+                told["keyword_rank"] = self.keyword_rank
+        told["id"] = self.id
+        if self.rerank_score is not None:
+            told["rerank_score"] = _nine_digits(self.rerank_score)
+            told["retrieval_rank"] = self.retrieval_rank
+        if self.title is not None:
+            told["title"] = self.title
+        if self.passage is None:
+            told["text"] = self.text
+        else:  # the whole text may be a book
+            told["passage"] = asdict(self.passage)
+        if self.metadata:
+            told["metadata"] = dict(self.metadata)
+        return told
+
     def __hash__(self) -> int:
         """Of what tells hits apart; metadata, which has no hash, is left out."""
         return hash((self.rank, self.score, self.id))
@@ -283,6 +197,26 @@ class SearchResult(Sequence[Hit]):
             )
         return replace(self, hits=hits, explanation=explanation, reranking=reranking)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values: the hits, whether they are certified, and what was asked for beside.
+
+        Examples:
+            >>> hit = Hit(1, 0.5, "a", "a kitten", None, {"year": 2020})
+            >>> SearchResult((hit,), True, "exact").to_dict()["hits"]
+            [{'rank': 1, 'score': 0.5, 'id': 'a', 'text': 'a kitten', 'metadata': {'year': 2020}}]
+        """
+        hits = [hit.to_dict() for hit in self.hits]
+        told: dict[str, Any] = {"hits": hits, "certified": self.certified, "method": self.method}
+        if self.reranking is not None:
+            told["reranker"] = self.reranking.to_dict()
+        if self.explanation is not None:
+            for hit, ranks in zip(hits, self.explanation.ranks, strict=True):
+                hit["ranks"] = dict(ranks)
+            told["explanation"] = self.explanation.to_dict()
+            if self.reranking is not None:
+                told["explanation"]["truncated"] = self.reranking.truncated
+        return told
+
     def __len__(self) -> int:
         """Number of hits."""
         return len(self.hits)
@@ -332,3 +266,8 @@ class VectorResult:
         """How many of what."""
         count, k = self.positions.shape
         return f"<VectorResult: {count:,} × {k:,}, {int(self.certified.sum()):,} certified>"
+
+
+def _nine_digits(score: float) -> float:
+    """A float32 as the shortest number that nine digits, which it is told apart by, give."""
+    return float(f"{score:.9g}")
