@@ -62,6 +62,7 @@ class Words:
     """The name of everything that a message advises. Each reads on after "add", "give" or "with"."""
 
     allow_empty: str
+    allow_host: str
     backend: str
     build: str
     delimiter: str
@@ -69,6 +70,7 @@ class Words:
     encoding: str
     force: str
     graph: str
+    host: str
     id_field: str
     index_field: str
     index_graph: str
@@ -84,6 +86,7 @@ class Words:
     overlap: str
     params: str
     passages: str
+    port: str
     rebuild: str
     rejects: str
     rerank: str
@@ -102,6 +105,7 @@ class Words:
 
 PYTHON = Words(
     allow_empty="allow_empty=True",
+    allow_host="hosts=",
     backend="backend",
     build="Index.build",
     delimiter="delimiter=",
@@ -109,6 +113,7 @@ PYTHON = Words(
     encoding="encoding=",
     force="BuildOptions(force=True)",
     graph="BuildOptions(graph=True)",
+    host="host",
     id_field="Fields(id=...)",
     index_field="Index.index_fields",
     index_graph="Index.index_graph",
@@ -124,6 +129,7 @@ PYTHON = Words(
     overlap="BuildOptions(overlap=...)",
     params="params=",
     passages="BuildOptions(passages=...)",
+    port="port",
     rebuild="Index.build(..., options=BuildOptions(force=True))",
     rejects="rejects=",
     rerank="rerank=",

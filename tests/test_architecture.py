@@ -48,6 +48,7 @@ ROOMS = (
     "index",
     "evaluation",
     "integrations",
+    "serving",
     "cli",
     "__main__",
 )

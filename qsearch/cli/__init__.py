@@ -30,6 +30,7 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "build": "Build an index from a corpus.",
     "query": "Search an index.",
+    "serve": "Answer searches over HTTP.",
     "eval": "Measure how good answers are, and what they cost.",
     "add": "Add documents to an index, or replace some.",
     "sync": "Make an index hold exactly the documents of a corpus.",
@@ -52,6 +53,7 @@ _REPLACE = (
     "corpus"
 )
 _DELETE = "'qsearch delete ID' deletes documents; an index is a directory"
+_SERVE = "'qsearch serve' answers searches over HTTP"
 _ABSENT = {
     "search": "'qsearch query TEXT' searches",
     "ask": "'qsearch query TEXT' searches",
@@ -83,7 +85,9 @@ _ABSENT = {
     "bench": "'qsearch eval' measures recall, quality and time",
     "fts": "'qsearch index-text' makes the index of words",
     "reindex": "'qsearch index-text' makes the index of words anew, 'qsearch build --force' everything",
-    "serve": "'qsearch query - --format jsonl' answers each line of a pipe when it comes",
+    "server": _SERVE,
+    "http": _SERVE,
+    "api": _SERVE,
 }
 """What people look for that is not here, and what there is instead."""
 

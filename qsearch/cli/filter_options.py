@@ -38,13 +38,12 @@ class Where(click.ParamType[Any]):
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Of a name that is given twice one condition would be dropped in silence."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is there twice; $and takes a list of conditions")
-    return found
+    from qsearch.documents.columns import once_each
+
+    try:
+        return once_each(pairs)
+    except ValueError as error:
+        raise ValueError(f"{error}; $and takes a list of conditions") from None
 
 
 class Parameters(click.ParamType[Any]):

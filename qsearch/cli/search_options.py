@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -18,12 +18,16 @@ from qsearch.options import (
     listed,
 )
 
-__all__ = ["RERANK", "search_options"]
+__all__ = ["RERANK", "STANDING", "search_options", "standing_options"]
 
 RERANK = tuple(
     name for name in listed(TextSearchOptions) if name not in {*listed(SearchOptions), *WORDS}
 )
 """Options that put hits in the order of a cross-encoder."""
+
+
+STANDING = tuple(name for name in listed(TextSearchOptions) if name not in (*FILTER, "explain"))
+"""Options that make sense for many searches at once, whatever each is for."""
 
 
 class Recall(click.ParamType[float | str]):
@@ -81,10 +85,19 @@ _TYPES: dict[str, click.ParamType[Any]] = {
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of a search by text."""
-    command = filter_options(command)
-    for name, (_, option) in reversed(listed(TextSearchOptions).items()):
-        if name in FILTER:
-            continue
+    of_filter = filter_options(command)
+    return _given([name for name in listed(TextSearchOptions) if name not in FILTER], of_filter)
+
+
+def standing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of searches to come."""
+    return _given(STANDING, command)
+
+
+def _given(names: Sequence[str], command: Callable[..., Any]) -> Callable[..., Any]:
+    known = listed(TextSearchOptions)
+    for name in reversed(names):
+        _, option = known[name]
         of_type = _TYPES.get(name)
         command = click.option(
             f"--{name.replace('_', '-')}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from qsearch.errors import CorpusError
 
@@ -29,6 +30,18 @@ def unique_columns(name: str, columns: Sequence[str], number: int) -> list[str]:
 def doubled_names(names: Iterable[str]) -> list[str]:
     """Names that occur more than once, sorted."""
     return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Of a name that is there twice one value would be dropped in silence.
+
+    Raises:
+        ValueError: a name is there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"{doubled_names(name for name, _ in pairs)[0]!r} is there twice")
+    return found
 
 
 def shown(record: object) -> bytes:

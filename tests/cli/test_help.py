@@ -66,7 +66,7 @@ def test_quiet_may_stand_behind_the_command(tmp_path: Path) -> None:
         ("rm", "'qsearch delete ID' deletes documents"),
         ("optimize", "'qsearch compact' gives back the room"),
         ("show", "'qsearch get ID' a document"),
-        ("serve", "'qsearch query - --format jsonl' answers each line"),
+        ("server", "'qsearch serve' answers searches over HTTP"),
         ("qurey", "did you mean 'query'?"),
         ("frobnicate", "No such command 'frobnicate'"),
     ],

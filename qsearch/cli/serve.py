@@ -1,0 +1,176 @@
+"""``qsearch serve``."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+import click
+
+from qsearch.cli.help import Command
+from qsearch.cli.output import Console, ConsoleHandler, print_data
+from qsearch.cli.search_options import RERANK, STANDING, standing_options
+from qsearch.cli.target import (
+    backend_option,
+    device_option,
+    find_index,
+    index_option,
+    model_option,
+)
+from qsearch.cli.wording import COMMAND_LINE
+from qsearch.errors import QsearchError
+from qsearch.options import WORDS, TextSearchOptions
+from qsearch.wording import speaking
+
+__all__ = ["serve"]
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+_IN_REQUESTS = replace(
+    COMMAND_LINE,
+    missing_fields_ok='"missing_fields_ok": true',
+    params='"params"',
+    search_vectors='"vector"',
+)
+"""What clients read of: they have no command line."""
+
+
+@click.command(
+    cls=Command,
+    groups={
+        "Index": ("index",),
+        "Address": ("host", "port", "allow_host"),
+        "Search, where a request does not say": (
+            "k",
+            *(name for name in STANDING if name not in (*WORDS, *RERANK)),
+        ),
+        "Words": WORDS,
+        "Rerank": RERANK,
+        "Server": ("refresh", "log_requests"),
+        "Encoder": ("model", "device", "backend"),
+    },
+    epilog="""\b
+Examples:
+  qsearch serve
+  qsearch serve -i indexes/wiki --device cuda --recall 0.99
+  qsearch serve --host 0.0.0.0 --port 80
+  qsearch serve --rerank cross-encoder/ms-marco-MiniLM-L6-v2
+\b
+And then, anywhere:
+  curl 'http://127.0.0.1:8420/search?query=how+do+birds+navigate&k=3'
+  curl http://127.0.0.1:8420/search -d '{"query": "bird", "where": "year >= 2020"}'
+  curl http://127.0.0.1:8420/search -d '{"queries": ["one", "another"], "recall": 0.99}'
+""",
+)
+@index_option
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Name or address of this machine to listen on. 0.0.0.0: all, for everybody who reaches it.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8420,
+    show_default=True,
+    help="Where to listen; 0: any port that is free, which is printed.",
+)
+@click.option(
+    "--allow-host",
+    "allow_host",
+    multiple=True,
+    metavar="NAME",
+    help="Another name that requests may be for, such as that of a proxy; may be repeated. Without, only "
+    "localhost may be asked where that is listened on: so no page in a browser reaches the index.",
+)
+@click.option("-k", "k", type=int, default=10, show_default=True, help="Hits for each query.")
+@standing_options
+@click.option(
+    "--refresh",
+    type=click.FloatRange(min=0.01),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look for changes of the index, which are followed.",
+)
+@click.option("--log-requests", is_flag=True, help="Note each request on standard error.")
+@model_option
+@device_option
+@backend_option
+@click.pass_obj
+def serve(
+    console: Console,
+    index: Path | None,
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    k: int,
+    refresh: float,
+    log_requests: bool,
+    model: str | None,
+    device: str,
+    backend: str,
+    **options: Unpack[TextSearchOptions],
+) -> None:
+    """Answer searches over HTTP, in JSON, until Ctrl-C.
+
+    Searches that come together are done together, so that many clients are answered about as fast as one.
+    What add, sync and delete do to the index meanwhile is followed; nothing can be changed over HTTP.
+    Its address is printed as soon as everything is loaded. GET / tells what there is.
+    """
+    from qsearch.index import Index
+
+    try:
+        import uvicorn  # noqa: F401
+
+        from qsearch.serving import Defaults, application, listening, prepare, run
+    except ImportError as error:
+        raise QsearchError(
+            f"serving needs starlette and uvicorn ({error}): pip install starlette uvicorn"
+        ) from None
+    path = find_index(index)
+    names: Any = None
+    if host in _LOCAL or allow_host:
+        names = (*_LOCAL, host, *allow_host)
+    defaults = Defaults(k, {**options})
+    with (
+        listening(host, port) as on,
+        Index.open(path, encoder=model, device=device, backend=backend) as opened,
+    ):
+        started = time.perf_counter()
+        prepare(opened, defaults)
+        _log_to(console, log_requests)
+        bound, shown = on.getsockname()[:2], host
+        if ":" in host:
+            shown = f"[{host}]"
+        console.note(
+            f"{path}: {len(opened):,} documents, ready after {time.perf_counter() - started:.1f} s"
+        )
+        if names is None:
+            console.note(f"everybody who reaches {bound[0]} can search it and read its documents")
+        print_data(f"http://{shown}:{bound[1]}")
+        with speaking(_IN_REQUESTS):
+            run(
+                application(opened, defaults, refresh=refresh, hosts=names),
+                on,
+                log_requests=log_requests,
+            )
+        console.note("stopped")
+
+
+def _log_to(console: Console, requests: bool) -> None:
+    """A server's log is read later: what goes on is noted whether or not anybody watches."""
+    handler = ConsoleHandler(console)
+    handler.setLevel(logging.INFO)
+    logging.getLogger("qsearch").handlers = [handler]
+    for name, level in (
+        ("uvicorn.error", logging.WARNING),
+        ("uvicorn.access", logging.INFO if requests else logging.CRITICAL),
+    ):
+        log = logging.getLogger(name)
+        log.handlers, log.propagate = [handler], False
+        log.setLevel(level)

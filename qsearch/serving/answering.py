@@ -1,0 +1,86 @@
+"""Parts of requests → searches of the index → JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qsearch.gpu import has_gpu
+from qsearch.options import SearchOptions, listed
+from qsearch.serving.asking import Asked, Defaults
+from qsearch.serving.batching import Part
+
+if TYPE_CHECKING:
+    from qsearch.index import Index
+
+__all__ = ["as_json", "body_of", "prepare", "searched"]
+
+
+_TRIED = 32
+"""Queries that an index is tried with: for so many it is loaded to a GPU, where that is left to it."""
+
+
+def prepare(index: Index, defaults: Defaults) -> None:
+    """Search once, so that nothing is left to load, and nothing to find out, for the first request.
+
+    Args:
+        index: to be served. One without an encoder is asked by vectors.
+        defaults: of requests.
+
+    Raises:
+        QsearchError: the index cannot be searched like that; its encoder is not the one that it was built
+            with.
+    """
+    if has_gpu() or index.contract is None:
+        rows = np.random.default_rng(0).standard_normal((_TRIED, index.dimensions))
+        mine = {
+            one: value for one, value in defaults.options.items() if one in listed(SearchOptions)
+        }
+        index.search_by_vectors(rows, defaults.k, **mine)
+    if index.contract is not None or defaults.options.get("mode", "meaning") != "meaning":
+        index.search("a first query", defaults.k, **defaults.options)
+    if index.contract is not None:
+        _ = index.encoder  # also where keywords are what is asked for
+
+
+def searched(index: Index, parts: Sequence[Part]) -> list[list[bytes]]:
+    """Search together.
+
+    Args:
+        index: where.
+        parts: of requests that ask for the same.
+
+    Returns:
+        For each part, for each of its queries: the result as JSON.
+
+    Raises:
+        QsearchError: as ``Index.search_batch``.
+    """
+    asked: Asked = parts[0].request
+    if asked.vectors is None:
+        texts = [text for part in parts for text in part.request.texts[part.first : part.last]]
+        results = index.search_batch(texts, asked.k, **asked.options)
+    else:
+        rows = np.concatenate([part.request.vectors[part.first : part.last] for part in parts])
+        results = index.search_by_vectors(rows, asked.k, **asked.options)
+    found = iter(results)
+    return [
+        [as_json(next(found).to_dict()) for _ in range(part.first, part.last)] for part in parts
+    ]
+
+
+def body_of(results: Sequence[bytes], *, single: bool) -> bytes:
+    """The answer to a request: its one result, or all."""
+    return results[0] if single else b'{"results":[' + b",".join(results) + b"]}"
+
+
+def as_json(value: Any) -> bytes:
+    """A JSON value in UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
+        return json.dumps(value, separators=(",", ":")).encode()

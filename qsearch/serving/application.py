@@ -1,0 +1,316 @@
+"""The ASGI application: which address does what, and what an error looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from qsearch.errors import IndexClosed, OptionError, QsearchError, QueryError
+from qsearch.serving.answering import as_json, body_of, searched
+from qsearch.serving.asking import Asked, Defaults, asked_in_json, asked_in_url
+from qsearch.serving.batching import Answered, Batches, Overloaded
+from qsearch.version import __version__
+from qsearch.wording import first_line, words
+
+if TYPE_CHECKING:
+    from qsearch.index import Index
+
+__all__ = ["MOST_BYTES", "application"]
+
+_log = logging.getLogger("qsearch")
+
+MOST_BYTES = 32 << 20
+"""Of a request's body: a thousand vectors of a thousand dimensions."""
+
+_SHORT = 1 << 14
+"""Bytes of a body that are read at once, and not on another thread while others are listened to."""
+
+_OF_PAGE = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+"""The page asks this server, and nobody else."""
+
+_ADDRESSES = {
+    "GET /": "this list, or a page to search with in a browser",
+    "GET /search?query=TEXT": "search; any option as in the body",
+    "POST /search": 'search: {"query": "a text", "k": 10, "recall": 0.99, "where": "year >= 2020"}',
+    "GET /documents/ID": "a document",
+    "GET /info": "what is served, and what was done so far",
+    "GET /health": "whether it is served",
+}
+
+
+def application(
+    index: Index,
+    defaults: Defaults | None = None,
+    *,
+    refresh: float | None = 1.0,
+    hosts: Sequence[str] | None = None,
+) -> Starlette:
+    """Make an application (ASGI 3) that answers from an index.
+
+    Searches that come together are done together; changes of the index, made by whomever, are followed. It
+    only reads.
+
+    Args:
+        index: an open one, which is the caller's to close.
+        defaults: of requests.
+        refresh: seconds between looks for a newer commit; ``None``: it is never looked.
+        hosts: names that requests may be for (their header ``Host`` without the port); ``None``: any.
+            Without names a page in somebody's browser may reach what listens on that machine, by a name of
+            its own.
+    """
+    serving = _Serving(index, defaults or Defaults(), refresh)
+
+    @asynccontextmanager
+    async def lifespan(_application: Starlette) -> AsyncIterator[None]:
+        async with serving.running():
+            yield
+
+    def route(path: str, answer: _Answer, *methods: str) -> Route:
+        return Route(path, _answered(answer, hosts), methods=list(methods))
+
+    return Starlette(
+        routes=[
+            route("/", serving.addresses, "GET"),
+            route("/search", serving.search, "GET", "POST"),
+            route("/documents/{id:path}", serving.document, "GET"),
+            route("/info", serving.info, "GET"),
+            route("/health", serving.health, "GET"),
+        ],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _no_such_address},
+    )
+
+
+_Answer = Callable[[Request], Awaitable[Response]]
+
+
+class _Serving:
+    """What is behind the addresses."""
+
+    def __init__(self, index: Index, defaults: Defaults, refresh: float | None) -> None:
+        self._index = index
+        self._defaults = defaults
+        self._refresh = refresh
+        self._started = time.time()
+        self._trouble: str | None = None
+        self._batches: Batches | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this is entered, there are answers."""
+        self._batches = Batches(lambda parts: searched(self._index, parts))
+        following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+            await run_in_threadpool(self._batches.close)
+            self._batches = None
+
+    async def addresses(self, request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(_page(), media_type="text/html", headers=_OF_PAGE)
+        return _json({"qsearch": __version__, "addresses": _ADDRESSES})
+
+    async def search(self, request: Request) -> Response:
+        if request.method == "POST":
+            body = await _body(request)
+            if len(body) <= _SHORT:
+                asked = asked_in_json(body, self._defaults)
+            else:
+                asked = await run_in_threadpool(asked_in_json, body, self._defaults)
+        else:
+            asked = asked_in_url(request.query_params.multi_items(), self._defaults)
+        answered = await self._answer(request, asked)
+        times = f"wait;dur={1e3 * answered.waited:.2f}, search;dur={1e3 * answered.worked:.2f}"
+        return Response(
+            body_of(answered.results, single=asked.single),
+            media_type="application/json",
+            headers={"Server-Timing": times},
+        )
+
+    async def document(self, request: Request) -> Response:
+        wanted = str(request.path_params["id"])
+        # A look at a filter costs nothing of what a wrong id would in an error's message.
+        document = await run_in_threadpool(_document, self._index, wanted)
+        if document is None:
+            return _json({"error": f"there is no document of the id {wanted!r}"}, 404)
+        return _json(document)
+
+    async def info(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self._info))
+
+    async def health(self, request: Request) -> Response:
+        told: dict[str, Any] = {"status": "ok", "commit": self._index.commit}
+        if self._trouble is not None:
+            told = {**told, "status": "stale", "error": self._trouble}
+        return _json(told)
+
+    def _info(self) -> dict[str, Any]:
+        index, batches = self._index, self._running()
+        identity = index.encoder_identity
+        return {
+            "qsearch": __version__,
+            "index": index.path.name,
+            "commit": index.commit,
+            "changed": index.settings.get("changed") or index.settings.get("created"),
+            "documents": len(index),
+            "rows": index.rows,
+            "dimensions": index.dimensions,
+            "model": None if identity is None else identity.model,
+            "text_index": index.text_index,
+            "graph": index.has_graph,
+            "k": self._defaults.k,
+            "options": dict(self._defaults.options),
+            "seconds": round(time.time() - self._started, 3),
+            "served": {**asdict(batches.served), "waiting": batches.waiting},
+        }
+
+    def _running(self) -> Batches:
+        if self._batches is None:
+            raise RuntimeError("the application was not started: its lifespan is not run")
+        return self._batches
+
+    async def _answer(self, request: Request, asked: Asked) -> Answered:
+        """The answer, unless the client goes before it is there."""
+        future = asyncio.wrap_future(self._running().submit(asked))
+        gone = asyncio.create_task(_gone(request))
+        try:
+            both: set[asyncio.Future[Any]] = {future, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                future.cancel()
+                raise ClientDisconnect
+            return await future
+        finally:
+            gone.cancel()
+
+    async def _follow(self) -> None:
+        """Answer from what the index has become."""
+        while self._refresh is not None:
+            await asyncio.sleep(self._refresh)
+            try:
+                if await run_in_threadpool(self._index.refresh):
+                    _log.info(
+                        "commit %s, %s documents", self._index.commit, f"{len(self._index):,}"
+                    )
+                self._trouble = None
+            except IndexClosed:
+                return
+            except Exception as error:  # what is open is still there: better old answers than none
+                told = first_line(error)
+                if told != self._trouble:
+                    _log.warning("the index is served as it was, for it cannot be read: %s", told)
+                self._trouble = told
+
+
+@cache
+def _page() -> bytes:
+    return resources.files("qsearch.serving").joinpath("page.html").read_bytes()
+
+
+def _document(index: Index, id: str) -> dict[str, Any] | None:
+    if id not in index:
+        return None
+    found = index.get(id)
+    told: dict[str, Any] = {"id": found.id}
+    if found.title is not None:
+        told["title"] = found.title
+    return {
+        **told,
+        "text": found.text,
+        **({"metadata": dict(found.metadata)} if found.metadata else {}),
+    }
+
+
+async def _body(request: Request) -> bytes:
+    """The body, unless it is too large: what comes then is not kept."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MOST_BYTES:
+            raise HTTPException(413, f"a request takes {MOST_BYTES >> 20} MiB at most")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _name_of(host: str) -> str | None:
+    """Of a header ``Host``, without the port, in small letters."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answered(answer: _Answer, hosts: Sequence[str] | None) -> _Answer:
+    """What answers, or says what is wrong."""
+
+    async def handler(request: Request) -> Response:
+        try:
+            host = request.headers.get("host", "")
+            if hosts is not None and _name_of(host) not in hosts:
+                allowed = f"if it is, start it with {words().allow_host} and that name"
+                raise HTTPException(421, f"this server is not {host!r}; {allowed}")
+            return await answer(request)
+        except (QueryError, OptionError) as error:
+            return _json(_error(error), 400)
+        except Overloaded as error:
+            told = {"error": f"{error}; try again in a moment"}
+            return _json(told, 503, {"Retry-After": "1"})
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
+        except QsearchError as error:
+            _log.error("%s", error)
+            return _json(_error(error), 500)
+        except HTTPException:
+            raise
+        except Exception:
+            _log.exception("%s %s failed", request.method, request.url.path)
+            return _json({"error": "the server failed; its log says how"}, 500)
+
+    return handler
+
+
+def _error(error: QsearchError) -> dict[str, Any]:
+    return {"error": str(error), "kind": type(error).__name__}
+
+
+async def _no_such_address(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = str(getattr(error, "detail", error))
+    if status == 404:
+        detail = f"there is nothing at {request.url.path}; there is {', '.join(_ADDRESSES)}"
+    elif status == 405:
+        detail = f"{request.url.path} does not take {request.method}"
+    headers: Mapping[str, str] | None = getattr(error, "headers", None)
+    return _json({"error": detail}, status, headers)
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(as_json(value), status, headers=headers, media_type="application/json")

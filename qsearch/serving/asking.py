@@ -1,0 +1,229 @@
+"""From what a client sends to what is asked of the index."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsearch.documents import check_text
+from qsearch.documents.columns import once_each
+from qsearch.documents.document import kind_of
+from qsearch.errors import QueryError
+from qsearch.options import WORDS, SearchOptions, TextSearchOptions, listed, settled
+
+__all__ = ["MOST_HITS", "MOST_QUERIES", "Asked", "Defaults", "asked_in_json", "asked_in_url"]
+
+MOST_QUERIES = 1024
+"""In one request."""
+
+MOST_HITS = 10_000
+"""For one query: more is for the library, which can stop between them."""
+
+MOST_CHARACTERS = 100_000
+"""Of one query: some ten times what any model reads."""
+
+_QUERIES = ("query", "queries", "vector", "vectors")
+_ONE = ("query", "vector")
+_FLAGS = tuple(name for name, (of, _) in listed(TextSearchOptions).items() if of is bool)
+_RERANK = ("rerank", "rerank_depth")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds where a request does not say.
+
+    Attributes:
+        k: hits for each query.
+        options: ``TextSearchOptions``, some of them. No request may name another model to rerank with than
+            this does: loading one takes memory and time that are the server's.
+    """
+
+    k: int = 10
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What one request asks for.
+
+    Attributes:
+        texts: to search for; empty where there are vectors.
+        vectors: (q, d) float32; ``None`` where there are texts.
+        single: whether the request is for one query, and its answer for one.
+        k: hits for each.
+        options: all of ``TextSearchOptions``, or of ``SearchOptions`` where there are vectors.
+        key: equal where requests may be searched together.
+    """
+
+    texts: Sequence[str]
+    vectors: NDArray[np.float32] | None
+    single: bool
+    k: int
+    options: Mapping[str, Any]
+    key: str
+
+    def __len__(self) -> int:
+        """How many queries."""
+        return len(self.texts) if self.vectors is None else len(self.vectors)
+
+
+def asked_in_json(body: bytes, defaults: Defaults) -> Asked:
+    """Read a request's body.
+
+    Args:
+        body: a JSON object with one of ``query``, ``queries``, ``vector``, ``vectors``, ``k`` and options.
+        defaults: of what it does not say.
+
+    Raises:
+        QueryError: it is something else.
+    """
+    try:
+        told = json.loads(body, object_pairs_hook=once_each, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise QueryError(f"the body must be JSON in UTF-8 ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise QueryError(f"the body must be JSON, and is none: {error}") from error
+    if not isinstance(told, dict):
+        raise QueryError(
+            'the body must be a JSON object such as {"query": "a text", "k": 10}, found '
+            f"{kind_of(told)}"
+        )
+    return _asked(told, defaults)
+
+
+def asked_in_url(pairs: Iterable[tuple[str, str]], defaults: Defaults) -> Asked:
+    """Read the query of a URL: ``query=a+text&k=3&recall=0.99&explain=true``.
+
+    Args:
+        pairs: of names and values. A value that is JSON is that, but for texts.
+        defaults: of what it does not say.
+
+    Raises:
+        QueryError: it makes no sense.
+    """
+    told: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in told:
+            raise QueryError(f"{name} is there twice")
+        if name in ("queries", "vector", "vectors"):
+            raise QueryError(f"{name} is for the body of a POST; a URL takes query")
+        told[name] = value if name in ("query", "method", "mode", "fusion") else _read(name, value)
+    return _asked(told, defaults)
+
+
+def _read(name: str, value: str) -> Any:
+    if name in ("where", "recall", "rerank"):  # are texts, or JSON
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    try:
+        return json.loads(value, object_pairs_hook=once_each, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise QueryError(
+            f"{name} must be a number, true, false or other JSON, found {value!r}"
+        ) from None
+
+
+def _asked(told: dict[str, Any], defaults: Defaults) -> Asked:
+    given = [name for name in _QUERIES if name in told]
+    known = listed(TextSearchOptions)
+    for name in told:
+        if name not in known and name not in (*_QUERIES, "k"):
+            every = (*_QUERIES, "k", *known)
+            near = difflib.get_close_matches(name, every, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(every)}"
+            raise QueryError(f"there is no {name!r}{meant}")
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise QueryError(f"give one of {', '.join(_QUERIES)}, found {found}")
+    name = given[0]
+    texts, vectors = _queries(name, told.pop(name))
+    k = _hits(told.pop("k", defaults.k))
+    _check(told, defaults, by_vector=vectors is not None)
+    kind = TextSearchOptions if vectors is None else SearchOptions
+    mine = {one: value for one, value in defaults.options.items() if one in listed(kind)}
+    options = settled(kind, {**mine, **told}, "search()")
+    if "rerank" in told:
+        options["rerank"] = defaults.options["rerank"] if told["rerank"] else None
+    try:
+        key = json.dumps([kind.__name__, k, options], sort_keys=True, default=repr)
+    except RecursionError:
+        raise QueryError("the condition is nested too deeply") from None
+    return Asked(texts, vectors, name in _ONE, k, options, key)
+
+
+def _check(told: Mapping[str, Any], defaults: Defaults, *, by_vector: bool) -> None:
+    """Hold the types against those of the options; their values are for the index to check."""
+    for name in _FLAGS:
+        if not isinstance(told.get(name, False), bool):
+            raise QueryError(f"{name} must be true or false, found {told[name]!r}")
+    for name, value in told.items():
+        if isinstance(value, bool) and name not in (*_FLAGS, "rerank"):
+            raise QueryError(f"{name} must not be {str(value).lower()}")
+    if by_vector:
+        for name in (*WORDS, *_RERANK):
+            if name in told:
+                raise QueryError(f"{name} is of searches by text; a vector has none: leave it out")
+    mine = defaults.options.get("rerank")
+    if told.get("rerank") not in (None, False, *((True, mine) if mine is not None else ())):
+        raise QueryError(
+            "this server does not rerank: name the model where it is started"
+            if mine is None
+            else f"this server reranks with {mine} only; give true, false, or leave rerank out"
+        )
+
+
+def _queries(name: str, value: Any) -> tuple[Sequence[str], NDArray[np.float32] | None]:
+    several = value if name not in _ONE else [value]
+    if not isinstance(several, list) or not several:
+        raise QueryError(f"{name} must be an array of at least one, found {_found(value)}")
+    if len(several) > MOST_QUERIES:
+        raise QueryError(
+            f"{name} holds {len(several):,}; one request takes {MOST_QUERIES:,} at most"
+        )
+    which = [name] if name in _ONE else [f"{name}[{place}]" for place in range(len(several))]
+    if name in ("query", "queries"):
+        for place, text in zip(which, several, strict=True):
+            if not isinstance(text, str):
+                raise QueryError(f"{place} must be a string, found {kind_of(text)}")
+            if len(text) > MOST_CHARACTERS:
+                raise QueryError(
+                    f"{place} is of {len(text):,} characters; {MOST_CHARACTERS:,} are read at most"
+                )
+            check_text(place, text)
+        return several, None
+    rows = []
+    for place, row in zip(which, several, strict=True):
+        if not isinstance(row, list) or not row:
+            raise QueryError(f"{place} must be an array of numbers, found {_found(row)}")
+        if any(type(one) not in (int, float) for one in row):
+            raise QueryError(f"{place} must be an array of numbers")
+        rows.append(row)
+        if len(row) != len(rows[0]):
+            raise QueryError(f"{place} is of {len(row):,} numbers, {which[0]} of {len(rows[0]):,}")
+    try:
+        with np.errstate(over="ignore"):  # infinity is refused with what else is not finite
+            return (), np.array(rows, dtype=np.float64).astype(np.float32)
+    except OverflowError:
+        raise QueryError(f"{name} holds a number that is too large") from None
+
+
+def _hits(k: Any) -> int:
+    if type(k) is not int or not 1 <= k <= MOST_HITS:
+        raise QueryError(f"k must be a whole number from 1 to {MOST_HITS:,}, found {k!r}")
+    return k
+
+
+def _found(value: Any) -> str:
+    return "an empty one" if value == [] else kind_of(value)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,313 @@
+"""Searches that come while others are going on are done together: a batch takes little longer than one.
+
+Nobody waits for others to come. A request that finds nobody at work is searched at once; what comes
+meanwhile is the next batch. So one client has the time of a single search, and many have the throughput of
+batches.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["Answered", "Batches", "Overloaded", "Part", "Request", "Served"]
+
+_WORKERS = 4
+"""Kinds of searches that are done at a time. What waits for words, or for a filter, is not waited for."""
+
+_AT_A_TIME = 2
+"""Batches of a kind that are done at a time: what else would come to them waits and is one batch."""
+
+_SECONDS = 0.2
+"""What a batch should take at most, so that one request of many queries does not keep others waiting."""
+
+_FIRST, _LEAST, _MOST = 64, 8, 1024
+"""Queries of a batch, of a kind that nothing is known of, and the bounds of what becomes of it."""
+
+_KINDS_KNOWN = 256
+
+_MOST_WAITING = 16_384
+"""Queries. More would wait for longer than anybody does."""
+
+
+class Request(Protocol):
+    """What is asked for: some queries that may be searched in parts."""
+
+    @property
+    def key(self) -> str:
+        """Equal for requests that may be searched together."""
+
+    def __len__(self) -> int:
+        """How many queries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some queries of a request.
+
+    Attributes:
+        request: this one.
+        first: query to begin with.
+        last: query to end before.
+    """
+
+    request: Any
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a request was answered.
+
+    Attributes:
+        results: one for each query.
+        waited: seconds before the first of them was searched.
+        worked: seconds that the batches took which it was in.
+        together: queries of the largest of these.
+    """
+
+    results: list[Any]
+    waited: float
+    worked: float
+    together: int
+
+
+@dataclass(slots=True)
+class Served:
+    """What was done so far.
+
+    Attributes:
+        requests: that were answered.
+        queries: of these.
+        batches: that it took.
+        failed: requests that were refused by the index, or failed.
+        turned_away: requests that found too many others waiting.
+        left: requests whose clients had gone.
+    """
+
+    requests: int = 0
+    queries: int = 0
+    batches: int = 0
+    failed: int = 0
+    turned_away: int = 0
+    left: int = 0
+
+
+class Overloaded(Exception):
+    """So many wait already that another one would wait for too long."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    request: Any
+    future: Future[Answered]
+    came: float
+    taken: int = 0
+    results: list[Any] = field(default_factory=list)
+    waited: float = 0.0
+    worked: float = 0.0
+    together: int = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.request) - self.taken
+
+
+class Batches:
+    """Does searches together that come together. Safe to share between threads.
+
+    Attributes:
+        served: what was done so far.
+    """
+
+    def __init__(
+        self, search: Callable[[Sequence[Part]], list[list[Any]]], *, workers: int = _WORKERS
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            search: gives the results of each part; all are of one kind.
+            workers: batches, of different kinds, that are searched at a time.
+        """
+        self.served = Served()
+        self._search = search
+        self._changed = threading.Condition()
+        self._kinds: OrderedDict[str, list[_Waiting]] = OrderedDict()
+        self._running: dict[str, int] = {}
+        self._paces: OrderedDict[str, float] = OrderedDict()
+        self._waiting = 0
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"qsearch-serve-{number}", daemon=True)
+            for number in range(workers)
+        ]
+        for one in self._threads:
+            one.start()
+
+    def submit(self, request: Request) -> Future[Answered]:
+        """Have a request searched.
+
+        Returns:
+            Its answer to come. Whoever needs it no more cancels it.
+
+        Raises:
+            Overloaded: too many wait.
+            RuntimeError: ``close`` was called.
+        """
+        future: Future[Answered] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the server is stopping")
+            if self._waiting + len(request) > _MOST_WAITING:
+                self.served.turned_away += 1
+                raise Overloaded(f"{self._waiting:,} queries are waiting")
+            self._waiting += len(request)
+            one = _Waiting(request, future, time.perf_counter())
+            self._kinds.setdefault(request.key, []).append(one)
+            self._changed.notify()
+        return future
+
+    @property
+    def waiting(self) -> int:
+        """Queries that nobody has begun to search."""
+        return self._waiting
+
+    def close(self) -> None:
+        """Take no more; what waits is searched. Returns when that is done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for one in self._threads:
+            one.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                batch = self._next()
+                while not batch:
+                    if self._closed and not self._kinds:
+                        return
+                    self._changed.wait()
+                    batch = self._next()
+            key = batch[0][0].request.key
+            try:
+                self._answer(batch)
+            finally:
+                with self._changed:
+                    self._running[key] -= 1
+                    if not self._running[key]:
+                        del self._running[key]
+                    self._changed.notify_all()
+
+    def _next(self) -> list[tuple[_Waiting, Part]]:
+        """The next batch: of the kind that has waited longest, a part of each request in turn."""
+        for key in list(self._kinds):
+            if self._running.get(key, 0) >= _AT_A_TIME:
+                continue
+            waiting = self._kinds.pop(key)
+            there = [one for one in waiting if not one.future.cancelled()]
+            for one in waiting:
+                if one.future.cancelled():
+                    self._waiting -= one.left
+                    self.served.left += 1
+            if not there:
+                continue
+            batch, rest = _shared_out(there, self._most(key))
+            self._waiting -= sum(part.last - part.first for _, part in batch)
+            if rest:
+                self._kinds[key] = rest
+            self._running[key] = self._running.get(key, 0) + 1
+            return batch
+        return []
+
+    def _most(self, key: str) -> int:
+        pace = self._paces.get(key)
+        return _FIRST if pace is None else int(min(_MOST, max(_LEAST, _SECONDS / pace)))
+
+    def _answer(self, batch: list[tuple[_Waiting, Part]]) -> None:
+        began = time.perf_counter()
+        parts = [part for _, part in batch]
+        queries = sum(part.last - part.first for part in parts)
+        try:
+            found = self._search(parts)
+        except Exception as error:
+            self._answer_each(batch, error)
+            return
+        took = time.perf_counter() - began
+        with self._changed:
+            self.served.batches += 1
+            self._paces[parts[0].request.key] = took / queries
+            self._paces.move_to_end(parts[0].request.key)
+            if len(self._paces) > _KINDS_KNOWN:
+                self._paces.popitem(last=False)
+        for (one, part), results in zip(batch, found, strict=True):
+            if not part.first:
+                one.waited = began - one.came
+            one.results += results
+            one.worked += took
+            one.together = max(one.together, queries)
+            if len(one.results) == len(one.request):
+                self._done(one)
+
+    def _answer_each(self, batch: list[tuple[_Waiting, Part]], error: Exception) -> None:
+        """After an error: it is for those alone whom it is about."""
+        if len(batch) > 1:
+            for one in batch:
+                self._answer([one])
+            return
+        waiting = batch[0][0]
+        with self._changed:
+            queue = self._kinds.get(waiting.request.key, [])
+            if waiting in queue:  # the rest of it
+                queue.remove(waiting)
+                self._waiting -= waiting.left
+                if not queue:
+                    del self._kinds[waiting.request.key]
+            if self._still_wanted(waiting):
+                self.served.failed += 1
+                waiting.future.set_exception(error)
+
+    def _done(self, one: _Waiting) -> None:
+        with self._changed:
+            if self._still_wanted(one):
+                self.served.requests += 1
+                self.served.queries += len(one.request)
+                answered = Answered(one.results, one.waited, one.worked, one.together)
+                one.future.set_result(answered)
+
+    def _still_wanted(self, one: _Waiting) -> bool:
+        wanted = one.future.set_running_or_notify_cancel()
+        self.served.left += not wanted
+        return wanted
+
+
+def _shared_out(
+    waiting: Sequence[_Waiting], most: int
+) -> tuple[list[tuple[_Waiting, Part]], list[_Waiting]]:
+    """Queries of one batch, and who has some left: those who got least come first the next time."""
+    room = most
+    share = max(1, most // len(waiting))
+    taken = []
+    for one in waiting:
+        taken.append(min(one.left, share, room))
+        room -= taken[-1]
+    for place, one in enumerate(waiting):
+        more = min(one.left - taken[place], room)
+        taken[place] += more
+        room -= more
+    batch: list[tuple[_Waiting, Part]] = []
+    untouched: list[_Waiting] = []
+    begun: list[_Waiting] = []
+    for one, count in zip(waiting, taken, strict=True):
+        if count:
+            batch.append((one, Part(one.request, one.taken, one.taken + count)))
+            one.taken += count
+        if one.left:
+            (begun if count else untouched).append(one)
+    return batch, untouched + begun

@@ -1,0 +1,105 @@
+"""Listening, and running an application until somebody ends it."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from qsearch.errors import QsearchError
+from qsearch.wording import words
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+__all__ = ["listening", "run"]
+
+_BACKLOG = 2048
+"""Connections that the system keeps for the server."""
+
+_PATIENCE = 10
+"""Seconds that requests have to end in, when the server is to stop."""
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that takes connections from now on.
+
+    Args:
+        host: a name or an address of this machine; ``0.0.0.0`` or ``::`` for all that it has.
+        port: 0 for any that is free.
+
+    Raises:
+        QsearchError: that cannot be.
+    """
+    try:
+        ((family, *_, address), *_) = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return _bound(family, address)
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            told = f"something else listens there; choose another with {words().port}, 0 for any"
+        elif number == errno.EACCES:
+            told = f"ports below 1024 are not for everybody; choose another with {words().port}"
+        else:
+            told = getattr(error, "strerror", None) or str(error)
+            told += f"; name an address of this machine with {words().host}"
+        raise QsearchError(f"cannot listen on {host}:{port}: {told}") from error
+
+
+def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
+    # Of another protocol than TCP by name, as socket.create_server makes it, asyncio does not send small
+    # packets at once: head and body of an answer are two, and the second waits 40 ms for word of the first.
+    on = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        on.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # "::" is everything, as people mean it
+            on.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+        on.bind(address)
+        on.listen(_BACKLOG)
+    except BaseException:
+        on.close()
+        raise
+    return on
+
+
+def run(application: Starlette, on: socket.socket, *, log_requests: bool = False) -> None:
+    """Answer until SIGINT or SIGTERM comes; requests that are being answered are, a second signal ends all.
+
+    Args:
+        application: what answers.
+        on: see ``listening``.
+        log_requests: whether each is logged, by the logger ``uvicorn.access``.
+    """
+    import uvicorn
+
+    config = uvicorn.Config(
+        application,
+        lifespan="on",
+        log_config=None,
+        log_level="info" if log_requests else "warning",
+        access_log=log_requests,
+        server_header=False,
+        timeout_graceful_shutdown=_PATIENCE,
+        backlog=_BACKLOG,
+        ws="none",
+    )
+
+    class Ended(BaseException):
+        pass
+
+    def end(number: int, frame: object) -> None:
+        raise Ended
+
+    # uvicorn stops in order at these signals, and hands them on to whoever had them before.
+    before = {one: signal.signal(one, end) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        uvicorn.Server(config).run(sockets=[on])
+    except Ended:
+        pass
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        on.close()

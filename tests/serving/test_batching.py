@@ -1,0 +1,242 @@
+"""Searches that come together are done together, and each gets its own answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from qsearch.serving import batching
+from qsearch.serving.batching import Batches, Overloaded, Part
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Numbers that are to be doubled."""
+
+    numbers: tuple[int, ...]
+    key: str = "a"
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass
+class Doubling:
+    """Doubles, when it may; remembers what came together."""
+
+    seen: list[list[tuple[int, ...]]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    refused: frozenset[int] = frozenset()
+
+    def __call__(self, parts: Sequence[Part]) -> list[list[Any]]:
+        numbers = [part.request.numbers[part.first : part.last] for part in parts]
+        self.seen.append(numbers)
+        self.keys += {part.request.key for part in parts}
+        assert self.gate.wait(60)
+        if self.refused & {one for some in numbers for one in some}:
+            raise ValueError(f"refused {numbers}")
+        return [[2 * one for one in some] for some in numbers]
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what comes together is known."""
+    monkeypatch.setattr(batching, "_AT_A_TIME", 1)
+
+
+def until(condition: Any) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+def test_what_comes_meanwhile_is_one_batch() -> None:
+    double = Doubling()
+    batches = Batches(double)
+    first = batches.submit(Wanted((1,)))
+    until(lambda: double.seen)
+    rest = [batches.submit(Wanted((number,))) for number in range(2, 12)]
+    assert batches.waiting == 10
+    double.gate.set()
+    assert first.result(60).results == [2]
+    assert [one.result(60).results for one in rest] == [[2 * n] for n in range(2, 12)]
+    assert double.seen == [[(1,)], [(number,) for number in range(2, 12)]]
+    assert (first.result().together, rest[0].result().together) == (1, 10)
+    batches.close()
+    assert (batches.served.requests, batches.served.batches, batches.waiting) == (11, 2, 0)
+
+
+def test_a_second_batch_begins_while_the_first_goes_on_and_a_third_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "_AT_A_TIME", 2)
+    double = Doubling()
+    batches = Batches(double)
+    some = []
+    for number in (1, 2):
+        some.append(batches.submit(Wanted((number,))))
+        until(lambda number=number: len(double.seen) == number)
+    some += [batches.submit(Wanted((number,))) for number in (3, 4, 5)]
+    other = batches.submit(Wanted((6,), "other"))
+    until(lambda: len(double.seen) == 3)
+    assert double.seen[2] == [(6,)]
+    double.gate.set()
+    assert [one.result(60).results for one in (*some, other)] == [[2 * n] for n in range(1, 7)]
+    batches.close()
+    assert double.seen[3] == [(3,), (4,), (5,)]
+
+
+def test_kinds_are_searched_apart_and_beside_each_other() -> None:
+    double = Doubling()
+    batches = Batches(double)
+    some = [batches.submit(Wanted((number,), key)) for number, key in enumerate("abab")]
+    until(lambda: len(double.seen) == 2)  # nobody waits for the other kind
+    double.gate.set()
+    assert [one.result(60).results for one in some] == [[0], [2], [4], [6]]
+    batches.close()
+    for together in double.seen:
+        assert len({number % 2 for numbers in together for number in numbers}) == 1
+
+
+def test_a_large_request_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_FIRST", 10)
+    monkeypatch.setattr(batching, "_MOST", 10)
+    double = Doubling()
+    batches = Batches(double, workers=1)
+    large = batches.submit(Wanted(tuple(range(100))))
+    until(lambda: double.seen)
+    small = batches.submit(Wanted((1000,)))
+    double.gate.set()
+    assert small.result(60).results == [2000]
+    assert large.result(60).results == [2 * number for number in range(100)]
+    batches.close()
+    assert double.seen[0] == [tuple(range(10))]
+    assert (1000,) in double.seen[1]
+    assert all(sum(map(len, together)) <= 10 for together in double.seen)
+    assert batches.served.queries == 101
+
+
+def test_every_request_gets_on_where_more_wait_than_a_batch_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "_FIRST", 4)
+    monkeypatch.setattr(batching, "_MOST", 4)
+    double = Doubling()
+    batches = Batches(double, workers=1)
+    some = [batches.submit(Wanted(tuple(range(n, n + 7)))) for n in range(0, 90, 9)]
+    double.gate.set()
+    for number, one in enumerate(some):
+        assert one.result(60).results == [2 * (9 * number + more) for more in range(7)]
+    batches.close()
+    assert batches.waiting == 0
+
+
+def test_an_error_is_for_whom_it_is_about() -> None:
+    double = Doubling(refused=frozenset({3}))
+    batches = Batches(double)
+    first = batches.submit(Wanted((1,)))
+    until(lambda: double.seen)
+    rest = [batches.submit(Wanted((number,))) for number in (2, 3, 4)]
+    double.gate.set()
+    assert first.result(60).results == [2]
+    assert rest[0].result(60).results == [4]
+    with pytest.raises(ValueError, match="refused"):
+        rest[1].result(60)
+    assert rest[2].result(60).results == [8]
+    batches.close()
+    assert (batches.served.requests, batches.served.failed) == (3, 1)
+
+
+def test_what_is_left_of_a_request_that_failed_is_not_searched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "_FIRST", 2)
+    monkeypatch.setattr(batching, "_MOST", 2)
+    double = Doubling(refused=frozenset({0}))
+    double.gate.set()
+    batches = Batches(double)
+    failing = batches.submit(Wanted(tuple(range(10))))
+    with pytest.raises(ValueError, match="refused"):
+        failing.result(60)
+    assert batches.submit(Wanted((7,))).result(60).results == [14]
+    batches.close()
+    assert batches.waiting == 0
+    assert double.seen == [[(0, 1)], [(7,)]]
+
+
+def test_nobody_is_searched_for_who_has_gone() -> None:
+    double = Doubling()
+    batches = Batches(double)
+    first = batches.submit(Wanted((1,)))
+    until(lambda: double.seen)
+    gone, stays = batches.submit(Wanted((2,))), batches.submit(Wanted((3,)))
+    assert gone.cancel()
+    assert first.cancel()  # is searched, and read by nobody
+    double.gate.set()
+    assert stays.result(60).results == [6]
+    batches.close()
+    with pytest.raises(CancelledError):
+        first.result(60)
+    assert double.seen == [[(1,)], [(3,)]]
+    assert (batches.served.requests, batches.served.left, batches.waiting) == (1, 2, 0)
+
+
+def test_too_many_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_MOST_WAITING", 5)
+    double = Doubling()
+    batches = Batches(double)
+    first = batches.submit(Wanted((1,)))
+    until(lambda: double.seen)
+    second = batches.submit(Wanted((2, 3, 4)))
+    with pytest.raises(Overloaded, match="3 queries are waiting"):
+        batches.submit(Wanted((5, 6, 7)))
+    double.gate.set()
+    assert [one.result(60).results for one in (first, second)] == [[2], [4, 6, 8]]
+    batches.close()
+    assert batches.served.turned_away == 1
+
+
+def test_what_waits_when_it_ends_is_answered_and_nothing_comes_after() -> None:
+    double = Doubling()
+    batches = Batches(double, workers=1)
+    some = [batches.submit(Wanted((number,), str(number))) for number in range(5)]
+    closing = threading.Thread(target=batches.close)
+    closing.start()
+    until(lambda: batches._closed)
+    with pytest.raises(RuntimeError, match="stopping"):
+        batches.submit(Wanted((9,)))
+    double.gate.set()
+    closing.join(60)
+    assert [one.result(0).results for one in some] == [[0], [2], [4], [6], [8]]
+
+
+def test_many_threads_at_once() -> None:
+    double = Doubling()
+    double.gate.set()
+    batches = Batches(double)
+    wrong: list[int] = []
+
+    def ask(first: int) -> None:
+        for number in range(first, first + 200):
+            wanted = Wanted(tuple(range(number, number + 1 + number % 3)), str(number % 5))
+            if batches.submit(wanted).result(60).results != [2 * one for one in wanted.numbers]:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=(1000 * one,)) for one in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    batches.close()
+    assert not wrong
+    assert (batches.served.requests, batches.waiting) == (1600, 0)
+    assert not batches._running
