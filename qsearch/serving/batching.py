@@ -109,10 +109,15 @@ class _Waiting:
     future: Future[Answered]
     came: float
     taken: int = 0
-    results: list[Any] = field(default_factory=list)
+    found: int = 0
+    results: list[Any] = field(init=False)  # parts may be done in any order
     waited: float = 0.0
     worked: float = 0.0
     together: int = 0
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.request)
 
     @property
     def left(self) -> int:
@@ -195,6 +200,8 @@ class Batches:
                         return
                     self._changed.wait()
                     batch = self._next()
+                if self._kinds:  # there may be work for another one
+                    self._changed.notify()
             key = batch[0][0].request.key
             try:
                 self._answer(batch)
@@ -215,7 +222,7 @@ class Batches:
             for one in waiting:
                 if one.future.cancelled():
                     self._waiting -= one.left
-                    self.served.left += 1
+                    self._still_wanted(one)
             if not there:
                 continue
             batch, rest = _shared_out(there, self._most(key))
@@ -236,7 +243,7 @@ class Batches:
         queries = sum(part.last - part.first for part in parts)
         try:
             found = self._search(parts)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, somebody waits for word of it
             self._answer_each(batch, error)
             return
         took = time.perf_counter() - began
@@ -246,16 +253,17 @@ class Batches:
             self._paces.move_to_end(parts[0].request.key)
             if len(self._paces) > _KINDS_KNOWN:
                 self._paces.popitem(last=False)
-        for (one, part), results in zip(batch, found, strict=True):
-            if not part.first:
-                one.waited = began - one.came
-            one.results += results
-            one.worked += took
-            one.together = max(one.together, queries)
-            if len(one.results) == len(one.request):
-                self._done(one)
+            for (one, part), results in zip(batch, found, strict=True):
+                if not part.first:
+                    one.waited = began - one.came
+                one.results[part.first : part.last] = results
+                one.found += len(results)
+                one.worked += took
+                one.together = max(one.together, queries)
+                if one.found == len(one.request):
+                    self._done(one)
 
-    def _answer_each(self, batch: list[tuple[_Waiting, Part]], error: Exception) -> None:
+    def _answer_each(self, batch: list[tuple[_Waiting, Part]], error: BaseException) -> None:
         """After an error: it is for those alone whom it is about."""
         if len(batch) > 1:
             for one in batch:
@@ -274,14 +282,17 @@ class Batches:
                 waiting.future.set_exception(error)
 
     def _done(self, one: _Waiting) -> None:
-        with self._changed:
-            if self._still_wanted(one):
-                self.served.requests += 1
-                self.served.queries += len(one.request)
-                answered = Answered(one.results, one.waited, one.worked, one.together)
-                one.future.set_result(answered)
+        if self._still_wanted(one):
+            self.served.requests += 1
+            self.served.queries += len(one.request)
+            answered = Answered(one.results, one.waited, one.worked, one.together)
+            one.future.set_result(answered)
 
     def _still_wanted(self, one: _Waiting) -> bool:
+        """Whether somebody waits for it, for the first who asks; nobody does after an error or a cancel."""
+        if one.ended:
+            return False
+        one.ended = True
         wanted = one.future.set_running_or_notify_cancel()
         self.served.left += not wanted
         return wanted

@@ -95,6 +95,49 @@ def test_a_second_batch_begins_while_the_first_goes_on_and_a_third_does_not(
     assert double.seen[3] == [(3,), (4,), (5,)]
 
 
+def test_parts_that_are_done_in_another_order_are_put_together_in_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "_AT_A_TIME", 2)
+    monkeypatch.setattr(batching, "_FIRST", 4)
+    monkeypatch.setattr(batching, "_MOST", 4)
+    later = threading.Event()
+    ended: list[int] = []
+
+    def double(parts: Sequence[Part]) -> list[list[Any]]:
+        (part,) = parts
+        if not part.first:
+            assert later.wait(60)
+        ended.append(part.first)
+        if part.last == 20:
+            later.set()
+        return [[2 * one for one in part.request.numbers[part.first : part.last]]]
+
+    batches = Batches(double)
+    assert batches.submit(Wanted(tuple(range(20)))).result(60).results == [*range(0, 40, 2)]
+    batches.close()
+    assert ended == [4, 8, 12, 16, 0]
+
+
+def test_two_parts_of_a_request_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_AT_A_TIME", 2)
+    monkeypatch.setattr(batching, "_FIRST", 1)
+    monkeypatch.setattr(batching, "_MOST", 1)
+    double = Doubling(refused=frozenset({0, 1}))
+    batches = Batches(double)
+    failing = batches.submit(Wanted((0, 1, 2, 3)))
+    until(lambda: len(double.seen) == 2)
+    gone = batches.submit(Wanted((0, 1), "gone"))
+    until(lambda: len(double.seen) == 4)
+    assert gone.cancel()
+    double.gate.set()
+    with pytest.raises(ValueError, match="refused"):
+        failing.result(60)
+    assert batches.submit(Wanted((7,))).result(60).results == [14]
+    batches.close()
+    assert (batches.served.failed, batches.served.left, batches.waiting) == (1, 1, 0)
+
+
 def test_kinds_are_searched_apart_and_beside_each_other() -> None:
     double = Doubling()
     batches = Batches(double)
