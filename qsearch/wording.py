@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
-__all__ = ["ACTED_ON", "PYTHON", "Words", "first_line", "legible", "printable", "speaking", "words"]
+__all__ = [
+    "ACTED_ON",
+    "PYTHON",
+    "Words",
+    "first_line",
+    "legible",
+    "printable",
+    "speaking",
+    "speaking_here",
+    "words",
+]
 
 ACTED_ON = (
     *range(0x20), 0x7F, *range(0x80, 0xA0),  # control characters: C0, delete, C1
@@ -147,11 +158,22 @@ PYTHON = Words(
 )
 
 _spoken = PYTHON
+_spoken_here: ContextVar[Words | None] = ContextVar("_spoken_here", default=None)
 
 
 def words() -> Words:
-    """The words of whoever reads the messages of this process."""
-    return _spoken
+    """The words of whoever reads the messages of this process, or of what this thread is doing."""
+    return _spoken_here.get() or _spoken
+
+
+@contextmanager
+def speaking_here(these: Words) -> Iterator[None]:
+    """Use other words in this thread, or this task."""
+    token = _spoken_here.set(these)
+    try:
+        yield
+    finally:
+        _spoken_here.reset(token)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        self._console.note(record.getMessage())
+        self._console.note(self.format(record))
 
 
 def columns(rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
+from urllib.parse import urlsplit
 
 import click
 
@@ -20,22 +21,12 @@ from qsearch.cli.target import (
     index_option,
     model_option,
 )
-from qsearch.cli.wording import COMMAND_LINE
 from qsearch.errors import QsearchError
 from qsearch.options import WORDS, TextSearchOptions
-from qsearch.wording import speaking
 
 __all__ = ["serve"]
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-
-_IN_REQUESTS = replace(
-    COMMAND_LINE,
-    missing_fields_ok='"missing_fields_ok": true',
-    params='"params"',
-    search_vectors='"vector"',
-)
-"""What clients read of: they have no command line."""
 
 
 @click.command(
@@ -84,8 +75,9 @@ And then, anywhere:
     "allow_host",
     multiple=True,
     metavar="NAME",
-    help="Another name that requests may be for, such as that of a proxy; may be repeated. Without, only "
-    "localhost may be asked where that is listened on: so no page in a browser reaches the index.",
+    help="Another name that requests may be for, such as that which a proxy is asked for; may be repeated; "
+    "* for any. Where only this machine is listened to, requests for other names than localhost are "
+    "refused, so that no page in a browser reads the index under a name of its own.",
 )
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Hits for each query.")
 @standing_options
@@ -132,10 +124,10 @@ def serve(
         raise QsearchError(
             f"serving needs starlette and uvicorn ({error}): pip install starlette uvicorn"
         ) from None
+    if console.quiet and log_requests:
+        raise click.UsageError("--quiet and --log-requests contradict each other; leave one out")
+    allowed = [*map(_name, allow_host)]
     path = find_index(index)
-    names: Any = None
-    if host in _LOCAL or allow_host:
-        names = (*_LOCAL, host, *allow_host)
     defaults = Defaults(k, {**options})
     with (
         listening(host, port) as on,
@@ -144,28 +136,53 @@ def serve(
         started = time.perf_counter()
         prepare(opened, defaults)
         _log_to(console, log_requests)
-        bound, shown = on.getsockname()[:2], host
-        if ":" in host:
-            shown = f"[{host}]"
+        address, bound = on.getsockname()[:2]
+        local = ip_address(address).is_loopback
+        names = [*_LOCAL, host.lower(), address, *allowed] if local or allowed else None
         console.note(
             f"{path}: {len(opened):,} documents, ready after {time.perf_counter() - started:.1f} s"
         )
-        if names is None:
-            console.note(f"everybody who reaches {bound[0]} can search it and read its documents")
-        print_data(f"http://{shown}:{bound[1]}")
-        with speaking(_IN_REQUESTS):
-            run(
-                application(opened, defaults, refresh=refresh, hosts=names),
-                on,
-                log_requests=log_requests,
-            )
+        if not local:
+            console.note(f"everybody who reaches {address} can search it and read its documents")
+        shown = f"[{host}]" if ":" in host else host
+        run(
+            application(opened, defaults, refresh=refresh, hosts=None if "*" in allowed else names),
+            on,
+            log_requests=log_requests,
+            ready=lambda: print_data(f"http://{shown}:{bound}"),
+        )
         console.note("stopped")
 
 
+def _name(host: str) -> str:
+    """The name in what is given for one, as it is compared."""
+    if host == "*":
+        return host
+    try:
+        address = urlsplit(host if "//" in host else f"//{host}")
+        if address.hostname and address.path in ("", "/"):
+            return address.hostname
+    except ValueError:
+        pass
+    raise click.BadParameter(
+        f"{host!r} is no name of a host, such as search.example", param_hint="--allow-host"
+    )
+
+
+class _ServerLog(ConsoleHandler):
+    """A server's log is read later: each line says when, whether or not anybody watches."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.setLevel(logging.INFO)
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))
+        return f"{when} {super().format(record)}"
+
+
 def _log_to(console: Console, requests: bool) -> None:
-    """A server's log is read later: what goes on is noted whether or not anybody watches."""
-    handler = ConsoleHandler(console)
-    handler.setLevel(logging.INFO)
+    handler = _ServerLog(console)
     logging.getLogger("qsearch").handlers = [handler]
     for name, level in (
         ("uvicorn.error", logging.WARNING),

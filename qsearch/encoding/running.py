@@ -65,13 +65,13 @@ class Runner:
         """
         import torch
 
-        self.model.eval()  # whoever gave it may have trained it meanwhile
         with torch.inference_mode(), _no_tf32(self._stream.gpu), self._stream.here():
             shape = _shape_of(features, options) if self._stream.gpu else None
             recorded = self._recorded.get(shape)
             if recorded is not None:
                 self._recorded.move_to_end(shape)
                 return recorded.run(features)[:keep]
+            self.model.eval()  # whoever gave it may have trained it meanwhile
             there = {
                 key: self._stream.sent(value)
                 if isinstance(value, np.ndarray | torch.Tensor)

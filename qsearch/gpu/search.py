@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from qsearch.gpu.codes import Batch
 from qsearch.gpu.outcome import OF_QUERIES, Outcome, Room, better, safe_rank
-from qsearch.gpu.rows import TILE, Chosen, DeviceRows
+from qsearch.gpu.rows import FEW, TILE, Chosen, DeviceRows
 from qsearch.gpu.steps import Found, TorchSteps
 from qsearch.kernels import RowMask
 from qsearch.streams import Stream
@@ -79,12 +79,12 @@ class _Asked:
     Attributes:
         k: rows wanted.
         chosen: of which rows.
-        rank: so many of the best of the sample are the guess; 0: there is none.
+        ranks: so many of the best of each sample are the guess; 0: there is none.
     """
 
     k: int
     chosen: Chosen
-    rank: int
+    ranks: tuple[int, ...]
 
 
 class DeviceSearch:
@@ -139,8 +139,11 @@ class DeviceSearch:
         )
 
     def _asked(self, k: int, chosen: Chosen) -> _Asked:
-        rank = safe_rank(k, chosen.sampled / max(1, chosen.rows))
-        return _Asked(k, chosen, rank if rank <= len(self.rows.sample) else 0)
+        ranks = []
+        for sample, sampled in zip(self.rows.samples, chosen.sampled, strict=True):
+            rank = safe_rank(k, sampled / max(1, chosen.rows))
+            ranks.append(rank if rank <= len(sample) else 0)
+        return _Asked(k, chosen, tuple(ranks))
 
     def _search(self, queries: NDArray[np.float32], asked: _Asked) -> Result:
         count, k = len(queries), asked.k
@@ -238,13 +241,13 @@ class DeviceSearch:
 
     def guess(self, batch: Batch, asked: _Asked, needed: torch.Tensor) -> None:
         """Fill in a score for each query that its k-th best very likely reaches."""
-        if not asked.rank:
+        which = int(len(batch.codes) > FEW)
+        rank, sample = asked.ranks[which], self.rows.samples[which]
+        if not rank:
             needed.fill_(-math.inf)
             return
-        best = self._steps.likely(
-            self.rows, batch, self.rows.sample, asked.chosen.bits, self._share
-        )
-        self._steps.guess(best, asked.rank, needed)
+        best = self._steps.likely(self.rows, batch, sample, asked.chosen.bits, self._share)
+        self._steps.guess(best, rank, needed)
 
     def enqueue(
         self,

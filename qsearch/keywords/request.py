@@ -12,7 +12,7 @@ from qsearch.keywords.bm25 import Bm25
 from qsearch.options import FUSIONS, MODES, WORDS, TextSearchOptions, listed
 from qsearch.retrieval.searcher import whole_number
 
-__all__ = ["DEFAULT_WEIGHT", "TextRequest"]
+__all__ = ["DEFAULT_WEIGHT", "MODES_OF", "TextRequest"]
 
 DEFAULT_WEIGHT = 0.8
 """Of the meaning, chosen on four collections (``docs/keywords.md``)."""
@@ -23,7 +23,7 @@ _DEPTH = 3
 
 _MOST_K1 = 1000.0
 
-_IDLE_BUT = {
+MODES_OF = {
     "recall": ("meaning", "hybrid"),
     "method": ("meaning", "hybrid"),
     "candidates": ("meaning", "hybrid"),
@@ -76,7 +76,7 @@ class TextRequest:
         if mode not in MODES:
             raise QueryError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
         known = listed(TextSearchOptions)
-        for name, of_modes in _IDLE_BUT.items():
+        for name, of_modes in MODES_OF.items():
             idle = mode not in of_modes and options.get(name) != known[name][1].default
             if idle and name in WORDS:
                 raise QueryError(f"{name} does nothing in the mode {mode}; leave it out")

@@ -12,7 +12,7 @@ from qsearch.lazily import lazily
 if TYPE_CHECKING:
     from qsearch.serving.answering import prepare
     from qsearch.serving.application import application
-    from qsearch.serving.asking import Defaults
+    from qsearch.serving.defaults import Defaults
     from qsearch.serving.server import listening, run
 
 __all__ = ["Defaults", "application", "listening", "prepare", "run"]
@@ -20,7 +20,7 @@ __all__ = ["Defaults", "application", "listening", "prepare", "run"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "Defaults": ".asking",
+        "Defaults": ".defaults",
         "application": ".application",
         "listening": ".server",
         "prepare": ".answering",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qsearch.gpu import has_gpu
 from qsearch.options import SearchOptions, listed
-from qsearch.serving.asking import Asked, Defaults
+from qsearch.serving.asking import Asked
 from qsearch.serving.batching import Part
+from qsearch.serving.defaults import Defaults
 
 if TYPE_CHECKING:
     from qsearch.index import Index
+    from qsearch.results import SearchResult
 
 __all__ = ["as_json", "body_of", "prepare", "searched"]
 
@@ -42,8 +45,6 @@ def prepare(index: Index, defaults: Defaults) -> None:
         index.search_by_vectors(rows, defaults.k, **mine)
     if index.contract is not None or defaults.options.get("mode", "meaning") != "meaning":
         index.search("a first query", defaults.k, **defaults.options)
-    if index.contract is not None:
-        _ = index.encoder  # also where keywords are what is asked for
 
 
 def searched(index: Index, parts: Sequence[Part]) -> list[list[bytes]]:
@@ -67,9 +68,17 @@ def searched(index: Index, parts: Sequence[Part]) -> list[list[bytes]]:
         rows = np.concatenate([part.request.vectors[part.first : part.last] for part in parts])
         results = index.search_by_vectors(rows, asked.k, **asked.options)
     found = iter(results)
-    return [
-        [as_json(next(found).to_dict()) for _ in range(part.first, part.last)] for part in parts
-    ]
+    return [[as_json(_told(next(found))) for _ in range(part.first, part.last)] for part in parts]
+
+
+def _told(result: SearchResult) -> dict[str, Any]:
+    """A result, without where on this machine a model lies."""
+    told = result.to_dict()
+    if "reranker" in told:
+        model = PurePath(told["reranker"]["model"])
+        shown = model.name if model.is_absolute() else str(model)
+        told["reranker"] = {**told["reranker"], "model": shown}
+    return told
 
 
 def body_of(results: Sequence[bytes], *, single: bool) -> bytes:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,29 +23,51 @@ from starlette.routing import Route
 
 from qsearch.errors import IndexClosed, OptionError, QsearchError, QueryError
 from qsearch.serving.answering import as_json, body_of, searched
-from qsearch.serving.asking import Asked, Defaults, asked_in_json, asked_in_url
-from qsearch.serving.batching import Answered, Batches, Overloaded
+from qsearch.serving.asking import Asked, asked_in_json, asked_in_url
+from qsearch.serving.batching import Answered, Batches, Overloaded, Part
+from qsearch.serving.defaults import Defaults
 from qsearch.version import __version__
-from qsearch.wording import first_line, words
+from qsearch.wording import Words, first_line, speaking_here, words
 
 if TYPE_CHECKING:
     from qsearch.index import Index
 
 __all__ = ["MOST_BYTES", "application"]
 
+
+class _Rest(Convertor[str]):
+    """The rest of a path, with whatever an id may hold: ends of lines too."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", _Rest())
+
 _log = logging.getLogger("qsearch")
 
 MOST_BYTES = 32 << 20
 """Of a request's body: a thousand vectors of a thousand dimensions."""
+
+_PATIENCE = 2.0
+"""Seconds for searches that nobody has been waiting for any more when it ends."""
 
 _SHORT = 1 << 14
 """Bytes of a body that are read at once, and not on another thread while others are listened to."""
 
 _OF_PAGE = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Vary": "Accept",
 }
 """The page asks this server, and nobody else."""
+
+_VARIES = {"Vary": "Accept"}
 
 _ADDRESSES = {
     "GET /": "this list, or a page to search with in a browser",
@@ -90,7 +113,7 @@ def application(
         routes=[
             route("/", serving.addresses, "GET"),
             route("/search", serving.search, "GET", "POST"),
-            route("/documents/{id:path}", serving.document, "GET"),
+            route("/documents/{id:rest}", serving.document, "GET"),
             route("/info", serving.info, "GET"),
             route("/health", serving.health, "GET"),
         ],
@@ -100,6 +123,10 @@ def application(
 
 
 _Answer = Callable[[Request], Awaitable[Response]]
+
+
+class _NotRunning(Exception):
+    """It was not started, or has been stopped."""
 
 
 class _Serving:
@@ -116,7 +143,7 @@ class _Serving:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While this is entered, there are answers."""
-        self._batches = Batches(lambda parts: searched(self._index, parts))
+        self._batches = Batches(self._searched)
         following = asyncio.create_task(self._follow())
         try:
             yield
@@ -124,13 +151,17 @@ class _Serving:
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
-            await run_in_threadpool(self._batches.close)
-            self._batches = None
+            batches, self._batches = self._batches, None
+            await run_in_threadpool(batches.close, _PATIENCE)
+
+    def _searched(self, parts: Sequence[Part]) -> list[list[bytes]]:
+        with speaking_here(_in_requests()):
+            return searched(self._index, parts)
 
     async def addresses(self, request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return Response(_page(), media_type="text/html", headers=_OF_PAGE)
-        return _json({"qsearch": __version__, "addresses": _ADDRESSES})
+        return _json({"qsearch": __version__, "addresses": _addresses(request)}, headers=_VARIES)
 
     async def search(self, request: Request) -> Response:
         if request.method == "POST":
@@ -141,6 +172,7 @@ class _Serving:
                 asked = await run_in_threadpool(asked_in_json, body, self._defaults)
         else:
             asked = asked_in_url(request.query_params.multi_items(), self._defaults)
+        self._check(asked)
         answered = await self._answer(request, asked)
         times = f"wait;dur={1e3 * answered.waited:.2f}, search;dur={1e3 * answered.worked:.2f}"
         return Response(
@@ -151,7 +183,6 @@ class _Serving:
 
     async def document(self, request: Request) -> Response:
         wanted = str(request.path_params["id"])
-        # A look at a filter costs nothing of what a wrong id would in an error's message.
         document = await run_in_threadpool(_document, self._index, wanted)
         if document is None:
             return _json({"error": f"there is no document of the id {wanted!r}"}, 404)
@@ -161,6 +192,7 @@ class _Serving:
         return _json(await run_in_threadpool(self._info))
 
     async def health(self, request: Request) -> Response:
+        self._running()
         told: dict[str, Any] = {"status": "ok", "commit": self._index.commit}
         if self._trouble is not None:
             told = {**told, "status": "stale", "error": self._trouble}
@@ -180,15 +212,25 @@ class _Serving:
             "model": None if identity is None else identity.model,
             "text_index": index.text_index,
             "graph": index.has_graph,
+            "fields": [one.name for one in index.fields],
             "k": self._defaults.k,
-            "options": dict(self._defaults.options),
+            "options": {**self._defaults.options, "rerank": self._defaults.reranker},
             "seconds": round(time.time() - self._started, 3),
             "served": {**asdict(batches.served), "waiting": batches.waiting},
         }
 
+    def _check(self, asked: Asked) -> None:
+        """What only another index could answer is the client's to know, and no failure of the server."""
+        index = self._index
+        if asked.options["method"] == "graph" and not index.has_graph:
+            raise QueryError("the index has no graph: leave out the method, or name another")
+        words_only = asked.options.get("mode") == "keywords"
+        if asked.vectors is None and index.contract is None and not words_only:
+            raise QueryError("the index has no encoder: it can be searched by vector")
+
     def _running(self) -> Batches:
         if self._batches is None:
-            raise RuntimeError("the application was not started: its lifespan is not run")
+            raise _NotRunning
         return self._batches
 
     async def _answer(self, request: Request, asked: Asked) -> Answered:
@@ -199,11 +241,11 @@ class _Serving:
             both: set[asyncio.Future[Any]] = {future, gone}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not future.done():
-                future.cancel()
                 raise ClientDisconnect
             return await future
-        finally:
+        finally:  # also where the server ends, and has waited for long enough
             gone.cancel()
+            future.cancel()
 
     async def _follow(self) -> None:
         """Answer from what the index has become."""
@@ -214,6 +256,8 @@ class _Serving:
                     _log.info(
                         "commit %s, %s documents", self._index.commit, f"{len(self._index):,}"
                     )
+                if self._trouble is not None:
+                    _log.warning("the index can be read again")
                 self._trouble = None
             except IndexClosed:
                 return
@@ -222,6 +266,17 @@ class _Serving:
                 if told != self._trouble:
                     _log.warning("the index is served as it was, for it cannot be read: %s", told)
                 self._trouble = told
+
+
+def _in_requests() -> Words:
+    """What clients read of: what is theirs is called as in a request."""
+    return replace(
+        words(),
+        missing_fields_ok='"missing_fields_ok": true',
+        params='"params"',
+        rerank='"rerank"',
+        search_vectors='"vector"',
+    )
 
 
 @cache
@@ -280,11 +335,16 @@ def _answered(answer: _Answer, hosts: Sequence[str] | None) -> _Answer:
             return await answer(request)
         except (QueryError, OptionError) as error:
             return _json(_error(error), 400)
+        except _NotRunning:
+            told = "the application does not run: its lifespan was not started, or has ended"
+            return _json({"error": told}, 503)
         except Overloaded as error:
-            told = {"error": f"{error}; try again in a moment"}
-            return _json(told, 503, {"Retry-After": "1"})
+            told = f"{error}; try again in a moment"
+            return _json({"error": told}, 503, {"Retry-After": "1"})
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
+        except asyncio.CancelledError:
+            return _json({"error": "the server is stopping"}, 503)
         except QsearchError as error:
             _log.error("%s", error)
             return _json(_error(error), 500)
@@ -301,11 +361,19 @@ def _error(error: QsearchError) -> dict[str, Any]:
     return {"error": str(error), "kind": type(error).__name__}
 
 
+def _addresses(request: Request) -> dict[str, str]:
+    """What there is, and where: the application may be mounted below another one."""
+    root = request.scope.get("root_path", "")
+    return {name.replace(" /", f" {root}/", 1): told for name, told in _ADDRESSES.items()}
+
+
 async def _no_such_address(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(getattr(error, "detail", error))
     if status == 404:
-        detail = f"there is nothing at {request.url.path}; there is {', '.join(_ADDRESSES)}"
+        detail = (
+            f"there is nothing at {request.url.path}; there is {', '.join(_addresses(request))}"
+        )
     elif status == 405:
         detail = f"{request.url.path} does not take {request.method}"
     headers: Mapping[str, str] | None = getattr(error, "headers", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,19 @@ from qsearch.documents import check_text
 from qsearch.documents.columns import once_each
 from qsearch.documents.document import kind_of
 from qsearch.errors import QueryError
-from qsearch.options import WORDS, SearchOptions, TextSearchOptions, listed, settled
+from qsearch.options import WORDS, SearchOptions, TextSearchOptions, listed
+from qsearch.serving.defaults import MOST_HITS, Defaults, checked_hits, shown
 
-__all__ = ["MOST_HITS", "MOST_QUERIES", "Asked", "Defaults", "asked_in_json", "asked_in_url"]
+__all__ = ["MOST_CHARACTERS", "MOST_QUERIES", "Asked", "asked_in_json", "asked_in_url"]
 
 MOST_QUERIES = 1024
 """In one request."""
 
-MOST_HITS = 10_000
-"""For one query: more is for the library, which can stop between them."""
+MOST_IN_ALL = 100_000
+"""Hits of one request: all of them are in memory at once, with their texts."""
+
+MOST_PAIRS = 1000
+"""That a cross-encoder scores for one query."""
 
 MOST_CHARACTERS = 100_000
 """Of one query: some ten times what any model reads."""
@@ -32,20 +36,21 @@ _QUERIES = ("query", "queries", "vector", "vectors")
 _ONE = ("query", "vector")
 _FLAGS = tuple(name for name, (of, _) in listed(TextSearchOptions).items() if of is bool)
 _RERANK = ("rerank", "rerank_depth")
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What holds where a request does not say.
-
-    Attributes:
-        k: hits for each query.
-        options: ``TextSearchOptions``, some of them. No request may name another model to rerank with than
-            this does: loading one takes memory and time that are the server's.
-    """
-
-    k: int = 10
-    options: Mapping[str, Any] = field(default_factory=dict)
+_KNOWN = (*_QUERIES, "k", *listed(TextSearchOptions))
+_USUAL = {
+    "q": ["query"],
+    "text": ["query"],
+    "texts": ["queries"],
+    "embedding": ["vector"],
+    "top_k": ["k"],
+    "topk": ["k"],
+    "limit": ["k"],
+    "size": ["k"],
+    "n": ["k"],
+    "filter": ["where"],
+    "filters": ["where"],
+}
+"""What others call the same."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,45 +118,49 @@ def asked_in_url(pairs: Iterable[tuple[str, str]], defaults: Defaults) -> Asked:
             raise QueryError(f"{name} is there twice")
         if name in ("queries", "vector", "vectors"):
             raise QueryError(f"{name} is for the body of a POST; a URL takes query")
-        told[name] = value if name in ("query", "method", "mode", "fusion") else _read(name, value)
+        told[name] = _read(name, value)
     return _asked(told, defaults)
 
 
 def _read(name: str, value: str) -> Any:
-    if name in ("where", "recall", "rerank"):  # are texts, or JSON
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+    if name not in _KNOWN:
+        return value  # is refused with what is known
+    if value == "null":
+        return None
+    if name in _FLAGS:
+        return {"true": True, "false": False}.get(value, value)
+    if name in ("query", "method", "mode", "fusion"):
+        return value
     try:
         return json.loads(value, object_pairs_hook=once_each, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise QueryError(
-            f"{name} must be a number, true, false or other JSON, found {value!r}"
-        ) from None
+        if name in ("where", "recall", "rerank"):  # may be texts
+            return value
+        raise QueryError(f"{name} must be a number or other JSON, found {shown(value)}") from None
 
 
 def _asked(told: dict[str, Any], defaults: Defaults) -> Asked:
-    given = [name for name in _QUERIES if name in told]
-    known = listed(TextSearchOptions)
     for name in told:
-        if name not in known and name not in (*_QUERIES, "k"):
-            every = (*_QUERIES, "k", *known)
-            near = difflib.get_close_matches(name, every, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(every)}"
+        if name not in _KNOWN:
+            near = difflib.get_close_matches(name, _KNOWN, 1) or _USUAL.get(name, [])
+            meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_KNOWN)}"
             raise QueryError(f"there is no {name!r}{meant}")
+    given = [name for name in _QUERIES if name in told]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise QueryError(f"give one of {', '.join(_QUERIES)}, found {found}")
     name = given[0]
     texts, vectors = _queries(name, told.pop(name))
-    k = _hits(told.pop("k", defaults.k))
-    _check(told, defaults, by_vector=vectors is not None)
+    count = len(texts) if vectors is None else len(vectors)
+    wanted = told.pop("k", None)
+    k = defaults.k if wanted is None else checked_hits(wanted)
+    if k * count > MOST_IN_ALL:
+        raise QueryError(
+            f"{count:,} queries with {k:,} hits each are more than the {MOST_IN_ALL:,} hits of one request"
+        )
+    _check(told, by_vector=vectors is not None)
     kind = TextSearchOptions if vectors is None else SearchOptions
-    mine = {one: value for one, value in defaults.options.items() if one in listed(kind)}
-    options = settled(kind, {**mine, **told}, "search()")
-    if "rerank" in told:
-        options["rerank"] = defaults.options["rerank"] if told["rerank"] else None
+    options = defaults.joined(told, k, kind)
     try:
         key = json.dumps([kind.__name__, k, options], sort_keys=True, default=repr)
     except RecursionError:
@@ -159,25 +168,21 @@ def _asked(told: dict[str, Any], defaults: Defaults) -> Asked:
     return Asked(texts, vectors, name in _ONE, k, options, key)
 
 
-def _check(told: Mapping[str, Any], defaults: Defaults, *, by_vector: bool) -> None:
+def _check(told: Mapping[str, Any], *, by_vector: bool) -> None:
     """Hold the types against those of the options; their values are for the index to check."""
-    for name in _FLAGS:
-        if not isinstance(told.get(name, False), bool):
-            raise QueryError(f"{name} must be true or false, found {told[name]!r}")
     for name, value in told.items():
+        if value is None:
+            continue
+        if name in _FLAGS and not isinstance(value, bool):
+            raise QueryError(f"{name} must be true or false, found {shown(value)}")
         if isinstance(value, bool) and name not in (*_FLAGS, "rerank"):
-            raise QueryError(f"{name} must not be {str(value).lower()}")
-    if by_vector:
-        for name in (*WORDS, *_RERANK):
-            if name in told:
-                raise QueryError(f"{name} is of searches by text; a vector has none: leave it out")
-    mine = defaults.options.get("rerank")
-    if told.get("rerank") not in (None, False, *((True, mine) if mine is not None else ())):
-        raise QueryError(
-            "this server does not rerank: name the model where it is started"
-            if mine is None
-            else f"this server reranks with {mine} only; give true, false, or leave rerank out"
-        )
+            raise QueryError(f"{name} must not be {shown(value)}")
+        if by_vector and name in (*WORDS, *_RERANK):
+            raise QueryError(f"{name} is of searches by text; a vector has none: leave it out")
+    for name, most in (("rerank_depth", MOST_PAIRS), ("depth", MOST_HITS)):
+        value = told.get(name)
+        if isinstance(value, int) and value > most:
+            raise QueryError(f"{name} is at most {most:,} here, found {value:,}")
 
 
 def _queries(name: str, value: Any) -> tuple[Sequence[str], NDArray[np.float32] | None]:
@@ -207,18 +212,12 @@ def _queries(name: str, value: Any) -> tuple[Sequence[str], NDArray[np.float32] 
             raise QueryError(f"{place} must be an array of numbers")
         rows.append(row)
         if len(row) != len(rows[0]):
-            raise QueryError(f"{place} is of {len(row):,} numbers, {which[0]} of {len(rows[0]):,}")
+            raise QueryError(f"{place} has the length {len(row):,}, {which[0]} {len(rows[0]):,}")
     try:
         with np.errstate(over="ignore"):  # infinity is refused with what else is not finite
             return (), np.array(rows, dtype=np.float64).astype(np.float32)
     except OverflowError:
         raise QueryError(f"{name} holds a number that is too large") from None
-
-
-def _hits(k: Any) -> int:
-    if type(k) is not int or not 1 <= k <= MOST_HITS:
-        raise QueryError(f"k must be a whole number from 1 to {MOST_HITS:,}, found {k!r}")
-    return k
 
 
 def _found(value: Any) -> str:

@@ -26,7 +26,7 @@ _AT_A_TIME = 2
 _SECONDS = 0.2
 """What a batch should take at most, so that one request of many queries does not keep others waiting."""
 
-_FIRST, _LEAST, _MOST = 64, 8, 1024
+_FIRST, _LEAST, _MOST = 16, 8, 1024
 """Queries of a batch, of a kind that nothing is known of, and the bounds of what becomes of it."""
 
 _KINDS_KNOWN = 256
@@ -68,7 +68,7 @@ class Answered:
     Attributes:
         results: one for each query.
         waited: seconds before the first of them was searched.
-        worked: seconds that the batches took which it was in.
+        worked: seconds from then to the end of the last.
         together: queries of the largest of these.
     """
 
@@ -111,8 +111,7 @@ class _Waiting:
     taken: int = 0
     found: int = 0
     results: list[Any] = field(init=False)  # parts may be done in any order
-    waited: float = 0.0
-    worked: float = 0.0
+    began: float = float("inf")
     together: int = 0
     ended: bool = False
 
@@ -183,13 +182,23 @@ class Batches:
         """Queries that nobody has begun to search."""
         return self._waiting
 
-    def close(self) -> None:
-        """Take no more; what waits is searched. Returns when that is done."""
+    def close(self, seconds: float | None = None) -> None:
+        """Take no more; what waits is searched. Returns when that is done.
+
+        Args:
+            seconds: after so many what still waits is given up, and what is being searched is not waited
+                for.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        last = None if seconds is None else time.monotonic() + seconds
         for one in self._threads:
-            one.join()
+            one.join(None if last is None else max(0.0, last - time.monotonic()))
+        with self._changed:
+            for waiting in [one for some in self._kinds.values() for one in some]:
+                waiting.future.cancel()
+            self._changed.notify_all()
 
     def _work(self) -> None:
         while True:
@@ -254,11 +263,9 @@ class Batches:
             if len(self._paces) > _KINDS_KNOWN:
                 self._paces.popitem(last=False)
             for (one, part), results in zip(batch, found, strict=True):
-                if not part.first:
-                    one.waited = began - one.came
+                one.began = min(one.began, began)
                 one.results[part.first : part.last] = results
                 one.found += len(results)
-                one.worked += took
                 one.together = max(one.together, queries)
                 if one.found == len(one.request):
                     self._done(one)
@@ -285,8 +292,8 @@ class Batches:
         if self._still_wanted(one):
             self.served.requests += 1
             self.served.queries += len(one.request)
-            answered = Answered(one.results, one.waited, one.worked, one.together)
-            one.future.set_result(answered)
+            waited, worked = one.began - one.came, time.perf_counter() - one.began
+            one.future.set_result(Answered(one.results, waited, worked, one.together))
 
     def _still_wanted(self, one: _Waiting) -> bool:
         """Whether somebody waits for it, for the first who asks; nobody does after an error or a cancel."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qsearch.errors import QsearchError
@@ -65,13 +66,20 @@ def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
     return on
 
 
-def run(application: Starlette, on: socket.socket, *, log_requests: bool = False) -> None:
+def run(
+    application: Starlette,
+    on: socket.socket,
+    *,
+    log_requests: bool = False,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
     """Answer until SIGINT or SIGTERM comes; requests that are being answered are, a second signal ends all.
 
     Args:
         application: what answers.
         on: see ``listening``.
         log_requests: whether each is logged, by the logger ``uvicorn.access``.
+        ready: is called as soon as signals end it in order.
     """
     import uvicorn
 
@@ -87,6 +95,12 @@ def run(application: Starlette, on: socket.socket, *, log_requests: bool = False
         ws="none",
     )
 
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            second = self.should_exit
+            super().handle_exit(sig, frame)
+            self.force_exit = second  # whichever signal it is
+
     class Ended(BaseException):
         pass
 
@@ -96,7 +110,8 @@ def run(application: Starlette, on: socket.socket, *, log_requests: bool = False
     # uvicorn stops in order at these signals, and hands them on to whoever had them before.
     before = {one: signal.signal(one, end) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[on])
+        ready()
+        Server(config).run(sockets=[on])
     except Ended:
         pass
     finally:

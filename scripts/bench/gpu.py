@@ -70,6 +70,7 @@ MANY = (
     {"queries": 128, "warps": 8, "resident": 1, "tests": True},
     {"queries": 128, "rows": 256, "warps": 8, "resident": 1},
     {"queries": 32, "resident": 4},
+    {"rows": 64, "resident": 3},
 )
 """The same for many."""
 

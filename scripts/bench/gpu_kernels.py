@@ -116,7 +116,8 @@ def kernels(compute: int, dimensions: int, kept: int) -> Iterator[Made]:
     yield made("code", queries.code, {"WIDTH": width, "BLOCK": whole}, compute)
     sizes = {"WIDTH": narrow, "BLOCK": block, "WHOLE": whole}
     yield made("head", queries.head, sizes, compute)
-    yield made("guess", queries.guess, {"GROUPS": 512}, compute, 1)
+    for groups in (512, 8192):
+        yield made(f"guess of {groups}", queries.guess, {"GROUPS": groups}, compute, groups // 512)
     yield made("best", queries.best, {"PLACES": 256, "OTHERS": 16}, compute)
 
 

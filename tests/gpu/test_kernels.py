@@ -55,7 +55,7 @@ def test_each_step_is_what_torch_defines(count: int) -> None:
         left, right = (getattr(one, name).double() for one in batches)
         assert torch.allclose(left, right, rtol=1e-12, atol=1 if name == "codes" else 1e-12)
     batch = batches[0]
-    likely = [one.likely(rows, batch, rows.sample, bits, 0.5) for one in steps]
+    likely = [one.likely(rows, batch, rows.samples[1], bits, 0.5) for one in steps]
     assert torch.allclose(*likely, atol=1e-5)
     guesses = torch.empty(2, count)
     for one, guess in zip(steps, guesses, strict=True):

@@ -279,7 +279,8 @@ def test_an_index_without_an_encoder_is_asked_by_vectors(tmp_path: Path) -> None
             found = client.search(vector=rows[7].tolist(), k=1)
             assert found.body["hits"][0]["id"] == "7"
             told = client.search(query="a")
-            assert (told.status, told.body["kind"]) == (500, "EncoderError")
+            assert (told.status, told.body["kind"]) == (400, "QueryError")
+            assert "has no encoder: it can be searched by vector" in told.body["error"]
 
 
 def test_what_cannot_be_searched_is_told_before_anybody_asks(tmp_path: Path) -> None:
@@ -337,7 +338,8 @@ def test_an_application_that_was_not_started_says_so(index: Index) -> None:
         await application(index)(scope, receive, send)
 
     asyncio.run(ask())
-    assert sent[0]["status"] == 500
+    assert sent[0]["status"] == 503
+    assert "its lifespan was not started" in json.loads(sent[1]["body"])["error"]
 
 
 def until(condition: Any) -> None:

@@ -9,10 +9,35 @@ import numpy as np
 import pytest
 
 from qsearch import QueryError
+from qsearch.keywords.request import TextRequest
 from qsearch.options import SearchOptions, TextSearchOptions, listed
 from qsearch.serving import Defaults
 from qsearch.serving.asking import MOST_CHARACTERS, MOST_QUERIES, asked_in_json, asked_in_url
 
+STANDING: list[dict[str, Any]] = [
+    {"recall": 0.99, "mode": "hybrid"},
+    {"recall": 0.9, "alike": True},
+    {"mode": "hybrid", "weight": 0.3, "depth": 200},
+    {"mode": "keywords", "k1": 1.5, "b": 0.5},
+    {"method": "binary", "candidates": 50},
+    {"all_passages": True},
+    {"rerank": "some/model", "rerank_depth": 20},
+    {"mode": "hybrid", "fusion": "rrf", "k1": 2.0},
+]
+SAID: list[dict[str, Any]] = [
+    {"mode": "keywords"},
+    {"mode": "meaning"},
+    {"mode": "hybrid"},
+    {"mode": "hybrid", "fusion": "rrf"},
+    {"method": "exact"},
+    {"method": "binary"},
+    {"recall": "exact"},
+    {"recall": 0.95},
+    {"k": 300},
+    {"rerank": False},
+    {"all_passages": True},
+    {"recall": None, "mode": None, "method": None, "weight": None, "rerank_depth": None},
+]
 HERE = Defaults(3, {"recall": 0.9, "mode": "hybrid", "rerank": "some/model"})
 
 
@@ -30,6 +55,38 @@ def test_a_request_says_otherwise() -> None:
     assert (asked.texts, asked.k, asked.single) == (["a", "b"], 7, False)
     assert (asked.options["recall"], asked.options["mode"]) == ("exact", "meaning")
     assert asked.options["rerank"] is None
+
+
+@pytest.mark.parametrize("standing", STANDING, ids=str)
+@pytest.mark.parametrize("said", SAID, ids=str)
+def test_what_a_request_says_goes_before_all_that_the_server_was_started_with(
+    standing: dict[str, Any], said: dict[str, Any]
+) -> None:
+    body = json.dumps({"query": "a", **said}).encode()
+    asked = asked_in_json(body, Defaults(10, standing))
+    known = listed(TextSearchOptions)
+    for name, value in said.items():
+        if name not in ("k", "rerank"):
+            assert asked.options[name] == (known[name][1].default if value is None else value)
+    TextRequest.checked(asked.k, asked.options)
+    assert asked.options["method"] is None or asked.options["recall"] == "exact"
+    assert asked.options["method"] is not None or asked.options["candidates"] is None
+    assert not asked.options["alike"] or asked.options["recall"] != "exact"
+    assert asked.options["rerank"] is not None or asked.options["rerank_depth"] == 50
+
+
+def test_what_does_go_together_stays() -> None:
+    def options(standing: dict[str, Any], **said: Any) -> Any:
+        body = json.dumps({"query": "a", **said}).encode()
+        return asked_in_json(body, Defaults(10, standing)).options
+
+    hybrid = options({"mode": "hybrid", "weight": 0.3, "k1": 2.0}, recall=0.9)
+    assert (hybrid["mode"], hybrid["weight"], hybrid["k1"]) == ("hybrid", 0.3, 2.0)
+    words = options({"mode": "hybrid", "weight": 0.3, "k1": 2.0}, mode="keywords")
+    assert (words["weight"], words["k1"]) == (None, 2.0)
+    assert options({"recall": 0.9, "alike": True}, recall=0.95)["alike"]
+    assert options({"method": "binary", "candidates": 50}, explain=True)["candidates"] == 50
+    assert options({"rerank": "some/model", "rerank_depth": 20})["rerank_depth"] == 20
 
 
 @pytest.mark.parametrize("given", [True, "some/model"])
@@ -92,15 +149,15 @@ def test_requests_that_ask_for_the_same_have_the_same_key() -> None:
         (b'{"vector": []}', "found an empty one"),
         (b'{"vector": [1, "2"]}', "must be an array of numbers"),
         (b'{"vector": [1, true]}', "must be an array of numbers"),
-        (b'{"vectors": [[1, 2], [3]]}', r"vectors\[1\] is of 1 numbers, vectors\[0\] of 2"),
+        (b'{"vectors": [[1, 2], [3]]}', r"vectors\[1\] has the length 1, vectors\[0\] 2"),
         (b'{"vectors": [1, 2]}', r"vectors\[0\] must be an array of numbers, found a number"),
         (b'{"vector": [1' + b"0" * 400 + b"]}", "too large"),
         (b'{"query": "a", "k": 0}', "k must be a whole number from 1 to 10,000, found 0"),
         (b'{"query": "a", "k": 10001}', "found 10001"),
-        (b'{"query": "a", "k": "10"}', "found '10'"),
+        (b'{"query": "a", "k": "10"}', 'found "10"'),
         (b'{"query": "a", "k": 1.0}', "found 1.0"),
-        (b'{"query": "a", "k": true}', "found True"),
-        (b'{"query": "a", "explain": "no"}', "explain must be true or false, found 'no'"),
+        (b'{"query": "a", "k": true}', "found true"),
+        (b'{"query": "a", "explain": "no"}', 'explain must be true or false, found "no"'),
         (b'{"query": "a", "recall": true}', "recall must not be true"),
         (b'{"query": "a", "where": false}', "where must not be false"),
         (b'{"query": "a", "recal": 1}', "did you mean 'recall'"),
@@ -115,6 +172,14 @@ def test_what_makes_no_sense_is_said(body: bytes, told: str) -> None:
         asked_in_json(body, HERE)
 
 
+def test_a_server_is_not_started_with_what_makes_no_sense() -> None:
+    for k in (0, 10_001, "x", True):
+        with pytest.raises(QueryError, match="k must be a whole number"):
+            Defaults(k)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="did you mean 'recall'"):
+        Defaults(options={"recal": 1})
+
+
 def test_no_client_makes_the_server_load_a_model() -> None:
     for wanted in (True, "some/model"):
         with pytest.raises(QueryError, match="does not rerank: name the model where it is started"):
@@ -124,6 +189,12 @@ def test_no_client_makes_the_server_load_a_model() -> None:
 def test_a_request_has_bounds() -> None:
     with pytest.raises(QueryError, match="one request takes 1,024 at most"):
         asked_in_json(json.dumps({"queries": ["a"] * (MOST_QUERIES + 1)}).encode(), HERE)
+    with pytest.raises(QueryError, match="more than the 100,000 hits of one request"):
+        asked_in_json(json.dumps({"queries": ["a"] * 11, "k": 10_000}).encode(), HERE)
+    for name, most in (("rerank_depth", 1000), ("depth", 10_000)):
+        body = json.dumps({"query": "a", name: most + 1}).encode()
+        with pytest.raises(QueryError, match=f"{name} is at most {most:,} here"):
+            asked_in_json(body, HERE)
     told = json.dumps({"queries": ["a", "b" * (MOST_CHARACTERS + 1)]}).encode()
     with pytest.raises(QueryError, match=r"queries\[1\] is of 100,001 characters"):
         asked_in_json(told, HERE)
@@ -164,8 +235,10 @@ def test_an_url_says_the_same_as_a_body() -> None:
         ([], "found none"),
         ([("query", "a"), ("query", "b")], "query is there twice"),
         ([("queries", '["a"]')], "for the body of a POST"),
-        ([("query", "a"), ("k", "ten")], "k must be a number, true, false or other JSON"),
+        ([("query", "a"), ("k", "ten")], "k must be a number or other JSON"),
         ([("query", "a"), ("kk", "3")], "no 'kk'"),
+        ([("q", "bird")], "no 'q'; did you mean 'query'"),
+        ([("query", "a"), ("explain", "yes")], 'explain must be true or false, found "yes"'),
     ],
 )
 def test_an_url_that_makes_no_sense(pairs: list[tuple[str, str]], told: str) -> None:

@@ -48,6 +48,9 @@ SCANS = (Tiling(16, 128, 4, 4, 5, True), Tiling(64, 128, 3, 4, 2, False))
 _BEST, _OTHERS = 256, 16
 """Rows of one program that are held against others, and so many of these at a time."""
 
+_GROUPS_OF_A_WARP = 512
+"""Of the guess: as many as registers hold."""
+
 _MOST_BEST = 1024
 """Where more are wanted, torch orders them: what holds each against each other takes too long then."""
 
@@ -105,9 +108,9 @@ class TritonSteps:
     def guess(self, likely: torch.Tensor, rank: int, needed: torch.Tensor) -> None:
         """See ``TorchSteps.guess``."""
         count, groups = likely.shape
-        queries.guess[(count,)](
-            likely, needed, groups, rank, GROUPS=triton.next_power_of_2(groups), num_warps=1
-        )
+        size = triton.next_power_of_2(groups)
+        warps = max(1, size // _GROUPS_OF_A_WARP)
+        queries.guess[(count,)](likely, needed, groups, rank, GROUPS=size, num_warps=warps)
 
     def head(self, batch: Batch, rotation: Rotation, needed: torch.Tensor) -> Head:
         """See ``TorchSteps.head``."""
