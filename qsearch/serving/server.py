@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -100,18 +101,23 @@ def run(
             second = self.should_exit
             super().handle_exit(sig, frame)
             self.force_exit = second  # whichever signal it is
+            if second:  # what breaks off is not worth telling
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     class Ended(BaseException):
         pass
 
+    server = Server(config)
+
     def end(number: int, frame: object) -> None:
-        raise Ended
+        if not server.should_exit:  # else it is the signal that has ended it, handed on
+            raise Ended
 
     # uvicorn stops in order at these signals, and hands them on to whoever had them before.
     before = {one: signal.signal(one, end) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         ready()
-        Server(config).run(sockets=[on])
+        server.run(sockets=[on])
     except Ended:
         pass
     finally:

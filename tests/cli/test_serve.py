@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from qsearch import Index
+from qsearch import BuildOptions, Index
 from tests.cli.running import run
 
 
@@ -104,9 +104,71 @@ def test_a_request_that_is_under_way_is_answered_when_it_ends(rows_index: Path) 
     assert process.returncode == 0
 
 
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, tiny_bert: Path) -> None:
+    documents = [{"id": str(one), "text": f"word {one}"} for one in range(300)]
+    Index.build(documents, tmp_path / "index", encoder=str(tiny_bert)).close()
+    with (
+        serving("-i", tmp_path / "index", "--port", "0") as (process, host, port),
+        socket.create_connection((host, port)) as client,
+    ):
+        head = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
+        client.sendall(head)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None  # the request may yet come
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    assert told.endswith("stopped\n")
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.2"])
+def test_what_only_this_machine_reaches_answers_for_its_names_only(
+    rows_index: Path, host: str
+) -> None:
+    with serving("-i", rows_index, "--port", "0", "--host", host) as (_, at, port):
+        assert ask(at, port, "/health")["status"] == "ok"
+        connection = http.client.HTTPConnection(at, port, timeout=60)
+        connection.request("GET", "/health", headers={"Host": "evil.example"})
+        assert connection.getresponse().status == 421
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("Search.Example", "search.example"),
+        ("search.example:8080", "SEARCH.example:8420"),
+        ("http://search.example/", "search.example"),
+        ("*", "anything.example"),
+    ],
+)
+def test_a_name_that_is_allowed_is_answered_for(rows_index: Path, given: str, asked: str) -> None:
+    with serving("-i", rows_index, "--port", "0", "--allow-host", given) as (_, host, port):
+        for name, status in ((asked, 200), ("evil.example", 200 if given == "*" else 421)):
+            connection = http.client.HTTPConnection(host, port, timeout=60)
+            connection.request("GET", "/health", headers={"Host": name})
+            assert connection.getresponse().status == status, name
+            connection.close()
+
+
+def test_words_need_no_model(tmp_path: Path, tiny_bert: Path) -> None:
+    documents = [{"id": one, "text": one} for one in ("red", "green")]
+    options = BuildOptions(text_index=True)
+    Index.build(documents, tmp_path / "index", encoder=str(tiny_bert), options=options).close()
+    arguments = ("-i", tmp_path / "index", "--port", "0", "--mode", "keywords", "-m", "/no/model")
+    with serving(*arguments) as (_, host, port):
+        assert ask(host, port, "/search?query=green")["hits"][0]["id"] == "green"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["-k", "20000"], "k must be a whole number from 1 to 10,000"),
+        (["--allow-host", "a/b"], "'a/b' is no name of a host"),
+        (["-q", "--log-requests"], "contradict each other"),
         (["--port", "65536"], "--port"),
         (["--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid:8420"),
         (["--host", "192.0.2.1"], "name an address of this machine with --host"),

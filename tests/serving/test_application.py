@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -50,8 +51,10 @@ def expected(index: Index, asked: dict[str, Any]) -> Any:
 
 
 def without_times(told: Any) -> Any:
+    """Without what differs from search to search: times, and what each thread has looked at."""
     if isinstance(told, dict):
-        return {name: without_times(one) for name, one in told.items() if name != "milliseconds"}
+        kept = {name: one for name, one in told.items() if name not in ("milliseconds", "stages")}
+        return {name: without_times(one) for name, one in kept.items()}
     return [without_times(one) for one in told] if isinstance(told, list) else told
 
 
@@ -297,6 +300,50 @@ def test_the_defaults_of_the_server_hold(index: Index) -> None:
         answer = client.search(query="red")
         assert (len(answer.body["hits"]), answer.body["method"]) == (2, "keywords")
         assert client.search(query="red", k=3, mode="meaning").body["method"] == "exact"
+
+
+def test_where_a_model_lies_on_the_server_is_not_told(
+    tmp_path: Path, tiny_cross_encoder: Path
+) -> None:
+    records = [{"id": "a", "text": "red"}, {"id": "b", "text": "blue"}]
+    with Index.build(records, tmp_path / "index", encoder=HashedWords()) as index:
+        standing = Defaults(2, {"rerank": str(tiny_cross_encoder), "rerank_depth": 2})
+        with served(index, standing) as client:
+            answer = client.search(query="red")
+            assert answer.body["reranker"]["model"] == tiny_cross_encoder.name
+            assert "rerank_score" in answer.body["hits"][0]
+            refused = client.search(query="red", rerank="other/model")
+            told = [answer, refused, client("GET", "/info")]
+            assert refused.status == 400
+            assert not any(str(tiny_cross_encoder.parent) in json.dumps(one.body) for one in told)
+            assert "rerank_score" not in client.search(query="red", rerank=False).body["hits"][0]
+
+
+def test_an_id_may_hold_anything(tmp_path: Path) -> None:
+    records = [{"id": one, "text": "red"} for one in ("a\nb", "a/", "/a", "%2F", "?")]
+    with (
+        Index.build(records, tmp_path / "index", encoder=HashedWords()) as index,
+        served(index) as client,
+    ):
+        for record in records:
+            answer = client("GET", f"/documents/{quote(record['id'], safe='')}")
+            assert answer.body["id"] == record["id"]
+
+
+def test_times_are_those_on_the_clock(client: Client) -> None:
+    began = time.perf_counter()
+    answer = client.search(queries=["red", "blue"] * 200, k=10)
+    took = 1e3 * (time.perf_counter() - began)
+    told = re.findall(r"dur=([\d.]+)", answer.headers["server-timing"])
+    assert len(told) == 2
+    assert sum(map(float, told)) <= took
+
+
+def test_what_another_index_could_answer_is_no_failure(client: Client) -> None:
+    answer = client.search(query="red", method="graph")
+    assert (answer.status, "has no graph" in answer.body["error"]) == (400, True)
+    unknown = client.search(query="red", where="yeer > 1").body["error"]
+    assert '"missing_fields_ok": true lets' in unknown
 
 
 def test_passages_are_told_as_passages(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_mounted_application_answers(tmp_path: Path) -> None:
 
     from qsearch.serving import application
 
-    async def ask(outer: Starlette) -> Any:
+    async def ask(outer: Starlette, path: str) -> Any:
         sent: list[Any] = []
         came = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
@@ -81,8 +81,8 @@ def test_a_mounted_application_answers(tmp_path: Path) -> None:
         scope = {
             "type": "http",
             "method": "GET",
-            "path": "/find/search",
-            "raw_path": b"/find/search",
+            "path": path,
+            "raw_path": path.encode(),
             "root_path": "",
             "query_string": b"query=red&k=1",
             "headers": [],
@@ -101,4 +101,5 @@ def test_a_mounted_application_answers(tmp_path: Path) -> None:
                 yield
 
         outer = Starlette(routes=[Mount("/find", ready)], lifespan=lifespan)
-        assert asyncio.run(ask(outer))["hits"][0]["id"] == "a"
+        assert asyncio.run(ask(outer, "/find/search"))["hits"][0]["id"] == "a"
+        assert "GET /find/search?query=TEXT" in asyncio.run(ask(outer, "/find/"))["addresses"]
