@@ -10,7 +10,7 @@ from typing import Any
 from qsearch.errors import QueryError
 from qsearch.keywords.bm25 import Bm25
 from qsearch.options import FUSIONS, MODES, WORDS, TextSearchOptions, listed
-from qsearch.retrieval.searcher import whole_number
+from qsearch.retrieval.searcher import as_float, whole_number
 
 __all__ = ["DEFAULT_WEIGHT", "MODES_OF", "TextRequest"]
 
@@ -102,6 +102,9 @@ class TextRequest:
 
 
 def _number(name: str, value: object, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= most:
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise QueryError(f"{name} must be a number from 0 to {most:g}, found {value!r}")
-    return float(value)
+    number = as_float(value)
+    if not 0 <= number <= most:
+        raise QueryError(f"{name} must be a number from 0 to {most:g}, found {number:g}")
+    return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -413,13 +414,21 @@ def whole_number(name: str, value: object) -> int:
         raise QueryError(f"{name} must be a whole number, found {value!r}") from None
 
 
+def as_float(value: Real) -> float:
+    """The number, or infinity where it is a whole number that no float64 holds."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _checked_recall(recall: object) -> float | None:
     """The recall as a number; ``None`` for exact."""
     if isinstance(recall, str) and recall == "exact":
         return None
     if isinstance(recall, bool) or not isinstance(recall, Real):
         raise QueryError(f"recall must be 'exact' or a number from 0 to 1, found {recall!r}")
-    number = float(recall)
+    number = as_float(recall)
     if not 0 < number <= 1:
-        raise QueryError(f"recall must be above 0 and at most 1, found {recall}")
+        raise QueryError(f"recall must be above 0 and at most 1, found {number:g}")
     return None if number == 1 else number

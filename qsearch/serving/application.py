@@ -107,7 +107,7 @@ def application(
             yield
 
     def route(path: str, answer: _Answer, *methods: str) -> Route:
-        return Route(path, _answered(answer, hosts), methods=list(methods))
+        return Route(path, _answered(answer, hosts, serving.told), methods=list(methods))
 
     return Starlette(
         routes=[
@@ -158,6 +158,15 @@ class _Serving:
         with speaking_here(_in_requests()):
             return searched(self._index, parts)
 
+    def told(self, error: Exception) -> str:
+        """What an error says, without where on this machine the index lies."""
+        path = self._index.path
+        text = str(error).strip()
+        for one in (path.absolute(), path):
+            if len(one.parts) > 1:
+                text = text.replace(str(one), path.name)
+        return text
+
     async def addresses(self, request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return Response(_page(), media_type="text/html", headers=_OF_PAGE)
@@ -195,7 +204,7 @@ class _Serving:
         self._running()
         told: dict[str, Any] = {"status": "ok", "commit": self._index.commit}
         if self._trouble is not None:
-            told = {**told, "status": "stale", "error": self._trouble}
+            told = {**told, "status": "stale", "error": self.told(Exception(self._trouble))}
         return _json(told)
 
     def _info(self) -> dict[str, Any]:
@@ -285,9 +294,10 @@ def _page() -> bytes:
 
 
 def _document(index: Index, id: str) -> dict[str, Any] | None:
-    if id not in index:
+    try:
+        found = index.get(id)
+    except QueryError:
         return None
-    found = index.get(id)
     told: dict[str, Any] = {"id": found.id}
     if found.title is not None:
         told["title"] = found.title
@@ -323,7 +333,9 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _answered(answer: _Answer, hosts: Sequence[str] | None) -> _Answer:
+def _answered(
+    answer: _Answer, hosts: Sequence[str] | None, says: Callable[[Exception], str]
+) -> _Answer:
     """What answers, or says what is wrong."""
 
     async def handler(request: Request) -> Response:
@@ -334,7 +346,7 @@ def _answered(answer: _Answer, hosts: Sequence[str] | None) -> _Answer:
                 raise HTTPException(421, f"this server is not {host!r}; {allowed}")
             return await answer(request)
         except (QueryError, OptionError) as error:
-            return _json(_error(error), 400)
+            return _json({"error": says(error), "kind": type(error).__name__}, 400)
         except _NotRunning:
             told = "the application does not run: its lifespan was not started, or has ended"
             return _json({"error": told}, 503)
@@ -347,7 +359,7 @@ def _answered(answer: _Answer, hosts: Sequence[str] | None) -> _Answer:
             return _json({"error": "the server is stopping"}, 503)
         except QsearchError as error:
             _log.error("%s", error)
-            return _json(_error(error), 500)
+            return _json({"error": says(error), "kind": type(error).__name__}, 500)
         except HTTPException:
             raise
         except Exception:
@@ -355,10 +367,6 @@ def _answered(answer: _Answer, hosts: Sequence[str] | None) -> _Answer:
             return _json({"error": "the server failed; its log says how"}, 500)
 
     return handler
-
-
-def _error(error: QsearchError) -> dict[str, Any]:
-    return {"error": str(error), "kind": type(error).__name__}
 
 
 def _addresses(request: Request) -> dict[str, str]:

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ MOST_PAIRS = 1000
 
 MOST_CHARACTERS = 100_000
 """Of one query: some ten times what any model reads."""
+
+_MOST_OF_OPTIONS = 1_000_000
+"""Characters, as JSON: what was made of conditions is kept for the next time."""
 
 _QUERIES = ("query", "queries", "vector", "vectors")
 _ONE = ("query", "vector")
@@ -161,11 +165,22 @@ def _asked(told: dict[str, Any], defaults: Defaults) -> Asked:
     _check(told, by_vector=vectors is not None)
     kind = TextSearchOptions if vectors is None else SearchOptions
     options = defaults.joined(told, k, kind)
+    if options.get("rerank") is not None and k > MOST_PAIRS:
+        raise QueryError(f"at most {MOST_PAIRS:,} hits are reranked here, found k = {k:,}")
+    return Asked(texts, vectors, name in _ONE, k, options, _key(kind, k, options))
+
+
+def _key(kind: type, k: int, options: Mapping[str, Any]) -> str:
+    """A digest: what conditions hold may be long, and keys are kept."""
     try:
-        key = json.dumps([kind.__name__, k, options], sort_keys=True, default=repr)
+        told = json.dumps([kind.__name__, k, options], sort_keys=True, default=repr)
     except RecursionError:
         raise QueryError("the condition is nested too deeply") from None
-    return Asked(texts, vectors, name in _ONE, k, options, key)
+    if len(told) > _MOST_OF_OPTIONS:
+        raise QueryError(
+            f"the condition and its parameters are longer than {_MOST_OF_OPTIONS:,} characters"
+        )
+    return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _check(told: Mapping[str, Any], *, by_vector: bool) -> None:

@@ -29,6 +29,11 @@ _SECONDS = 0.2
 _FIRST, _LEAST, _MOST = 16, 8, 1024
 """Queries of a batch, of a kind that nothing is known of, and the bounds of what becomes of it."""
 
+_SMALL, _LARGE = 4, 4
+"""Requests with more queries left than these are large, and so many of them are searched by turns: more
+would all be done late, and their results wait in memory for each other.
+"""
+
 _KINDS_KNOWN = 256
 
 _MOST_WAITING = 16_384
@@ -309,6 +314,10 @@ def _shared_out(
     waiting: Sequence[_Waiting], most: int
 ) -> tuple[list[tuple[_Waiting, Part]], list[_Waiting]]:
     """Queries of one batch, and who has some left: those who got least come first the next time."""
+    small = [one for one in waiting if one.left <= _SMALL]
+    large = [one for one in waiting if one.left > _SMALL]
+    later = large[_LARGE:]
+    waiting = small + large[:_LARGE]
     room = most
     share = max(1, most // len(waiting))
     taken = []
@@ -328,4 +337,6 @@ def _shared_out(
             one.taken += count
         if one.left:
             (begun if count else untouched).append(one)
-    return batch, untouched + begun
+    # Large ones stay in the order in which they came, so that the first of them is done first.
+    rest = [one for one in untouched + begun if one not in large]
+    return batch, rest + [one for one in large if one.left and one not in later] + later

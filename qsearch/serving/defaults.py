@@ -131,6 +131,10 @@ def _at_odds(
         odd |= {"mode", *_OF_WORDS}
     if given.get("fusion") == "rrf":
         odd.add("weight")
+    if "weight" in chosen:
+        odd.add("fusion")
+    if "where" in given:  # has parameters of its own
+        odd.add("params")
     if "recall" in chosen:
         odd |= {"method", "candidates"}
     if "method" in chosen:
