@@ -167,6 +167,7 @@ VALUES: list[Any] = [
     0,
     -1,
     10**30,
+    10**400,
     0.5,
     1e300,
     "",
@@ -328,6 +329,20 @@ def test_an_id_may_hold_anything(tmp_path: Path) -> None:
         for record in records:
             answer = client("GET", f"/documents/{quote(record['id'], safe='')}")
             assert answer.body["id"] == record["id"]
+
+
+def test_where_the_index_lies_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "somewhere" / "index"
+    Index.build(documents(20), path, encoder=HashedWords()).close()
+    with (
+        Index.open(path, encoder=HashedWords()) as reader,
+        served(reader, refresh=0.02) as client,
+    ):
+        path.rename(tmp_path / "elsewhere")
+        until(lambda: client("GET", "/health").body["status"] == "stale")
+        told = client("GET", "/health").body
+        assert "index" in told["error"]
+        assert "somewhere" not in told["error"]
 
 
 def test_times_are_those_on_the_clock(client: Client) -> None:

@@ -85,6 +85,11 @@ def test_what_does_go_together_stays() -> None:
     words = options({"mode": "hybrid", "weight": 0.3, "k1": 2.0}, mode="keywords")
     assert (words["weight"], words["k1"]) == (None, 2.0)
     assert options({"recall": 0.9, "alike": True}, recall=0.95)["alike"]
+    weighed = options({"mode": "hybrid", "fusion": "rrf"}, weight=0.5)
+    assert (weighed["mode"], weighed["fusion"], weighed["weight"]) == ("hybrid", "convex", 0.5)
+    standing = {"where": "year >= :y", "params": {"y": 2005}}
+    assert options(standing, params={"y": 2010})["where"] == "year >= :y"
+    assert options(standing, where="year > 1")["params"] is None
     assert options({"method": "binary", "candidates": 50}, explain=True)["candidates"] == 50
     assert options({"rerank": "some/model", "rerank_depth": 20})["rerank_depth"] == 20
 
@@ -114,6 +119,7 @@ def test_requests_that_ask_for_the_same_have_the_same_key() -> None:
     assert key(queries=["b", "c"], where={"year": {"$lt": 5, "$gte": 1}}) == same
     assert key(query="a", where={"year": {"$gte": 1, "$lt": 6}}) != same
     assert key(query="a", k=3) == key(query="b")
+    assert len(key(query="a", where={"x": {"$in": [*range(1000)]}})) == len(same)
     different = [
         key(query="a"),
         key(query="a", k=4),
@@ -195,6 +201,11 @@ def test_a_request_has_bounds() -> None:
         body = json.dumps({"query": "a", name: most + 1}).encode()
         with pytest.raises(QueryError, match=f"{name} is at most {most:,} here"):
             asked_in_json(body, HERE)
+    with pytest.raises(QueryError, match="at most 1,000 hits are reranked here, found k = 1,001"):
+        asked_in_json(b'{"query": "a", "k": 1001}', HERE)
+    long = json.dumps({"query": "a", "where": {"x": {"$in": ["a" * 1000] * 1001}}}).encode()
+    with pytest.raises(QueryError, match="longer than 1,000,000 characters"):
+        asked_in_json(long, HERE)
     told = json.dumps({"queries": ["a", "b" * (MOST_CHARACTERS + 1)]}).encode()
     with pytest.raises(QueryError, match=r"queries\[1\] is of 100,001 characters"):
         asked_in_json(told, HERE)

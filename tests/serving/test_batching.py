@@ -183,6 +183,25 @@ def test_every_request_gets_on_where_more_wait_than_a_batch_holds(
     assert batches.waiting == 0
 
 
+def test_of_many_large_requests_the_first_is_done_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_FIRST", 8)
+    monkeypatch.setattr(batching, "_MOST", 8)
+    double = Doubling()
+    batches = Batches(double, workers=1)
+    done: list[int] = []
+    for place in range(20):
+        large = batches.submit(Wanted(tuple(range(100 * place, 100 * place + 40))))
+        large.add_done_callback(lambda _, place=place: done.append(place))
+    small = batches.submit(Wanted((-1,)))
+    small.add_done_callback(lambda _: done.append(-1))
+    double.gate.set()
+    batches.close()
+    assert done[0] == -1
+    assert sorted(done[1:5]) == [0, 1, 2, 3]  # by turns
+    assert [one // 4 for one in done[1:]] == [place // 4 for place in range(20)]
+    assert batches.waiting == 0
+
+
 def test_an_error_is_for_whom_it_is_about() -> None:
     double = Doubling(refused=frozenset({3}))
     batches = Batches(double)
