@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -72,8 +73,9 @@ class ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
-        self._console.note(self.format(record))
+        """Print a record. Whoever logs goes on where nobody reads it any more."""
+        with suppress(OSError):
+            self._console.note(self.format(record))
 
 
 def columns(rows: Iterable[tuple[str, str]]) -> list[str]:

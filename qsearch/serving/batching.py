@@ -317,7 +317,7 @@ def _shared_out(
     small = [one for one in waiting if one.left <= _SMALL]
     large = [one for one in waiting if one.left > _SMALL]
     later = large[_LARGE:]
-    waiting = small + large[:_LARGE]
+    waiting = large[:_LARGE] + small  # which would take all the room, were they the first
     room = most
     share = max(1, most // len(waiting))
     taken = []

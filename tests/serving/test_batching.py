@@ -203,6 +203,22 @@ def test_of_many_large_requests_the_first_is_done_first(monkeypatch: pytest.Monk
     assert batches.waiting == 0
 
 
+def test_small_requests_keep_no_large_one_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_FIRST", 8)
+    monkeypatch.setattr(batching, "_MOST", 8)
+    double = Doubling()
+    batches = Batches(double, workers=1)
+    small = [batches.submit(Wanted((number,))) for number in range(20)]
+    large = batches.submit(Wanted(tuple(range(100, 105))))
+    more = [batches.submit(Wanted((number,))) for number in range(20, 60)]
+    double.gate.set()
+    assert large.result(60).results == [*range(200, 210, 2)]
+    assert [one.result(60).results for one in small + more] == [[2 * n] for n in range(60)]
+    batches.close()
+    of_large = [place for place, some in enumerate(double.seen) if any(n[0] >= 100 for n in some)]
+    assert of_large[-1] < 7
+
+
 def test_an_error_is_for_whom_it_is_about() -> None:
     double = Doubling(refused=frozenset({3}))
     batches = Batches(double)
