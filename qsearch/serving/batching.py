@@ -30,7 +30,7 @@ _FIRST, _LEAST, _MOST = 16, 8, 1024
 """Queries of a batch, of a kind that nothing is known of, and the bounds of what becomes of it."""
 
 _SMALL, _LARGE = 4, 4
-"""Requests with more queries left than these are large, and so many of them are searched by turns: more
+"""Requests of more queries than these are large, and so many of them are searched by turns: more
 would all be done late, and their results wait in memory for each other.
 """
 
@@ -314,8 +314,8 @@ def _shared_out(
     waiting: Sequence[_Waiting], most: int
 ) -> tuple[list[tuple[_Waiting, Part]], list[_Waiting]]:
     """Queries of one batch, and who has some left: those who got least come first the next time."""
-    small = [one for one in waiting if one.left <= _SMALL]
-    large = [one for one in waiting if one.left > _SMALL]
+    small = [one for one in waiting if len(one.request) <= _SMALL]
+    large = [one for one in waiting if len(one.request) > _SMALL]
     later = large[_LARGE:]
     waiting = large[:_LARGE] + small  # which would take all the room, were they the first
     room = most
