@@ -7,7 +7,6 @@ import time
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Unpack
-from urllib.parse import urlsplit
 
 import click
 
@@ -117,7 +116,7 @@ def serve(
     from qsearch.index import Index
 
     try:
-        import uvicorn  # noqa: F401
+        import uvicorn  # noqa: F401  # is used later: it is to be there before anything is loaded
 
         from qsearch.serving import Defaults, application, listening, prepare, run
     except ImportError as error:
@@ -154,19 +153,17 @@ def serve(
         console.note("stopped")
 
 
-def _name(host: str) -> str:
+def _name(given: str) -> str:
     """The name in what is given for one, as it is compared."""
-    if host == "*":
-        return host
-    try:
-        address = urlsplit(host if "//" in host else f"//{host}")
-        if address.hostname and address.path in ("", "/"):
-            return address.hostname
-    except ValueError:
-        pass
-    raise click.BadParameter(
-        f"{host!r} is no name of a host, such as search.example", param_hint="--allow-host"
-    )
+    from qsearch.serving import name_of
+
+    host = given.rpartition("//")[2].removesuffix("/")
+    name = None if "/" in host else name_of(host)
+    if name is None:
+        raise click.BadParameter(
+            f"{given!r} is no name of a host, such as search.example", param_hint="--allow-host"
+        )
+    return name
 
 
 class _ServerLog(ConsoleHandler):

@@ -33,9 +33,8 @@ _LEAST_GROUPS = 256
 _SAMPLES = ((32, 2048), (8, 8192))
 """Of how many rows one is in the sample for few queries, and for many, and how many groups it has at most.
 A million texts of which the 10 best are wanted leave 5,700 rows of a query to be scored after a 32nd of
-them, 3,300 after a 16th, 1,700 after an 8th (means of 96 queries). One query reads
-fewer bytes after a 32nd; of a thousand, for which a scan is arithmetic, the scores would take longer than
-the scan.
+them, 3,300 after a 16th, 1,700 after an 8th (means of 96 queries). One query reads fewer bytes after a
+32nd; of a thousand, for which a scan is arithmetic, the scores would take longer than the scan.
 """
 
 FEW = 16

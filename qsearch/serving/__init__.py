@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from qsearch.serving.answering import prepare
     from qsearch.serving.application import application
     from qsearch.serving.defaults import Defaults
-    from qsearch.serving.server import listening, run
+    from qsearch.serving.server import listening, name_of, run
 
-__all__ = ["Defaults", "application", "listening", "prepare", "run"]
+__all__ = ["Defaults", "application", "listening", "name_of", "prepare", "run"]
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -23,6 +23,7 @@ __getattr__, __dir__ = lazily(
         "Defaults": ".defaults",
         "application": ".application",
         "listening": ".server",
+        "name_of": ".server",
         "prepare": ".answering",
         "run": ".server",
     },

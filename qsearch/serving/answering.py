@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from qsearch.gpu import has_gpu
 from qsearch.options import SearchOptions, listed
 from qsearch.serving.asking import Asked
 from qsearch.serving.batching import Part
-from qsearch.serving.defaults import Defaults
+from qsearch.serving.defaults import Defaults, without_folder
 
 if TYPE_CHECKING:
     from qsearch.index import Index
@@ -75,9 +74,7 @@ def _told(result: SearchResult) -> dict[str, Any]:
     """A result, without where on this machine a model lies."""
     told = result.to_dict()
     if "reranker" in told:
-        model = PurePath(told["reranker"]["model"])
-        shown = model.name if model.is_absolute() else str(model)
-        told["reranker"] = {**told["reranker"], "model": shown}
+        told["reranker"]["model"] = without_folder(told["reranker"]["model"])
     return told
 
 

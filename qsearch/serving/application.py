@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -26,6 +25,7 @@ from qsearch.serving.answering import as_json, body_of, searched
 from qsearch.serving.asking import Asked, asked_in_json, asked_in_url
 from qsearch.serving.batching import Answered, Batches, Overloaded, Part
 from qsearch.serving.defaults import Defaults
+from qsearch.serving.server import name_of
 from qsearch.version import __version__
 from qsearch.wording import Words, first_line, speaking_here, words
 
@@ -107,7 +107,7 @@ def application(
             yield
 
     def route(path: str, answer: _Answer, *methods: str) -> Route:
-        return Route(path, _answered(answer, hosts, serving.told), methods=list(methods))
+        return Route(path, _answered(answer, hosts, serving.without_path), methods=list(methods))
 
     return Starlette(
         routes=[
@@ -158,10 +158,9 @@ class _Serving:
         with speaking_here(_in_requests()):
             return searched(self._index, parts)
 
-    def told(self, error: Exception) -> str:
+    def without_path(self, text: str) -> str:
         """What an error says, without where on this machine the index lies."""
         path = self._index.path
-        text = str(error).strip()
         for one in (path.absolute(), path):
             if len(one.parts) > 1:
                 text = text.replace(str(one), path.name)
@@ -204,7 +203,7 @@ class _Serving:
         self._running()
         told: dict[str, Any] = {"status": "ok", "commit": self._index.commit}
         if self._trouble is not None:
-            told = {**told, "status": "stale", "error": self.told(Exception(self._trouble))}
+            told = {**told, "status": "stale", "error": self.without_path(self._trouble)}
         return _json(told)
 
     def _info(self) -> dict[str, Any]:
@@ -320,46 +319,39 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _name_of(host: str) -> str | None:
-    """Of a header ``Host``, without the port, in small letters."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
-
-
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def _answered(
-    answer: _Answer, hosts: Sequence[str] | None, says: Callable[[Exception], str]
+    answer: _Answer, hosts: Sequence[str] | None, without_path: Callable[[str], str]
 ) -> _Answer:
     """What answers, or says what is wrong."""
 
     async def handler(request: Request) -> Response:
         try:
             host = request.headers.get("host", "")
-            if hosts is not None and _name_of(host) not in hosts:
+            if hosts is not None and name_of(host) not in hosts:
                 allowed = f"if it is, start it with {words().allow_host} and that name"
                 raise HTTPException(421, f"this server is not {host!r}; {allowed}")
             return await answer(request)
-        except (QueryError, OptionError) as error:
-            return _json({"error": says(error), "kind": type(error).__name__}, 400)
         except _NotRunning:
-            told = "the application does not run: its lifespan was not started, or has ended"
-            return _json({"error": told}, 503)
+            why = "the application does not run: its lifespan was not started, or has ended"
+            return _json({"error": why}, 503)
         except Overloaded as error:
-            told = f"{error}; try again in a moment"
-            return _json({"error": told}, 503, {"Retry-After": "1"})
+            why = f"{error}; try again in a moment"
+            return _json({"error": why}, 503, {"Retry-After": "1"})
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except asyncio.CancelledError:
             return _json({"error": "the server is stopping"}, 503)
         except QsearchError as error:
+            told = {"error": without_path(str(error)), "kind": type(error).__name__}
+            if isinstance(error, QueryError | OptionError):
+                return _json(told, 400)
             _log.error("%s", error)
-            return _json({"error": says(error), "kind": type(error).__name__}, 500)
+            return _json(told, 500)
         except HTTPException:
             raise
         except Exception:

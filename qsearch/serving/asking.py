@@ -93,7 +93,7 @@ def asked_in_json(body: bytes, defaults: Defaults) -> Asked:
         QueryError: it is something else.
     """
     try:
-        told = json.loads(body, object_pairs_hook=once_each, parse_constant=_no_constant)
+        told = _value(body)
     except UnicodeDecodeError as error:
         raise QueryError(f"the body must be JSON in UTF-8 ({error})") from error
     except (ValueError, RecursionError) as error:
@@ -136,7 +136,7 @@ def _read(name: str, value: str) -> Any:
     if name in ("query", "method", "mode", "fusion"):
         return value
     try:
-        return json.loads(value, object_pairs_hook=once_each, parse_constant=_no_constant)
+        return _value(value)
     except (ValueError, RecursionError):
         if name in ("where", "recall", "rerank"):  # may be texts
             return value
@@ -237,6 +237,10 @@ def _queries(name: str, value: Any) -> tuple[Sequence[str], NDArray[np.float32] 
 
 def _found(value: Any) -> str:
     return "an empty one" if value == [] else kind_of(value)
+
+
+def _value(text: str | bytes) -> Any:
+    return json.loads(text, object_pairs_hook=once_each, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> None:

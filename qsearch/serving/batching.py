@@ -232,11 +232,13 @@ class Batches:
             if self._running.get(key, 0) >= _AT_A_TIME:
                 continue
             waiting = self._kinds.pop(key)
-            there = [one for one in waiting if not one.future.cancelled()]
+            there = []
             for one in waiting:
                 if one.future.cancelled():
                     self._waiting -= one.left
                     self._still_wanted(one)
+                else:
+                    there.append(one)
             if not there:
                 continue
             batch, rest = _shared_out(there, self._most(key))
@@ -313,30 +315,22 @@ class Batches:
 def _shared_out(
     waiting: Sequence[_Waiting], most: int
 ) -> tuple[list[tuple[_Waiting, Part]], list[_Waiting]]:
-    """Queries of one batch, and who has some left: those who got least come first the next time."""
-    small = [one for one in waiting if len(one.request) <= _SMALL]
+    """Queries of one batch, and who has some left."""
     large = [one for one in waiting if len(one.request) > _SMALL]
-    later = large[_LARGE:]
-    waiting = large[:_LARGE] + small  # which would take all the room, were they the first
+    small = [one for one in waiting if len(one.request) <= _SMALL]
+    # Large ones first: small ones, that come again and again, would take all the room. Either stay in the
+    # order in which they came, so that who came first is done first.
+    there = large[:_LARGE] + small
     room = most
-    share = max(1, most // len(waiting))
-    taken = []
-    for one in waiting:
-        taken.append(min(one.left, share, room))
-        room -= taken[-1]
-    for place, one in enumerate(waiting):
-        more = min(one.left - taken[place], room)
-        taken[place] += more
-        room -= more
-    batch: list[tuple[_Waiting, Part]] = []
-    untouched: list[_Waiting] = []
-    begun: list[_Waiting] = []
-    for one, count in zip(waiting, taken, strict=True):
+    taken = [0] * len(there)
+    for share in (max(1, most // len(there)), most):  # as much for each, then what is left
+        for place, one in enumerate(there):
+            count = min(one.left - taken[place], share, room)
+            taken[place] += count
+            room -= count
+    batch = []
+    for one, count in zip(there, taken, strict=True):
         if count:
             batch.append((one, Part(one.request, one.taken, one.taken + count)))
             one.taken += count
-        if one.left:
-            (begun if count else untouched).append(one)
-    # Large ones stay in the order in which they came, so that the first of them is done first.
-    rest = [one for one in untouched + begun if one not in large]
-    return batch, rest + [one for one in large if one.left and one not in later] + later
+    return batch, [one for one in large + small if one.left]

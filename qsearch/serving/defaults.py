@@ -12,7 +12,7 @@ from qsearch.errors import QueryError
 from qsearch.keywords.request import MODES_OF
 from qsearch.options import TextSearchOptions, listed, settled
 
-__all__ = ["MOST_HITS", "Defaults", "checked_hits", "shown"]
+__all__ = ["MOST_HITS", "Defaults", "checked_hits", "shown", "without_folder"]
 
 MOST_HITS = 10_000
 """For one query: more is for the library, which can stop between them."""
@@ -52,8 +52,7 @@ class Defaults:
         mine = self.options.get("rerank")
         if mine is None:
             return None
-        name = mine if isinstance(mine, str) else type(mine).__name__
-        return PurePath(name).name if PurePath(name).is_absolute() else name
+        return without_folder(mine if isinstance(mine, str) else type(mine).__name__)
 
     def joined(self, said: Mapping[str, Any], k: int, options: type) -> dict[str, Any]:
         """All options of a request.
@@ -98,6 +97,12 @@ class Defaults:
             told = "give true, false, or leave rerank out"
             raise QueryError(f"this server reranks with {self.reranker} only; {told}")
         return mine
+
+
+def without_folder(model: str) -> str:
+    """The name of a model, without where on this machine it lies."""
+    path = PurePath(model)
+    return path.name if path.is_absolute() else model
 
 
 def checked_hits(k: Any) -> int:

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from qsearch.errors import QsearchError
 from qsearch.wording import words
@@ -15,13 +16,25 @@ from qsearch.wording import words
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-__all__ = ["listening", "run"]
+__all__ = ["listening", "name_of", "run"]
 
 _BACKLOG = 2048
 """Connections that the system keeps for the server."""
 
 _PATIENCE = 10
 """Seconds that requests have to end in, when the server is to stop."""
+
+
+def name_of(host: str) -> str | None:
+    """Of a host as a header ``Host`` names it, the name without the port, in small letters.
+
+    >>> name_of("Search.example:8420"), name_of("[::1]:80"), name_of("[")
+    ('search.example', '::1', None)
+    """
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def listening(host: str, port: int) -> socket.socket:

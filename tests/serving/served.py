@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,3 +72,12 @@ def served(index: Index, defaults: Defaults | None = None, **options: Any) -> It
         finally:
             server.should_exit = True
             thread.join()
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Wait for what is to come, and not for ever."""
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came")

@@ -21,7 +21,7 @@ from qsearch.serving import Defaults, application, prepare
 from qsearch.serving.application import MOST_BYTES
 from tests.encoders import HashedWords
 from tests.serving.conftest import documents
-from tests.serving.served import Client, served
+from tests.serving.served import Client, served, until
 
 ASKED: list[dict[str, Any]] = [
     {"query": "red round old"},
@@ -222,8 +222,10 @@ def test_changes_of_the_index_are_followed(tmp_path: Path) -> None:
         until(lambda: client("GET", "/documents/v").status == 404)
 
 
-def test_an_index_that_is_gone_is_served_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "index"
+def test_an_index_that_is_gone_is_served_as_it_was_and_where_it_lay_is_not_told(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "somewhere" / "index"
     Index.build(documents(20), path, encoder=HashedWords()).close()
     with (
         Index.open(path, encoder=HashedWords()) as reader,
@@ -231,6 +233,9 @@ def test_an_index_that_is_gone_is_served_as_it_was(tmp_path: Path) -> None:
     ):
         path.rename(tmp_path / "elsewhere")
         until(lambda: client("GET", "/health").body["status"] == "stale")
+        told = client("GET", "/health").body
+        assert "index" in told["error"]
+        assert "somewhere" not in told["error"]
         assert client.search(query="red", k=1).status == 200
         (tmp_path / "elsewhere").rename(path)
         until(lambda: client("GET", "/health").body["status"] == "ok")
@@ -331,20 +336,6 @@ def test_an_id_may_hold_anything(tmp_path: Path) -> None:
             assert answer.body["id"] == record["id"]
 
 
-def test_where_the_index_lies_is_not_told(tmp_path: Path) -> None:
-    path = tmp_path / "somewhere" / "index"
-    Index.build(documents(20), path, encoder=HashedWords()).close()
-    with (
-        Index.open(path, encoder=HashedWords()) as reader,
-        served(reader, refresh=0.02) as client,
-    ):
-        path.rename(tmp_path / "elsewhere")
-        until(lambda: client("GET", "/health").body["status"] == "stale")
-        told = client("GET", "/health").body
-        assert "index" in told["error"]
-        assert "somewhere" not in told["error"]
-
-
 def test_times_are_those_on_the_clock(client: Client) -> None:
     began = time.perf_counter()
     answer = client.search(queries=["red", "blue"] * 200, k=10)
@@ -402,11 +393,3 @@ def test_an_application_that_was_not_started_says_so(index: Index) -> None:
     asyncio.run(ask())
     assert sent[0]["status"] == 503
     assert "its lifespan was not started" in json.loads(sent[1]["body"])["error"]
-
-
-def until(condition: Any) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it never came")

@@ -181,7 +181,7 @@ def test_what_makes_no_sense_is_said(body: bytes, told: str) -> None:
 def test_a_server_is_not_started_with_what_makes_no_sense() -> None:
     for k in (0, 10_001, "x", True):
         with pytest.raises(QueryError, match="k must be a whole number"):
-            Defaults(k)  # type: ignore[arg-type]
+            Defaults(k)  # type: ignore[arg-type]  # as who has no type checker writes it
     with pytest.raises(TypeError, match="did you mean 'recall'"):
         Defaults(options={"recal": 1})
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from qsearch.serving import batching
 from qsearch.serving.batching import Batches, Overloaded, Part
+from tests.serving.served import until
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,15 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "_SECONDS", 1e6)  # however long a batch takes on a busy machine
 
 
-def until(condition: Any) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came")
+@pytest.fixture
+def batches_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes every batch one of so many queries."""
+
+    def so_many(queries: int) -> None:
+        monkeypatch.setattr(batching, "_FIRST", queries)
+        monkeypatch.setattr(batching, "_MOST", queries)
+
+    return so_many
 
 
 def test_what_comes_meanwhile_is_one_batch() -> None:
@@ -98,10 +101,10 @@ def test_a_second_batch_begins_while_the_first_goes_on_and_a_third_does_not(
 
 def test_parts_that_are_done_in_another_order_are_put_together_in_theirs(
     monkeypatch: pytest.MonkeyPatch,
+    batches_of: Callable[[int], None],
 ) -> None:
     monkeypatch.setattr(batching, "_AT_A_TIME", 2)
-    monkeypatch.setattr(batching, "_FIRST", 4)
-    monkeypatch.setattr(batching, "_MOST", 4)
+    batches_of(4)
     later = threading.Event()
     ended: list[int] = []
 
@@ -120,10 +123,11 @@ def test_parts_that_are_done_in_another_order_are_put_together_in_theirs(
     assert ended == [4, 8, 12, 16, 0]
 
 
-def test_two_parts_of_a_request_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_parts_of_a_request_may_fail(
+    monkeypatch: pytest.MonkeyPatch, batches_of: Callable[[int], None]
+) -> None:
     monkeypatch.setattr(batching, "_AT_A_TIME", 2)
-    monkeypatch.setattr(batching, "_FIRST", 1)
-    monkeypatch.setattr(batching, "_MOST", 1)
+    batches_of(1)
     double = Doubling(refused=frozenset({0, 1}))
     batches = Batches(double)
     failing = batches.submit(Wanted((0, 1, 2, 3)))
@@ -151,9 +155,8 @@ def test_kinds_are_searched_apart_and_beside_each_other() -> None:
         assert len({number % 2 for numbers in together for number in numbers}) == 1
 
 
-def test_a_large_request_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_FIRST", 10)
-    monkeypatch.setattr(batching, "_MOST", 10)
+def test_a_large_request_does_not_keep_others_waiting(batches_of: Callable[[int], None]) -> None:
+    batches_of(10)
     double = Doubling()
     batches = Batches(double, workers=1)
     large = batches.submit(Wanted(tuple(range(100))))
@@ -170,10 +173,9 @@ def test_a_large_request_does_not_keep_others_waiting(monkeypatch: pytest.Monkey
 
 
 def test_every_request_gets_on_where_more_wait_than_a_batch_holds(
-    monkeypatch: pytest.MonkeyPatch,
+    batches_of: Callable[[int], None],
 ) -> None:
-    monkeypatch.setattr(batching, "_FIRST", 4)
-    monkeypatch.setattr(batching, "_MOST", 4)
+    batches_of(4)
     double = Doubling()
     batches = Batches(double, workers=1)
     some = [batches.submit(Wanted(tuple(range(n, n + 7)))) for n in range(0, 90, 9)]
@@ -184,9 +186,8 @@ def test_every_request_gets_on_where_more_wait_than_a_batch_holds(
     assert batches.waiting == 0
 
 
-def test_of_many_large_requests_the_first_is_done_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_FIRST", 8)
-    monkeypatch.setattr(batching, "_MOST", 8)
+def test_of_many_large_requests_the_first_is_done_first(batches_of: Callable[[int], None]) -> None:
+    batches_of(8)
     double = Doubling()
     batches = Batches(double, workers=1)
     done: list[int] = []
@@ -203,9 +204,8 @@ def test_of_many_large_requests_the_first_is_done_first(monkeypatch: pytest.Monk
     assert batches.waiting == 0
 
 
-def test_small_requests_keep_no_large_one_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_FIRST", 8)
-    monkeypatch.setattr(batching, "_MOST", 8)
+def test_small_requests_keep_no_large_one_waiting(batches_of: Callable[[int], None]) -> None:
+    batches_of(8)
     double = Doubling()
     batches = Batches(double, workers=1)
     small = [batches.submit(Wanted((number,))) for number in range(20)]
@@ -236,10 +236,9 @@ def test_an_error_is_for_whom_it_is_about() -> None:
 
 
 def test_what_is_left_of_a_request_that_failed_is_not_searched(
-    monkeypatch: pytest.MonkeyPatch,
+    batches_of: Callable[[int], None],
 ) -> None:
-    monkeypatch.setattr(batching, "_FIRST", 2)
-    monkeypatch.setattr(batching, "_MOST", 2)
+    batches_of(2)
     double = Doubling(refused=frozenset({0}))
     double.gate.set()
     batches = Batches(double)
