@@ -143,7 +143,8 @@ class _Serving:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While this is entered, there are answers."""
-        self._batches = Batches(self._searched)
+        before = self._batches  # it may be entered while it runs, where it is mounted twice
+        self._batches = batches = Batches(self._searched)
         following = asyncio.create_task(self._follow())
         try:
             yield
@@ -151,7 +152,7 @@ class _Serving:
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
-            batches, self._batches = self._batches, None
+            self._batches = before
             await run_in_threadpool(batches.close, _PATIENCE)
 
     def _searched(self, parts: Sequence[Part]) -> list[list[bytes]]:

@@ -129,16 +129,19 @@ def asked_in_url(pairs: Iterable[tuple[str, str]], defaults: Defaults) -> Asked:
 def _read(name: str, value: str) -> Any:
     if name not in _KNOWN:
         return value  # is refused with what is known
+    if name == "query":
+        return value
     if value == "null":
         return None
     if name in _FLAGS:
         return {"true": True, "false": False}.get(value, value)
-    if name in ("query", "method", "mode", "fusion"):
+    words = name in ("method", "mode", "fusion")
+    if words or (name == "where" and not value.lstrip().startswith("{")):
         return value
     try:
         return _value(value)
     except (ValueError, RecursionError):
-        if name in ("where", "recall", "rerank"):  # may be texts
+        if name in ("recall", "rerank"):  # may be texts
             return value
         raise QueryError(f"{name} must be a number or other JSON, found {shown(value)}") from None
 
@@ -148,7 +151,7 @@ def _asked(told: dict[str, Any], defaults: Defaults) -> Asked:
         if name not in _KNOWN:
             near = difflib.get_close_matches(name, _KNOWN, 1) or _USUAL.get(name, [])
             meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_KNOWN)}"
-            raise QueryError(f"there is no {name!r}{meant}")
+            raise QueryError(f"there is no {name[:200]!r}{meant}")
     given = [name for name in _QUERIES if name in told]
     if len(given) != 1:
         found = " and ".join(given) or "none"

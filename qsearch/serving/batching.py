@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from traceback import clear_frames
 from typing import Any, Protocol
 
 __all__ = ["Answered", "Batches", "Overloaded", "Part", "Request", "Served"]
@@ -260,6 +261,7 @@ class Batches:
         try:
             found = self._search(parts)
         except BaseException as error:  # whatever it is, somebody waits for word of it
+            clear_frames(error.__traceback__)  # a model that was loaded in vain is not kept with it
             self._answer_each(batch, error)
             return
         took = time.perf_counter() - began
@@ -281,7 +283,11 @@ class Batches:
         """After an error: it is for those alone whom it is about."""
         if len(batch) > 1:
             for one in batch:
-                self._answer([one])
+                if one[0].future.cancelled():  # nobody waits for it
+                    with self._changed:
+                        self._still_wanted(one[0])
+                else:
+                    self._answer([one])
             return
         waiting = batch[0][0]
         with self._changed:

@@ -240,6 +240,21 @@ def test_an_url_says_the_same_as_a_body() -> None:
     assert (words.options["where"], words.options["recall"]) == ("year > 2000", "exact")
 
 
+def test_a_condition_in_an_url_is_read_as_in_a_body() -> None:
+    for where in ('"a.b"', '"my field" > 1', "archived", "5", '{"year": 2000}'):
+        in_url = asked_in_url([("query", "null"), ("where", where)], HERE)
+        told = json.loads(where) if where.startswith("{") else where
+        body = json.dumps({"query": "null", "where": told}).encode()
+        assert in_url.key == asked_in_json(body, HERE).key
+        assert list(in_url.texts) == ["null"]
+
+
+def test_a_name_that_is_not_known_is_not_told_whole() -> None:
+    with pytest.raises(QueryError) as refused:
+        asked_in_json(json.dumps({"query": "a", "x" * 10_000: 1}).encode(), HERE)
+    assert len(str(refused.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("pairs", "told"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
@@ -249,6 +250,43 @@ def test_what_is_left_of_a_request_that_failed_is_not_searched(
     batches.close()
     assert batches.waiting == 0
     assert double.seen == [[(0, 1)], [(7,)]]
+
+
+def test_after_an_error_nobody_is_searched_for_who_has_gone() -> None:
+    double = Doubling(refused=frozenset({3}))
+    batches = Batches(double)
+    first = batches.submit(Wanted((1,)))
+    until(lambda: double.seen)
+    rest = [batches.submit(Wanted((number,))) for number in (2, 3, 4)]
+    searched = double.gate
+    double.gate = threading.Event()
+    searched.set()
+    until(lambda: len(double.seen) == 2)
+    assert rest[0].cancel()
+    double.gate.set()
+    assert [one.result(60).results for one in (first, rest[2])] == [[2], [8]]
+    batches.close()
+    assert double.seen == [[(1,)], [(2,), (3,), (4,)], [(3,)], [(4,)]]
+    assert (batches.served.failed, batches.served.left) == (1, 1)
+
+
+def test_what_a_failed_search_held_is_not_kept_with_its_error() -> None:
+    class Model:
+        pass
+
+    held: list[weakref.ref[Model]] = []
+
+    def search(parts: Sequence[Part]) -> list[list[Any]]:
+        model = Model()
+        held.append(weakref.ref(model))
+        raise ValueError(f"{type(model).__name__} is another one")
+
+    batches = Batches(search)
+    refused = batches.submit(Wanted((1,)))
+    with pytest.raises(ValueError, match="is another one"):
+        refused.result(60)
+    assert held[0]() is None
+    batches.close()
 
 
 def test_nobody_is_searched_for_who_has_gone() -> None:

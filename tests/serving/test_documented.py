@@ -103,3 +103,10 @@ def test_a_mounted_application_answers(tmp_path: Path) -> None:
         outer = Starlette(routes=[Mount("/find", ready)], lifespan=lifespan)
         assert asyncio.run(ask(outer, "/find/search"))["hits"][0]["id"] == "a"
         assert "GET /find/search?query=TEXT" in asyncio.run(ask(outer, "/find/"))["addresses"]
+
+        async def ask_within() -> Any:
+            async with ready.router.lifespan_context(ready):  # of another one that it is mounted in
+                within = await ask(outer, "/find/search")
+                return within, await ask(outer, "/find/search")
+
+        assert all(told["hits"][0]["id"] == "a" for told in asyncio.run(ask_within()))
