@@ -11,6 +11,7 @@ from typing import Any
 from qsearch.errors import QueryError
 from qsearch.keywords.request import MODES_OF
 from qsearch.options import TextSearchOptions, listed, settled
+from qsearch.retrieval.searcher import whole_number
 
 __all__ = ["MOST_HITS", "Defaults", "checked_hits", "shown", "without_folder"]
 
@@ -43,7 +44,7 @@ class Defaults:
 
     def __post_init__(self) -> None:
         """Check what can be without an index."""
-        checked_hits(self.k)
+        object.__setattr__(self, "k", checked_hits(self.k))  # which may have been a NumPy scalar
         settled(TextSearchOptions, self.options, "Defaults()")
 
     @property
@@ -111,9 +112,13 @@ def checked_hits(k: Any) -> int:
     Raises:
         QueryError: it is none, or too large.
     """
-    if type(k) is not int or not 1 <= k <= MOST_HITS:
+    try:
+        number = whole_number("k", k)
+    except QueryError:
+        number = 0
+    if not 1 <= number <= MOST_HITS:
         raise QueryError(f"k must be a whole number from 1 to {MOST_HITS:,}, found {shown(k)}")
-    return k
+    return number
 
 
 def shown(value: Any) -> str:

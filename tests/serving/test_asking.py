@@ -182,6 +182,7 @@ def test_a_server_is_not_started_with_what_makes_no_sense() -> None:
     for k in (0, 10_001, "x", True):
         with pytest.raises(QueryError, match="k must be a whole number"):
             Defaults(k)  # type: ignore[arg-type]  # as who has no type checker writes it
+    assert type(Defaults(np.int64(5)).k) is int  # type: ignore[arg-type]  # as a notebook has it
     with pytest.raises(TypeError, match="did you mean 'recall'"):
         Defaults(options={"recal": 1})
 
