@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qsearch.changeable import Changeable
-from qsearch.errors import EncoderError, IndexClosed, QueryError
+from qsearch.errors import EncoderError, EncoderMismatch, IndexClosed, QueryError
 from qsearch.kernels import thread_count
 from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from qsearch.store import FieldReport
 
 __all__ = ["METHODS", "Index"]
+
+_REFUSED_SECONDS = 10.0
+"""A model that was loaded and refused is not loaded again for so long: many may ask at a time."""
 
 
 class Index(Changeable):
@@ -76,6 +80,7 @@ class Index(Changeable):
     _device: str
     _backend: str
     _encoder: tuple[Any, Encoder] | None  # and the contract that it was held against
+    _refused: tuple[Any, float, EncoderMismatch] | None  # contract, when, why
     _lock: ProcessLock  # of the encoder
     _refreshing: ProcessLock
     _swapping: ProcessLock
@@ -123,7 +128,7 @@ class Index(Changeable):
         index._given_encoder = str(encoder) if isinstance(encoder, Path) else encoder
         index._encoder_name = None
         index._device, index._backend = device, backend
-        index._encoder = None
+        index._encoder = index._refused = None
         index._lock, index._refreshing = ProcessLock(), ProcessLock()
         index._swapping = ProcessLock()
         index._snapshot = Snapshot.open(index.path, device=device)
@@ -643,11 +648,28 @@ class Index(Changeable):
         told = snapshot.settings.get("encoder")
         with self._lock:
             if self._encoder is None or self._encoder[0] != told:  # another index may be there now
+                self._refuse_again(told)
                 contract = self._contract_of(snapshot)
-                encoder = self._load_encoder(contract)
-                check_contract(contract, encoder).require(str(self.path))
+                try:
+                    encoder = self._load_encoder(contract)
+                    check_contract(contract, encoder).require(str(self.path))
+                except EncoderMismatch as error:
+                    if self._given_encoder is None or isinstance(self._given_encoder, str):
+                        # Not the error itself, whose traceback holds the model.
+                        again = EncoderMismatch(str(error), error.differences)
+                        self._refused = told, time.monotonic(), again
+                    raise
                 self._encoder = told, encoder
             return self._encoder[1]
+
+    def _refuse_again(self, told: object) -> None:
+        """Say at once what was found a moment ago: to load a model takes seconds."""
+        if self._refused is None:
+            return
+        of, when, error = self._refused
+        if of == told and time.monotonic() - when < _REFUSED_SECONDS:
+            raise EncoderMismatch(str(error), error.differences)
+        self._refused = None
 
     def _encoder_of_changes(self) -> Encoder | None:
         snapshot = self._open

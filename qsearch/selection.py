@@ -24,7 +24,7 @@ from qsearch.store.selecting import select
 __all__ = ["Selections"]
 
 _MOST_BYTES = 256 << 20
-"""Of the masks that are kept; the last one is kept however large it is."""
+"""Of the conditions and masks that are kept; the last ones are kept however large they are."""
 
 
 class Selections:
@@ -40,6 +40,7 @@ class Selections:
         """
         self._catalog, self._segments, self._positions = catalog, list(segments), positions
         self._kept: OrderedDict[str, Allowed] = OrderedDict()
+        self._bytes = 0
         self._lock = ProcessLock()
 
     @cached_property
@@ -82,9 +83,11 @@ class Selections:
         )
         made = Allowed.of_documents(self._segments, chosen)
         with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > _MOST_BYTES:
-                self._kept.popitem(last=False)
+            if key not in self._kept:  # another thread may have been at it
+                self._kept[key] = made
+                self._bytes += _size(key, made)
+            while len(self._kept) > 1 and self._bytes > _MOST_BYTES:
+                self._bytes -= _size(*self._kept.popitem(last=False))
         return made
 
     def positions(
@@ -103,5 +106,5 @@ class Selections:
         return np.concatenate(found)
 
 
-def _size(one: Allowed) -> int:
-    return sum(mask.bits.nbytes for mask in one.masks if mask is not None)
+def _size(key: str, made: Allowed) -> int:
+    return len(key) + sum(mask.bits.nbytes for mask in made.masks if mask is not None)

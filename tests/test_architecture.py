@@ -26,6 +26,7 @@ ROOMS = (
     "lazily",
     "wording",
     "locks",
+    "patience",
     "streams",
     "errors",
     "options",

@@ -157,9 +157,16 @@ def _name(given: str) -> str:
     """The name in what is given for one, as it is compared."""
     from qsearch.serving import name_of
 
+    if given == "*":
+        return given
     host = given.rpartition("//")[2].removesuffix("/")
     name = None if "/" in host else name_of(host)
-    if name is None:
+    if name is not None and not name.isascii():  # as browsers and curl ask for it
+        try:
+            name = name.encode("idna").decode("ascii")
+        except UnicodeError:
+            name = None
+    if name is None or "*" in name:
         raise click.BadParameter(
             f"{given!r} is no name of a host, such as search.example", param_hint="--allow-host"
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qsearch.index import Index
     from qsearch.results import SearchResult
 
-__all__ = ["as_json", "body_of", "prepare", "searched"]
+__all__ = ["as_json", "pieces_of", "prepare", "searched"]
 
 
 _TRIED = 32
@@ -78,9 +78,12 @@ def _told(result: SearchResult) -> dict[str, Any]:
     return told
 
 
-def body_of(results: Sequence[bytes], *, single: bool) -> bytes:
-    """The answer to a request: its one result, or all."""
-    return results[0] if single else b'{"results":[' + b",".join(results) + b"]}"
+def pieces_of(results: Sequence[bytes], *, single: bool) -> list[bytes]:
+    """The answer to a request, in pieces: its one result, or all."""
+    if single:
+        return [results[0]]
+    between = [b'{"results":[', *[b","] * (len(results) - 1)]
+    return [one for pair in zip(between, results, strict=True) for one in pair] + [b"]}"]
 
 
 def as_json(value: Any) -> bytes:

@@ -17,17 +17,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from qsearch.errors import IndexClosed, OptionError, QsearchError, QueryError
-from qsearch.serving.answering import as_json, body_of, searched
+from qsearch.errors import OptionError, QsearchError, QueryError
+from qsearch.patience import while_wanted
+from qsearch.serving.answering import as_json, pieces_of, searched
 from qsearch.serving.asking import Asked, asked_in_json, asked_in_url
-from qsearch.serving.batching import Answered, Batches, Overloaded, Part
+from qsearch.serving.batching import Answered, Batches, Overloaded, Part, TooLarge
 from qsearch.serving.defaults import Defaults
 from qsearch.serving.server import name_of
+from qsearch.serving.watching import Watch
 from qsearch.version import __version__
-from qsearch.wording import Words, first_line, speaking_here, words
+from qsearch.wording import Words, speaking_here, words
 
 if TYPE_CHECKING:
     from qsearch.index import Index
@@ -57,6 +59,12 @@ MOST_BYTES = 32 << 20
 _PATIENCE = 2.0
 """Seconds for searches that nobody has been waiting for any more when it ends."""
 
+_BODY_SECONDS = 60.0
+"""For all of it to come."""
+
+_LONG = 1 << 18
+"""Bytes of an answer that are not put together: they are sent piece by piece, as the client takes them."""
+
 _SHORT = 1 << 14
 """Bytes of a body that are read at once, and not on another thread while others are listened to."""
 
@@ -75,7 +83,7 @@ _ADDRESSES = {
     "POST /search": 'search: {"query": "a text", "k": 10, "recall": 0.99, "where": "year >= 2020"}',
     "GET /documents/ID": "a document",
     "GET /info": "what is served, and what was done so far",
-    "GET /health": "whether it is served",
+    "GET /health": "whether it is served, and searches work",
 }
 
 
@@ -107,7 +115,7 @@ def application(
             yield
 
     def route(path: str, answer: _Answer, *methods: str) -> Route:
-        return Route(path, _answered(answer, hosts, serving.without_path), methods=list(methods))
+        return Route(path, _answered(answer, hosts, serving.without_paths), methods=list(methods))
 
     return Starlette(
         routes=[
@@ -135,9 +143,8 @@ class _Serving:
     def __init__(self, index: Index, defaults: Defaults, refresh: float | None) -> None:
         self._index = index
         self._defaults = defaults
-        self._refresh = refresh
+        self._watch = Watch(index, defaults, refresh)
         self._started = time.time()
-        self._trouble: str | None = None
         self._batches: Batches | None = None
 
     @asynccontextmanager
@@ -145,7 +152,7 @@ class _Serving:
         """While this is entered, there are answers."""
         before = self._batches  # it may be entered while it runs, where it is mounted twice
         self._batches = batches = Batches(self._searched)
-        following = asyncio.create_task(self._follow())
+        following = asyncio.create_task(self._watch.follow())
         try:
             yield
         finally:
@@ -155,17 +162,13 @@ class _Serving:
             self._batches = before
             await run_in_threadpool(batches.close, _PATIENCE)
 
-    def _searched(self, parts: Sequence[Part]) -> list[list[bytes]]:
-        with speaking_here(_in_requests()):
+    def _searched(self, parts: Sequence[Part], wanted: Callable[[], bool]) -> list[list[bytes]]:
+        with speaking_here(_in_requests()), while_wanted(wanted), self._watch.noting_failures():
             return searched(self._index, parts)
 
-    def without_path(self, text: str) -> str:
-        """What an error says, without where on this machine the index lies."""
-        path = self._index.path
-        for one in (path.absolute(), path):
-            if len(one.parts) > 1:
-                text = text.replace(str(one), path.name)
-        return text
+    def without_paths(self, text: str) -> str:
+        """See ``Watch.without_paths``."""
+        return self._watch.without_paths(text)
 
     async def addresses(self, request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
@@ -184,11 +187,13 @@ class _Serving:
         self._check(asked)
         answered = await self._answer(request, asked)
         times = f"wait;dur={1e3 * answered.waited:.2f}, search;dur={1e3 * answered.worked:.2f}"
-        return Response(
-            body_of(answered.results, single=asked.single),
-            media_type="application/json",
-            headers={"Server-Timing": times},
-        )
+        pieces = pieces_of(answered.results, single=asked.single)
+        size = sum(map(len, pieces))
+        headers = {"Server-Timing": times}
+        if size <= _LONG:
+            return Response(b"".join(pieces), media_type="application/json", headers=headers)
+        headers["Content-Length"] = str(size)
+        return StreamingResponse(_sent(pieces), media_type="application/json", headers=headers)
 
     async def document(self, request: Request) -> Response:
         wanted = str(request.path_params["id"])
@@ -202,10 +207,7 @@ class _Serving:
 
     async def health(self, request: Request) -> Response:
         self._running()
-        told: dict[str, Any] = {"status": "ok", "commit": self._index.commit}
-        if self._trouble is not None:
-            told = {**told, "status": "stale", "error": self.without_path(self._trouble)}
-        return _json(told)
+        return _json(*self._watch.told())
 
     def _info(self) -> dict[str, Any]:
         index, batches = self._index, self._running()
@@ -256,26 +258,6 @@ class _Serving:
             gone.cancel()
             future.cancel()
 
-    async def _follow(self) -> None:
-        """Answer from what the index has become."""
-        while self._refresh is not None:
-            await asyncio.sleep(self._refresh)
-            try:
-                if await run_in_threadpool(self._index.refresh):
-                    _log.info(
-                        "commit %s, %s documents", self._index.commit, f"{len(self._index):,}"
-                    )
-                if self._trouble is not None:
-                    _log.warning("the index can be read again")
-                self._trouble = None
-            except IndexClosed:
-                return
-            except Exception as error:  # what is open is still there: better old answers than none
-                told = first_line(error)
-                if told != self._trouble:
-                    _log.warning("the index is served as it was, for it cannot be read: %s", told)
-                self._trouble = told
-
 
 def _in_requests() -> Words:
     """What clients read of: what is theirs is called as in a request."""
@@ -309,15 +291,31 @@ def _document(index: Index, id: str) -> dict[str, Any] | None:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, unless it is too large: what comes then is not kept."""
+    """The body, unless it is too large, or does not come: what comes then is not kept."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise HTTPException(413, f"a request takes {MOST_BYTES >> 20} MiB at most")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > MOST_BYTES:
+                    raise HTTPException(413, f"a request takes {MOST_BYTES >> 20} MiB at most")
+                parts.append(part)
+    except TimeoutError:
+        why = f"the body did not come within {_BODY_SECONDS:.0f} s"
+        raise HTTPException(408, why, {"Connection": "close"}) from None
     return b"".join(parts)
+
+
+async def _sent(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, as large ones, each of which is forgotten when it has been sent."""
+    pieces.reverse()
+    while pieces:
+        some, size = [], 0
+        while pieces and size < _LONG:
+            some.append(pieces.pop())
+            size += len(some[-1])
+        yield b"".join(some)
 
 
 async def _gone(request: Request) -> None:
@@ -326,7 +324,7 @@ async def _gone(request: Request) -> None:
 
 
 def _answered(
-    answer: _Answer, hosts: Sequence[str] | None, without_path: Callable[[str], str]
+    answer: _Answer, hosts: Sequence[str] | None, without_paths: Callable[[str], str]
 ) -> _Answer:
     """What answers, or says what is wrong."""
 
@@ -336,6 +334,9 @@ def _answered(
             if hosts is not None and name_of(host) not in hosts:
                 allowed = f"if it is, start it with {words().allow_host} and that name"
                 raise HTTPException(421, f"this server is not {host!r}; {allowed}")
+            origin = request.headers.get("origin")
+            if hosts is not None and origin is not None and _origin(origin) not in hosts:
+                raise HTTPException(403, f"pages of {origin!r} do not search here")
             return await answer(request)
         except _NotRunning:
             why = "the application does not run: its lifespan was not started, or has ended"
@@ -343,12 +344,14 @@ def _answered(
         except Overloaded as error:
             why = f"{error}; try again in a moment"
             return _json({"error": why}, 503, {"Retry-After": "1"})
+        except TooLarge as error:
+            return _json({"error": str(error)}, 400)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except asyncio.CancelledError:
             return _json({"error": "the server is stopping"}, 503)
         except QsearchError as error:
-            told = {"error": without_path(str(error)), "kind": type(error).__name__}
+            told = {"error": without_paths(str(error)), "kind": type(error).__name__}
             if isinstance(error, QueryError | OptionError):
                 return _json(told, 400)
             _log.error("%s", error)
@@ -360,6 +363,11 @@ def _answered(
             return _json({"error": "the server failed; its log says how"}, 500)
 
     return handler
+
+
+def _origin(header: str) -> str | None:
+    """The name of the host whose page asks."""
+    return name_of(header.partition("://")[2])
 
 
 def _addresses(request: Request) -> dict[str, str]:

@@ -77,6 +77,16 @@ class Asked:
     options: Mapping[str, Any]
     key: str
 
+    @property
+    def hits(self) -> int:
+        """Wanted for each query."""
+        return self.k
+
+    @property
+    def slow(self) -> bool:
+        """Whether it may take long, however few queries there are: SQLite looks through all documents."""
+        return self.options["where"] is not None
+
     def __len__(self) -> int:
         """How many queries."""
         return len(self.texts) if self.vectors is None else len(self.vectors)

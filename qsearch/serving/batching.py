@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from traceback import clear_frames
 from typing import Any, Protocol
 
-__all__ = ["Answered", "Batches", "Overloaded", "Part", "Request", "Served"]
+__all__ = ["Answered", "Batches", "Overloaded", "Part", "Request", "Served", "TooLarge"]
 
 _WORKERS = 4
 """Kinds of searches that are done at a time. What waits for words, or for a filter, is not waited for."""
+
+_SLOW_WORKERS = 2
+"""Of these, for searches that may take long: the others are there for all that do not."""
 
 _AT_A_TIME = 2
 """Batches of a kind that are done at a time: what else would come to them waits and is one batch."""
@@ -29,6 +32,12 @@ _SECONDS = 0.2
 
 _FIRST, _LEAST, _MOST = 16, 8, 1024
 """Queries of a batch, of a kind that nothing is known of, and the bounds of what becomes of it."""
+
+_HITS = 1 << 14
+"""Of a batch: all of them are in memory at once, with their texts."""
+
+_BYTES = 256 << 20
+"""Of an answer."""
 
 _SMALL, _LARGE = 4, 4
 """Requests of more queries than these are large, and so many of them are searched by turns: more
@@ -47,6 +56,14 @@ class Request(Protocol):
     @property
     def key(self) -> str:
         """Equal for requests that may be searched together."""
+
+    @property
+    def hits(self) -> int:
+        """Wanted for each query, at most."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether a single query may take seconds."""
 
     def __len__(self) -> int:
         """How many queries."""
@@ -72,13 +89,13 @@ class Answered:
     """What a request was answered.
 
     Attributes:
-        results: one for each query.
+        results: one for each query, as JSON.
         waited: seconds before the first of them was searched.
         worked: seconds from then to the end of the last.
         together: queries of the largest of these.
     """
 
-    results: list[Any]
+    results: list[bytes]
     waited: float
     worked: float
     together: int
@@ -109,6 +126,10 @@ class Overloaded(Exception):
     """So many wait already that another one would wait for too long."""
 
 
+class TooLarge(Exception):
+    """The answer has more bytes than one may."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     request: Any
@@ -116,13 +137,14 @@ class _Waiting:
     came: float
     taken: int = 0
     found: int = 0
-    results: list[Any] = field(init=False)  # parts may be done in any order
+    size: int = 0
+    results: list[bytes] = field(init=False)  # parts may be done in any order
     began: float = float("inf")
     together: int = 0
     ended: bool = False
 
     def __post_init__(self) -> None:
-        self.results = [None] * len(self.request)
+        self.results = [b""] * len(self.request)
 
     @property
     def left(self) -> int:
@@ -137,12 +159,16 @@ class Batches:
     """
 
     def __init__(
-        self, search: Callable[[Sequence[Part]], list[list[Any]]], *, workers: int = _WORKERS
+        self,
+        search: Callable[[Sequence[Part], Callable[[], bool]], list[list[bytes]]],
+        *,
+        workers: int = _WORKERS,
     ) -> None:
         """Start the threads.
 
         Args:
-            search: gives the results of each part; all are of one kind.
+            search: gives the results of each part, which are all of one kind, as JSON. It is told whom to
+                ask whether anybody waits for them still, where it takes long.
             workers: batches, of different kinds, that are searched at a time.
         """
         self.served = Served()
@@ -150,6 +176,7 @@ class Batches:
         self._changed = threading.Condition()
         self._kinds: OrderedDict[str, list[_Waiting]] = OrderedDict()
         self._running: dict[str, int] = {}
+        self._slow = 0
         self._paces: OrderedDict[str, float] = OrderedDict()
         self._waiting = 0
         self._closed = False
@@ -217,11 +244,14 @@ class Batches:
                     batch = self._next()
                 if self._kinds:  # there may be work for another one
                     self._changed.notify()
-            key = batch[0][0].request.key
+            request = batch[0][0].request
+            key, slow = request.key, request.slow
+            del request
             try:
                 self._answer(batch)
             finally:
                 with self._changed:
+                    self._slow -= slow
                     self._running[key] -= 1
                     if not self._running[key]:
                         del self._running[key]
@@ -231,6 +261,9 @@ class Batches:
         """The next batch: of the kind that has waited longest, a part of each request in turn."""
         for key in list(self._kinds):
             if self._running.get(key, 0) >= _AT_A_TIME:
+                continue
+            slow = self._kinds[key][0].request.slow
+            if slow and self._slow >= _SLOW_WORKERS:
                 continue
             waiting = self._kinds.pop(key)
             there = []
@@ -242,24 +275,26 @@ class Batches:
                     there.append(one)
             if not there:
                 continue
-            batch, rest = _shared_out(there, self._most(key))
+            batch, rest = _shared_out(there, self._most(there[0].request))
             self._waiting -= sum(part.last - part.first for _, part in batch)
             if rest:
                 self._kinds[key] = rest
             self._running[key] = self._running.get(key, 0) + 1
+            self._slow += slow
             return batch
         return []
 
-    def _most(self, key: str) -> int:
-        pace = self._paces.get(key)
-        return _FIRST if pace is None else int(min(_MOST, max(_LEAST, _SECONDS / pace)))
+    def _most(self, request: Request) -> int:
+        pace = self._paces.get(request.key)
+        queries = _FIRST if pace is None else int(min(_MOST, max(_LEAST, _SECONDS / pace)))
+        return max(1, min(queries, _HITS // request.hits))
 
     def _answer(self, batch: list[tuple[_Waiting, Part]]) -> None:
         began = time.perf_counter()
         parts = [part for _, part in batch]
         queries = sum(part.last - part.first for part in parts)
         try:
-            found = self._search(parts)
+            found = self._search(parts, lambda: not all(one.future.cancelled() for one, _ in batch))
         except BaseException as error:  # whatever it is, somebody waits for word of it
             clear_frames(error.__traceback__)  # a model that was loaded in vain is not kept with it
             self._answer_each(batch, error)
@@ -275,8 +310,17 @@ class Batches:
                 one.began = min(one.began, began)
                 one.results[part.first : part.last] = results
                 one.found += len(results)
+                one.size += sum(map(len, results))
                 one.together = max(one.together, queries)
-                if one.found == len(one.request):
+                if one.size > _BYTES:
+                    one.results.clear()
+                    self._failed(
+                        one,
+                        TooLarge(
+                            f"the answer is larger than {_BYTES >> 20} MiB; ask for fewer hits or queries"
+                        ),
+                    )
+                elif one.found == len(one.request):
                     self._done(one)
 
     def _answer_each(self, batch: list[tuple[_Waiting, Part]], error: BaseException) -> None:
@@ -289,17 +333,20 @@ class Batches:
                 else:
                     self._answer([one])
             return
-        waiting = batch[0][0]
         with self._changed:
-            queue = self._kinds.get(waiting.request.key, [])
-            if waiting in queue:  # the rest of it
-                queue.remove(waiting)
-                self._waiting -= waiting.left
-                if not queue:
-                    del self._kinds[waiting.request.key]
-            if self._still_wanted(waiting):
-                self.served.failed += 1
-                waiting.future.set_exception(error)
+            self._failed(batch[0][0], error)
+
+    def _failed(self, one: _Waiting, error: BaseException) -> None:
+        """No more of it is searched, and who waits for it is told."""
+        queue = self._kinds.get(one.request.key, [])
+        if one in queue:  # the rest of it
+            queue.remove(one)
+            self._waiting -= one.left
+            if not queue:
+                del self._kinds[one.request.key]
+        if self._still_wanted(one):
+            self.served.failed += 1
+            one.future.set_exception(error)
 
     def _done(self, one: _Waiting) -> None:
         if self._still_wanted(one):

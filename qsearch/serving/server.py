@@ -89,6 +89,8 @@ def run(
 ) -> None:
     """Answer until SIGINT or SIGTERM comes; requests that are being answered are, a second signal ends all.
 
+    This process may open as many files from then on as the system lets it: each connection is one.
+
     Args:
         application: what answers.
         on: see ``listening``.
@@ -97,8 +99,14 @@ def run(
     """
     import uvicorn
 
+    from qsearch.serving.connections import BoundedProtocol, raise_descriptors
+
+    class Protocol(BoundedProtocol):
+        most = raise_descriptors()
+
     config = uvicorn.Config(
         application,
+        http=Protocol,
         lifespan="on",
         log_config=None,
         log_level="info" if log_requests else "warning",

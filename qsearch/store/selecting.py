@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qsearch.errors import IndexFormatError, QueryError
 from qsearch.filters.conditions import And, Condition, Field, fields_of, spelled
+from qsearch.patience import is_wanted
 from qsearch.store.catalog import Catalog
 from qsearch.store.columns import Column, load_column
 from qsearch.store.condition_functions import FUNCTION_NAMES, add_functions
@@ -194,7 +195,7 @@ def guarded(connection: sqlite3.Connection, ends: float) -> Iterator[None]:
         ends: when it is given up, by ``time.monotonic``.
 
     Raises:
-        QueryError: it took too long.
+        QueryError: it took too long, or nobody waits for it any more.
     """
 
     def allow(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -211,7 +212,9 @@ def guarded(connection: sqlite3.Connection, ends: float) -> Iterator[None]:
         # Its table is declared when it is first used, which is no reading.
         connection.execute("SELECT 1 FROM json_each('[]')").fetchone()
         connection.set_authorizer(allow)
-        connection.set_progress_handler(lambda: time.monotonic() > ends, _INSTRUCTIONS)
+        connection.set_progress_handler(
+            lambda: time.monotonic() > ends or not is_wanted(), _INSTRUCTIONS
+        )
         try:
             yield
         except (sqlite3.OperationalError, sqlite3.DataError) as error:
@@ -221,6 +224,8 @@ def guarded(connection: sqlite3.Connection, ends: float) -> Iterator[None]:
                     "into one IN"
                 ) from error
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                if not is_wanted():
+                    raise QueryError("nobody waits for the answer any more") from error
                 raise QueryError(
                     f"the condition took longer than {MOST_SECONDS:.0f} s; conditions on fields that are "
                     f"indexed are fast ({words().index_field})"

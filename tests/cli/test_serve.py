@@ -143,6 +143,7 @@ def test_what_only_this_machine_reaches_answers_for_its_names_only(
         ("search.example:8080", "SEARCH.example:8420"),
         ("http://search.example/", "search.example"),
         ("*", "anything.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
     ],
 )
 def test_a_name_that_is_allowed_is_answered_for(rows_index: Path, given: str, asked: str) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 
 from qsearch import Index
 from qsearch.serving import Defaults, application, listening
+from qsearch.serving.connections import BoundedProtocol
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,20 @@ class Client:
 
 
 @contextmanager
-def served(index: Index, defaults: Defaults | None = None, **options: Any) -> Iterator[Client]:
+def served(
+    index: Index,
+    defaults: Defaults | None = None,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
+    **options: Any,
+) -> Iterator[Client]:
     """While this is entered, a server answers from an index."""
     with listening("127.0.0.1", 0) as on:
         config = uvicorn.Config(
-            application(index, defaults, **options), lifespan="on", log_config=None, ws="none"
+            application(index, defaults, **options),
+            http=protocol,
+            lifespan="on",
+            log_config=None,
+            ws="none",
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [on]})

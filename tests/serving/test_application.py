@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,16 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from qsearch import BuildOptions, Index, QueryError
+from qsearch import BuildOptions, Index, IndexFormatError, QueryError
 from qsearch.options import TextSearchOptions, listed
 from qsearch.serving import Defaults, application, prepare
 from qsearch.serving.application import MOST_BYTES
 from tests.encoders import HashedWords
 from tests.serving.conftest import documents
 from tests.serving.served import Client, served, until
+
+MODULE = sys.modules["qsearch.serving.application"]
+"""Which has a function of that name beside it."""
 
 ASKED: list[dict[str, Any]] = [
     {"query": "red round old"},
@@ -393,3 +397,111 @@ def test_an_application_that_was_not_started_says_so(index: Index) -> None:
     asyncio.run(ask())
     assert sent[0]["status"] == 503
     assert "its lifespan was not started" in json.loads(sent[1]["body"])["error"]
+
+
+def test_whether_searches_work_is_known(
+    index: Index, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("qsearch.serving.watching._AGAIN_SECONDS", 0.01)
+    damaged = IndexFormatError(f"{index.path.absolute()}/segment is damaged")
+    with served(index, refresh=None) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(Index, "search_batch", _raising(damaged))
+            broken.setattr(Index, "search", _raising(damaged))
+            assert client.search(query="red").status == 500
+            told = client("GET", "/health")
+            assert (told.status, told.body["status"]) == (503, "failing")
+            assert told.body["error"] == f"{index.path.name}/segment is damaged"
+            assert client.search(query="red", where="size > 1").status == 500
+        until(lambda: client("GET", "/health").status == 200)  # it was tried again
+    assert "searches work again" in caplog.text
+
+
+def test_a_request_that_makes_no_sense_is_no_failure_of_the_server(client: Client) -> None:
+    assert client.search(query="nothing").status == 400
+    assert client.search(query="red", where="size > 1").status == 400
+    assert client("GET", "/health").body["status"] == "ok"
+
+
+def test_an_encoder_that_is_another_is_loaded_once_and_told(
+    tmp_path: Path,
+    tiny_bert: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "index"
+    records = [{"id": one, "text": one} for one in ("red", "green")]
+    Index.build(records, path, encoder=str(tiny_bert)).close()
+    loaded: list[object] = []
+    load = Index._load_encoder
+    monkeypatch.setattr(
+        Index, "_load_encoder", lambda self, contract: loaded.append(1) or load(self, contract)
+    )
+    with Index.open(path, encoder=str(tiny_bert)) as index:
+        prepare(index, Defaults())
+        with served(index, refresh=0.02) as client:
+            assert client.search(query="red").status == 200
+            options = BuildOptions(force=True)
+            Index.build(records, path, encoder=HashedWords(), options=options).close()
+            until(lambda: client("GET", "/health").status == 503)
+            loaded.clear()
+            answers = [client.search(query="red") for _ in range(5)]
+            assert {one.status for one in answers} == {500}
+            assert {one.body["kind"] for one in answers} == {"EncoderMismatch"}
+            assert not loaded
+            told = [client("GET", "/health"), *answers]
+            assert not any(str(tmp_path) in json.dumps(one.body) for one in told)
+    assert "searches fail" in caplog.text
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODULE, "_BODY_SECONDS", 0.2)
+    with (
+        served(index, refresh=None) as client,
+        socket.create_connection(("127.0.0.1", client.port), 60) as slow,
+    ):
+        slow.sendall(b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        told = b"".join(iter(lambda: slow.recv(1 << 16), b""))
+        assert told.startswith(b"HTTP/1.1 408 ")
+        assert b"did not come" in told
+
+
+def test_pages_of_others_do_not_search(index: Index) -> None:
+    with served(index, hosts=["localhost", "127.0.0.1"], refresh=None) as client:
+        for origin, status in (
+            (f"http://127.0.0.1:{client.port}", 200),
+            ("http://evil.example", 403),
+            ("null", 403),
+        ):
+            answer = client("POST", "/search", {"query": "red"}, {"Origin": origin})
+            assert answer.status == status, origin
+
+
+def test_a_long_answer_is_the_same_in_pieces(
+    index: Index, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"queries": ["red", "blue far"] * 20, "k": 50}
+    whole = client.search(**asked)
+    monkeypatch.setattr(MODULE, "_LONG", 1000)
+    pieces = client.search(**asked)
+    assert pieces.body == whole.body
+    assert pieces.headers["content-length"] == whole.headers["content-length"]
+    assert "transfer-encoding" not in pieces.headers
+    assert int(whole.headers["content-length"]) > 10_000
+
+
+def test_an_answer_has_bounds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qsearch.serving.batching._BYTES", 1000)
+    answer = client.search(query="red", k=200)
+    assert answer.status == 400
+    assert "ask for fewer hits" in answer.body["error"]
+    assert client.search(query="red", k=1).status == 200
+
+
+def _raising(error: Exception) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise type(error)(*error.args)
+
+    return fail
