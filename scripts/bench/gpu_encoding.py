@@ -7,7 +7,8 @@ Texts are taken evenly from the corpus (title and text, as a build encodes them)
 again in another order of their words. The library's batch size is chosen by one run each. Then both take
 turns: each repetition times each of them once. Printed are texts and tokens a second, medians with the
 smallest and largest, how many embeddings change in bits when a text is encoded alone, the largest distance
-from the CPU's, a query's time, and how long a whole build takes beside encoding alone.
+from the CPU's, what queries take by how many are computed together, and how long a whole build takes beside
+encoding alone.
 
 A machine without network wants a model that is carried there: --prepare FOLDER writes the default one, its
 weights as float16 (half as large; both sides compute with what they are, in whatever precision is asked
@@ -20,6 +21,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +30,15 @@ from sentence_transformers import SentenceTransformer
 
 from qsearch import BuildOptions, Index, SentenceEncoder
 from qsearch.documents import Document, open_corpus
-from qsearch.encoding import DEFAULT_MODEL, locate_model
+from qsearch.encoding import DEFAULT_MODEL, locate_model, sentence
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample" / "wordnet.jsonl"
 
 SIZES = (32, 64, 128, 256, 512, 1024)
+
+ASKED = (1, 64, 1024)
+QUERY_ROWS = (8, 16, 32, 64)
+"""Queries at a time, and rows of the batches that they are computed in: the first is what is used."""
 
 
 def main() -> None:
@@ -124,16 +130,30 @@ def compare(
         print(f"  {name}: of {len(some)} embeddings {differ} have other bits alone than in bulk")
     apart = np.abs(bulk[: len(reference)] - reference).max()
     print(f"  the largest difference of a component from the CPU's float32: {apart:.1e}")
-    for name, one in (
-        ("qsearch", lambda: ours.encode_queries(["a place to sleep"])),
-        ("SentenceTransformer", lambda: library.encode(["a place to sleep"])),
-    ):
-        for _ in range(5):
-            one()
-        each = [1000 * seconds(one) for _ in range(50)]
-        print(
-            f"  {name}: a query takes {np.median(each):.2f} ms ({min(each):.2f} to {max(each):.2f})"
-        )
+    queries(ours, library, texts)
+
+
+def queries(ours: SentenceEncoder, library: SentenceTransformer, texts: list[str]) -> None:
+    """Short texts, alone and some at a time; ours by how many rows a batch of them has."""
+    some = [" ".join(text.split()[:8]) for text in texts[: max(ASKED)]]
+    sizes = QUERY_ROWS if ours.model.device.type == "cuda" else QUERY_ROWS[:1]
+    before = sentence._GPU_QUERY_ROWS
+    systems: list[tuple[str, int, Callable[[list[str]], object]]] = [
+        *((f"qsearch, {rows} rows", rows, ours.encode_queries) for rows in sizes),
+        ("SentenceTransformer", before, lambda given: library.encode(given)),
+    ]
+    print("  queries, milliseconds for " + ", ".join(f"{count:,}" for count in ASKED))
+    for name, rows, encode in systems:
+        sentence._GPU_QUERY_ROWS = rows
+        told = []
+        for count in ASKED:
+            run = partial(encode, some[:count])
+            for _ in range(4):  # shapes become graphs
+                run()
+            each = [1000 * seconds(run) for _ in range(20)]
+            told.append(f"{np.median(each):8.2f} ({min(each):.2f} to {max(each):.2f})")
+        print(f"    {name:20} " + "  ".join(told), flush=True)
+    sentence._GPU_QUERY_ROWS = before
 
 
 def build(texts: list[str], arguments: argparse.Namespace) -> None:
