@@ -34,21 +34,30 @@ class LowerBounds:
         neighbours, is counted as if it had been seen once: a sample without losses has seen only its
         own queries. No normal distribution: losses are rare and come several at once.
 
+        Neighbours are counted in whole numbers, so that sums are exact, and quantiles quick to find.
+
         Args:
-            recalls: (q, m) float64: recall of each query of a sample, in m cases.
+            recalls: (q, m) float64: recall of each query of a sample, in m cases: shares of k neighbours.
+                Cases beside each other that are the same are looked at once.
             k: neighbours of each.
             confidence: between 0 and 1.
 
         Returns:
             (m,) float64.
         """
-        losses = 1.0 - recalls
-        unseen = np.maximum(losses.max(axis=0, initial=0.0), min(1.0, _UNSEEN_LOSS / k))
-        every = np.concatenate([losses, unseen[None]]).astype(np.float32)
+        lost = np.rint((1.0 - recalls) * k).astype(np.float32)
+        unseen = np.maximum(lost.max(axis=0, initial=0.0), min(k, _UNSEEN_LOSS))
+        every = np.concatenate([lost, unseen[None]])
+        other = np.ones(every.shape[1], dtype=np.bool_)
+        other[1:] = (every[:, 1:] != every[:, :-1]).any(axis=0)
+        every = every[:, other]
         lossy = every.any(axis=1)  # of a good way few queries lose anything
         sums = every[lossy].T @ self._draws(len(recalls))[lossy]
+        most = _JUDGED_QUERIES * k
+        whole = sums.astype(np.int16 if most < 1 << 15 else np.int32)
         at = math.ceil(confidence * (_DRAWS - 1))
-        return np.asarray(1.0 - np.partition(sums, at, axis=1)[:, at] / _JUDGED_QUERIES)
+        lows = 1.0 - np.partition(whole, at, axis=1)[:, at] / most
+        return np.asarray(lows[other.cumsum() - 1])
 
     def _draws(self, count: int) -> NDArray[np.float32]:
         """How often each query of a sample, and the one not seen, is drawn: (count + 1, draws)."""

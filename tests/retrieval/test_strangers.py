@@ -16,7 +16,9 @@ from qsearch.retrieval.lead import leads
 from tests.once import made_once
 from tests.retrieval.times import always, each, make_up_times
 
-ROWS, DIMENSIONS = 24_000, 128
+DIMENSIONS = 128
+ROWS, LINKED = 24_000, 12_000
+"""Of a world, and of one with a graph, which takes longer to make."""
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -27,7 +29,9 @@ def noise(generator: np.random.Generator, count: int) -> np.ndarray:
     return unit(generator.standard_normal((count, DIMENSIONS)))
 
 
-def clusters(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def clusters(
+    generator: np.random.Generator, documents: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Documents in clusters; queries from anywhere."""
     centres = noise(generator, 100)
 
@@ -35,10 +39,12 @@ def clusters(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.n
         some = centres[generator.integers(len(centres), size=count)]
         return unit(some + 0.5 * noise(generator, count))
 
-    return near(ROWS), {"like": near(2000), "anywhere": noise(generator, 2000)}
+    return near(documents), {"like": near(2000), "anywhere": noise(generator, 2000)}
 
 
-def cones(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def cones(
+    generator: np.random.Generator, documents: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Documents in one cone, queries in another, as encoders of two modalities give them."""
     axes = noise(generator, 2)
 
@@ -49,10 +55,12 @@ def cones(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndar
 
     shape = generator.standard_normal((48, DIMENSIONS))
     gap = unit(around(axes[1], 2000) + 0.7 * noise(generator, 2000))
-    return around(axes[0], ROWS), {"like": around(axes[0], 2000), "gap": gap}
+    return around(axes[0], documents), {"like": around(axes[0], 2000), "gap": gap}
 
 
-def manifold(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def manifold(
+    generator: np.random.Generator, documents: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Documents on a sphere of 16 dimensions; queries off it, less and more."""
     basis = np.linalg.qr(generator.standard_normal((DIMENSIONS, 16)))[0].T
 
@@ -63,7 +71,7 @@ def manifold(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.n
         f"off by {length}": unit(on(2000) + length * noise(generator, 2000))
         for length in (0.7, 1.0, 2.0)
     }
-    return on(ROWS), {"like": on(2000), **off}
+    return on(documents), {"like": on(2000), **off}
 
 
 def near_many(generator: np.random.Generator, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -79,9 +87,11 @@ def near_many(generator: np.random.Generator, rows: np.ndarray) -> dict[str, np.
     }
 
 
-def families(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def families(
+    generator: np.random.Generator, documents: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Nearly all documents in a world of few dimensions, and some in a few dense families."""
-    few = ROWS * 3 // 100
+    few = documents * 3 // 100
     axis = noise(generator, 1)
     centres = unit(axis + 0.6 * noise(generator, 4))
 
@@ -94,7 +104,9 @@ def families(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.n
         return unit(inner + 0.3 * np.sqrt(20) * generator.standard_normal((count, DIMENSIONS)))
 
     shape = generator.standard_normal((20, DIMENSIONS))
-    rows = np.concatenate([others(ROWS - few), of_families(few, 0.2)])[generator.permutation(ROWS)]
+    rows = np.concatenate([others(documents - few), of_families(few, 0.2)])[
+        generator.permutation(documents)
+    ]
     return rows, {
         "like": others(1000),
         "in a family": of_families(1000, 0.1),
@@ -105,7 +117,9 @@ def families(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.n
     }
 
 
-def zipf(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def zipf(
+    generator: np.random.Generator, documents: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Documents in a cone, in clusters of very different sizes."""
     sizes = 1 / np.arange(1, 2001)
     centres = unit(noise(generator, len(sizes)) + noise(generator, 1))
@@ -116,7 +130,7 @@ def zipf(generator: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarr
     def drawn(count: int) -> np.ndarray:
         return generator.choice(len(sizes), size=count, p=sizes / sizes.sum())
 
-    rows = near(drawn(ROWS))
+    rows = near(drawn(documents))
     return rows, {
         "like": near(drawn(1000)),
         "of rare clusters": near(generator.integers(len(sizes), size=1000)),
@@ -132,9 +146,9 @@ class World:
 
 
 def made(
-    make: Callable[[np.random.Generator], Any], factory: pytest.TempPathFactory, *, graph: bool
+    make: Callable[[np.random.Generator, int], Any], factory: pytest.TempPathFactory, *, graph: bool
 ) -> Iterator[World]:
-    rows, queries = make(np.random.default_rng(0))
+    rows, queries = make(np.random.default_rng(0), LINKED if graph else ROWS)
     name = f"{make.__name__}, linked" if graph else make.__name__
     path = made_once(factory, name, lambda path: build(rows, path, graph=graph))
     with Index.open(path) as index:
