@@ -151,7 +151,7 @@ def query(
     several = queries is not None or texts == ("-",) or len(texts) > 1
     if vectors is not None:
         taken(k, {**options})  # there is nothing to rerank, which it says
-        with Index.open(path) as opened:
+        with Index.open(path, device=device) as opened:
             _search_vectors(console, show, opened, vectors, k, _without_text(options))
         return
     with Index.open(path, encoder=model, device=device, backend=backend) as opened:

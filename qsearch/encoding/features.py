@@ -110,16 +110,21 @@ class TokenFeatures:
             more,
         )
         batch = Batch(tuple(range(len(texts))), length, len(texts))
-        made = found.padded(found.tokens([prompt + one for one in texts]), batch)
+        made = found.padded(found.tokens([prompt + one for one in texts])[0], batch)
         same = all(
             made[key].dtype == one.dtype and np.array_equal(made[key], one)
             for key, one in arrays.items()
         )
         return found if same else None
 
-    def tokens(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Tokens of texts with their prompt, cut: each (arrays, t), in the order of ``padding``."""
+    def tokens(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int32]], int]:
+        """Tokens of texts with their prompt, and how many texts were cut.
+
+        Returns:
+            Of each text (arrays, t), in the order of ``padding``; the number of those that have more.
+        """
         found = []
+        cut = 0
         given = [
             (row, _GIVEN[name]) for row, name in enumerate(self._padding) if name in self._varying
         ]
@@ -130,7 +135,8 @@ class TokenFeatures:
                 for row, name in given:
                     made[row] = getattr(one, name)
                 found.append(made)
-        return found
+                cut += bool(one.overflowing)
+        return found, cut
 
     def padded(self, tokens: Sequence[NDArray[np.int32]], batch: Batch) -> dict[str, Any]:
         """The features of a batch; rows that no text takes hold one token of the last text.

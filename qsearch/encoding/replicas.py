@@ -70,7 +70,7 @@ def chosen_devices(device: str) -> list[str]:
             f"{words().device} {device} names devices of several kinds, which give vectors that differ "
             "in the last bits; name devices of one kind"
         )
-    return names
+    return list(dict.fromkeys("cuda:0" if name == "cuda" else name for name in names))
 
 
 class Replicas:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,9 @@ _GPU_QUERY_ROWS = 8
 _GPU_TOKENS = 16_384
 _TOKENIZED = 2048
 """Texts that are tokenized before a GPU begins with them."""
+
+_CUT_KNOWN = 4
+"""Of so many lists of documents it is known how many were cut: those that were encoded last."""
 
 _AT_ONCE_CPU = 128
 _AT_ONCE_GPU = 16_384
@@ -133,6 +137,7 @@ class SentenceEncoder:
         self._replicas = Replicas(self._model, devices, "sentence_embedding")
         self._identity: EncoderIdentity | None = None
         self._lock = ProcessLock()  # tokenizers refuse to be used by two threads at once
+        self._cut: deque[tuple[int, int]] = deque(maxlen=_CUT_KNOWN)
 
     # The Encoder protocol
 
@@ -150,6 +155,9 @@ class SentenceEncoder:
         """How many of ``texts``, as documents, are longer than the maximum length."""
         if not self._max_length:
             return 0
+        known = dict(self._cut).get(hash(tuple(texts)))
+        if known is not None:
+            return known
         prepared = self._heads([self._prepared(text) for text in texts], self._document_prompt)
         counts = self._token_counts(prepared, self._document_prompt)
         return sum(count > self._max_length for count in counts)
@@ -261,7 +269,8 @@ class SentenceEncoder:
             lengths = [padded_length(count, self._max_length) for count in counts]
             batches = plan_batches(lengths, rows_for, spare)
         else:
-            parts = self._tokenized(features, prepared, prompt, tokens)
+            key = hash(tuple(texts)) if task == "document" else None
+            parts = self._tokenized(features, prepared, prompt, tokens, key)
             batches = batches_as_they_come(parts, rows_for, spare)
 
         def made(model: SentenceTransformer, batch: Batch) -> Features:
@@ -290,6 +299,7 @@ class SentenceEncoder:
         texts: Sequence[str],
         prompt: str,
         tokens: list[NDArray[np.int32]],
+        key: int | None,
     ) -> Iterator[list[int]]:
         """Padded lengths of texts, part by part: the GPU computes the first ones meanwhile.
 
@@ -298,11 +308,18 @@ class SentenceEncoder:
             texts: these.
             prompt: that stands before each.
             tokens: theirs are added to it.
+            key: by which it is kept how many were cut, for who asks next.
         """
+        cut = 0
         for start in range(0, len(texts), _TOKENIZED):
-            part = features.tokens([prompt + one for one in texts[start : start + _TOKENIZED]])
+            part, more = features.tokens(
+                [prompt + one for one in texts[start : start + _TOKENIZED]]
+            )
+            cut += more
             tokens += part
             yield [padded_length(one.shape[1], self._max_length) for one in part]
+        if key is not None:
+            self._cut.append((key, cut))
 
     def _features_of(self, prompt: str, task: str) -> TokenFeatures | None:
         """What makes features without the model, where a GPU would wait for it; ``None``: it does."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from qsearch.codes import unit_rows
 from qsearch.errors import IndexFormatError, QueryError
-from qsearch.gpu.rows import TILE, DeviceRows, bytes_of_rows
+from qsearch.gpu.rows import DeviceRows, bytes_of_rows
 from qsearch.gpu.search import DeviceSearch, Result
+from qsearch.gpu.slabs import Slab, slabs_of
 from qsearch.gpu.steps import TorchSteps
-from qsearch.kernels import RowMask, allowed_rows
 from qsearch.locks import ProcessLock
 from qsearch.retrieval.allowed import Allowed
 from qsearch.retrieval.exact import ExactSearch
@@ -69,36 +69,6 @@ class Loaded:
     whole: bool
 
 
-@dataclass(slots=True, eq=False)
-class _Slab:
-    """Rows that lie on a device together: pieces of segments.
-
-    Attributes:
-        device: where.
-        pieces: number of the segment, first row, row behind the last.
-        segments: these pieces.
-        search: of these rows, on the device; ``None``: they are brought there for every search.
-        living: how many of them were not deleted.
-    """
-
-    device: torch.device
-    pieces: list[tuple[int, int, int]]
-    segments: list[Segment]
-    search: DeviceSearch | None = None
-    living: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.living = sum(allowed_rows(one.rows, one.living) for one in self.segments)
-
-    def masks(self, allowed: Allowed) -> list[RowMask | None]:
-        """The rows that are allowed, of each piece."""
-        every = []
-        for number, first, last in self.pieces:
-            mask = allowed.masks[number]
-            every.append(None if mask is None else mask.piece(first, last))
-        return every
-
-
 class DeviceExact:
     """Exact search over the segments of an index, whose codes lie on GPUs: answers as ``ExactSearch``.
 
@@ -138,18 +108,22 @@ class DeviceExact:
         )
         self._lock = ProcessLock()
         self._lenient, self.broken = lenient, False
-        names = [torch.device(one) for one in devices]
+        self._forgotten = self._damaged = False
+        names = list(dict.fromkeys(map(torch.device, devices)))
         self._steps = steps or steps_of(names[0])
         budgets = [_budget(one) if budget is None else budget for one in names]
-        needed = sum(
-            bytes_of_rows(one) for one, here in zip(segments, self._here, strict=True) if here
-        )
+        numbered = [
+            (number, one)
+            for number, (one, here) in enumerate(zip(segments, self._here, strict=True))
+            if here
+        ]
+        needed = sum(bytes_of_rows(one) for _, one in numbered)
         if needed > sum(budgets) and before is not None:  # there is no room beside it
             before.forget()
             before = None
             budgets = [_budget(one) if budget is None else budget for one in names]
         whole = needed <= sum(budgets)
-        self._slabs = list(self._slabs_for(names, budgets, needed, whole))
+        self._slabs = slabs_of(numbered, names, budgets, whole=whole) if numbered else []
         if whole:
             old = {} if before is None else before.loaded_rows()
             for slab in self._slabs:
@@ -196,19 +170,29 @@ class DeviceExact:
             expected = self._cpu.search(queries, k)
         except IndexFormatError:
             return  # damage is told where it is met
-        many = np.resize(queries, (_MANY, queries.shape[1]))
-        found = [self.search(queries, k), self.search(queries[:1], k), self.search(many, k)]
-        for one in found:
-            count = min(len(one.scores), len(expected.scores))
-            same = np.array_equal(one.positions[:count], expected.positions[:count])
-            bits = one.scores[:count].tobytes() == expected.scores[:count].tobytes()
-            if not (same and bits):
+        every = np.arange(len(queries))
+        # What comes again is recorded, and then done again for other queries than were recorded.
+        tried = [
+            every,
+            every[:1],
+            np.resize(every, _MANY),
+            every[::-1],
+            every[1:2],
+            every,
+            every[:1],
+        ]
+        for some in tried:
+            found = self.search(queries[some], k)
+            same = np.array_equal(found.positions, expected.positions[some])
+            if not same or found.scores.tobytes() != expected.scores[some].tobytes():
                 raise RuntimeError("it gives other answers than the CPU")
 
     def forget(self) -> None:
-        """Give the memory back. Whoever still searches this commit brings its rows there again."""
-        for slab in self._slabs:
-            slab.search = None
+        """Give the memory back, when the search that is going on is done. The CPU searches from then on."""
+        with self._lock:
+            self._forgotten = True
+            for slab in self._slabs:
+                slab.search = None
 
     def search(
         self,
@@ -228,13 +212,20 @@ class DeviceExact:
         started = time.perf_counter()
         try:
             with self._lock:
-                found = self._search(queries, k, allowed)
-        except FloatingPointError as failure:
-            # The CPU finds the segment, and says what to do.
-            self._cpu.search(queries, k, threads, allowed)
-            raise IndexFormatError(
-                f"what lies on {', '.join(self.loaded.devices)} is not what the index holds: open it again"
-            ) from failure
+                found = None if self._forgotten else self._search(queries, k, allowed)
+        except FloatingPointError:
+            # The CPU finds the segment, and says what to do; or it does not meet the rows, because it
+            # scores fewer: then its answer is as sound as ever.
+            answer = self._cpu.search(queries, k, threads, allowed)
+            if not self._damaged:
+                self._damaged = True
+                _log.warning(
+                    "rows on %s are damaged, and searches that meet them run on the CPU; find them with "
+                    "%s, and if it finds none, open the index again",
+                    ", ".join(self.loaded.devices),
+                    words().verify,
+                )
+            return answer
         except Exception as failure:  # Triton's errors are of no kind that they share
             where = ", ".join(self.loaded.devices)
             told = f"{type(failure).__name__}: {first_line(failure)}"
@@ -246,6 +237,8 @@ class DeviceExact:
             self.broken = True
             _log.warning("the search on %s failed (%s): searching on the CPU", where, told)
             return self._cpu.search(queries, k, threads, allowed)
+        if found is None:
+            return self._cpu.search(queries, k, threads, allowed)
         ranking = self._ranking(found, queries, k, allowed, time.perf_counter() - started)
         if all(self._here):
             return ranking
@@ -256,31 +249,32 @@ class DeviceExact:
         return ranking
 
     def _search(self, queries: NDArray[np.float32], k: int, allowed: Allowed) -> list[Result]:
-        work: list[tuple[_Slab, list[RowMask | None] | None, int]] = []
+        work: list[tuple[Slab, int]] = []
         for slab in self._slabs:
-            masks = None if allowed is self._living else slab.masks(allowed)
-            count = slab.living
-            if masks is not None:
-                count = sum(map(allowed_rows, (one.rows for one in slab.segments), masks))
+            count = slab.living if allowed is self._living else slab.allowed(allowed)
             if count:
-                work.append((slab, masks, min(k, count)))
+                work.append((slab, min(k, count)))
 
-        def of_slab(slab: _Slab, masks: list[RowMask | None] | None, most: int) -> Result:
+        def of_slab(slab: Slab, most: int) -> Result:
             search = slab.search
             if search is None:
                 rows = DeviceRows(slab.segments, slab.device)
                 search = DeviceSearch(rows, self._steps, stays=False)
-            return search.search(queries, most, masks)
+            chosen = None if allowed is self._living else slab.chosen(search.rows, allowed)
+            return search.search(queries, most, chosen)
 
         def of_device(device: torch.device) -> list[Result]:
             # One after the other: each may take all the memory that there is.
             return [of_slab(*one) for one in work if one[0].device == device]
 
-        devices = list(dict.fromkeys(slab.device for slab, _, _ in work))
+        devices = list(dict.fromkeys(slab.device for slab, _ in work))
         if self._pool is None:
             return [one for device in devices for one in of_device(device)]
         running = [self._pool.submit(of_device, device) for device in devices]
-        wait(running)  # also where one has failed: the next search would find others at it
+        try:
+            wait(running)
+        finally:  # also where one has failed, or Ctrl-C has come: the next search would find others at it
+            wait(running)
         return [one for some in running for one in some.result()]
 
     def _ranking(
@@ -323,33 +317,6 @@ class DeviceExact:
             ranking = merged(ranking, Ranking(one.positions, one.scores, certified), width)
         return ranking
 
-    def _slabs_for(
-        self, names: Sequence[torch.device], budgets: Sequence[int], needed: int, whole: bool
-    ) -> Iterator[_Slab]:
-        """Rows in document order, as many together as a device holds, or as are its part."""
-        number = 0
-        room = _part(needed, budgets, 0, whole)
-        pieces: list[tuple[int, int, int]] = []
-        segments: list[Segment] = []
-        for place, (segment, here) in enumerate(zip(self._segments, self._here, strict=True)):
-            if not here:
-                continue
-            each = bytes_of_rows(segment) / segment.rows
-            first = 0
-            while first < segment.rows:
-                fits = max(TILE, int(min(room / each, segment.rows)) // TILE * TILE)
-                last = segment.rows if room == float("inf") else min(segment.rows, first + fits)
-                pieces.append((place, first, last))
-                segments.append(segment.piece(first, last))
-                room -= (last - first) * each
-                first = last
-                if first < segment.rows or room < TILE * each:
-                    yield _Slab(names[number % len(names)], pieces, segments)
-                    number += 1
-                    room, pieces, segments = _part(needed, budgets, number, whole), [], []
-        if pieces:
-            yield _Slab(names[number % len(names)], pieces, segments)
-
 
 def steps_of(device: torch.device) -> Any:
     """Who does the steps on a device: Triton, where there is one for it."""
@@ -365,12 +332,3 @@ def steps_of(device: torch.device) -> Any:
 def _budget(device: torch.device) -> int:
     free = free_bytes(device)
     return 1 << 62 if free is None else max(0, int(_SHARE * free) - _WORKSPACE)
-
-
-def _part(needed: int, budgets: Sequence[int], number: int, whole: bool) -> float:
-    """Bytes of the slab of a number: a part of all, or what a device holds; the last takes the rest."""
-    if not whole:
-        return budgets[number % len(budgets)]
-    if number >= len(budgets) - 1:
-        return float("inf")
-    return needed * budgets[number] / sum(budgets)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OF_QUERIES", "Outcome", "Room", "better", "safe_rank"]
+__all__ = ["OF_QUERIES", "Outcome", "Room", "better", "safe_rank", "together"]
 
 _ALIGNED = 4
 """Numbers of 4 bytes."""
@@ -30,7 +31,7 @@ class Outcome:
         found: (q,) int32, how many the scan left, which may be more than there were places.
         scored: (q,) int32, how many were scored, likewise.
         damaged: (1,) int32, how many rows were not finite.
-        places: for what the scan left, of each query.
+        places: for what the scan left, of each query: a number, or (q,) numbers.
         room: for what was scored, likewise.
     """
 
@@ -40,8 +41,8 @@ class Outcome:
     found: Any
     scored: Any
     damaged: Any
-    places: int
-    room: int
+    places: Any
+    room: Any
 
 
 class Room:
@@ -112,6 +113,23 @@ def better(left: Outcome, right: Outcome, k: int) -> Outcome:
         left.places,
         left.room,
     )
+
+
+def together(parts: Sequence[tuple[NDArray[np.intp], Outcome]], count: int) -> Outcome:
+    """One outcome of passes for different queries, each of which had as many places as its pass.
+
+    Args:
+        parts: which of the queries, and what was found for them.
+        count: of all queries.
+    """
+    first = parts[0][1]
+    whole = {}
+    for name in (*OF_QUERIES, "places", "room"):
+        shape = np.shape(getattr(first, name))[1:]
+        whole[name] = np.empty((count, *shape), dtype=np.asarray(getattr(first, name)).dtype)
+        for which, one in parts:
+            whole[name][which] = getattr(one, name)
+    return replace(first, **whole)
 
 
 @lru_cache(1024)

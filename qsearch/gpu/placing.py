@@ -122,12 +122,13 @@ class Placing:
         try:
             made = DeviceExact(self._segments, names, before=self._before, lenient=auto)
             made.try_out()
-        except (QueryError, RuntimeError) as error:
+        except Exception as error:  # Triton's errors are of no kind that they share
             self._before, self._given_up = None, auto
             if not auto:
+                others = "others may use its memory; " if "memory" in str(error) else ""
                 raise QueryError(
-                    f"the index cannot be searched on {where} ({first_line(error)}); other programs may "
-                    f"use its memory, or search on the CPU with {words().device} cpu"
+                    f"the index cannot be searched on {where} ({first_line(error)}); {others}search on the "
+                    f"CPU with {words().device} cpu"
                 ) from error
             _log.warning("%s cannot be used (%s): searching on the CPU", where, first_line(error))
             return

@@ -46,8 +46,17 @@ _STEP = 64
 _UNBOUNDED = 2.0**100
 """A rest that no threshold leaves out, whatever the query."""
 
+_MOST = 1.0 + 2.0**-10
+"""Length of what no unit row has a longer part of, with all that float32 hides of it."""
+
+_HIDDEN = 2.0**-10
+"""Of the length of a code, what float32 hides."""
+
 _PIECE = 1 << 15
 """Rows that are brought to the device at a time."""
+
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
+"""Bits that are set in each byte."""
 
 _BLOCK = 16
 """Rows whose rotated codes lie together in files."""
@@ -106,8 +115,8 @@ class Chosen:
 class DeviceRows:
     """All rows of some segments on one device, one segment behind the other.
 
-    Rows that a scan of the CPU looks at because their codes cannot be (damage, above all zeros) have a rest
-    here that no threshold leaves out, and an infinite residual.
+    Rows whose codes cannot be (damage, above all zeros) have a rest here that no threshold leaves out, and
+    an infinite residual: they are scored, as the CPU scores a row whose bound no cosine can have.
 
     Attributes:
         parts: the segments.
@@ -160,8 +169,12 @@ class DeviceRows:
                 self.parts.append(self._copied(before, part, first))
             first += size
         self.margins_there = margins_there(int8_margins(self.dimensions), self.device)
-        self._samples = [_sample(self.rows, *one) for one in _SAMPLES]
-        self.samples = [torch.from_numpy(one).to(self.device) for one in self._samples]
+        self._groups = [_sample(self.rows, *one) for one in _SAMPLES]
+        within = np.arange(_GROUP_ROWS)
+        self.samples = [
+            torch.from_numpy(one[:, None] * _GROUP_ROWS + within).to(self.device)
+            for one in self._groups
+        ]
         positions = [one.first_row - one.first for one in self.parts]
         self._starts = np.array([one.first for one in self.parts])
         self._shifts = np.array(positions)
@@ -203,7 +216,9 @@ class DeviceRows:
             sum(
                 allowed_rows(part.rows, mask) for part, mask in zip(self.parts, masks, strict=True)
             ),
-            tuple(int((bits[one // 8] >> (one % 8) & 1).sum()) for one in self._samples),
+            tuple(
+                int(_ONES[bits.reshape(-1, _GROUP_ROWS // 8)[one]].sum()) for one in self._groups
+            ),
         )
 
     def _copied(self, before: DeviceRows, part: Part, first: int) -> Part:
@@ -271,16 +286,20 @@ class DeviceRows:
         self.vectors[here] = vectors
         self.codes[here, : self.dimensions] = codes
         self.scale[here] = scale
-        odd = _odd(scale, residual) | ~codes.any(dim=1)
+        length = scale * _length(codes)
+        odd = _odd(scale, residual) | ~((length - 1.0).abs() <= residual + _HIDDEN)
         self.residual[here] = residual.masked_fill(odd, torch.inf)
         rotated = blocks.permute(0, 2, 1, 3).reshape(_BLOCK * len(blocks), -1)[:rows]
+        signed = (rotated ^ 0x80).view(torch.int8)
         scale, residual, rest = bounds.permute(1, 0, 2).reshape(3, -1)[:, :rows]
+        length, kept = scale * _length(signed), (1.0 - rest * rest).clamp(min=0.0).sqrt()
         odd = _odd(scale, residual, rest) | (rotated == 0).any(dim=1)
+        odd |= ~(length <= 1.0 + residual + _HIDDEN) | ~(length >= kept - residual - _HIDDEN)
         self.bounds[0, here] = scale.masked_fill(odd, 0.0)
         self.bounds[1, here] = residual.masked_fill(odd, 0.0)
         self.bounds[2, here] = rest.masked_fill(odd, _UNBOUNDED)
         flat = torch.zeros((_padded(rows, TILE), width), dtype=torch.int8, device=self.device)
-        flat[:rows, : rotated.shape[1]] = (rotated ^ 0x80).view(torch.int8)
+        flat[:rows, : rotated.shape[1]] = signed
         return flat
 
 
@@ -298,12 +317,10 @@ def bytes_of_rows(segment: Segment) -> int:
 
 
 def _sample(rows: int, share: int, most: int) -> NDArray[np.int64]:
-    """(groups, rows of a group): one of so many rows, in at most so many groups."""
+    """(groups,): of the groups of rows one in so many, and at most so many."""
     there = rows // _GROUP_ROWS
     groups = min(there, most, max(_LEAST_GROUPS, there // share))
-    begins = np.linspace(0, there - 1, groups).astype(np.int64) * _GROUP_ROWS
-    sample: NDArray[np.int64] = begins[:, None] + np.arange(_GROUP_ROWS)
-    return sample
+    return np.linspace(0, there - 1, groups).astype(np.int64)
 
 
 def _padded(number: int, step: int) -> int:
@@ -315,10 +332,18 @@ def _key(segment: Segment) -> tuple[str, int, int]:
 
 
 def _odd(*bounds: torch.Tensor) -> torch.Tensor:
-    """Which rows have bounds that no sound code has."""
+    """Which rows have bounds that no sound code has: what is not above 0, or longer than the row."""
     import torch
 
     found = torch.zeros_like(bounds[0], dtype=torch.bool)
     for one in bounds:
-        found |= ~((one > 0) & torch.isfinite(one))
+        found |= ~((one > 0) & (one <= _MOST))
     return found
+
+
+def _length(codes: torch.Tensor) -> torch.Tensor:
+    """(rows,) float32 lengths of (rows, columns) int8 codes."""
+    import torch
+
+    wide = codes.to(torch.float32)
+    return (wide * wide).sum(dim=1).sqrt()

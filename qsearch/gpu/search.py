@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.gpu.codes import Batch
-from qsearch.gpu.outcome import OF_QUERIES, Outcome, Room, better, safe_rank
+from qsearch.gpu.outcome import OF_QUERIES, Outcome, Room, better, safe_rank, together
 from qsearch.gpu.rows import FEW, TILE, Chosen, DeviceRows
 from qsearch.gpu.steps import Found, TorchSteps
-from qsearch.kernels import RowMask
 from qsearch.streams import Stream
 
 if TYPE_CHECKING:
@@ -37,7 +35,10 @@ _PLACES = 1 << 25
 """Places for rows that a scan leaves, of all queries together."""
 
 _LEAST_PLACES, _MOST_PLACES = 1 << 12, 1 << 16
-"""For a query. What is scored has as many at least, or four times as many as are wanted."""
+"""For a query, at first. What is scored has as many at least, or four times as many as are wanted."""
+
+_ROUNDS = 4
+"""A guess may leave more rows than there are places, then be too high, and then again leave more."""
 
 _DEVIATIONS = 3.6
 """See docs/exactness.md."""
@@ -109,29 +110,29 @@ class DeviceSearch:
         self._share = min(1.0, _DEVIATIONS / math.sqrt(rows.dimensions))
         self._recorded: OrderedDict[tuple[int, int], _Recorded] = OrderedDict()
         self._seen: Counter[tuple[int, int]] = Counter()
+        self._usual: dict[
+            int, int
+        ] = {}  # rows that a scan leaves of a query, by k, where they are many
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, masks: Sequence[RowMask | None] | None = None
-    ) -> Result:
+    def search(self, queries: NDArray[np.float32], k: int, chosen: Chosen | None = None) -> Result:
         """The k allowed rows of highest score for every query, ties by position.
 
         Args:
             queries: (q, d) float32, checked.
             k: at most the number of rows that are allowed.
-            masks: which rows of each segment are allowed, ``None``: all; without masks those that were
-                not deleted.
+            chosen: rows that are allowed; ``None``: those that were not deleted.
 
         Raises:
             FloatingPointError: a row is not finite, or codes contradict the rows.
         """
-        rows = self.rows
-        step = min(_BATCH, max(1, _PLACES // max(_LEAST_PLACES, 4 * k)))
+        parts: list[Result] = []
         with self._stream.here():
-            asked = self._asked(k, rows.living if masks is None else rows.chosen(masks))
-            parts = [
-                self._search(queries[start : start + step], asked)
-                for start in range(0, len(queries), step)
-            ]
+            asked = self._asked(k, self.rows.living if chosen is None else chosen)
+            while queries.size or not parts:
+                places = max(_LEAST_PLACES, 4 * k, self._usual.get(k, 0))
+                step = min(_BATCH, max(1, _PLACES // places))
+                parts.append(self._search(queries[:step], asked))
+                queries = queries[step:]
         if len(parts) == 1:
             return parts[0]
         return Result(
@@ -146,48 +147,65 @@ class DeviceSearch:
         return _Asked(k, chosen, tuple(ranks))
 
     def _search(self, queries: NDArray[np.float32], asked: _Asked) -> Result:
-        count, k = len(queries), asked.k
-        places = min(_MOST_PLACES, max(_LEAST_PLACES, _PLACES // count))
-        first = self._first(queries, asked, places)
-        held = min(k, asked.chosen.rows)
-        if first.damaged[0]:
-            raise FloatingPointError("a row is not finite")
-        rows, scores = first.rows.copy(), first.scores.copy()
-        reached, rescored = first.found.astype(np.int64), first.scored.astype(np.int64)
-        floor = np.where(np.isfinite(first.scores[:, -1]), first.scores[:, -1], -np.inf)
-
-        def wrong(of: Outcome) -> NDArray[np.bool_]:
-            whole = (of.found <= of.places) & (of.scored <= of.room)
-            full = (of.rows >= 0).sum(axis=1) == held
-            return np.asarray(~(whole & full & (of.scores[:, -1] >= of.needed)))
-
-        again = np.flatnonzero(wrong(first))
-        if len(again):
-            # k documents reach what was found, whatever was guessed.
-            second = self._given(queries[again], floor[again], asked, places)
-            rows[again], scores[again] = second.rows, second.scores
-            reached[again] += second.found
-            rescored[again] += second.scored
-            for place in np.flatnonzero(wrong(second)):
-                # So many rows may be among the best that there are no places for all.
-                query = again[place]
-                least = max(floor[query], second.scores[place, -1])
-                best = self._by_slabs(queries[query : query + 1], np.float32(least), asked)
-                rows[query], scores[query] = best.rows[0], best.scores[0]
-                reached[query] += best.found[0]
-                rescored[query] += best.scored[0]
+        count, held = len(queries), min(asked.k, asked.chosen.rows)
+        places = min(_MOST_PLACES, max(_LEAST_PLACES, _PLACES // max(1, count)))
+        usual = min(self._usual.get(asked.k, 0), _PLACES)
+        last = self._first(queries, asked, max(places, usual), many=usual > 0)
+        self._expect(asked.k, last)
+        rows, scores = last.rows.copy(), last.scores.copy()
+        reached, rescored = last.found.astype(np.int64), last.scored.astype(np.int64)
+        needed, floor = last.needed.copy(), _lowest(last)
+        which, left = np.arange(count), last.found.astype(np.int64)
+        for _ in range(_ROUNDS):
+            more = (last.found > last.places) | (last.scored > last.room)
+            full = (last.rows >= 0).sum(axis=1) == held
+            again = np.flatnonzero(more | ~full | ~(last.scores[:, -1] >= last.needed))
+            which, more, left = which[again], more[again], left[again]
+            if not len(which):
+                break
+            # What was guessed may hold where there were too few places. Else k reach what was found.
+            needed[which] = np.where(more, np.maximum(needed[which], floor[which]), floor[which])
+            last = self._given(queries[which], needed[which], asked, np.where(more, left, 4 * left))
+            rows[which], scores[which] = last.rows, last.scores
+            floor[which] = np.maximum(floor[which], _lowest(last))
+            left = last.found.astype(np.int64)
+            reached[which] += last.found
+            rescored[which] += last.scored
+        for query in which:  # so many rows may be among the best that there are no places for all
+            best = self._by_slabs(queries[query : query + 1], floor[query], asked)
+            rows[query], scores[query] = best.rows[0], best.scores[0]
+            reached[query] += best.found[0]
+            rescored[query] += best.scored[0]
         if ((rows >= 0).sum(axis=1) != held).any():
             raise FloatingPointError("codes contradict the rows")
         return Result(self.rows.positions(rows), scores, reached, rescored)
 
-    def _first(self, queries: NDArray[np.float32], asked: _Asked, places: int) -> Outcome:
-        """With what is guessed."""
+    def _expect(self, k: int, found: Outcome) -> None:
+        """Have places next time for what most of these queries would have needed."""
+        more = (found.found > found.places) | (found.scored > found.room)
+        if k in self._usual or 4 * np.count_nonzero(more) > len(more):
+            self._usual[k] = int(1.25 * np.quantile(found.found, 0.9))
+            if self._usual[k] <= _LEAST_PLACES:
+                del self._usual[k]
+
+    def _first(
+        self, queries: NDArray[np.float32], asked: _Asked, places: int, *, many: bool
+    ) -> Outcome:
+        """With what is guessed.
+
+        Args:
+            queries: these.
+            asked: the rest.
+            places: for what the scan leaves of each.
+            many: whether that is known to be much.
+        """
         count = len(queries)
-        if self._records and asked.chosen is self.rows.living:
+        if not many and self._records and asked.chosen is self.rows.living:
             recorded = self._graph_of(count, asked)
             if recorded is not None:
-                return recorded.run(queries)
-        return self.enqueue(self._sent(queries), None, asked, places).brought()
+                return _sound(recorded.run(queries))
+        room = self.enqueue(self._sent(queries), None, asked, places, every=many)
+        return _sound(room.brought())
 
     def _graph_of(self, count: int, asked: _Asked) -> _Recorded | None:
         """A graph, where such searches have come before."""
@@ -211,13 +229,27 @@ class DeviceSearch:
         queries: NDArray[np.float32],
         needed: NDArray[np.float32],
         asked: _Asked,
-        places: int,
+        left: NDArray[np.int64],
     ) -> Outcome:
-        """With scores that k documents reach."""
-        found = self.enqueue(self._sent(queries), self._sent(needed), asked, places).brought()
-        if found.damaged[0]:
-            raise FloatingPointError("a row is not finite")
-        return found
+        """With scores that are needed, and places for so many rows as a scan leaves of each query.
+
+        Queries that need many places are looked at few at a time; those for which there cannot be enough,
+        not again.
+        """
+        count = len(queries)
+        places = np.clip(left, _LEAST_PLACES, _PLACES)
+        order = np.argsort(places)[::-1]
+        parts = []
+        start = 0
+        while start < count:
+            most = int(places[order[start]])
+            some = order[start : start + min(_BATCH, max(1, _PLACES // most))]
+            room = self.enqueue(
+                self._sent(queries[some]), self._sent(needed[some]), asked, most, every=True
+            )
+            parts.append((some, _sound(room.brought())))
+            start += len(some)
+        return together(parts, count)
 
     def _by_slabs(self, query: NDArray[np.float32], needed: np.float32, asked: _Asked) -> Outcome:
         """As many rows at a time as there are places for."""
@@ -227,9 +259,7 @@ class DeviceSearch:
         def slab(first: int, needed: np.float32) -> Outcome:
             last = min(first + step, self.rows.rows)
             given = self._sent(np.array([needed], dtype=np.float32))
-            some = self.enqueue(sent, given, asked, step, first, last, every=True).brought()
-            if some.damaged[0]:
-                raise FloatingPointError("a row is not finite")
+            some = _sound(self.enqueue(sent, given, asked, step, first, last, every=True).brought())
             if some.found[0] > some.places or some.scored[0] > some.room:
                 raise RuntimeError("there are fewer places than rows")
             return some
@@ -368,3 +398,16 @@ class _Recorded:
         if count == len(given):
             return every
         return replace(every, **{name: getattr(every, name)[:count] for name in OF_QUERIES})
+
+
+def _sound(found: Outcome) -> Outcome:
+    """What was found, where all rows that were scored are finite."""
+    if found.damaged[0]:
+        raise FloatingPointError("a row is not finite")
+    return found
+
+
+def _lowest(found: Outcome) -> NDArray[np.float32]:
+    """(q,) what the k-th best score reaches; −inf where fewer were found."""
+    last = found.scores[:, -1]
+    return np.where(np.isfinite(last), last, np.float32(-np.inf))

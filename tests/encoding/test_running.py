@@ -48,8 +48,9 @@ def test_features_are_those_of_the_model(model: Path, texts: list[str], prompt: 
     limit = int(loaded.max_seq_length)
     features = TokenFeatures.of(loaded, prompt, "document", limit)
     assert features is not None
-    tokens = features.tokens([prompt + text for text in texts])
+    tokens, cut = features.tokens([prompt + text for text in texts])
     assert {one.shape[1] for one in tokens} >= {limit}
+    assert 0 < cut < len(texts)
     made = features.padded(tokens, Batch(tuple(range(len(texts))), limit, len(texts) + 1))
     options = {"text": {"padding": "max_length", "max_length": limit}}
     expected = loaded.preprocess(
@@ -62,6 +63,26 @@ def test_features_are_those_of_the_model(model: Path, texts: list[str], prompt: 
         else:
             assert made[key] == value
     assert made["attention_mask"][-1].sum() == 1
+
+
+@pytest.mark.parametrize("prompt", ["", "the document: "])
+def test_documents_are_tokenized_once(
+    model: Path, texts: list[str], prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many are cut is known from there, and is what counting says."""
+    encoder = as_on_a_gpu(model, document_prompt=prompt)
+    expected = encoder.truncated(texts)
+    assert expected > 0
+    encoder.encode_queries(texts[:3])
+    encoder.encode_documents(texts)
+    more = ["law", "house", "law " * 400, "law " * 500]
+    encoder.encode_documents(more)
+    monkeypatch.setattr(encoder, "_token_counts", None)
+    assert encoder.truncated(list(texts)) == expected
+    assert encoder.truncated(more) == 2
+    monkeypatch.undo()
+    assert encoder.truncated(["law"]) == 0
+    assert encoder.truncated(["law " * 400]) == 1
 
 
 def test_nothing_else_in_a_batch_changes_a_bit(

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from qsearch import BuildOptions, Index, IndexFormatError, QueryError
 from qsearch.gpu.exact import DeviceExact
 from qsearch.gpu.placing import Placing
-from qsearch.gpu.rows import DeviceRows
+from qsearch.gpu.rows import TILE, DeviceRows, bytes_of_rows
 from qsearch.gpu.search import DeviceSearch
+from qsearch.gpu.slabs import slabs_of
 from qsearch.kernels import RowMask
 from qsearch.retrieval import ExactSearch, Ranking
 from qsearch.retrieval.allowed import Allowed
@@ -121,33 +125,130 @@ def test_several_devices_hold_a_part_each() -> None:
     rows = rows_of("random", 3000, 20, generator)
     segments = segments_of(rows, 2)
     device = DeviceExact(segments, ["cpu", "cpu:0"])
-    assert [len(slab.segments) for slab in device._slabs] == [1, 1] or len(device._slabs) == 2
+    assert [slab.living for slab in device._slabs] == [1500, 1500]
     assert device.loaded.whole
     assert device.loaded.rows == 3000
     queries = rows_of("random", 5, 20, generator)
     same(device.search(queries, 12), ExactSearch(segments).search(queries, 12, 1))
 
 
-Damage = dict[str, Any]
+@pytest.mark.parametrize("rows", [1001, 1024, 4000])
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_parts_are_even_however_many_rows_segments_have(rows: int, devices: int) -> None:
+    segments = segments_of(rows_of("random", 10 * rows, 8, np.random.default_rng(0)), 10)
+    budgets = [10 * max(map(bytes_of_rows, segments))] * devices
+    names = [torch.device("cpu", number) for number in range(devices)]
+    slabs = slabs_of(list(enumerate(segments)), names, budgets, whole=True)
+    assert [slab.device for slab in slabs] == names
+    assert sum(slab.living for slab in slabs) == 10 * rows
+    even = 10 * rows / devices
+    assert all(abs(slab.living - even) <= 2 * TILE for slab in slabs)
+    # Where memory does not hold all, as few slabs as it takes.
+    half = [int(0.55 * sum(map(bytes_of_rows, segments)))]
+    parts = slabs_of(list(enumerate(segments)), names[:1], half, whole=False)
+    assert len(parts) == 2
+    assert all(sum(map(bytes_of_rows, one.segments)) <= half[0] for one in parts)
+
+
+def test_a_device_that_holds_next_to_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qsearch.gpu.slabs._LEAST_ROWS", 500)
+    segments = segments_of(rows_of("random", 1000, 8, np.random.default_rng(0)), 1)
+    with pytest.raises(QueryError, match="the memory of cpu that is free holds 2 rows at a time"):
+        DeviceExact(segments, ["cpu"], budget=300)
+    # Of nothing that could lie there any device holds enough.
+    nowhere = [replace(one, rotated=None) for one in segments]
+    queries = rows_of("random", 3, 8, np.random.default_rng(1))
+    empty = DeviceExact(nowhere, ["cpu", "cpu:0"], budget=0)
+    same(empty.search(queries, 5), ExactSearch(nowhere).search(queries, 5, 1))
+
+
+def test_a_commit_that_is_forgotten_is_searched_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are not brought back beside those that took their place, nor taken from under a search."""
+    generator = np.random.default_rng(0)
+    segments = segments_of(rows_of("random", 900, 16, generator), 2)
+    queries = rows_of("random", 3, 16, generator)
+    expected = ExactSearch(segments).search(queries, 5, 1)
+    device = DeviceExact(segments, ["cpu"])
+    began, go_on = threading.Event(), threading.Event()
+    search = DeviceSearch.search
+
+    def slow(*given: Any) -> Any:
+        began.set()
+        assert go_on.wait(60)
+        return search(*given)
+
+    monkeypatch.setattr(DeviceSearch, "search", slow)
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.submit(device.search, queries, 5)
+        assert began.wait(60)
+        forgotten = pool.submit(device.forget)
+        assert not forgotten.done()
+        assert device.loaded_rows()
+        go_on.set()
+        same(found.result(60), expected)
+        forgotten.result(60)
+    assert not device.loaded_rows()
+    monkeypatch.delattr("qsearch.gpu.exact.DeviceRows")
+    same(device.search(queries, 5), expected)
+
+
+def test_where_many_rows_are_left_there_are_places_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No query is looked at by itself, slab by slab, but where all places together are too few."""
+    generator = np.random.default_rng(0)
+    rows = rows_of("random", 6000, 24, generator)
+    segments = segments_of(rows, 2)
+    queries = rows_of("random", 20, 24, generator)
+    expected = ExactSearch(segments).search(queries, 400, 1)
+    for name, number in (("_LEAST_PLACES", 16), ("_MOST_PLACES", 64), ("_PLACES", 20_000)):
+        monkeypatch.setattr(f"qsearch.gpu.search.{name}", number)
+    device = DeviceExact(segments, ["cpu"])
+    (slab,) = device._slabs
+    assert slab.search is not None
+    one = slab.search
+    with monkeypatch.context() as patch:
+        patch.setattr(DeviceSearch, "_by_slabs", None)
+        same(device.search(queries, 400), expected)
+        assert one._usual[400] > 400
+        scans: list[int] = []
+        enqueue = DeviceSearch.enqueue
+
+        def counted(search: DeviceSearch, vectors: Any, *given: Any, **named: Any) -> Any:
+            scans.append(len(vectors))
+            return enqueue(search, vectors, *given, **named)
+
+        patch.setattr(DeviceSearch, "enqueue", counted)
+        same(device.search(queries, 400), expected)
+        assert sum(scans) <= 1.5 * len(queries)  # places are there at once, for most
+        same(device.search(queries[:3], 1), ExactSearch(segments).search(queries[:3], 1, 1))
+    one._usual[400] = 10
+    monkeypatch.setattr("qsearch.gpu.search._PLACES", 500)
+    same(device.search(queries[:3], 400), ExactSearch(segments).search(queries[:3], 400, 1))
 
 
 @pytest.mark.parametrize(
     "name", ["vectors", "int8", "scale", "residual", "blocks", "bounds", "every vector"]
 )
-@pytest.mark.parametrize("value", ["zeros", "nan"])
-def test_damage_is_an_error_or_changes_nothing(name: str, value: str) -> None:
-    """Never a certified wrong answer: what zeros or NaN in a file could hide is looked at."""
+@pytest.mark.parametrize("value", ["zeros", "nan", "10", "1e30", "3.396e38"])
+@pytest.mark.parametrize("kind", ["random", "negative"])
+def test_damage_is_an_error_or_changes_nothing(name: str, value: str, kind: str) -> None:
+    """Never a certified wrong answer: what a file could hide is looked at, where codes cannot be sound."""
     generator = np.random.default_rng(3)
-    rows = rows_of("random", 2000, 32, generator)
+    rows = rows_of(kind, 2000, 32, generator)
     (segment,) = segments_of(rows, 1)
     queries = rows[:40] + 0.01 * rows_of("random", 40, 32, generator)
+    if kind == "negative":  # the best scores are negative too
+        queries = np.abs(rows_of("random", 40, 32, generator))
     expected = ExactSearch([segment]).search(queries, 5, 1)
     assert segment.rotated is not None
-    spoilt = np.float32(0) if value == "zeros" else np.float32(np.nan)
+    spoilt = np.float32({"zeros": 0, "nan": np.nan}.get(value, value))
 
     def broken(array: NDArray[Any], rows: slice) -> NDArray[Any]:
         copy = np.array(array)
         copy[rows] = spoilt if copy.dtype == np.float32 else 0
+        if "vector" in name:  # what is finite there would be another row
+            copy[rows] = 0 if value == "zeros" else np.nan
         return copy
 
     here = slice(0, 48)
@@ -176,7 +277,7 @@ def test_what_stays_is_not_read_again() -> None:
     before = DeviceRows([first, second], "cpu")
     spoilt = replace(second, vectors=np.zeros_like(second.vectors))  # would be seen if it were read
     after = DeviceRows([replace(second, vectors=spoilt.vectors), third], "cpu", before)
-    found = DeviceSearch(after).search(rows[1000:1003], 5, [None, None])
+    found = DeviceSearch(after).search(rows[1000:1003], 5, after.chosen([None, None]))
     expected = ExactSearch([second, third]).search(rows[1000:1003], 5, 1)
     assert np.array_equal(found.positions, expected.positions)
     assert found.scores.tobytes() == expected.scores.tobytes()

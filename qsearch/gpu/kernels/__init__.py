@@ -51,6 +51,9 @@ _BEST, _OTHERS = 256, 16
 _GROUPS_OF_A_WARP = 512
 """Of the guess: as many as registers hold."""
 
+_LEAST_PROGRAMS = 8
+"""For the rows of a query. Those that find nothing to do are done at once."""
+
 _MOST_BEST = 1024
 """Where more are wanted, torch orders them: what holds each against each other takes too long then."""
 
@@ -98,7 +101,7 @@ class TritonSteps:
         best = torch.empty((count, groups), dtype=torch.float32, device=rows.device)
         width = rows.codes.shape[1]
         tile = 16 if count <= 16 else 64
-        scanning.likely[(groups, triton.cdiv(count, tile))](
+        scanning.likely[(triton.cdiv(count, tile), groups)](
             rows.codes, rows.scale, rows.residual, allowed, sample, batch.codes, batch.intervals,
             best, count, groups, share,
             WIDTH=width, STEP=step_of(width), ROWS=of_group, QUERIES=tile,
@@ -163,8 +166,7 @@ class TritonSteps:
         """See ``TorchSteps.score``."""
         count, width = batch.codes.shape
         some = 32
-        wanted = 8 * _multiprocessors(rows.device) // count
-        programs = max(1, min(found.rows.shape[1] // some, wanted))
+        programs = min(triton.cdiv(found.rows.shape[1], some), _programs(rows.device, count))
         scanning.score[(programs, count)](
             rows.codes, rows.scale, rows.residual, rows.vectors, batch.codes, batch.intervals,
             batch.vectors, needed, found.rows, found.counts, best.rows, best.scores, best.counts,
@@ -179,8 +181,7 @@ class TritonSteps:
             best_rows(best, rows, scores)
             return
         room = best.rows.shape[1]
-        wanted = 8 * _multiprocessors(rows.device) // count
-        programs = max(1, min(triton.cdiv(room, _BEST), wanted))
+        programs = min(triton.cdiv(room, _BEST), _programs(rows.device, count))
         queries.best[(programs, count)](
             best.rows, best.scores, best.counts, rows, scores, room, k, PLACES=_BEST, OTHERS=_OTHERS
         )
@@ -189,6 +190,12 @@ class TritonSteps:
 def step_of(width: int) -> int:
     """Components at a time: a power of two that divides the width."""
     return next(step for step in (128, 64, 32) if width % step == 0)
+
+
+def _programs(device: Any, count: int) -> int:
+    """For a query of so many; some even where there are many, for they differ in what is left of them."""
+    least = _LEAST_PROGRAMS if device.type == "cuda" else 1
+    return max(least, 8 * _multiprocessors(device) // count)
 
 
 def _multiprocessors(device: Any) -> int:

@@ -42,6 +42,7 @@ def scan(
     threshold = tl.load(thresholds + query, mask=here, other=float("inf"))
     # Rows that are not allowed have a bound of −inf, which is below all that anybody needs.
     threshold = tl.maximum(threshold, _LEAST)
+    of_rest = 2 * rows.to(tl.int64)
     parts: tl.constexpr = WIDTH // STEP
     split: tl.constexpr = TILE // ROWS
     tiles = (last - first) // ROWS
@@ -64,7 +65,7 @@ def scan(
             there = _allowed(bits, row) != 0
             scale = tl.where(there, tl.load(bounds + row), 0.0)
             residual = tl.where(there, tl.load(bounds + rows + row), 0.0)
-            rest = tl.where(there, tl.load(bounds + 2 * rows + row), float("-inf"))
+            rest = tl.where(there, tl.load(bounds + of_rest + row), float("-inf"))
             bound = (
                 dots.to(tl.float32) * scale[:, None]
                 + residual_factor[None, :] * residual[:, None]
@@ -91,8 +92,9 @@ def likely(
     codes, scale, residual, bits, sample, query_codes, intervals, best, queries, groups, share,
     WIDTH: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr, QUERIES: tl.constexpr,
 ):  # fmt: skip
-    group = tl.program_id(0)
-    query = tl.program_id(1) * QUERIES + tl.arange(0, QUERIES)
+    # Programs that stand next to each other look at the same rows, as in a scan.
+    group = tl.program_id(1)
+    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     here = query < queries
     row = tl.load(sample + group * ROWS + tl.arange(0, ROWS))
     dots = tl.zeros((ROWS, QUERIES), dtype=tl.int32)
