@@ -367,6 +367,27 @@ class Index(Changeable):
         selections = self._open.selections
         return selections.allowed(where, params, missing_ok=missing_fields_ok).documents or 0
 
+    def is_quick(
+        self,
+        where: Where,
+        *,
+        params: Mapping[str, Any] | None = None,
+        missing_fields_ok: bool = False,
+    ) -> bool:
+        """Whether a search under this condition need not look through the metadata of all documents.
+
+        It need not where its fields are indexed, or where the same was asked for lately.
+
+        Args:
+            where: the condition, see ``search``.
+            params: values of the names in it.
+            missing_fields_ok: let it speak of fields that no document has.
+
+        Raises:
+            QueryError: as ``find``.
+        """
+        return self._open.selections.is_quick(where, params, missing_ok=missing_fields_ok)
+
     @property
     def dimensions(self) -> int:
         """Components of a vector."""

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from qsearch.errors import QueryError
 from qsearch.filters import Where, as_condition
+from qsearch.filters.conditions import Condition
 from qsearch.lazily import cached_property
 from qsearch.locks import ProcessLock
 from qsearch.retrieval.allowed import Allowed
 from qsearch.store import Catalog, Segment
 from qsearch.store.fields import KnownFields, known_fields
-from qsearch.store.selecting import select
+from qsearch.store.selecting import by_indexes, select
 
 __all__ = ["Selections"]
 
@@ -72,7 +73,7 @@ class Selections:
             IndexFormatError: the catalog is damaged.
         """
         condition = as_condition(where, params)
-        key = f"{missing_ok} {condition!r}"
+        key = _key(condition, missing_ok)
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
@@ -90,6 +91,17 @@ class Selections:
                 self._bytes -= _size(*self._kept.popitem(last=False))
         return made
 
+    def is_quick(self, where: Where, params: Mapping[str, Any] | None, *, missing_ok: bool) -> bool:
+        """Whether the rows are known already, or indexes tell them.
+
+        Raises:
+            QueryError: as ``allowed``.
+        """
+        condition = as_condition(where, params)
+        if _key(condition, missing_ok) in self._kept:
+            return True
+        return by_indexes(condition, self.fields, missing_ok=missing_ok)
+
     def positions(
         self, where: Where, params: Mapping[str, Any] | None, *, missing_ok: bool
     ) -> NDArray[np.int64]:
@@ -104,6 +116,10 @@ class Selections:
             if mask is not None and mask.allowed:
                 found.append(np.unique(segment.documents_of(mask.indices())))
         return np.concatenate(found)
+
+
+def _key(condition: Condition, missing_ok: bool) -> str:
+    return f"{missing_ok} {condition!r}"
 
 
 def _size(key: str, made: Allowed) -> int:

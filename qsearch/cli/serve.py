@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import CancelledError
+from collections import OrderedDict
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Unpack
@@ -24,6 +26,9 @@ from qsearch.errors import QsearchError
 from qsearch.options import WORDS, TextSearchOptions
 
 __all__ = ["serve"]
+
+_SELDOM_SECONDS, _SELDOM_KNOWN = 60.0, 256
+"""Between two lines of the log that say the same, and of how many it is known."""
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -185,13 +190,47 @@ class _ServerLog(ConsoleHandler):
         return f"{when} {super().format(record)}"
 
 
+class _Seldom(logging.Filter):
+    """What clients can bring about again and again is told once a minute, and how often it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, CancelledError):  # it is stopping
+            return False
+        if record.levelno < logging.WARNING:
+            return True
+        text = record.getMessage()
+        if text.startswith("No supported WebSocket library"):  # there is none on purpose
+            return False
+        if record.name == "asyncio":  # where in asyncio says nothing
+            record.exc_info = None
+        key = record.name + text[:100]
+        when, more = self._told.get(key, (float("-inf"), 0))
+        if record.created - when < _SELDOM_SECONDS:
+            self._told[key] = when, more + 1
+            return False
+        if more:
+            record.msg, record.args = f"{text} (and {more:,} times before)", ()
+        self._told[key] = record.created, 0
+        self._told.move_to_end(key)
+        if len(self._told) > _SELDOM_KNOWN:
+            self._told.popitem(last=False)
+        return True
+
+
 def _log_to(console: Console, requests: bool) -> None:
-    handler = _ServerLog(console)
-    logging.getLogger("qsearch").handlers = [handler]
-    for name, level in (
-        ("uvicorn.error", logging.WARNING),
-        ("uvicorn.access", logging.INFO if requests else logging.CRITICAL),
+    handler, seldom = _ServerLog(console), _ServerLog(console)
+    seldom.addFilter(_Seldom())
+    logging.getLogger("qsearch").handlers = [seldom]
+    for name, level, to in (
+        ("asyncio", logging.WARNING, seldom),
+        ("uvicorn.error", logging.WARNING, seldom),
+        ("uvicorn.access", logging.INFO if requests else logging.CRITICAL, handler),
     ):
         log = logging.getLogger(name)
-        log.handlers, log.propagate = [handler], False
+        log.handlers, log.propagate = [to], False
         log.setLevel(level)

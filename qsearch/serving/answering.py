@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qsearch.index import Index
     from qsearch.results import SearchResult
 
-__all__ = ["as_json", "pieces_of", "prepare", "searched"]
+__all__ = ["as_json", "pieces_of", "prepare", "searched", "trials"]
 
 
 _TRIED = 32
@@ -36,14 +36,35 @@ def prepare(index: Index, defaults: Defaults) -> None:
         QsearchError: the index cannot be searched like that; its encoder is not the one that it was built
             with.
     """
-    if has_gpu() or index.contract is None:
+    for kind, search in trials(index, defaults).items():
+        if kind == "text" or has_gpu() or index.contract is None:
+            search()
+
+
+def trials(index: Index, defaults: Defaults) -> dict[str, Callable[[], object]]:
+    """A search for each kind of queries that an index can be asked, with what holds by default.
+
+    Args:
+        index: this.
+        defaults: of requests.
+    """
+
+    def by_vector() -> None:
         rows = np.random.default_rng(0).standard_normal((_TRIED, index.dimensions))
-        mine = {
-            one: value for one, value in defaults.options.items() if one in listed(SearchOptions)
-        }
-        index.search_by_vectors(rows, defaults.k, **mine)
-    if index.contract is not None or defaults.options.get("mode", "meaning") != "meaning":
+        known = listed(SearchOptions)
+        index.search_by_vectors(
+            rows,
+            defaults.k,
+            **{one: value for one, value in defaults.options.items() if one in known},
+        )
+
+    def by_text() -> None:
         index.search("a first query", defaults.k, **defaults.options)
+
+    some: dict[str, Callable[[], object]] = {"vector": by_vector}
+    if index.contract is not None or defaults.options.get("mode", "meaning") != "meaning":
+        some["text"] = by_text
+    return some
 
 
 def searched(index: Index, parts: Sequence[Part]) -> list[list[bytes]]:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -19,11 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from qsearch.errors import OptionError, QsearchError, QueryError
 from qsearch.patience import while_wanted
 from qsearch.serving.answering import as_json, pieces_of, searched
-from qsearch.serving.asking import Asked, asked_in_json, asked_in_url
+from qsearch.serving.asking import MOST_QUERIES, Asked, asked_in_json, asked_in_url
 from qsearch.serving.batching import Answered, Batches, Overloaded, Part, TooLarge
 from qsearch.serving.defaults import Defaults
 from qsearch.serving.server import name_of
@@ -58,6 +60,9 @@ MOST_BYTES = 32 << 20
 
 _PATIENCE = 2.0
 """Seconds for searches that nobody has been waiting for any more when it ends."""
+
+_MOST_READING, _MOST_SENDING = 256 << 20, 512 << 20
+"""Bytes of requests and answers that are in memory: when there are as many, no more come."""
 
 _BODY_SECONDS = 60.0
 """For all of it to come."""
@@ -117,7 +122,7 @@ def application(
     def route(path: str, answer: _Answer, *methods: str) -> Route:
         return Route(path, _answered(answer, hosts, serving.without_paths), methods=list(methods))
 
-    return Starlette(
+    made = Starlette(
         routes=[
             route("/", serving.addresses, "GET"),
             route("/search", serving.search, "GET", "POST"),
@@ -128,9 +133,33 @@ def application(
         lifespan=lifespan,
         exception_handlers={HTTPException: _no_such_address},
     )
+    made.router.redirect_slashes = False
+    return made
 
 
 _Answer = Callable[[Request], Awaitable[Response]]
+
+
+class _Bytes:
+    """Of something that is in memory, for many at a time: more is refused. Of one event loop."""
+
+    def __init__(self, what: str, most: int) -> None:
+        self._what, self._most, self._taken = what, most, 0
+
+    def check(self) -> None:
+        """Refuse more.
+
+        Raises:
+            Overloaded: there is as much as may be.
+        """
+        if self._taken >= self._most:
+            raise Overloaded(f"{self._taken >> 20:,} MiB of {self._what} are under way")
+
+    def take(self, size: int) -> None:
+        self._taken += size
+
+    def give_back(self, size: int) -> None:
+        self._taken -= size
 
 
 class _NotRunning(Exception):
@@ -145,25 +174,30 @@ class _Serving:
         self._defaults = defaults
         self._watch = Watch(index, defaults, refresh)
         self._started = time.time()
-        self._batches: Batches | None = None
+        self._running_ones: list[Batches] = []
+        self._reading = _Bytes("requests", _MOST_READING)
+        self._sending = _Bytes("answers", _MOST_SENDING)
+        self._parsing = asyncio.Semaphore(1)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While this is entered, there are answers."""
-        before = self._batches  # it may be entered while it runs, where it is mounted twice
-        self._batches = batches = Batches(self._searched)
-        following = asyncio.create_task(self._watch.follow())
+        batches = Batches(self._searched)
+        # It may be entered while it runs, where it is mounted twice or served by two; any may end first.
+        self._running_ones.append(batches)
+        self._watch.begin()
         try:
             yield
         finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
-            self._batches = before
+            self._watch.end()
+            self._running_ones.remove(batches)
             await run_in_threadpool(batches.close, _PATIENCE)
 
     def _searched(self, parts: Sequence[Part], wanted: Callable[[], bool]) -> list[list[bytes]]:
-        with speaking_here(_in_requests()), while_wanted(wanted), self._watch.noting_failures():
+        kind = "text" if parts[0].request.vectors is None else "vector"
+        # Of several together one alone may be to blame: they are searched one by one then.
+        noting = self._watch.noting(kind) if len(parts) == 1 else nullcontext()
+        with speaking_here(_in_requests()), while_wanted(wanted), noting:
             return searched(self._index, parts)
 
     def without_paths(self, text: str) -> str:
@@ -176,24 +210,36 @@ class _Serving:
         return _json({"qsearch": __version__, "addresses": _addresses(request)}, headers=_VARIES)
 
     async def search(self, request: Request) -> Response:
+        self._sending.check()
         if request.method == "POST":
-            body = await _body(request)
-            if len(body) <= _SHORT:
-                asked = asked_in_json(body, self._defaults)
-            else:
-                asked = await run_in_threadpool(asked_in_json, body, self._defaults)
+            asked = await self._read(request)
         else:
             asked = asked_in_url(request.query_params.multi_items(), self._defaults)
         self._check(asked)
+        if asked.slow and await run_in_threadpool(_is_quick, self._index, asked):
+            asked = replace(asked, slow=False)
         answered = await self._answer(request, asked)
         times = f"wait;dur={1e3 * answered.waited:.2f}, search;dur={1e3 * answered.worked:.2f}"
         pieces = pieces_of(answered.results, single=asked.single)
         size = sum(map(len, pieces))
-        headers = {"Server-Timing": times}
         if size <= _LONG:
+            headers = {"Server-Timing": times}
             return Response(b"".join(pieces), media_type="application/json", headers=headers)
-        headers["Content-Length"] = str(size)
-        return StreamingResponse(_sent(pieces), media_type="application/json", headers=headers)
+        return _Long(pieces, size, times, self._sending)
+
+    async def _read(self, request: Request) -> Asked:
+        """What the body asks for."""
+        parts: list[bytes] = []
+        try:
+            await _body(request, parts, self._reading)
+            body = b"".join(parts)
+            most = MOST_QUERIES * self._index.dimensions
+            if len(body) <= _SHORT:
+                return asked_in_json(body, self._defaults, most)
+            async with self._parsing:  # the interpreter does nothing else meanwhile
+                return await run_in_threadpool(asked_in_json, body, self._defaults, most)
+        finally:
+            self._reading.give_back(sum(map(len, parts)))
 
     async def document(self, request: Request) -> Response:
         wanted = str(request.path_params["id"])
@@ -238,11 +284,16 @@ class _Serving:
         words_only = asked.options.get("mode") == "keywords"
         if asked.vectors is None and index.contract is None and not words_only:
             raise QueryError("the index has no encoder: it can be searched by vector")
+        if asked.vectors is not None and asked.vectors.shape[1] != index.dimensions:
+            raise QueryError(
+                f"the index has {index.dimensions} dimensions, the query vectors have "
+                f"{asked.vectors.shape[1]}"
+            )
 
     def _running(self) -> Batches:
-        if self._batches is None:
+        if not self._running_ones:
             raise _NotRunning
-        return self._batches
+        return self._running_ones[-1]
 
     async def _answer(self, request: Request, asked: Asked) -> Answered:
         """The answer, unless the client goes before it is there."""
@@ -275,6 +326,19 @@ def _page() -> bytes:
     return resources.files("qsearch.serving").joinpath("page.html").read_bytes()
 
 
+def _is_quick(index: Index, asked: Asked) -> bool:
+    """Whether its condition is answered at once: also one that is none, with an error."""
+    options = asked.options
+    try:
+        return index.is_quick(
+            options["where"],
+            params=options["params"],
+            missing_fields_ok=options["missing_fields_ok"],
+        )
+    except QueryError:
+        return True
+
+
 def _document(index: Index, id: str) -> dict[str, Any] | None:
     try:
         found = index.get(id)
@@ -290,9 +354,14 @@ def _document(index: Index, id: str) -> dict[str, Any] | None:
     }
 
 
-async def _body(request: Request) -> bytes:
-    """The body, unless it is too large, or does not come: what comes then is not kept."""
-    parts: list[bytes] = []
+async def _body(request: Request, parts: list[bytes], reading: _Bytes) -> None:
+    """The body, unless it is too large, or does not come.
+
+    Args:
+        request: whose it is.
+        parts: it is added to them.
+        reading: so is its size.
+    """
     size = 0
     try:
         async with asyncio.timeout(_BODY_SECONDS):
@@ -300,22 +369,46 @@ async def _body(request: Request) -> bytes:
                 size += len(part)
                 if size > MOST_BYTES:
                     raise HTTPException(413, f"a request takes {MOST_BYTES >> 20} MiB at most")
+                if size > _SHORT:  # small ones are let in
+                    reading.check()
                 parts.append(part)
+                reading.take(len(part))
     except TimeoutError:
         why = f"the body did not come within {_BODY_SECONDS:.0f} s"
         raise HTTPException(408, why, {"Connection": "close"}) from None
-    return b"".join(parts)
+
+
+class _Long(StreamingResponse):
+    """An answer in pieces, which are forgotten as they are sent."""
+
+    def __init__(self, pieces: list[bytes], size: int, times: str, sending: _Bytes) -> None:
+        headers = {"Server-Timing": times, "Content-Length": str(size)}
+        super().__init__(_sent(pieces), media_type="application/json", headers=headers)
+        self._size, self._sending = size, sending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._sending.take(self._size)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._sending.give_back(self._size)
 
 
 async def _sent(pieces: list[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, as large ones, each of which is forgotten when it has been sent."""
+    """The pieces, small ones together, large ones cut."""
     pieces.reverse()
+    some: list[bytes] = []
+    size = 0
     while pieces:
-        some, size = [], 0
-        while pieces and size < _LONG:
-            some.append(pieces.pop())
-            size += len(some[-1])
-        yield b"".join(some)
+        piece = memoryview(pieces.pop())
+        for start in range(0, len(piece), _LONG):
+            part = piece[start : start + _LONG]
+            some.append(bytes(part))
+            size += len(part)
+            if size >= _LONG:
+                yield b"".join(some)
+                some, size = [], 0
+    yield b"".join(some)
 
 
 async def _gone(request: Request) -> None:
@@ -334,9 +427,8 @@ def _answered(
             if hosts is not None and name_of(host) not in hosts:
                 allowed = f"if it is, start it with {words().allow_host} and that name"
                 raise HTTPException(421, f"this server is not {host!r}; {allowed}")
-            origin = request.headers.get("origin")
-            if hosts is not None and origin is not None and _origin(origin) not in hosts:
-                raise HTTPException(403, f"pages of {origin!r} do not search here")
+            if hosts is not None and _by_another_page(request, hosts):
+                raise HTTPException(403, "pages of others do not search here")
             return await answer(request)
         except _NotRunning:
             why = "the application does not run: its lifespan was not started, or has ended"
@@ -351,6 +443,7 @@ def _answered(
         except asyncio.CancelledError:
             return _json({"error": "the server is stopping"}, 503)
         except QsearchError as error:
+            clear_frames(error.__traceback__)  # what was read of a body is not kept with it
             told = {"error": without_paths(str(error)), "kind": type(error).__name__}
             if isinstance(error, QueryError | OptionError):
                 return _json(told, 400)
@@ -365,9 +458,15 @@ def _answered(
     return handler
 
 
-def _origin(header: str) -> str | None:
-    """The name of the host whose page asks."""
-    return name_of(header.partition("://")[2])
+def _by_another_page(request: Request, hosts: Sequence[str]) -> bool:
+    """Whether a browser says that a page of somebody else's asks; a link to the page here may be there."""
+    headers = request.headers
+    origin = headers.get("origin")
+    if origin is not None and name_of(origin.partition("://")[2]) not in hosts:
+        return True
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return False
+    return request.url.path != "/" or headers.get("sec-fetch-mode") != "navigate"
 
 
 def _addresses(request: Request) -> dict[str, str]:

@@ -36,6 +36,9 @@ MOST_CHARACTERS = 100_000
 _MOST_OF_OPTIONS = 1_000_000
 """Characters, as JSON: what was made of conditions is kept for the next time."""
 
+_MOST_NESTED, _MOST_VALUES = 100_000, 500_000
+"""Arrays and objects, and values beside those of vectors, in a body."""
+
 _QUERIES = ("query", "queries", "vector", "vectors")
 _ONE = ("query", "vector")
 _FLAGS = tuple(name for name, (of, _) in listed(TextSearchOptions).items() if of is bool)
@@ -68,6 +71,7 @@ class Asked:
         k: hits for each.
         options: all of ``TextSearchOptions``, or of ``SearchOptions`` where there are vectors.
         key: equal where requests may be searched together.
+        slow: whether it may take long, however few queries there are: SQLite looks through all documents.
     """
 
     texts: Sequence[str]
@@ -76,32 +80,35 @@ class Asked:
     k: int
     options: Mapping[str, Any]
     key: str
+    slow: bool
 
     @property
     def hits(self) -> int:
         """Wanted for each query."""
         return self.k
 
-    @property
-    def slow(self) -> bool:
-        """Whether it may take long, however few queries there are: SQLite looks through all documents."""
-        return self.options["where"] is not None
-
     def __len__(self) -> int:
         """How many queries."""
         return len(self.texts) if self.vectors is None else len(self.vectors)
 
 
-def asked_in_json(body: bytes, defaults: Defaults) -> Asked:
+def asked_in_json(body: bytes, defaults: Defaults, most: int = MOST_QUERIES * 65_536) -> Asked:
     """Read a request's body.
 
     Args:
         body: a JSON object with one of ``query``, ``queries``, ``vector``, ``vectors``, ``k`` and options.
         defaults: of what it does not say.
+        most: numbers that make sense in it.
 
     Raises:
         QueryError: it is something else.
     """
+    # Seen before it is read, which takes a hundred times as long, and as many bytes.
+    if body.count(b"[") + body.count(b"{") > _MOST_NESTED or body.count(b",") > most + _MOST_VALUES:
+        raise QueryError(
+            f"the body holds more than {MOST_QUERIES:,} vectors of this index, or a condition that is too "
+            "long"
+        )
     try:
         told = _value(body)
     except UnicodeDecodeError as error:
@@ -180,13 +187,15 @@ def _asked(told: dict[str, Any], defaults: Defaults) -> Asked:
     options = defaults.joined(told, k, kind)
     if options.get("rerank") is not None and k > MOST_PAIRS:
         raise QueryError(f"at most {MOST_PAIRS:,} hits are reranked here, found k = {k:,}")
-    return Asked(texts, vectors, name in _ONE, k, options, _key(kind, k, options))
+    dimensions = 0 if vectors is None else vectors.shape[1]
+    key = _key(dimensions, k, options)
+    return Asked(texts, vectors, name in _ONE, k, options, key, options["where"] is not None)
 
 
-def _key(kind: type, k: int, options: Mapping[str, Any]) -> str:
+def _key(dimensions: int, k: int, options: Mapping[str, Any]) -> str:
     """A digest: what conditions hold may be long, and keys are kept."""
     try:
-        told = json.dumps([kind.__name__, k, options], sort_keys=True, default=repr)
+        told = json.dumps([dimensions, k, options], sort_keys=True, default=repr)
     except RecursionError:
         raise QueryError("the condition is nested too deeply") from None
     if len(told) > _MOST_OF_OPTIONS:

@@ -1,19 +1,25 @@
-"""Connections that ask for nothing, or take nothing, do not keep others out."""
+"""A server whose connections keep nobody out: not by asking for nothing, nor by taking nothing."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+import h11
+import uvicorn
+from uvicorn.server import ServerState
+
 if TYPE_CHECKING:
+    import socket
+
     from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol
 else:
     from uvicorn.protocols.http.auto import AutoHTTPProtocol as HTTPProtocol
 
-__all__ = ["BoundedProtocol", "raise_descriptors"]
+__all__ = ["BoundedServer", "raise_descriptors"]
 
 _log = logging.getLogger("qsearch")
 
@@ -23,11 +29,25 @@ _HEAD_SECONDS = 20.0
 _TAKE_SECONDS = 60.0
 """For a client to take some of its answer."""
 
+_LOOKS = 10
+"""Ticks of a tenth of a second between two looks at all connections."""
+
 _MOST = 16_384
 """Connections."""
 
-_RESERVED = 128
-"""Descriptors of files that are for the index and what else there is."""
+_RESERVED = 256
+"""Descriptors of files that are for the index and what else there is; of few, half of them."""
+
+_BACKLOG = 2048
+"""Connections that the system keeps until the server takes them."""
+
+_TAKEN_AT_ONCE = 16
+"""Of these, before it is looked whether there is room for more."""
+
+_BYTES_AT_ONCE = 1 << 13
+"""That one connection may have read before the others have their turn: in chunks of a byte each these are
+thousands of events.
+"""
 
 _TOLD_SECONDS = 60.0
 
@@ -52,71 +72,167 @@ def raise_descriptors() -> int:
             most = soft
         soft = max(soft, most)
     room = wanted if soft == resource.RLIM_INFINITY else soft
-    return max(1, min(_MOST, room - _RESERVED))
+    return max(1, min(_MOST, room - min(_RESERVED, room // 2)))
 
 
-class BoundedProtocol(HTTPProtocol):
-    """uvicorn's with bounds: of how many there are, and how long they keep the server waiting.
+class _State(ServerState):
+    """What the connections of a server share.
 
     Attributes:
         most: connections at a time.
+        idle: those that ask for nothing at the moment, the first one for the longest time.
+        told: when it was last said that there are too many.
     """
 
-    most = _MOST
-    _told = float("-inf")
-    _head: asyncio.TimerHandle | None = None
-    _take: asyncio.TimerHandle | None = None
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.idle: OrderedDict[_Connection, None] = OrderedDict()
+        self.told = float("-inf")
+
+
+class _Connection(HTTPProtocol):
+    """uvicorn's, with bounds of how long it keeps the server waiting, and how much it has read at once."""
+
+    server_state: _State
+    _since = 0.0  # when it began to be idle
+    _taken = 0.0  # when the client last took something
+    _left_to_take = 0
+    _unread = b""
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection, if there is room for it."""
+        """Take a connection. If there are too many, the one goes that has asked for nothing the longest."""
         super().connection_made(transport)
-        if len(self.connections) > self.most:
-            cls = BoundedProtocol
-            if time.monotonic() - cls._told > _TOLD_SECONDS:
-                cls._told = time.monotonic()
-                _log.warning(
-                    "more than %s connections at a time: others are closed", f"{self.most:,}"
-                )
-            transport.abort()
-            return
-        self._await_head()
+        self._taken = time.monotonic()
+        state = self.server_state
+        if len(state.connections) > state.most:
+            if time.monotonic() - state.told > _TOLD_SECONDS:
+                state.told = time.monotonic()
+                most = f"{state.most:,}"
+                _log.warning("more than %s connections at a time: idle ones are closed", most)
+            if not state.idle:
+                transport.abort()
+                return
+            oldest, _ = state.idle.popitem(last=False)
+            oldest.transport.abort()
+        self._is_idle()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            _cancel(self._head)
-            self._head = None
-        else:
-            self._await_head()
+        """Take what has come, some of it at a time."""
+        if self._unread:
+            self._unread += data
+            return
+        self._unread = data
+        self._read()
+
+    def _read(self) -> None:
+        some, self._unread = self._unread[:_BYTES_AT_ONCE], self._unread[_BYTES_AT_ONCE:]
+        if self.transport.is_closing():
+            self._unread = b""
+            return
+        try:
+            super().data_received(some)
+        except h11.LocalProtocolError:  # it makes no sense, and an answer has been begun
+            self.transport.close()
+        if self._asks():
+            self.server_state.idle.pop(self, None)
+        elif self not in self.server_state.idle:
+            self._is_idle()
+        if self._unread:
+            self.transport.pause_reading()
+            self.loop.call_soon(self._read)
+        elif not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
-        _cancel(self._head)
-        _cancel(self._take)
+        self.server_state.idle.pop(self, None)
         super().connection_lost(exc)
 
-    def pause_writing(self) -> None:
-        """The client takes its answer more slowly than it is made."""
-        _cancel(self._take)
-        self._take = self.loop.call_later(_TAKE_SECONDS, self.transport.abort)
-        super().pause_writing()
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if not self._asks():  # else the next one was here already
+            self._is_idle()
 
     def resume_writing(self) -> None:
-        """It has taken what was there."""
-        _cancel(self._take)
+        """The client has taken what was there."""
+        self._taken = time.monotonic()
         super().resume_writing()
 
-    def _await_head(self) -> None:
-        if self._head is None:
-            self._head = self.loop.call_later(_HEAD_SECONDS, self._late)
+    def look(self, now: float) -> None:
+        """Close it if the client does not say what it wants, or takes nothing of what it wanted."""
+        here = self.transport.get_write_buffer_size()
+        left = here and here + _in_the_system(self.transport)
+        if left == 0 or left < self._left_to_take:
+            self._taken = now
+        self._left_to_take = left
+        if left and now - self._taken > _TAKE_SECONDS:
+            self.transport.abort()
+        elif self in self.server_state.idle and now - self._since > _HEAD_SECONDS:
+            self.server_state.idle.pop(self, None)
+            self.transport.close()  # when what is left has been taken
 
-    def _late(self) -> None:
-        self._head = None
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+    def _asks(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _is_idle(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._since = time.monotonic()
+        self.server_state.idle[self] = None
+        self.server_state.idle.move_to_end(self)
 
 
-def _cancel(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
+def _in_the_system(transport: Any) -> int:
+    """Bytes that the system took and the client did not: it takes more when it is rid of a megabyte."""
+    if sys.platform != "linux":
+        return 0
+    import fcntl
+    import termios
+
+    try:
+        told = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # it is no socket of that kind, or closed
+        return 0
+    return int.from_bytes(told, sys.byteorder)
+
+
+class BoundedServer(uvicorn.Server):
+    """uvicorn's, which looks after its connections."""
+
+    def __init__(self, application: Any, most: int = _MOST, **options: Any) -> None:
+        """Make it.
+
+        Args:
+            application: what answers.
+            most: connections at a time.
+            options: more for ``uvicorn.Config``.
+        """
+        config = uvicorn.Config(
+            application,
+            http=_Connection,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            server_header=False,
+            backlog=_TAKEN_AT_ONCE,
+            **options,
+        )
+        super().__init__(config)
+        self.server_state: _State = _State(most)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(_BACKLOG)  # asyncio takes as many at once as it is told that wait
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % _LOOKS == 0:
+            now = time.monotonic()
+            for one in list(self.server_state.connections):
+                if isinstance(one, _Connection):
+                    one.look(now)
+        return await super().on_tick(counter)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["listening", "name_of", "run"]
 
-_BACKLOG = 2048
-"""Connections that the system keeps for the server."""
-
 _PATIENCE = 10
 """Seconds that requests have to end in, when the server is to stop."""
 
@@ -73,7 +70,7 @@ def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
         if family == socket.AF_INET6:  # "::" is everything, as people mean it
             on.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
         on.bind(address)
-        on.listen(_BACKLOG)
+        on.listen()
     except BaseException:
         on.close()
         raise
@@ -97,27 +94,9 @@ def run(
         log_requests: whether each is logged, by the logger ``uvicorn.access``.
         ready: is called as soon as signals end it in order.
     """
-    import uvicorn
+    from qsearch.serving.connections import BoundedServer, raise_descriptors
 
-    from qsearch.serving.connections import BoundedProtocol, raise_descriptors
-
-    class Protocol(BoundedProtocol):
-        most = raise_descriptors()
-
-    config = uvicorn.Config(
-        application,
-        http=Protocol,
-        lifespan="on",
-        log_config=None,
-        log_level="info" if log_requests else "warning",
-        access_log=log_requests,
-        server_header=False,
-        timeout_graceful_shutdown=_PATIENCE,
-        backlog=_BACKLOG,
-        ws="none",
-    )
-
-    class Server(uvicorn.Server):
+    class Server(BoundedServer):
         def handle_exit(self, sig: int, frame: Any) -> None:
             second = self.should_exit
             super().handle_exit(sig, frame)
@@ -128,7 +107,13 @@ def run(
     class Ended(BaseException):
         pass
 
-    server = Server(config)
+    server = Server(
+        application,
+        raise_descriptors(),
+        log_level="info" if log_requests else "warning",
+        access_log=log_requests,
+        timeout_graceful_shutdown=_PATIENCE,
+    )
 
     def end(number: int, frame: object) -> None:
         if not server.should_exit:  # else it is the signal that has ended it, handed on

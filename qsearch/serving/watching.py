@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starlette.concurrency import run_in_threadpool
-
 from qsearch.errors import IndexClosed, OptionError, QsearchError, QueryError
-from qsearch.serving.answering import prepare
+from qsearch.serving.answering import trials
 from qsearch.serving.defaults import Defaults
 from qsearch.wording import first_line
 
@@ -29,7 +26,7 @@ _AGAIN_SECONDS = 1.0
 
 
 class Watch:
-    """Follows the changes of an index, and knows whether searches work."""
+    """Follows the changes of an index, and knows whether searches work. Safe to share between threads."""
 
     def __init__(self, index: Index, defaults: Defaults, refresh: float | None) -> None:
         """Take what is served.
@@ -41,32 +38,53 @@ class Watch:
         """
         self._index, self._defaults, self._refresh = index, defaults, refresh
         self._unread: str | None = None
-        self._failure: str | None = None
+        self._kinds = set(trials(index, defaults))
+        self._failures: dict[str, str] = {}  # by what was searched for: texts, or vectors
+        self._lock = threading.Lock()
+        self._entered = 0
+        self._ended = threading.Event()
+
+    def begin(self) -> None:
+        """Follow, until ``end`` is called as often."""
+        with self._lock:
+            self._entered += 1
+            if self._entered == 1:
+                self._ended = threading.Event()
+                # Whoever ends does not wait for it: it may be loading a model.
+                threading.Thread(
+                    target=self._follow, args=(self._ended,), name="qsearch-follow", daemon=True
+                ).start()
+
+    def end(self) -> None:
+        """Follow no more."""
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                self._ended.set()
 
     def told(self) -> tuple[dict[str, Any], int]:
         """What to say of it, and the status of HTTP that says the same."""
         told: dict[str, Any] = {"status": "ok", "commit": self._index.commit}
-        if self._failure is not None:
-            error = self.without_paths(self._failure)
-            return {**told, "status": "failing", "error": error}, 503
+        for failure in tuple(self._failures.values()):
+            return {**told, "status": "failing", "error": self.without_paths(failure)}, 503
         if self._unread is not None:
             return {**told, "status": "stale", "error": self.without_paths(self._unread)}, 200
         return told, 200
 
     @contextmanager
-    def noting_failures(self) -> Iterator[None]:
-        """Around a search: after what is the server's failure none works, until one does."""
+    def noting(self, kind: str) -> Iterator[None]:
+        """Around a search: after what is the server's failure none of its kind works, until one does."""
         try:
             yield
         except (QueryError, OptionError, IndexClosed):
             raise
         except QsearchError as error:
-            self._failure = first_line(error)
+            self._failures[kind] = first_line(error)
             raise
         except Exception:
-            self._failure = "the server failed; its log says how"
+            self._failures[kind] = "the server failed; its log says how"
             raise
-        self._failure = None
+        self._failures.pop(kind, None)
 
     def without_paths(self, text: str) -> str:
         """What an error says, without where on this machine the index lies, and its models."""
@@ -82,21 +100,14 @@ class Watch:
                 text = text.replace(str(one), one.name)
         return text
 
-    async def follow(self) -> None:
+    def _follow(self, ended: threading.Event) -> None:
         """Answer from what the index has become, and find out when searches work again."""
-        tried = time.monotonic()
-        while True:
-            await asyncio.sleep(_AGAIN_SECONDS if self._refresh is None else self._refresh)
-            if self._failure is not None and time.monotonic() - tried >= _AGAIN_SECONDS:
-                await run_in_threadpool(self._try)
-                tried = time.monotonic()
-            if self._refresh is None:
-                continue
+        while not ended.wait(self._seconds()):
             try:
-                if await run_in_threadpool(self._index.refresh):
+                changed = self._refresh is not None and self._index.refresh()
+                if changed:
                     documents = f"{len(self._index):,}"
                     _log.info("commit %s, %s documents", self._index.commit, documents)
-                    await run_in_threadpool(self._try)
                 if self._unread is not None:
                     _log.warning("the index can be read again")
                 self._unread = None
@@ -106,17 +117,30 @@ class Watch:
                 told = first_line(error)
                 if told != self._unread:
                     _log.warning("the index is served as it was, for it cannot be read: %s", told)
-                self._unread = told
+                self._unread, changed = told, False
+            if changed or self._failures:
+                self._try()
+
+    def _seconds(self) -> float:
+        if self._refresh is None:
+            return _AGAIN_SECONDS
+        return max(self._refresh, _AGAIN_SECONDS) if self._failures else self._refresh
 
     def _try(self) -> None:
         """Search, so that what a commit needs is loaded before somebody asks, and failures are known."""
-        before = self._failure
-        try:
-            with self.noting_failures():
-                prepare(self._index, self._defaults)
-        except Exception as error:
-            if self._failure not in (None, before):
-                _log.error("searches fail: %s", first_line(error))
-        else:
-            if before is not None:
-                _log.warning("searches work again")
+        before = dict(self._failures)
+        there = trials(self._index, self._defaults)
+        for kind in self._kinds - set(there):
+            self._failures[kind] = f"the index cannot be searched by {kind} any more"
+        for kind, search in there.items():
+            try:
+                search()
+                self._failures.pop(kind, None)
+            except IndexClosed:
+                return
+            except Exception as error:
+                self._failures[kind] = first_line(error)
+                if self._failures[kind] != before.get(kind):
+                    _log.error("searches fail: %s", first_line(error))
+        if before and not self._failures:
+            _log.warning("searches work again")

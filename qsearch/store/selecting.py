@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -25,7 +25,7 @@ from qsearch.store.fields import KnownFields, resolved_fields
 from qsearch.store.format import CHANGES_VERSION
 from qsearch.wording import words
 
-__all__ = ["MOST_SECONDS", "select"]
+__all__ = ["MOST_SECONDS", "by_indexes", "select"]
 
 MOST_SECONDS = 60.0
 """A condition that takes longer is given up."""
@@ -133,8 +133,7 @@ class _Selection:
         return found
 
     def _is_indexed(self, field: Field) -> bool:
-        names = self._resolved[field]
-        return not names or (len(names) == 1 and spelled(names[0]) in self._indexed)
+        return _is_indexed(self._resolved[field], self._indexed)
 
     def _evaluated(
         self, connection: sqlite3.Connection, condition: Condition
@@ -180,6 +179,25 @@ class _Selection:
             commit,
             among,
         )
+
+
+def by_indexes(condition: Condition, known: KnownFields, *, missing_ok: bool = False) -> bool:
+    """Whether indexes of fields tell all that a condition asks.
+
+    Args:
+        condition: of the user.
+        known: fields of the index.
+        missing_ok: whether the condition may speak of fields that no document has.
+
+    Raises:
+        QueryError: a field is not there.
+    """
+    resolved = resolved_fields(condition, known, missing_ok=missing_ok)
+    return is_evaluable(condition, lambda field: _is_indexed(resolved[field], known.indexed))
+
+
+def _is_indexed(names: Sequence[tuple[str, ...]], indexed: Collection[str]) -> bool:
+    return not names or (len(names) == 1 and spelled(names[0]) in indexed)
 
 
 def _all_of(condition: Condition) -> tuple[Condition, ...]:

@@ -11,11 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
-
 from qsearch import Index
 from qsearch.serving import Defaults, application, listening
-from qsearch.serving.connections import BoundedProtocol
+from qsearch.serving.connections import BoundedServer
 
 
 @dataclass(frozen=True)
@@ -59,19 +57,12 @@ class Client:
 def served(
     index: Index,
     defaults: Defaults | None = None,
-    protocol: type[BoundedProtocol] = BoundedProtocol,
+    most: int = 1000,
     **options: Any,
 ) -> Iterator[Client]:
     """While this is entered, a server answers from an index."""
     with listening("127.0.0.1", 0) as on:
-        config = uvicorn.Config(
-            application(index, defaults, **options),
-            http=protocol,
-            lifespan="on",
-            log_config=None,
-            ws="none",
-        )
-        server = uvicorn.Server(config)
+        server = BoundedServer(application(index, defaults, **options), most)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [on]})
         thread.start()
         try:

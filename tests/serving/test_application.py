@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -444,6 +445,7 @@ def test_an_encoder_that_is_another_is_loaded_once_and_told(
             options = BuildOptions(force=True)
             Index.build(records, path, encoder=HashedWords(), options=options).close()
             until(lambda: client("GET", "/health").status == 503)
+            client.search(query="red")
             loaded.clear()
             answers = [client.search(query="red") for _ in range(5)]
             assert {one.status for one in answers} == {500}
@@ -505,3 +507,162 @@ def _raising(error: Exception) -> Any:
         raise type(error)(*error.args)
 
     return fail
+
+
+def test_vectors_of_another_length_spoil_nothing(index: Index, client: Client) -> None:
+    row = [float(one) for one in index.vectors(["d3"])[0][0]]
+
+    def ask(number: int) -> int:
+        vector = row if number % 2 else [1.0] * (1 + number % 7)
+        return client.search(vector=vector, k=1).status
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(80)))
+    assert found == [400, 200] * 40
+    assert client("GET", "/health").status == 200
+    assert client("GET", "/info").body["served"]["failed"] == 0
+
+
+def test_a_failure_of_one_kind_is_not_undone_by_another(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsearch.serving.watching._AGAIN_SECONDS", 3600.0)
+    row = [float(one) for one in index.vectors(["d3"])[0][0]]
+    with served(index, refresh=None) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(Index, "search_batch", _raising(IndexFormatError("damaged")))
+            assert client.search(query="red").status == 500
+        assert client.search(vector=row).status == 200
+        assert client("GET", "/health").status == 503
+        assert client.search(query="red").status == 200
+        assert client("GET", "/health").status == 200
+
+
+def test_an_index_that_can_be_asked_no_more_is_no_healthy_one(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    Index.build(documents(20), path, encoder=HashedWords()).close()
+    rows = np.random.default_rng(0).standard_normal((20, 24)).astype(np.float32)
+    with (
+        Index.open(path, encoder=HashedWords()) as reader,
+        served(reader, refresh=0.02) as client,
+    ):
+        options = BuildOptions(force=True)
+        Index.build(None, path, embeddings=rows, options=options).close()
+        until(lambda: client("GET", "/health").status == 503)
+        assert "by text" in client("GET", "/health").body["error"]
+        assert client.search(vector=rows[3].tolist(), k=1).body["hits"][0]["id"] == "3"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"vectors": [' + b"[]," * 200_000 + b"[]]}",
+        b'{"where": {"$and": [' + b"{}," * 200_000 + b'{}]}, "query": "red"}',
+        b'{"vector": [' + b"0," * 2_000_000 + b"0]}",
+    ],
+)
+def test_a_body_that_cannot_make_sense_is_not_read(
+    client: Client, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsearch.serving.asking.json", None)
+    answer = client("POST", "/search", body)
+    assert answer.status == 400
+    assert "holds more than 1,024 vectors" in answer.body["error"]
+
+
+def test_more_than_memory_is_good_for_waits_outside(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODULE, "_MOST_READING", 100_000)
+    large = {"query": "red", "where": {"year": {"$in": [2003] * 10_000}}}
+    with served(index, refresh=None) as client:
+        with socket.create_connection(("127.0.0.1", client.port), 60) as slow:
+            head = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99000\r\n\r\n"
+            slow.sendall(head + b" " * 98_000)
+            until(lambda: client.search(**large).status == 503)
+            assert "of requests are under way" in client.search(**large).body["error"]
+            assert client.search(query="red").status == 200
+        until(lambda: client.search(**large).status == 200)
+
+
+def test_two_servers_of_one_application_end_in_any_order(index: Index) -> None:
+    """The application is one, what is behind it lives as long as anybody needs it."""
+    made = application(index, refresh=0.05)
+
+    async def enter_and_leave() -> None:
+        first, second, third = (made.router.lifespan_context(made) for _ in range(3))
+        await first.__aenter__()
+        await second.__aenter__()
+        assert await asked() == 200
+        await first.__aexit__(None, None, None)
+        assert await asked() == 200
+        await third.__aenter__()
+        await second.__aexit__(None, None, None)
+        assert await asked() == 200
+        await third.__aexit__(None, None, None)
+        assert await asked() == 503
+
+    async def asked() -> int:
+        sent: list[dict[str, Any]] = []
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/search",
+            "query_string": b"query=red",
+            "headers": [],
+        }
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await made(scope, receive, send)
+        return int(sent[0]["status"])
+
+    asyncio.run(enter_and_leave())
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, "/documents/d3", 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, "/search?query=red", 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "/search?query=red", 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "/", 200),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, "/search?query=red", 200),
+        ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, "/documents/d3", 200),
+    ],
+)
+def test_what_a_browser_fetches_for_others_is_refused(
+    index: Index, headers: dict[str, str], path: str, status: int
+) -> None:
+    with served(index, hosts=["127.0.0.1"], refresh=None) as client:
+        assert client("GET", path, headers=headers).status == status
+
+
+def test_conditions_that_are_known_do_not_stand_behind_new_ones(
+    index: Index, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.search(query="red", where="year = 2003").status == 200
+    go_on = threading.Event()
+    search = Index.search_batch
+
+    def slow(self: Index, *arguments: Any, **options: Any) -> Any:
+        if "LIKE" in str(options["where"]):
+            assert go_on.wait(60)
+        return search(self, *arguments, **options)
+
+    monkeypatch.setattr(Index, "search_batch", slow)
+    with ThreadPoolExecutor(4) as pool:
+        new = [
+            pool.submit(client.search, query="red", where=f"id LIKE '%{number}'")
+            for number in range(4)
+        ]
+        until(lambda: client("GET", "/info").body["served"]["waiting"] == 2)
+        assert client.search(query="red", where="year = 2003").status == 200
+        assert client.search(query="red").status == 200
+        go_on.set()
+        assert [one.result(60).status for one in new] == [200] * 4
