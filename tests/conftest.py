@@ -60,3 +60,5 @@ def quickly_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qsearch.retrieval.samples._QUERIES", 150)
     monkeypatch.setattr("qsearch.retrieval.samples._STRANGERS", 30)
     monkeypatch.setattr("qsearch.retrieval.confidence._DRAWS", 300)
+    monkeypatch.setattr("qsearch.retrieval.costs._ALONE_MILLISECONDS", 1.0)
+    monkeypatch.setattr("qsearch.retrieval.costs._REPEATS", 1)

@@ -206,7 +206,7 @@ class DeviceExact:
         Raises:
             IndexFormatError: a row is damaged.
         """
-        if self.broken or not self._slabs or k > _MOST_K:
+        if self.broken or not self._slabs or k > _MOST_K or not len(queries):
             return self._cpu.search(queries, k, threads, allowed)
         allowed = allowed or self._living
         started = time.perf_counter()

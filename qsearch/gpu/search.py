@@ -118,7 +118,7 @@ class DeviceSearch:
         """The k allowed rows of highest score for every query, ties by position.
 
         Args:
-            queries: (q, d) float32, checked.
+            queries: (q, d) float32, checked, one at least.
             k: at most the number of rows that are allowed.
             chosen: rows that are allowed; ``None``: those that were not deleted.
 
@@ -128,7 +128,7 @@ class DeviceSearch:
         parts: list[Result] = []
         with self._stream.here():
             asked = self._asked(k, self.rows.living if chosen is None else chosen)
-            while queries.size or not parts:
+            while len(queries):
                 places = max(_LEAST_PLACES, 4 * k, self._usual.get(k, 0))
                 step = min(_BATCH, max(1, _PLACES // places))
                 parts.append(self._search(queries[:step], asked))

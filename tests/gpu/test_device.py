@@ -73,6 +73,7 @@ def test_the_answers_are_those_of_the_cpu(case: int) -> None:
     device = DeviceExact(segments, ["cpu"], budget=200_000 if slabs else None)
     same(device.search(queries, k), expected)
     same(device.search(queries[:1], 1), ExactSearch(segments).search(queries[:1], 1, 1))
+    assert device.search(queries[:0], k).positions.shape == (0, k)
 
 
 def test_a_filter_holds_on_a_device() -> None:
