@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qsearch.errors import QueryError
 from qsearch.options import ChangeOptions, documented, settled
+from qsearch.streams import device_name
 
 if TYPE_CHECKING:
     from qsearch.documents import Corpus, Document, Embeddings, Fields
@@ -118,6 +119,7 @@ class Changeable(ABC):
         from qsearch.encoding import DEFAULT_MODEL, adapted, load_encoder
         from qsearch.indexing import build_index
 
+        device = device_name(device)
         opened, given = _opened(corpus, embeddings, input_format, delimiter, encoding, fields)
         if encoder is None and given is None:
             encoder = DEFAULT_MODEL

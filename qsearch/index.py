@@ -28,6 +28,7 @@ from qsearch.reordering import reordered, taken
 from qsearch.results import SearchResult, VectorResult
 from qsearch.retrieval import Tuning, check_queries
 from qsearch.snapshot import Snapshot
+from qsearch.streams import device_name
 from qsearch.wording import words
 
 if TYPE_CHECKING:
@@ -127,11 +128,11 @@ class Index(Changeable):
         index.build_report = None
         index._given_encoder = str(encoder) if isinstance(encoder, Path) else encoder
         index._encoder_name = None
-        index._device, index._backend = device, backend
+        index._device, index._backend = device_name(device), backend
         index._encoder = index._refused = None
         index._lock, index._refreshing = ProcessLock(), ProcessLock()
         index._swapping = ProcessLock()
-        index._snapshot = Snapshot.open(index.path, device=device)
+        index._snapshot = Snapshot.open(index.path, device=index._device)
         return index
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -397,6 +398,12 @@ class Index(Changeable):
     def rows(self) -> int:
         """Number of vectors: of passages, where documents are split into them, else of documents."""
         return self._open.rows
+
+    @property
+    def searches_on(self) -> str:
+        """Where exact searches run at the moment: ``cpu``, or the GPUs that hold the index."""
+        placing = self._open.placing
+        return "cpu" if placing is None else placing.where
 
     @property
     def has_graph(self) -> bool:

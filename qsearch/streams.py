@@ -17,7 +17,15 @@ from qsearch.wording import first_line
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CopyRefusedError", "Recorded", "Stream", "copies_refused", "free_bytes", "settle"]
+__all__ = [
+    "CopyRefusedError",
+    "Recorded",
+    "Stream",
+    "copies_refused",
+    "device_name",
+    "free_bytes",
+    "settle",
+]
 
 _log = logging.getLogger("qsearch")
 
@@ -267,6 +275,23 @@ def _unguarded(array: NDArray[Any]) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(np.asarray(_Unguarded(np.ascontiguousarray(array))))
+
+
+def device_name(device: Any) -> str:
+    """The name of a device: of a ``torch.device`` too; ``None`` is ``auto``.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if device is None:
+        return "auto"
+    if isinstance(device, str):
+        return device
+    if isinstance(getattr(device, "type", None), str):
+        return str(device)
+    raise TypeError(
+        f"a device is a name such as 'cpu', 'cuda' or 'cuda:0', found {type(device).__name__}"
+    )
 
 
 def settle(device: torch.device) -> None:

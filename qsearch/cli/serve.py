@@ -81,7 +81,8 @@ And then, anywhere:
     metavar="NAME",
     help="Another name that requests may be for, such as that which a proxy is asked for; may be repeated; "
     "* for any. Where only this machine is listened to, requests for other names than localhost are "
-    "refused, so that no page in a browser reads the index under a name of its own.",
+    "refused, and pages of others, so that no page in a browser reads the index under a name of its own. "
+    "Where others are listened to, that is so once a name is given.",
 )
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Hits for each query.")
 @standing_options
@@ -143,8 +144,10 @@ def serve(
         address, bound = on.getsockname()[:2]
         local = ip_address(address).is_loopback
         names = [*_LOCAL, host.lower(), address, *allowed] if local or allowed else None
+        where = opened.searches_on
         console.note(
             f"{path}: {len(opened):,} documents, ready after {time.perf_counter() - started:.1f} s"
+            + ("" if where == "cpu" else f", on {where}")
         )
         if not local:
             console.note(f"everybody who reaches {address} can search it and read its documents")
@@ -202,7 +205,7 @@ class _Seldom(logging.Filter):
         if isinstance(error, CancelledError):  # it is stopping
             return False
         if record.levelno < logging.WARNING:
-            return True
+            return record.name == "qsearch"
         text = record.getMessage()
         if text.startswith("No supported WebSocket library"):  # there is none on purpose
             return False

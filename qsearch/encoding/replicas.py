@@ -14,7 +14,7 @@ from qsearch.encoding.running import Runner
 from qsearch.errors import EncoderError
 from qsearch.kernels import thread_count
 from qsearch.locks import ProcessLock
-from qsearch.streams import settle
+from qsearch.streams import device_name, settle
 from qsearch.wording import words
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def chosen_devices(device: str) -> list[str]:
     """
     import torch
 
-    names = [name.strip() for name in device.split(",")]
+    names = [name.strip() for name in device_name(device).split(",")]
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     kinds = [torch.cuda.get_device_name(number) for number in range(there)]
     if names == ["auto"] and not there:
@@ -59,7 +59,13 @@ def chosen_devices(device: str) -> list[str]:
                 "cuda:0,cuda:1"
             ) from None
         if one.type == "cuda" and not (one.index or 0) < there:
-            has = f"only {there} of them" if there else "none (or this torch is a CPU build)"
+            if not there and torch.version.cuda is None:
+                raise EncoderError(
+                    f"there is no CUDA device for {words().device} {device}: torch "
+                    f"{torch.__version__} was built without CUDA; install one that has it (docs/gpu.md "
+                    f"says how), or use {words().device} cpu"
+                )
+            has = f"only {there} of them" if there else "none"
             raise EncoderError(
                 f"there is no CUDA device for {words().device} {device}: there are {has}; "
                 f"use {words().device} cpu"

@@ -72,6 +72,14 @@ class Placing:
         """Whether exact searches run on a GPU by now."""
         return self._exact is not None and self._process == os.getpid()
 
+    @property
+    def where(self) -> str:
+        """Names of the GPUs, or ``cpu``."""
+        exact = self._exact
+        if exact is None or exact.broken or self._process != os.getpid():
+            return "cpu"
+        return ", ".join(exact.loaded.devices)
+
     def exact(self, queries: int) -> DeviceExact | None:
         """Who searches exactly on a GPU; ``None``: the CPU does it.
 

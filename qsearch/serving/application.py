@@ -262,6 +262,7 @@ class _Serving:
             "qsearch": __version__,
             "index": index.path.name,
             "commit": index.commit,
+            "device": index.searches_on,
             "changed": index.settings.get("changed") or index.settings.get("created"),
             "documents": len(index),
             "rows": index.rows,
@@ -428,7 +429,8 @@ def _answered(
                 allowed = f"if it is, start it with {words().allow_host} and that name"
                 raise HTTPException(421, f"this server is not {host!r}; {allowed}")
             if hosts is not None and _by_another_page(request, hosts):
-                raise HTTPException(403, "pages of others do not search here")
+                allowed = f"{words().allow_host} * lets them"
+                raise HTTPException(403, f"pages of others do not search here; {allowed}")
             return await answer(request)
         except _NotRunning:
             why = "the application does not run: its lifespan was not started, or has ended"
@@ -459,14 +461,15 @@ def _answered(
 
 
 def _by_another_page(request: Request, hosts: Sequence[str]) -> bool:
-    """Whether a browser says that a page of somebody else's asks; a link to the page here may be there."""
+    """Whether a browser says that a page of somebody else's asks; whoever follows a link there may."""
     headers = request.headers
     origin = headers.get("origin")
     if origin is not None and name_of(origin.partition("://")[2]) not in hosts:
         return True
     if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
         return False
-    return request.url.path != "/" or headers.get("sec-fetch-mode") != "navigate"
+    opened = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest", "document")
+    return opened != ("navigate", "document")
 
 
 def _addresses(request: Request) -> dict[str, str]:

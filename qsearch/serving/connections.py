@@ -228,6 +228,16 @@ class BoundedServer(uvicorn.Server):
         for one in sockets or ():
             one.listen(_BACKLOG)  # asyncio takes as many at once as it is told that wait
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is under way, and no more."""
+        under_way = len(self.server_state.tasks)
+        if under_way and not self.force_exit:
+            _log.warning(
+                "stopping when what is under way is answered (%s); once more ends it at once",
+                f"{under_way:,}",
+            )
+        await super().shutdown(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
         if counter % _LOOKS == 0:

@@ -29,9 +29,10 @@ def name_of(host: str) -> str | None:
     ('search.example', '::1', None)
     """
     try:
-        return urlsplit(f"//{host}").hostname
+        name = urlsplit(f"//{host}").hostname
     except ValueError:
         return None
+    return name and name.removesuffix(".")
 
 
 def listening(host: str, port: int) -> socket.socket:

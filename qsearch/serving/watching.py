@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsearch.errors import IndexClosed, OptionError, QsearchError, QueryError
 from qsearch.serving.answering import trials
-from qsearch.serving.defaults import Defaults
+from qsearch.serving.defaults import Defaults, without_folder
 from qsearch.wording import first_line
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Watch:
         self._kinds = set(trials(index, defaults))
         self._failures: dict[str, str] = {}  # by what was searched for: texts, or vectors
         self._lock = threading.Lock()
+        self._encoder = self._model()
         self._entered = 0
         self._ended = threading.Event()
 
@@ -108,6 +109,10 @@ class Watch:
                 if changed:
                     documents = f"{len(self._index):,}"
                     _log.info("commit %s, %s documents", self._index.commit, documents)
+                    model = self._model()
+                    if model != self._encoder:
+                        _log.info("the index is another one, by the encoder %s", model)
+                    self._encoder = model
                 if self._unread is not None:
                     _log.warning("the index can be read again")
                 self._unread = None
@@ -121,6 +126,10 @@ class Watch:
             if changed or self._failures:
                 self._try()
 
+    def _model(self) -> str | None:
+        identity = self._index.encoder_identity
+        return None if identity is None else without_folder(identity.model)
+
     def _seconds(self) -> float:
         if self._refresh is None:
             return _AGAIN_SECONDS
@@ -130,11 +139,11 @@ class Watch:
         """Search, so that what a commit needs is loaded before somebody asks, and failures are known."""
         before = dict(self._failures)
         there = trials(self._index, self._defaults)
-        for kind in self._kinds - set(there):
-            self._failures[kind] = f"the index cannot be searched by {kind} any more"
-        for kind, search in there.items():
+        for kind in sorted(self._kinds):
             try:
-                search()
+                if kind not in there:
+                    raise QueryError(f"the index cannot be searched by {kind} any more")
+                there[kind]()
                 self._failures.pop(kind, None)
             except IndexClosed:
                 return

@@ -86,8 +86,10 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=50, help="queries held against the CPU")
     parser.add_argument("--tilings", action="store_true", help="other ways to cut the scan")
     parser.add_argument("--kernels", action="store_true", help="what each kernel takes")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", help="cuda if not given")
     arguments = parser.parse_args()
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"torch {torch.__version__} sees no GPU; --device cpu tries the script out")
     device = torch.device(arguments.device)
     print(f"{named(device)}, torch {torch.__version__}, Triton {version('triton')}")
     copied = copy_speed(device)

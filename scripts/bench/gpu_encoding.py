@@ -49,9 +49,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "float16"])
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", help="cuda if not given")
     parser.add_argument("--prepare", type=Path, metavar="FOLDER", help="write the model there")
     arguments = parser.parse_args()
+    on_gpu = arguments.device.startswith("cuda") and arguments.prepare is None
+    if on_gpu and not torch.cuda.is_available():
+        parser.error(f"torch {torch.__version__} sees no GPU; --device cpu tries the script out")
     if arguments.prepare is not None:
         plain = SentenceTransformer(str(locate_model(arguments.model).path), device="cpu")
         plain.half().save(str(arguments.prepare), create_model_card=False)
@@ -174,7 +177,8 @@ def build(texts: list[str], arguments: argparse.Namespace) -> None:
                 ).close()
             )
             print(
-                f"\na build ({name}): {took:.1f} s, encoding alone {alone:.1f} s, {took / alone:.2f} times",
+                f"\na build ({name}): {took:.1f} s, which is {took / alone:.2f} times the {alone:.1f} s of "
+                "encoding alone",
                 flush=True,
             )
 

@@ -141,7 +141,7 @@ def test_what_only_this_machine_reaches_answers_for_its_names_only(
     [
         ("Search.Example", "search.example"),
         ("search.example:8080", "SEARCH.example:8420"),
-        ("http://search.example/", "search.example"),
+        ("http://search.example/", "search.example."),
         ("*", "anything.example"),
         ("bücher.example", "xn--bcher-kva.example"),
     ],

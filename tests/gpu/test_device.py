@@ -331,6 +331,7 @@ def test_an_index_is_searched_there_after_any_change(tmp_path: Path, on_device: 
 
         compare()
         assert on_device
+        assert (there.searches_on, here.searches_on) == ("cpu", "cpu")  # torch's, taken for a GPU
         there.add([{"id": "new", "text": " ".join(WORDS[:3]), "even": True}])
         here.refresh()
         compare()
@@ -343,6 +344,19 @@ def test_an_index_is_searched_there_after_any_change(tmp_path: Path, on_device: 
         explained = there.search(texts[0], 3, explain=True).explanation
         assert explained is not None
         assert explained.stages[0].name == "rotated codes on cpu"
+
+
+def test_a_device_is_named_by_a_text_or_by_torch(tmp_path: Path) -> None:
+    rows = np.eye(3, dtype=np.float32)
+    for device in (None, "cpu", torch.device("cpu")):
+        options = BuildOptions(force=True)
+        Index.build(None, tmp_path / "i", embeddings=rows, device=device, options=options).close()
+        with Index.open(tmp_path / "i", device=device) as index:
+            assert index.search_vectors(rows[:1], 1).positions.tolist() == [[0]]
+            assert index.searches_on == "cpu"
+    for wrong in (0, ["cpu"]):
+        with pytest.raises(TypeError, match="a device is a name such as"):
+            Index.open(tmp_path / "i", device=wrong)  # type: ignore[arg-type]
 
 
 def test_auto_waits_until_it_pays(tmp_path: Path, on_device: list[int]) -> None:

@@ -127,6 +127,7 @@ def test_what_is_served_is_told(index: Index, client: Client) -> None:
     client.search(queries=["red", "blue"])
     told = client("GET", "/info").body
     assert (told["documents"], told["model"], told["index"]) == (300, "hashed words", "colours")
+    assert told["device"] == "cpu"
     assert told["text_index"]["tokenizer"]
     assert (told["served"]["requests"], told["served"]["queries"]) == (1, 2)
     assert client("GET", "/health").body == {"status": "ok", "commit": index.commit}
@@ -538,7 +539,9 @@ def test_a_failure_of_one_kind_is_not_undone_by_another(
         assert client("GET", "/health").status == 200
 
 
-def test_an_index_that_can_be_asked_no_more_is_no_healthy_one(tmp_path: Path) -> None:
+def test_an_index_that_can_be_asked_no_more_is_no_healthy_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "index"
     Index.build(documents(20), path, encoder=HashedWords()).close()
     rows = np.random.default_rng(0).standard_normal((20, 24)).astype(np.float32)
@@ -551,6 +554,7 @@ def test_an_index_that_can_be_asked_no_more_is_no_healthy_one(tmp_path: Path) ->
         until(lambda: client("GET", "/health").status == 503)
         assert "by text" in client("GET", "/health").body["error"]
         assert client.search(vector=rows[3].tolist(), k=1).body["hits"][0]["id"] == "3"
+    assert "searches fail: the index cannot be searched by text any more" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -630,7 +634,16 @@ def test_two_servers_of_one_application_end_in_any_order(index: Index) -> None:
     [
         ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, "/documents/d3", 403),
         ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, "/search?query=red", 403),
-        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "/search?query=red", 403),
+        (
+            {
+                "Sec-Fetch-Site": "cross-site",
+                "Sec-Fetch-Mode": "navigate",
+                "Sec-Fetch-Dest": "iframe",
+            },
+            "/search?query=red",
+            403,
+        ),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "/documents/d3", 200),
         ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "/", 200),
         ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, "/search?query=red", 200),
         ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, "/documents/d3", 200),
