@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsearch.gpu.codes import Batch
-from qsearch.gpu.outcome import OF_QUERIES, Outcome, Room, better, safe_rank, together
+from qsearch.gpu.outcome import Outcome, Room, better, safe_rank, together
+from qsearch.gpu.recording import RecordedSearch
 from qsearch.gpu.rows import FEW, TILE, Chosen, DeviceRows
 from qsearch.gpu.steps import Found, TorchSteps
 from qsearch.streams import Stream
@@ -108,7 +109,7 @@ class DeviceSearch:
         self._stream = Stream(rows.device)
         self._records = stays and self._stream.gpu and not self._steps.waits
         self._share = min(1.0, _DEVIATIONS / math.sqrt(rows.dimensions))
-        self._recorded: OrderedDict[tuple[int, int], _Recorded] = OrderedDict()
+        self._recorded: OrderedDict[tuple[int, int], RecordedSearch] = OrderedDict()
         self._seen: Counter[tuple[int, int]] = Counter()
         self._usual: dict[
             int, int
@@ -207,7 +208,7 @@ class DeviceSearch:
         room = self.enqueue(self._sent(queries), None, asked, places, every=many)
         return _sound(room.brought())
 
-    def _graph_of(self, count: int, asked: _Asked) -> _Recorded | None:
+    def _graph_of(self, count: int, asked: _Asked) -> RecordedSearch | None:
         """A graph, where such searches have come before."""
         if count > _RECORDED[-1] or asked.k > _MOST_OF_A_GRAPH:
             return None
@@ -217,7 +218,12 @@ class DeviceSearch:
             self._seen[key] += 1
             if self._seen[key] < _RECORDED_AT:
                 return None
-            recorded = self._recorded[key] = _Recorded(self, self._stream, key[0], asked)
+            recorded = self._recorded[key] = RecordedSearch(
+                lambda vectors: self.enqueue(vectors, None, asked, _MOST_PLACES),
+                self._stream,
+                key[0],
+                self.rows,
+            )
             if len(self._recorded) > _MOST_RECORDED:
                 dropped, _ = self._recorded.popitem(last=False)
                 del self._seen[dropped]
@@ -337,67 +343,6 @@ class DeviceSearch:
         import torch
 
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.rows.device)
-
-
-class _Recorded:
-    """A search of few queries as a CUDA graph: one start instead of a dozen."""
-
-    def __init__(self, search: DeviceSearch, stream: Stream, count: int, asked: _Asked) -> None:
-        """Record it.
-
-        Args:
-            search: whose steps they are.
-            stream: on which they run.
-            count: of queries.
-            asked: of all rows.
-        """
-        import torch
-
-        rows = search.rows
-        self._stream = stream
-        self._vectors = torch.zeros((count, rows.dimensions), device=rows.device)
-        self._vectors[:, 0] = 1.0
-        self._given = stream.pinned(self._vectors)
-        self._given.copy_(self._vectors)
-
-        def steps() -> Room:
-            self._vectors.copy_(self._given, non_blocking=True)
-            return search.enqueue(self._vectors, None, asked, _MOST_PLACES)
-
-        room = steps()  # kernels are compiled, and libraries find their memory
-        self._kept = stream.pinned(room.packed)
-        self._host = self._given.numpy(), self._kept.numpy()
-
-        def whole() -> Room:
-            room = steps()
-            self._kept.copy_(room.packed, non_blocking=True)
-            return room
-
-        self._graph = stream.record(whole)
-
-    @property
-    def there(self) -> bool:
-        """Whether it could be recorded."""
-        return self._graph is not None
-
-    def run(self, queries: NDArray[np.float32]) -> Outcome:
-        """Search.
-
-        Args:
-            queries: (q, d) float32, at most as many as were recorded.
-        """
-        if self._graph is None:
-            raise ValueError("nothing was recorded")
-        count = len(queries)
-        given, kept = self._host
-        given[:count] = queries
-        given[count:] = queries[:1]
-        self._graph.replay()
-        self._stream.wait()
-        every = self._graph.made.brought(kept.copy())
-        if count == len(given):
-            return every
-        return replace(every, **{name: getattr(every, name)[:count] for name in OF_QUERIES})
 
 
 def _sound(found: Outcome) -> Outcome:

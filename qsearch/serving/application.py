@@ -12,21 +12,22 @@ from functools import cache
 from importlib import resources
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from qsearch.errors import OptionError, QsearchError, QueryError
 from qsearch.patience import while_wanted
 from qsearch.serving.answering import as_json, pieces_of, searched
 from qsearch.serving.asking import MOST_QUERIES, Asked, asked_in_json, asked_in_url
 from qsearch.serving.batching import Answered, Batches, Overloaded, Part, TooLarge
+from qsearch.serving.bodies import SHORT, UnderWay, answer_of, body_of
 from qsearch.serving.defaults import Defaults
 from qsearch.serving.server import name_of
 from qsearch.serving.watching import Watch
@@ -36,7 +37,7 @@ from qsearch.wording import Words, speaking_here, words
 if TYPE_CHECKING:
     from qsearch.index import Index
 
-__all__ = ["MOST_BYTES", "application"]
+__all__ = ["application"]
 
 
 class _Rest(Convertor[str]):
@@ -55,23 +56,11 @@ register_url_convertor("rest", _Rest())
 
 _log = logging.getLogger("qsearch")
 
-MOST_BYTES = 32 << 20
-"""Of a request's body: a thousand vectors of a thousand dimensions."""
-
-_PATIENCE = 2.0
-"""Seconds for searches that nobody has been waiting for any more when it ends."""
-
 _MOST_READING, _MOST_SENDING = 256 << 20, 512 << 20
 """Bytes of requests and answers that are in memory: when there are as many, no more come."""
 
-_BODY_SECONDS = 60.0
-"""For all of it to come."""
-
-_LONG = 1 << 18
-"""Bytes of an answer that are not put together: they are sent piece by piece, as the client takes them."""
-
-_SHORT = 1 << 14
-"""Bytes of a body that are read at once, and not on another thread while others are listened to."""
+_PATIENCE = 2.0
+"""Seconds for searches that nobody has been waiting for any more when it ends."""
 
 _OF_PAGE = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
@@ -140,28 +129,6 @@ def application(
 _Answer = Callable[[Request], Awaitable[Response]]
 
 
-class _Bytes:
-    """Of something that is in memory, for many at a time: more is refused. Of one event loop."""
-
-    def __init__(self, what: str, most: int) -> None:
-        self._what, self._most, self._taken = what, most, 0
-
-    def check(self) -> None:
-        """Refuse more.
-
-        Raises:
-            Overloaded: there is as much as may be.
-        """
-        if self._taken >= self._most:
-            raise Overloaded(f"{self._taken >> 20:,} MiB of {self._what} are under way")
-
-    def take(self, size: int) -> None:
-        self._taken += size
-
-    def give_back(self, size: int) -> None:
-        self._taken -= size
-
-
 class _NotRunning(Exception):
     """It was not started, or has been stopped."""
 
@@ -175,9 +142,10 @@ class _Serving:
         self._watch = Watch(index, defaults, refresh)
         self._started = time.time()
         self._running_ones: list[Batches] = []
-        self._reading = _Bytes("requests", _MOST_READING)
-        self._sending = _Bytes("answers", _MOST_SENDING)
-        self._parsing = asyncio.Semaphore(1)
+        self._reading = UnderWay("requests", _MOST_READING)
+        self._sending = UnderWay("answers", _MOST_SENDING)
+        self._parsing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+        self._parsing = WeakKeyDictionary()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -220,26 +188,22 @@ class _Serving:
             asked = replace(asked, slow=False)
         answered = await self._answer(request, asked)
         times = f"wait;dur={1e3 * answered.waited:.2f}, search;dur={1e3 * answered.worked:.2f}"
-        pieces = pieces_of(answered.results, single=asked.single)
-        size = sum(map(len, pieces))
-        if size <= _LONG:
-            headers = {"Server-Timing": times}
-            return Response(b"".join(pieces), media_type="application/json", headers=headers)
-        return _Long(pieces, size, times, self._sending)
+        return answer_of(pieces_of(answered.results, single=asked.single), times, self._sending)
 
     async def _read(self, request: Request) -> Asked:
         """What the body asks for."""
         parts: list[bytes] = []
         try:
-            await _body(request, parts, self._reading)
-            body = b"".join(parts)
+            body = await body_of(request, parts, self._reading)
             most = MOST_QUERIES * self._index.dimensions
-            if len(body) <= _SHORT:
+            if len(body) <= SHORT:
                 return asked_in_json(body, self._defaults, most)
-            async with self._parsing:  # the interpreter does nothing else meanwhile
+            loop = asyncio.get_running_loop()
+            async with self._parsing.setdefault(loop, asyncio.Semaphore(1)):
+                # One after the other: the interpreter does nothing else meanwhile.
                 return await run_in_threadpool(asked_in_json, body, self._defaults, most)
         finally:
-            self._reading.give_back(sum(map(len, parts)))
+            self._reading.add(-sum(map(len, parts)))
 
     async def document(self, request: Request) -> Response:
         wanted = str(request.path_params["id"])
@@ -353,63 +317,6 @@ def _document(index: Index, id: str) -> dict[str, Any] | None:
         "text": found.text,
         **({"metadata": dict(found.metadata)} if found.metadata else {}),
     }
-
-
-async def _body(request: Request, parts: list[bytes], reading: _Bytes) -> None:
-    """The body, unless it is too large, or does not come.
-
-    Args:
-        request: whose it is.
-        parts: it is added to them.
-        reading: so is its size.
-    """
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > MOST_BYTES:
-                    raise HTTPException(413, f"a request takes {MOST_BYTES >> 20} MiB at most")
-                if size > _SHORT:  # small ones are let in
-                    reading.check()
-                parts.append(part)
-                reading.take(len(part))
-    except TimeoutError:
-        why = f"the body did not come within {_BODY_SECONDS:.0f} s"
-        raise HTTPException(408, why, {"Connection": "close"}) from None
-
-
-class _Long(StreamingResponse):
-    """An answer in pieces, which are forgotten as they are sent."""
-
-    def __init__(self, pieces: list[bytes], size: int, times: str, sending: _Bytes) -> None:
-        headers = {"Server-Timing": times, "Content-Length": str(size)}
-        super().__init__(_sent(pieces), media_type="application/json", headers=headers)
-        self._size, self._sending = size, sending
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._sending.take(self._size)
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._sending.give_back(self._size)
-
-
-async def _sent(pieces: list[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, small ones together, large ones cut."""
-    pieces.reverse()
-    some: list[bytes] = []
-    size = 0
-    while pieces:
-        piece = memoryview(pieces.pop())
-        for start in range(0, len(piece), _LONG):
-            part = piece[start : start + _LONG]
-            some.append(bytes(part))
-            size += len(part)
-            if size >= _LONG:
-                yield b"".join(some)
-                some, size = [], 0
-    yield b"".join(some)
 
 
 async def _gone(request: Request) -> None:

@@ -20,7 +20,7 @@ import pytest
 from qsearch import BuildOptions, Index, IndexFormatError, QueryError
 from qsearch.options import TextSearchOptions, listed
 from qsearch.serving import Defaults, application, prepare
-from qsearch.serving.application import MOST_BYTES
+from qsearch.serving.bodies import MOST_BYTES
 from tests.encoders import HashedWords
 from tests.serving.conftest import documents
 from tests.serving.served import Client, served, until
@@ -460,7 +460,7 @@ def test_an_encoder_that_is_another_is_loaded_once_and_told(
 def test_a_body_that_does_not_come_is_not_waited_for(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODULE, "_BODY_SECONDS", 0.2)
+    monkeypatch.setattr("qsearch.serving.bodies._BODY_SECONDS", 0.2)
     with (
         served(index, refresh=None) as client,
         socket.create_connection(("127.0.0.1", client.port), 60) as slow,
@@ -487,7 +487,7 @@ def test_a_long_answer_is_the_same_in_pieces(
 ) -> None:
     asked = {"queries": ["red", "blue far"] * 20, "k": 50}
     whole = client.search(**asked)
-    monkeypatch.setattr(MODULE, "_LONG", 1000)
+    monkeypatch.setattr("qsearch.serving.bodies._LONG", 1000)
     pieces = client.search(**asked)
     assert pieces.body == whole.body
     assert pieces.headers["content-length"] == whole.headers["content-length"]
