@@ -50,6 +50,9 @@ class Slab:
 
     def allowed(self, allowed: Allowed) -> int:
         """How many of the rows are allowed."""
+        kept = self._marked.get(id(allowed))
+        if kept is not None:
+            return kept[1].rows
         return sum(
             allowed_rows(one.rows, mask)
             for one, mask in zip(self.segments, self._masks(allowed), strict=True)

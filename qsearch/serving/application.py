@@ -221,7 +221,6 @@ class _Serving:
 
     def _info(self) -> dict[str, Any]:
         index, batches = self._index, self._running()
-        identity = index.encoder_identity
         return {
             "qsearch": __version__,
             "index": index.path.name,
@@ -231,7 +230,7 @@ class _Serving:
             "documents": len(index),
             "rows": index.rows,
             "dimensions": index.dimensions,
-            "model": None if identity is None else identity.model,
+            "model": self._watch.model(),
             "text_index": index.text_index,
             "graph": index.has_graph,
             "fields": [one.name for one in index.fields],

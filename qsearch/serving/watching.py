@@ -41,7 +41,7 @@ class Watch:
         self._kinds = set(trials(index, defaults))
         self._failures: dict[str, str] = {}  # by what was searched for: texts, or vectors
         self._lock = threading.Lock()
-        self._encoder = self._model()
+        self._encoder = self.model()
         self._entered = 0
         self._ended = threading.Event()
 
@@ -62,6 +62,11 @@ class Watch:
             self._entered -= 1
             if not self._entered:
                 self._ended.set()
+
+    def model(self) -> str | None:
+        """The encoder of the index, without where on this machine it lies; ``None`` where it has none."""
+        identity = self._index.encoder_identity
+        return None if identity is None else without_folder(identity.model)
 
     def told(self) -> tuple[dict[str, Any], int]:
         """What to say of it, and the status of HTTP that says the same."""
@@ -109,7 +114,7 @@ class Watch:
                 if changed:
                     documents = f"{len(self._index):,}"
                     _log.info("commit %s, %s documents", self._index.commit, documents)
-                    model = self._model()
+                    model = self.model()
                     if model != self._encoder:
                         _log.info("the index is another one, by the encoder %s", model)
                     self._encoder = model
@@ -125,10 +130,6 @@ class Watch:
                 self._unread, changed = told, False
             if changed or self._failures:
                 self._try()
-
-    def _model(self) -> str | None:
-        identity = self._index.encoder_identity
-        return None if identity is None else without_folder(identity.model)
 
     def _seconds(self) -> float:
         if self._refresh is None:

@@ -354,9 +354,10 @@ def test_a_device_is_named_by_a_text_or_by_torch(tmp_path: Path) -> None:
         with Index.open(tmp_path / "i", device=device) as index:
             assert index.search_vectors(rows[:1], 1).positions.tolist() == [[0]]
             assert index.searches_on == "cpu"
+    wrong: Any
     for wrong in (0, ["cpu"]):
         with pytest.raises(TypeError, match="a device is a name such as"):
-            Index.open(tmp_path / "i", device=wrong)  # type: ignore[arg-type]
+            Index.open(tmp_path / "i", device=wrong)
 
 
 def test_auto_waits_until_it_pays(tmp_path: Path, on_device: list[int]) -> None:

@@ -110,9 +110,9 @@ def test_a_search_may_take_longer_than_its_head(
     monkeypatch.setattr(connections, "_HEAD_SECONDS", 0.05)
     search = Index.search_batch
 
-    def slow(self: Index, *arguments: object, **options: object) -> object:
+    def slow(self: Index, *arguments: Any, **options: Any) -> Any:
         time.sleep(0.4)
-        return search(self, *arguments, **options)  # type: ignore[arg-type]
+        return search(self, *arguments, **options)
 
     monkeypatch.setattr(Index, "search_batch", slow)
     assert few.search(query="red").status == 200
